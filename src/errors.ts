@@ -1,0 +1,29 @@
+/**
+ * An error meant for the user: one sentence that names what failed and where, and, where there is something
+ * to do about it, a hint. The command line prints `berth: <message>` and `hint: <hint>`, the bus sends the
+ * message; nobody prints a stack trace of one.
+ */
+export class BerthError extends Error {
+  readonly hint: string | undefined;
+  /** Exit status of the command line; 1 = failed, 2 = wrong usage, 125-127 as in `docker run`. */
+  readonly exitStatus: number;
+
+  constructor(message: string, options: { hint?: string | undefined; exitStatus?: number; cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = new.target.name;
+    this.hint = options.hint;
+    this.exitStatus = options.exitStatus ?? 1;
+  }
+}
+
+/** The command line was used wrongly: exit status 2. */
+export class UsageError extends BerthError {
+  constructor(message: string, hint?: string) {
+    super(message, { hint, exitStatus: 2 });
+  }
+}
+
+/** For the end of a switch over a closed set: a forgotten case is a compile error here. */
+export function never(value: never): never {
+  throw new Error(`unexpected value ${JSON.stringify(value)}`);
+}

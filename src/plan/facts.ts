@@ -1,0 +1,101 @@
+/**
+ * What the planner knows about the host and the tree. Read once, by src/host/, into plain values: the planner
+ * itself touches nothing, so the same facts give the same plan on any machine, in a test or in a bug report.
+ * Everything is JSON-able; `berth doctor --json` prints HostFacts.
+ */
+export interface HostFacts {
+  readonly arch: "x64" | "arm64";
+  /** uname -r, and its first two numbers for comparisons. */
+  readonly kernel: { readonly release: string; readonly version: readonly [number, number] };
+  readonly cgroup: CgroupFacts;
+  /** systemd is this host's PID 1 (sd_booted(3): /run/systemd/system exists). */
+  readonly systemd: boolean;
+  /** Effective capabilities of this process, bit N = capability N, as lower-case hex (a bigint is no JSON). */
+  readonly capabilities: string;
+  /** Highest capability the kernel knows, /proc/sys/kernel/cap_last_cap. */
+  readonly lastCapability: number;
+  /** Hard limits of this process by prlimit name (`nofile`); null = unlimited. */
+  readonly hardLimits: Readonly<Record<RlimitName, number | null>>;
+  readonly sysctls: {
+    /** user.max_user_namespaces */
+    readonly maxUserNamespaces: number;
+    /** kernel.yama.ptrace_scope, null where yama is not built in */
+    readonly ptraceScope: number | null;
+    /** vm.memfd_noexec, null before 6.3 */
+    readonly memfdNoexec: number | null;
+  };
+  readonly hostname: string;
+  readonly machineId: string | null;
+  readonly bootId: string;
+  /** os-release of the host: ID and VERSION_ID, BUILD_ID and VARIANT_ID where set (container_host_* of the Container Interface). */
+  readonly osRelease: Readonly<Record<string, string>>;
+  /** Target of the host's /etc/localtime below zoneinfo/ (`Europe/Berlin`), null when it is no such link. */
+  readonly timezone: string | null;
+  /** systemd-resolved's stub and uplink files that exist on this host. */
+  readonly resolved: { readonly stub: boolean; readonly uplink: boolean; readonly static: boolean };
+}
+
+export const RLIMIT_NAMES = [
+  "cpu",
+  "fsize",
+  "data",
+  "stack",
+  "core",
+  "rss",
+  "nproc",
+  "nofile",
+  "memlock",
+  "as",
+  "locks",
+  "sigpending",
+  "msgqueue",
+  "nice",
+  "rtprio",
+  "rttime",
+] as const;
+/** In the order of RLIMIT_* in asm-generic/resource.h: the index is the kernel's number on x86-64 and arm64. */
+export type RlimitName = (typeof RLIMIT_NAMES)[number];
+
+export interface CgroupFacts {
+  /** v2: only the unified hierarchy; hybrid: v1 controllers with a cgroup2 beside them; v1: no cgroup2 mounted. */
+  readonly mode: "v2" | "hybrid" | "v1" | "none";
+  /** Where cgroup2 is mounted, null where it is not. */
+  readonly mount: string | null;
+  /** This process's cgroup2 path below the mount, `/` at the root. */
+  readonly own: string;
+  /** Controllers available at `own`. */
+  readonly controllers: readonly string[];
+}
+
+/** What is known about one machine's tree and bind sources before it starts. */
+export interface MachineFacts {
+  readonly tree: TreeFacts;
+  /** By Bind source path. */
+  readonly bindSources: Readonly<Record<string, PathFacts>>;
+  /** First host id of the machine's range, as the ledger would give it now; null without a user namespace or none free. */
+  readonly rangeBase: number | null;
+}
+
+export type PathFacts =
+  | { readonly type: "directory" | "file" }
+  /** errno name of the failed look-up, `ENOENT` mostly. */
+  | { readonly type: "missing"; readonly errno: string };
+
+export interface TreeFacts {
+  /** False: it could not be read (planning without root); the other fields then hold what a Debian tree would. */
+  readonly readable: boolean;
+  /** Owner of the tree's root directory on disk: 0, or the base of a range it was chowned to. */
+  readonly owner: number;
+  /** Type of the file system the tree is on, as in /proc/self/mountinfo (`ext4`, `btrfs`, `overlay`). */
+  readonly fsType: string;
+  readonly readOnly: boolean;
+  /** Path of the init inside the tree and what it is. Null: none found. */
+  readonly init: { readonly path: string; readonly kind: InitKind } | null;
+  readonly osRelease: Readonly<Record<string, string>> | null;
+  /** /etc/machine-id of the tree: 32 hex digits, or null where it is absent, empty or "uninitialized". */
+  readonly machineId: string | null;
+  /** The tree has its own zoneinfo file for HostFacts.timezone. */
+  readonly hasTimezone: boolean;
+}
+
+export type InitKind = "systemd" | "sysvinit" | "openrc" | "runit" | "busybox" | "other";

@@ -1,0 +1,106 @@
+import type { Sourced } from "./source.ts";
+
+/**
+ * A machine, complete and validated: what the settings files, drop-ins and the command line together ask for.
+ * Nothing here is looked up on the host (see plan/facts.ts for that) and nothing is decided later: a value
+ * whose meaning depends on the host is named here (`pick`, `auto`) and resolved by the planner from facts.
+ *
+ * Names and meanings are those of systemd.nspawn(5).
+ */
+export interface MachineSpec {
+  /** `[A-Za-z0-9][A-Za-z0-9_.-]{0,63}`, no `..`, no trailing dot. */
+  readonly name: string;
+  /** Absolute path of the tree on the host. */
+  readonly root: Sourced<string>;
+  /** Boot= or -b: the tree's init is PID 1; otherwise `command` is. */
+  readonly boot: Sourced<boolean>;
+  /** Parameters=, or the words after the options: the init's arguments (boot) or the command and its arguments. */
+  readonly command: Sourced<readonly string[]>;
+  readonly environment: readonly Sourced<EnvironmentVariable>[];
+  readonly hostname: Sourced<string>;
+  /** 32 lower-case hex digits; undefined: the tree's own /etc/machine-id, else a random one. */
+  readonly machineId: Sourced<string | undefined>;
+  /** Signal number; undefined: by the kind of init found in the tree (SIGRTMIN+3 for systemd). */
+  readonly killSignal: Sourced<number | undefined>;
+  /** NotifyReady=: the machine is ready when its init says READY=1, not as soon as it runs. */
+  readonly notifyReady: Sourced<boolean>;
+  /** Capability= and DropCapability=, each item with its own place; applied on top of the default set in order. */
+  readonly capabilities: readonly Sourced<CapabilityChange>[];
+  readonly systemCallFilter: readonly Sourced<SystemCallChange>[];
+  readonly privateUsers: Sourced<PrivateUsers>;
+  readonly privateNetwork: Sourced<boolean>;
+  /** Ephemeral= or -x: changes go to a throw-away overlay. */
+  readonly ephemeral: Sourced<boolean>;
+  readonly resolvConf: Sourced<ResolvConfMode>;
+  readonly timezone: Sourced<TimezoneMode>;
+  /** Bind= and BindReadOnly= in the order they were written; later ones are mounted over earlier ones. */
+  readonly binds: readonly Sourced<Bind>[];
+  readonly console: Sourced<ConsoleMode>;
+}
+
+export interface EnvironmentVariable {
+  readonly name: string;
+  readonly value: string;
+}
+
+/** `names` are canonical (`CAP_NET_ADMIN`); `all` stands for every capability the kernel knows. */
+export interface CapabilityChange {
+  readonly change: "add" | "drop";
+  readonly names: readonly string[] | "all";
+}
+
+/** One SystemCallFilter= line: allow adds to the default allow list, deny (written with a leading ~) takes away. */
+export interface SystemCallChange {
+  readonly change: "allow" | "deny";
+  /** System calls and groups (`@keyring`) as written, each known to exist. */
+  readonly names: readonly string[];
+}
+
+/**
+ * no: the host's users (a weaker machine). pick: a free range of 65536 chosen by the ledger. identity: an own user
+ * namespace that maps 0..65535 to itself. range: as given.
+ */
+export type PrivateUsers =
+  | { readonly mode: "no" }
+  | { readonly mode: "pick" }
+  | { readonly mode: "identity" }
+  | { readonly mode: "range"; readonly base: number; readonly size: number };
+
+/** A bind mount of a host path (or, with `fromRoot`, of a path in the tree: the `+` prefix) into the machine. */
+export interface Bind {
+  readonly source: string;
+  readonly fromRoot: boolean;
+  readonly target: string;
+  readonly readOnly: boolean;
+  readonly recursive: boolean;
+  /**
+   * noidmap: owners as the host has them (mostly nobody inside). idmap: host uid N shows as N inside.
+   * rootidmap: the source's owner is root inside. owneridmap: the source's owner is the target's owner.
+   */
+  readonly idmap: "noidmap" | "idmap" | "rootidmap" | "owneridmap";
+}
+
+export const RESOLV_CONF_MODES = [
+  "off",
+  "copy-host",
+  "copy-static",
+  "copy-uplink",
+  "copy-stub",
+  "replace-host",
+  "replace-static",
+  "replace-uplink",
+  "replace-stub",
+  "bind-host",
+  "bind-static",
+  "bind-uplink",
+  "bind-stub",
+  "delete",
+  "auto",
+] as const;
+export type ResolvConfMode = (typeof RESOLV_CONF_MODES)[number];
+
+export const TIMEZONE_MODES = ["off", "copy", "bind", "symlink", "delete", "auto"] as const;
+export type TimezoneMode = (typeof TIMEZONE_MODES)[number];
+
+export const CONSOLE_MODES = ["interactive", "read-only", "passive", "pipe", "autopipe"] as const;
+export type ConsoleMode = (typeof CONSOLE_MODES)[number] | "auto";

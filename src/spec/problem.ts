@@ -1,0 +1,28 @@
+import type { Source } from "./source.ts";
+
+/** One thing wrong with the settings. All of them are collected and shown together. */
+export interface Problem {
+  readonly severity: "error" | "warning";
+  readonly source: Source;
+  /** What is wrong, naming the offending text: `unknown capability "CAP_FOO"`. */
+  readonly what: string;
+  /** What was expected instead: `a capability name such as CAP_NET_ADMIN, or all`. */
+  readonly expected?: string;
+  /** How to fix it, where that is not obvious: `did you mean CAP_FOWNER?`. */
+  readonly hint?: string;
+}
+
+/** `file:line:column: what, expected ..., hint ...`: one line a problem, as compilers print them. */
+export function showProblem(problem: Problem): string {
+  const { source } = problem;
+  const place =
+    source.from === "file"
+      ? `${source.file}:${source.line}:${source.column}: `
+      : source.from === "option"
+        ? `${source.option}: `
+        : "";
+  const severity = problem.severity === "warning" ? "warning: " : "";
+  const expected = problem.expected === undefined ? "" : `, expected ${problem.expected}`;
+  const hint = problem.hint === undefined ? "" : ` (${problem.hint})`;
+  return `${place}${severity}${problem.what}${expected}${hint}`;
+}
