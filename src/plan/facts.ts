@@ -74,6 +74,10 @@ export interface MachineFacts {
   readonly bindSources: Readonly<Record<string, PathFacts>>;
   /** First host id of the machine's range, as the ledger would give it now; null without a user namespace or none free. */
   readonly rangeBase: number | null;
+  /** Text of the host's resolv.conf that ResolvConf= asks to copy; null: none is asked for, or there is none. */
+  readonly resolvConf: string | null;
+  /** A new random machine id, for a tree that has none. 32 hex digits. */
+  readonly randomId: string;
 }
 
 export type PathFacts =
@@ -89,13 +93,18 @@ export interface TreeFacts {
   /** Type of the file system the tree is on, as in /proc/self/mountinfo (`ext4`, `btrfs`, `overlay`). */
   readonly fsType: string;
   readonly readOnly: boolean;
-  /** Path of the init inside the tree and what it is. Null: none found. */
-  readonly init: { readonly path: string; readonly kind: InitKind } | null;
+  /** Path of the init inside the tree, what it is and what it is built for. Null: none found. */
+  readonly init: { readonly path: string; readonly kind: InitKind; readonly machine: InitMachine } | null;
   readonly osRelease: Readonly<Record<string, string>> | null;
   /** /etc/machine-id of the tree: 32 hex digits, or null where it is absent, empty or "uninitialized". */
   readonly machineId: string | null;
   /** The tree has its own zoneinfo file for HostFacts.timezone. */
   readonly hasTimezone: boolean;
+  /** Target of the tree's /etc/localtime below zoneinfo/, null when it is no such link. */
+  readonly timezone: string | null;
 }
 
 export type InitKind = "systemd" | "sysvinit" | "openrc" | "runit" | "busybox" | "other";
+
+/** By the ELF header; a script runs wherever its interpreter does. */
+export type InitMachine = "x86-64" | "aarch64" | "i386" | "arm" | "script" | "unknown";

@@ -1,0 +1,128 @@
+import { join } from "node:path";
+import { BerthError } from "../errors.ts";
+import type { Paths } from "../host/paths.ts";
+import { checkName } from "../spec/name.ts";
+import { type BuildPlan, planBuild } from "./build-plan.ts";
+import { type TreeMeta, withCachedTree } from "./cache.ts";
+import { copyTree } from "./copy-tree.ts";
+import { findRelease } from "./find-release.ts";
+import { finishTree, installedPackages } from "./finish-tree.ts";
+import { findHostArchives } from "./host-apt.ts";
+import { runMmdebstrap } from "./mmdebstrap.ts";
+import { readRecipes } from "./recipe.ts";
+import { makeEvent, type OnProgress } from "./stage.ts";
+import { alreadyThere, createWorkspace, exists, prepareStore, publish } from "./workspace.ts";
+
+export interface TreeOptions {
+  /** `debian`, `debian/trixie` or `trixie`. */
+  readonly recipe: string;
+  readonly release?: string | undefined;
+  readonly paths: Paths;
+  readonly signal: AbortSignal;
+  readonly onProgress: OnProgress;
+  /** Builds even if there is a tree in the cache, and puts the new one there. */
+  readonly refresh?: boolean;
+}
+
+export interface BootstrapOptions extends TreeOptions {
+  readonly name: string;
+  /** False: neither reads nor fills the cache. */
+  readonly useCache?: boolean;
+}
+
+export interface BootstrapResult {
+  readonly path: string;
+  readonly recipe: string;
+  readonly release: string;
+  readonly fromCache: boolean;
+  /** How many are installed. */
+  readonly packages: number;
+  readonly seconds: number;
+}
+
+/**
+ * Makes the machine tree `<machines>/<name>`: there whole, or not at all.
+ * @throws BerthError for wrong names, an existing machine, a failed build, an abort
+ */
+export async function bootstrap(options: BootstrapOptions): Promise<BootstrapResult> {
+  const started = performance.now();
+  const { name, paths, signal, onProgress } = options;
+  try {
+    const plan = await planTree(options);
+    const path = await requireNewMachine(paths.machines, name);
+    await using workspace = await createWorkspace(paths.machines, name);
+    const tree = join(workspace.path, "tree");
+
+    const { meta, fromCache } =
+      options.useCache === false
+        ? { meta: await buildTree(plan, workspace.path, options), fromCache: false }
+        : await withCachedTree(cacheRequest(plan, options), builder(plan, options), async (cached) => {
+            onProgress(makeEvent("copy"));
+            await copyTree(cached.tree, tree, signal);
+            return cached;
+          });
+
+    signal.throwIfAborted();
+    await publish(tree, path);
+    return {
+      path,
+      recipe: plan.recipe,
+      release: plan.release,
+      fromCache,
+      packages: Object.keys(meta.packages).length,
+      seconds: (performance.now() - started) / 1000,
+    };
+  } catch (error) {
+    throw signal.aborted ? interrupted(name) : error;
+  }
+}
+
+/** The cached tree itself, built if need be. Whoever uses it must not write to it. */
+export async function cachedTree(options: TreeOptions): Promise<{ path: string; fromCache: boolean; meta: TreeMeta }> {
+  const plan = await planTree(options);
+  return withCachedTree(cacheRequest(plan, options), builder(plan, options), async ({ tree, meta, fromCache }) => ({
+    path: tree,
+    fromCache,
+    meta,
+  }));
+}
+
+async function planTree({ recipe, release, paths }: TreeOptions): Promise<BuildPlan> {
+  const [recipes, archives] = await Promise.all([readRecipes(paths.recipes), findHostArchives()]);
+  return planBuild(findRelease(recipes, recipe, release), archives, process.arch);
+}
+
+/** An image file of that name would be the same machine to machinectl(1). */
+async function requireNewMachine(machines: string, name: string): Promise<string> {
+  const fault = checkName(name);
+  if (fault !== undefined) {
+    throw new BerthError(fault.what, { hint: fault.suggestion && `try ${fault.suggestion}`, exitStatus: 2 });
+  }
+  if (process.geteuid?.() !== 0) throw new BerthError("only root can bootstrap a machine", { hint: "use sudo" });
+  await prepareStore(machines);
+  const path = join(machines, name);
+  for (const taken of [path, `${path}.raw`]) if (await exists(taken)) throw alreadyThere(taken);
+  return path;
+}
+
+function cacheRequest(plan: BuildPlan, { paths, signal, onProgress, refresh = false }: TreeOptions) {
+  return { cache: paths.cache, plan, signal, onProgress, refresh };
+}
+
+function builder(plan: BuildPlan, options: TreeOptions) {
+  return (directory: string) => buildTree(plan, directory, options);
+}
+
+/** Makes `directory`/tree. */
+async function buildTree(plan: BuildPlan, directory: string, { signal, onProgress }: TreeOptions): Promise<TreeMeta> {
+  await runMmdebstrap(plan, { directory, signal, onProgress });
+  const tree = join(directory, "tree");
+  await finishTree(tree);
+  const packages = await installedPackages(tree);
+  const { recipe, release, architecture } = plan;
+  return { recipe, release, architecture, created: new Date().toISOString(), packages };
+}
+
+function interrupted(name: string): BerthError {
+  return new BerthError(`bootstrap of ${name} was interrupted; nothing of it is left`, { exitStatus: 130 });
+}

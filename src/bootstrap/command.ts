@@ -1,0 +1,114 @@
+import { spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { createInterface } from "node:readline";
+import { BerthError } from "../errors.ts";
+
+export interface CommandOptions {
+  readonly cwd?: string;
+  readonly env?: NodeJS.ProcessEnv;
+  /** Aborting kills the command and all that it started. */
+  readonly signal?: AbortSignal;
+  readonly onLine?: (line: string) => void;
+  /** The program is unshare(1) with --pid --fork: its child is the init of a pid namespace. */
+  readonly pidNamespace?: boolean;
+}
+
+export interface CommandResult {
+  readonly ok: boolean;
+  /** `ended with status 1` or `was killed by SIGKILL`. */
+  readonly status: string;
+  /** The last lines of stdout and stderr together, safe to print. */
+  readonly tail: readonly string[];
+}
+
+const TAIL_LINES = 100;
+const LINE_LENGTH = 240;
+
+/**
+ * Runs a program of the system, in a session of its own: ^C at the terminal reaches only us, and we decide. Should this
+ * process die, the kernel kills the program (setpriv --pdeathsig). Resolves once it has ended and closed its output.
+ * @throws the signal's reason if that was aborted
+ */
+export async function runCommand(
+  program: string,
+  args: readonly string[],
+  options: CommandOptions = {},
+): Promise<CommandResult> {
+  const { signal, onLine } = options;
+  signal?.throwIfAborted();
+  const tail: string[] = [];
+  const take = (raw: string) => {
+    const line = printableLine(raw);
+    tail.push(line);
+    if (tail.length > TAIL_LINES) tail.shift();
+    onLine?.(line);
+  };
+
+  const child = spawn("setpriv", ["--pdeathsig", "KILL", program, ...args], {
+    cwd: options.cwd,
+    env: { ...environment(), ...options.env },
+    detached: true,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const kill = () => killAll(child.pid, options.pidNamespace === true);
+  signal?.addEventListener("abort", kill, { once: true });
+  try {
+    for (const stream of [child.stdout, child.stderr]) createInterface({ input: stream }).on("line", take);
+    const status = await new Promise<string>((resolve, reject) => {
+      child.once("error", (error) => {
+        const hint = "setpriv is part of util-linux";
+        reject(new BerthError(`cannot run ${program}: ${error.message}`, { hint, cause: error }));
+      });
+      child.once("close", (code, name) =>
+        resolve(code === null ? `was killed by ${name}` : `ended with status ${code}`),
+      );
+    });
+    signal?.throwIfAborted();
+    return { ok: status === "ended with status 0", status, tail };
+  } finally {
+    signal?.removeEventListener("abort", kill);
+  }
+}
+
+/**
+ * The whole session; of a pid namespace only the init: its death ends everything in the namespace, and only then does
+ * unshare, our child, see it dead. So the wait for unshare is a wait for all.
+ */
+function killAll(pid: number | undefined, pidNamespace: boolean): void {
+  if (pid === undefined) return;
+  const inits = pidNamespace ? childrenOf(pid) : [];
+  for (const target of inits.length > 0 ? inits : [-pid, pid]) {
+    try {
+      process.kill(target, "SIGKILL");
+    } catch {
+      // ESRCH: it ended by itself meanwhile.
+    }
+  }
+}
+
+/** proc_pid_task(5); empty as well where the kernel has no such file. */
+function childrenOf(pid: number): number[] {
+  try {
+    return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ").filter(Boolean).map(Number);
+  } catch {
+    return [];
+  }
+}
+
+/** Messages to parse are in English; nothing of the user's environment but the way to the network gets in. */
+function environment(): NodeJS.ProcessEnv {
+  const passed = ["http_proxy", "https_proxy", "no_proxy", "TZ"].flatMap((name) => {
+    const value = process.env[name];
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  return {
+    PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    HOME: "/root",
+    LC_ALL: "C.UTF-8",
+    ...Object.fromEntries(passed),
+  };
+}
+
+function printableLine(line: string): string {
+  return line.slice(0, LINE_LENGTH).replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/gu, "?");
+}

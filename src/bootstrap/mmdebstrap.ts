@@ -1,0 +1,102 @@
+import { existsSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { BerthError } from "../errors.ts";
+import type { BuildPlan } from "./build-plan.ts";
+import { runCommand } from "./command.ts";
+import { hostAptConfiguration } from "./host-apt.ts";
+import { mmdebstrapFailure } from "./mmdebstrap-failure.ts";
+import { followMmdebstrap } from "./mmdebstrap-output.ts";
+import type { OnProgress } from "./stage.ts";
+
+const MMDEBSTRAP = "/usr/bin/mmdebstrap";
+const HOOKS = "/usr/share/mmdebstrap/hooks";
+const GIB = 2 ** 30;
+
+/**
+ * The init of a mount and pid namespace, so that a kill at any moment takes every process and mount with it. Arguments:
+ * the size of a tmpfs in bytes or 0, then mmdebstrap's without its target; the directory it starts in gets `tree/`.
+ *
+ * The tree is made at /mnt because that can be reached by apt's unprivileged user, which the directories that it ends
+ * up in cannot (0700), and apt would fetch as root there. In memory if that is large: dpkg writes everything twice and
+ * removes half of it again, which costs 3 s and more on a disk, and what is copied to the disk then lies in one piece.
+ */
+const SCRIPT = `
+set -eu
+umask 022
+ulimit -Sn 1024
+size=$1
+shift
+mkdir tree
+if [ "$size" -gt 0 ]; then
+  mount -t tmpfs -o "mode=0755,size=$size" berth-bootstrap /mnt
+else
+  mount --bind tree /mnt
+fi
+mmdebstrap "$@"
+if [ "$size" -gt 0 ]; then
+  echo "I: copying the tree"
+  cp -a -T /mnt tree
+fi
+`;
+
+export interface MmdebstrapOptions {
+  /** Gets `tree/`, and files for mmdebstrap beside it. */
+  readonly directory: string;
+  readonly signal: AbortSignal;
+  readonly onProgress: OnProgress;
+  /** Bytes of memory there are to build in; process.availableMemory() unless told. */
+  readonly memory?: number;
+}
+
+/** Makes `directory`/tree as `plan` says. @throws BerthError with the end of mmdebstrap's output */
+export async function runMmdebstrap(plan: BuildPlan, options: MmdebstrapOptions): Promise<void> {
+  const { directory, signal, onProgress, memory = process.availableMemory() } = options;
+  requireTools(plan);
+  await writeFile(join(directory, "apt.conf"), await hostAptConfiguration(), { mode: 0o600 });
+  const namespaces = ["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"];
+  const script = ["sh", "-c", SCRIPT, "berth-bootstrap", String(tmpfsSize(memory))];
+  const result = await runCommand("unshare", [...namespaces, ...script, ...mmdebstrapArguments(plan, existsSync)], {
+    cwd: directory,
+    signal,
+    pidNamespace: true,
+    onLine: followMmdebstrap(onProgress),
+  });
+  if (!result.ok) throw mmdebstrapFailure(`bootstrap of ${plan.recipe}/${plan.release}`, result.status, result.tail);
+}
+
+export function mmdebstrapArguments(plan: BuildPlan, exists: (path: string) => boolean): string[] {
+  const hooks = plan.hooks.map((hook) => join(HOOKS, hook)).filter(exists);
+  return [
+    "--verbose",
+    ...plan.options,
+    ...hooks.map((hook) => `--hook-directory=${hook}`),
+    // A file, as it may hold a proxy's password; finishTree removes what mmdebstrap makes of it.
+    "--aptopt=./apt.conf",
+    "--",
+    plan.suite,
+    "/mnt",
+    // One argument a line would leave empty lines between them.
+    ...(plan.sources.length > 0 ? [plan.sources.join("\n")] : []),
+  ];
+}
+
+/** Half of the memory there is; 0, a disk, where that is less than a tree with its packages could need. */
+export function tmpfsSize(memory: number): number {
+  const half = Math.floor(memory / 2);
+  return half >= GIB ? half : 0;
+}
+
+function requireTools(plan: BuildPlan): void {
+  const lacking = [
+    ...(existsSync(MMDEBSTRAP) ? [] : ["mmdebstrap"]),
+    ...(existsSync(plan.keyring) ? [] : ["debian-archive-keyring"]),
+  ];
+  if (lacking.length === 0) return;
+  throw new BerthError(
+    `bootstrap of ${plan.recipe}/${plan.release} needs ${lacking.join(" and ")}, not installed here`,
+    {
+      hint: `apt-get install --no-install-recommends ${lacking.join(" ")}`,
+    },
+  );
+}

@@ -1,0 +1,33 @@
+import type { Command } from "commander";
+import { listRecipes, type RecipeListing } from "../../bootstrap/list-recipes.ts";
+import type { Context, Runner } from "../verb.ts";
+
+export function define(program: Command, run: Runner): void {
+  program
+    .command("recipes")
+    .summary("list what can be bootstrapped")
+    .description("Lists the recipes of `berth bootstrap` with their releases, and which of them are in the cache.")
+    .option("--json", "print a JSON array")
+    .action(run(recipesVerb));
+}
+
+async function recipesVerb(context: Context, options: { readonly json?: boolean }): Promise<number> {
+  const listing = await listRecipes(context.paths);
+  console.log(options.json === true ? JSON.stringify(listing) : renderTable(listing));
+  return 0;
+}
+
+/** One line a release; the one built where none is named is marked. */
+export function renderTable(listing: readonly RecipeListing[]): string {
+  const rows = listing.flatMap((recipe) =>
+    recipe.releases.map((release) => [
+      recipe.name,
+      release.name + (release.default ? " (default)" : ""),
+      release.title,
+      release.cached === null ? "-" : release.cached.created.slice(0, 10),
+    ]),
+  );
+  const table = [["RECIPE", "RELEASE", "TITLE", "CACHED"], ...rows];
+  const widths = [0, 1, 2].map((column) => Math.max(...table.map((row) => row[column]?.length ?? 0)));
+  return table.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ")).join("\n");
+}

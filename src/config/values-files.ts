@@ -1,0 +1,107 @@
+import { posix } from "node:path";
+import type { Bind } from "../spec/machine-spec.ts";
+import { suggest } from "../spec/nearest.ts";
+import { quote } from "../spec/quote.ts";
+import type { Parse } from "./setting.ts";
+import { notYet, words } from "./values.ts";
+import { PATHS, PLAIN_WORDS, splitWords, type Word } from "./words.ts";
+
+type Report = Parameters<Parse<unknown>>[1];
+type BindOptions = Pick<Bind, "recursive" | "idmap">;
+
+const BIND_OPTIONS: ReadonlyMap<string, Partial<BindOptions>> = new Map([
+  ["rbind", { recursive: true }],
+  ["norbind", { recursive: false }],
+  ["noidmap", { idmap: "noidmap" }],
+  ["idmap", { idmap: "idmap" }],
+  ["rootidmap", { idmap: "rootidmap" }],
+  ["owneridmap", { idmap: "owneridmap" }],
+]);
+
+/**
+ * Bind= and BindReadOnly=: `[+]SOURCE[:TARGET[:OPTIONS]]` (systemd-nspawn(1), --bind=). SOURCE may be relative in an
+ * option (then TARGET is needed) and comes back so, for build-spec.ts to resolve.
+ */
+export function bind(readOnly: boolean, relative: boolean): Parse<Bind> {
+  return (value, report) => {
+    const split = words(value, PATHS, report, 2);
+    const [first, second] = split?.words ?? [];
+    if (split === undefined || first === undefined) return undefined;
+
+    const fromRoot = first.text.startsWith("+");
+    const source = fromRoot ? first.text.slice(1) : first.text;
+    const options = bindOptions(split.rest, report);
+    const sourceFits = bindSource(source, fromRoot, relative, report);
+    const target = second ?? { text: source, offset: first.offset };
+    // What is wrong with one path is said once, though it is the target as well.
+    const targetFits = (second === undefined && !sourceFits) || bindTarget(target, report);
+    if (!sourceFits || !targetFits || options === undefined) return undefined;
+    return { source: clean(source), fromRoot, target: clean(target.text), readOnly, ...options };
+  };
+}
+
+function bindSource(source: string, fromRoot: boolean, relative: boolean, report: Report): boolean {
+  if (source === "" && !fromRoot) {
+    report({ what: notYet("a bind mount without a source, of a temporary directory,") });
+    return false;
+  }
+  if (source.startsWith("/") || (relative && !fromRoot)) return true;
+  report({ what: `source ${quote(source)} is not absolute`, expected: "a path that starts with /" });
+  return false;
+}
+
+function bindTarget({ text, offset }: Word, report: Report): boolean {
+  if (text.split("/").includes("..")) report({ what: `target ${quote(text)} contains ".."`, offset });
+  else if (text.startsWith("/")) return true;
+  else report({ what: `target ${quote(text)} is not absolute`, expected: "a path that starts with /", offset });
+  return false;
+}
+
+function bindOptions(rest: Word | undefined, report: Report): BindOptions | undefined {
+  let options: BindOptions | undefined = { recursive: true, idmap: "noidmap" };
+  if (rest === undefined || rest.text === "") return options;
+  const split = splitWords(rest.text, { ...PLAIN_WORDS, separators: "," });
+  for (const word of "words" in split ? split.words : []) {
+    const offset = rest.offset + word.offset;
+    const known = BIND_OPTIONS.get(word.text);
+    if (known === undefined) {
+      const expected = [...BIND_OPTIONS.keys()].join(", ");
+      report({
+        what: `unknown bind option ${quote(word.text)}`,
+        expected,
+        hint: suggest(word.text, BIND_OPTIONS.keys()),
+        offset,
+      });
+    } else if (known.idmap === "rootidmap" || known.idmap === "owneridmap") {
+      report({ what: notYet(`bind option ${word.text}`), hint: "idmap and noidmap are", offset });
+    } else {
+      if (options !== undefined) options = { ...options, ...known };
+      continue;
+    }
+    options = undefined;
+  }
+  return options;
+}
+
+/** Without doubled and trailing slashes and `.` parts; `..` stays: what it means depends on symlinks. */
+function clean(path: string): string {
+  const parts = path.split("/").filter((part) => part !== "" && part !== ".");
+  return `${path.startsWith("/") ? "/" : ""}${parts.join("/")}`;
+}
+
+/** A bind of a relative source as seen from `directory`, where the command was given. */
+export function resolveBind(bind: Bind, directory: string): Bind {
+  if (bind.fromRoot || bind.source.startsWith("/")) return bind;
+  return { ...bind, source: posix.resolve(directory, bind.source) };
+}
+
+/** Overlay=, TemporaryFileSystem=: only their outer form, as long as they are not in effect. */
+export function paths(least: number, expected: string): Parse<string> {
+  return (value, report) => {
+    const list = words(value, PATHS, report)?.words ?? [];
+    const target = least === 1 ? list[0] : list.at(-1);
+    if (list.length >= least && target?.text.startsWith("/")) return value;
+    report({ what: `${quote(value)} is no valid value`, expected });
+    return undefined;
+  };
+}

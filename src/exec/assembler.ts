@@ -1,0 +1,262 @@
+import type { SyscallName } from "../sys/syscall-numbers.ts";
+import { syscallNumber } from "../sys/syscall-numbers.ts";
+
+/**
+ * Lays out the image that the stage runs (stage.c: struct image, program, op). Everything is a flat byte: strings,
+ * structs and arrays are placed once, and pointers are their absolute addresses, since the stage maps the image at
+ * a fixed one. Pure: no fd is opened and nothing is called here.
+ */
+
+/** Where the stage maps the image, and where in it the part begins that is dropped once the machine runs. */
+const BASE = 0x200000000;
+const TRANSIENT = 16 << 20;
+/** Spells "Vberth01" little-endian in stage.c: the format's version. */
+const MAGIC = 0x3130687472656256n;
+
+export type Pseudo = "spawn" | "store" | "load" | "result" | "become";
+const PSEUDO: Readonly<Record<Pseudo, number>> = { spawn: -1, store: -2, load: -3, result: -4, become: -5 };
+
+/** A register of the stage, filled by an operation; `name` is for messages. */
+export interface Register {
+  readonly register: number;
+}
+/** A place in the image. */
+export interface Pointer {
+  readonly at: number;
+}
+export type Argument = number | bigint | string | Register | Pointer | Program;
+
+export interface CallOptions {
+  /** Accepted results, both inclusive; by default any that is not an error. */
+  readonly accept?: readonly [number, number];
+  /** One errno that is fine too (its number). */
+  readonly tolerate?: number;
+  /** Any result is fine. */
+  readonly lenient?: boolean;
+  readonly into?: Register;
+  /** Do it only if this register holds no error. */
+  readonly onlyIf?: Register;
+}
+
+interface Op {
+  readonly number: number;
+  /** For the report of a failure. */
+  readonly name: SyscallName | Pseudo;
+  readonly arguments: readonly Argument[];
+  readonly options: CallOptions;
+  /** Index of the plan's step this belongs to, -1: none. */
+  readonly step: number;
+  /** The strings among the arguments, for the report. */
+  readonly subject: string;
+}
+
+/** One program of the image: the ops of one actor, in order. */
+export class Program {
+  readonly who: number;
+  readonly ops: Op[] = [];
+  readonly lenient: boolean;
+
+  constructor(who: number, lenient = false) {
+    this.who = who;
+    this.lenient = lenient;
+  }
+}
+
+const OP_SIZE = 96;
+
+/** Growing bytes at a fixed address. */
+class Segment {
+  readonly start: number;
+  bytes = Buffer.alloc(16 << 10);
+  used = 0;
+
+  constructor(start: number) {
+    this.start = start;
+  }
+
+  reserve(size: number): Pointer {
+    const offset = (this.used + 7) & ~7;
+    while (offset + size > this.bytes.length) this.bytes = Buffer.concat([this.bytes, Buffer.alloc(this.bytes.length)]);
+    this.used = offset + size;
+    return { at: this.start + offset };
+  }
+
+  holds(pointer: Pointer): boolean {
+    return pointer.at >= this.start && pointer.at < this.start + this.used;
+  }
+}
+
+export class Assembler {
+  readonly #arch: "x64" | "arm64";
+  readonly #resident = new Segment(0);
+  readonly #transient = new Segment(TRANSIENT);
+  readonly #strings = new Map<string, Pointer>();
+  readonly #header: Pointer;
+  #registers = 0;
+  /** Step that the ops now emitted belong to. */
+  step = -1;
+
+  constructor(arch: "x64" | "arm64", headerSize: number) {
+    this.#arch = arch;
+    this.#header = this.#resident.reserve(headerSize);
+  }
+
+  register(): Register {
+    return { register: this.#registers++ };
+  }
+
+  /** Room of `size` zero bytes; `resident`: it is still there when the machine ends. */
+  reserve(size: number, resident = false): Pointer {
+    return (resident ? this.#resident : this.#transient).reserve(size);
+  }
+
+  /** Places bytes and returns where they are. */
+  bytes(content: Uint8Array, resident = false): Pointer {
+    const pointer = this.reserve(content.length, resident);
+    const segment = this.#segment(pointer);
+    segment.bytes.set(content, pointer.at - segment.start);
+    return pointer;
+  }
+
+  /** A NUL-terminated string, placed once however often it is used. */
+  string(text: string, resident = false): Pointer {
+    const key = resident ? `\0${text}` : text;
+    let pointer = this.#strings.get(key);
+    if (pointer === undefined) {
+      if (text.includes("\0"))
+        throw new Error(`a string with a NUL byte can't be passed to the kernel: ${JSON.stringify(text)}`);
+      pointer = this.bytes(Buffer.from(`${text}\0`), resident);
+      this.#strings.set(key, pointer);
+    }
+    return pointer;
+  }
+
+  /** A struct of 64-bit little-endian fields. */
+  words(values: readonly (number | bigint | Pointer)[]): Pointer {
+    const pointer = this.reserve(values.length * 8);
+    values.forEach((value, index) => {
+      this.poke(pointer, index * 8, value);
+    });
+    return pointer;
+  }
+
+  /** A NULL-terminated array of strings: argv or envp. */
+  stringArray(values: readonly string[]): Pointer {
+    return this.words([...values.map((value) => this.string(value)), 0]);
+  }
+
+  /** Writes a 64-bit value into placed memory. */
+  poke(pointer: Pointer, offset: number, value: number | bigint | Pointer): void {
+    const segment = this.#segment(pointer);
+    const at = pointer.at - segment.start + offset;
+    if (typeof value === "object") writeWord(segment.bytes, at, BASE + value.at);
+    else writeWord(segment.bytes, at, value);
+  }
+
+  call(program: Program, name: SyscallName, args: readonly Argument[], options: CallOptions = {}): void {
+    this.#emit(program, syscallNumber(name, this.#arch), name, args, options);
+  }
+
+  pseudo(program: Program, name: Pseudo, args: readonly Argument[], options: CallOptions = {}): void {
+    this.#emit(program, PSEUDO[name], name, args, options);
+  }
+
+  #emit(program: Program, number: number, name: Op["name"], args: readonly Argument[], options: CallOptions): void {
+    const subject = args.filter((arg) => typeof arg === "string" && arg !== "").join(" ");
+    program.ops.push({ number, name, arguments: args, options, step: this.step, subject });
+  }
+
+  /**
+   * The finished image. `header` are the 64-bit fields of struct image between size and resident, in its order; a
+   * Program stands for a pointer to it, "registers" for the register file.
+   */
+  finish(header: readonly (number | bigint | Program | "registers")[]): Image {
+    const placed = new Map<Program, Pointer>();
+    const registers = this.#resident.reserve(this.#registers * 8);
+    for (let index = 0; index < this.#registers; index++) this.poke(registers, index * 8, -1);
+    const place = (program: Program): Pointer => {
+      const known = placed.get(program);
+      if (known !== undefined) return known;
+      const pointer = this.#program(program, place);
+      placed.set(program, pointer);
+      return pointer;
+    };
+    const fields = header.map((field) => {
+      if (field === "registers") return registers;
+      return field instanceof Program ? place(field) : field;
+    });
+    const size = TRANSIENT + this.#transient.used;
+    const resident = (this.#resident.used + 4095) & ~4095;
+    [MAGIC, BigInt(size), ...fields, resident].forEach((field, index) => {
+      this.poke(this.#header, index * 8, field);
+    });
+    return {
+      size,
+      parts: [
+        { offset: 0, bytes: this.#resident.bytes.subarray(0, this.#resident.used) },
+        { offset: TRANSIENT, bytes: this.#transient.bytes.subarray(0, this.#transient.used) },
+      ],
+    };
+  }
+
+  /** Lenient programs are clean-up and run late: they are resident, with their strings. */
+  #program(program: Program, place: (program: Program) => Pointer): Pointer {
+    const resident = program.lenient;
+    const pointer = this.reserve(24 + program.ops.length * OP_SIZE, resident);
+    this.poke(pointer, 0, program.who);
+    this.poke(pointer, 8, program.lenient ? 1 : 0);
+    this.poke(pointer, 16, program.ops.length);
+    program.ops.forEach((op, index) => {
+      const words = op.arguments.map((argument): number | bigint | Pointer => {
+        if (typeof argument === "string") return this.string(argument, resident);
+        if (typeof argument !== "object") return argument;
+        if (argument instanceof Program) return place(argument);
+        return "register" in argument ? argument.register : argument;
+      });
+      this.#op({ at: pointer.at + 24 + index * OP_SIZE }, op, words);
+    });
+    return pointer;
+  }
+
+  #op(at: Pointer, op: Op, words: readonly (number | bigint | Pointer)[]): void {
+    const { options } = op;
+    const [low, high] = options.lenient
+      ? [-4095, Number.MAX_SAFE_INTEGER]
+      : (options.accept ?? [0, Number.MAX_SAFE_INTEGER]);
+    this.poke(at, 0, op.number);
+    for (let k = 0; k < 6; k++) this.poke(at, 8 + k * 8, words[k] ?? 0);
+    this.poke(at, 56, low);
+    this.poke(at, 64, high);
+    this.poke(at, 72, options.tolerate ?? 0);
+    const mask = op.arguments.reduce<number>((bits, argument, k) => bits | (isRegister(argument) ? 1 << k : 0), 0);
+    const segment = this.#segment(at);
+    const offset = at.at - segment.start;
+    segment.bytes.writeUInt32LE(mask, offset + 80);
+    segment.bytes.writeInt32LE(options.into?.register ?? -1, offset + 84);
+    segment.bytes.writeInt32LE(options.onlyIf?.register ?? -1, offset + 88);
+  }
+
+  #segment(pointer: Pointer): Segment {
+    return this.#resident.holds(pointer) ? this.#resident : this.#transient;
+  }
+}
+
+function isRegister(argument: Argument): argument is Register {
+  return typeof argument === "object" && "register" in argument;
+}
+
+/** A signed 64-bit word from a number of at most 53 bits without making a bigint: there are thousands of them. */
+function writeWord(buffer: Buffer, at: number, value: number | bigint): void {
+  if (typeof value === "bigint") {
+    buffer.writeBigUInt64LE(BigInt.asUintN(64, value), at);
+    return;
+  }
+  buffer.writeUInt32LE(value >>> 0, at);
+  buffer.writeInt32LE(Math.floor(value / 0x100000000) | 0, at + 4);
+}
+
+export interface Image {
+  /** Bytes the stage maps; most of them are a hole. */
+  readonly size: number;
+  readonly parts: readonly { readonly offset: number; readonly bytes: Buffer }[];
+}

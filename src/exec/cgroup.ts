@@ -1,0 +1,37 @@
+import { readdirSync, rmdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+/** Kills every process of a cgroup and what is below it, at once and without a race (cgroup.kill, kernel 5.14). */
+export function killCgroup(path: string): void {
+  try {
+    writeFileSync(join(path, "cgroup.kill"), "1");
+  } catch {
+    // Gone already, or a threaded cgroup that has no such file and no processes of its own.
+  }
+}
+
+/**
+ * Removes a cgroup and all below it; processes that are still there are killed. Exit is asynchronous in the kernel:
+ * a cgroup stays busy until the last process is reaped, so this waits up to two seconds for it.
+ */
+export function removeCgroup(path: string): void {
+  const deadline = Date.now() + 2000;
+  for (;;) {
+    try {
+      removeTree(path);
+      return;
+    } catch (error) {
+      const code = error instanceof Error && "code" in error ? error.code : undefined;
+      if (code === "ENOENT") return;
+      if (code !== "EBUSY" || Date.now() > deadline) throw error;
+      killCgroup(path);
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+    }
+  }
+}
+
+function removeTree(path: string): void {
+  for (const entry of readdirSync(path, { withFileTypes: true }))
+    if (entry.isDirectory()) removeTree(join(path, entry.name));
+  rmdirSync(path);
+}

@@ -1,0 +1,271 @@
+import { posix } from "node:path";
+import type { FdName, MountFlag, Step, StepKind, StepOf } from "../plan/step.ts";
+import {
+  AT_EMPTY_PATH,
+  AT_REMOVEDIR,
+  FSCONFIG_CMD_CREATE,
+  FSCONFIG_SET_FLAG,
+  FSCONFIG_SET_STRING,
+  FSMOUNT_CLOEXEC,
+  FSOPEN_CLOEXEC,
+  MOUNT_ATTR_NODEV,
+  MOUNT_ATTR_NOEXEC,
+  MOUNT_ATTR_NOSUID,
+  MOUNT_ATTR_RDONLY,
+  MOUNT_ATTR_STRICTATIME,
+  MOVE_MOUNT_F_EMPTY_PATH,
+  MOVE_MOUNT_T_EMPTY_PATH,
+  O_CLOEXEC,
+  O_PATH,
+  OPEN_FLAGS,
+  OPEN_TREE_CLONE,
+  RESOLVE_IN_ROOT,
+  RESOLVE_NO_SYMLINKS,
+  S_IFREG,
+} from "../sys/constants.ts";
+import { type Assembler, type Pointer, Program, type Register } from "./assembler.ts";
+
+export const EEXIST = 17;
+export const ENOENT = 2;
+
+const ATTRIBUTES: Readonly<Record<MountFlag, number>> = {
+  ro: MOUNT_ATTR_RDONLY,
+  nosuid: MOUNT_ATTR_NOSUID,
+  nodev: MOUNT_ATTR_NODEV,
+  noexec: MOUNT_ATTR_NOEXEC,
+  strictatime: MOUNT_ATTR_STRICTATIME,
+};
+
+/** The MOUNT_ATTR_* bits of flags given in words. */
+export function mountAttributes(flags: readonly MountFlag[]): number {
+  return flags.reduce((bits, flag) => bits | ATTRIBUTES[flag], 0);
+}
+
+/** What the host hands to the stage, by number. */
+export interface HostFds {
+  readonly status: number;
+  /** Two ends of the socket between keeper and init. */
+  readonly keeperEnd: number;
+  readonly initEnd: number;
+  /** fds that host steps opened, by name. */
+  readonly named: ReadonlyMap<FdName, number>;
+}
+
+type Cleanup = (program: Program, when: "undo" | "end") => void;
+
+/** State of one compilation: the programs being written, and the names they share. */
+export class Compilation {
+  readonly asm: Assembler;
+  readonly arch: "x64" | "arm64";
+  readonly host: HostFds;
+  /** Seccomp filter, an array of struct sock_filter. */
+  readonly filter: Buffer;
+  readonly keeper = new Program(0);
+  readonly init = new Program(1);
+  readonly apivfs = new Program(2);
+  readonly commit = new Program(3, true);
+  /** Last words of the process that the keeper is cloned from. */
+  readonly farewell = new Program(6, true);
+  readonly pid: Register;
+  readonly leader: Register;
+  readonly master: Register;
+  readonly slave: Register;
+  readonly root: Register;
+  readonly self: Register;
+  readonly hostMounts: Register;
+  /** struct clone_args of init. */
+  readonly cloneArguments: Pointer;
+  readonly #registers = new Map<string, Register>();
+  readonly #directories = new Map<string, Register>();
+  readonly #cleanups: Cleanup[] = [];
+  /** Where apivfs left each file system it made, by name. */
+  readonly slots = new Map<FdName, number>();
+
+  constructor(asm: Assembler, arch: "x64" | "arm64", host: HostFds, filter: Buffer) {
+    this.asm = asm;
+    this.arch = arch;
+    this.host = host;
+    this.filter = filter;
+    this.pid = asm.register();
+    this.leader = asm.register();
+    this.master = asm.register();
+    this.slave = asm.register();
+    this.root = asm.register();
+    this.self = asm.register();
+    this.hostMounts = asm.register();
+    this.cloneArguments = asm.reserve(88);
+  }
+
+  /** The register for an fd that a stage step makes; made up at its first mention. */
+  named(name: FdName): Register {
+    let register = this.#registers.get(name);
+    if (register === undefined) {
+      register = this.asm.register();
+      this.#registers.set(name, register);
+    }
+    return register;
+  }
+
+  /** An fd by name: the host's number if it opened it, else the stage's register. */
+  fd(name: FdName): number | Register {
+    return this.host.named.get(name) ?? this.named(name);
+  }
+
+  /** An fd number that nothing uses: where apivfs leaves a file system for init, which shares its fd table. */
+  slot(): number {
+    return this.lastSlot - this.slots.size;
+  }
+
+  /** Steps of the stage itself hold a few fds at a time, from the lowest free number up. */
+  get lastSlot(): number {
+    const { status, keeperEnd, initEnd, named } = this.host;
+    return Math.max(status, keeperEnd, initEnd, ...named.values()) + 64;
+  }
+
+  /** Work to do backwards when the launch fails (undo) and when the machine has ended (end). */
+  cleanUp(cleanup: Cleanup): void {
+    this.#cleanups.push(cleanup);
+  }
+
+  cleanups(when: "undo" | "end"): Program {
+    const program = new Program(when === "undo" ? 4 : 5, true);
+    for (const cleanup of [...this.#cleanups].reverse()) cleanup(program, when);
+    return program;
+  }
+
+  /** struct open_how (openat2(2)). */
+  how(flags: number, resolve: number, mode = 0): Pointer {
+    return this.asm.words([flags | O_CLOEXEC, mode, resolve]);
+  }
+
+  /** Opens `path` below the machine's root; `extra` flags on top of O_PATH. */
+  openInRoot(path: string, into: Register, options: { api: boolean; directory?: boolean; tolerate?: number }): void {
+    const flags = O_PATH | (options.directory ? OPEN_FLAGS[this.arch].O_DIRECTORY : 0);
+    const resolve = RESOLVE_IN_ROOT | (options.api ? RESOLVE_NO_SYMLINKS : 0);
+    this.asm.call(this.keeper, "openat2", [this.root, path, this.how(flags, resolve), 24], {
+      into,
+      ...(options.tolerate === undefined ? {} : { tolerate: options.tolerate }),
+    });
+  }
+
+  /**
+   * The directory that holds `path`, for *at calls on its last part. Directories on berth's own fresh mounts (/dev,
+   * /run) are opened once and never through a symbolic link.
+   */
+  parent(path: string): { directory: Register; name: string } {
+    const parent = posix.dirname(path);
+    let directory = this.#directories.get(parent);
+    if (directory === undefined) {
+      directory = this.asm.register();
+      this.openInRoot(parent, directory, { api: true, directory: true });
+      this.#directories.set(parent, directory);
+    }
+    return { directory, name: posix.basename(path) };
+  }
+
+  /** A directory of ours is known by its mount's own fd. */
+  rememberDirectory(path: string, directory: Register): void {
+    this.#directories.set(path, directory);
+  }
+
+  /**
+   * Opens the place where something is mounted, after making what is missing of it. What was made in the tree itself
+   * (`remove`) is removed again when the machine has ended: a run leaves the tree as it found it.
+   */
+  openTarget(path: string, create: "directory" | "file" | null, api: boolean, remove: boolean): Register {
+    const { asm, keeper } = this;
+    const target = asm.register();
+    if (create === null) {
+      this.openInRoot(path, target, { api });
+      return target;
+    }
+    const parts = path.split("/").filter((part) => part !== "");
+    let parent: Register = this.root;
+    parts.forEach((name, index) => {
+      const last = index === parts.length - 1;
+      const made = asm.register();
+      if (last && create === "file")
+        asm.call(keeper, "mknodat", [parent, name, S_IFREG | 0o644, 0], { into: made, tolerate: EEXIST });
+      else asm.call(keeper, "mkdirat", [parent, name, 0o755], { into: made, tolerate: EEXIST });
+      const prefix = `/${parts.slice(0, index + 1).join("/")}`;
+      if (remove) this.#removeLater(prefix, made, last && create === "file");
+      const opened = last ? target : asm.register();
+      this.openInRoot(prefix, opened, { api });
+      if (parent !== this.root) asm.call(keeper, "close", [parent]);
+      parent = opened;
+    });
+    return target;
+  }
+
+  #removeLater(path: string, made: Register, isFile: boolean): void {
+    const { asm } = this;
+    const how = this.asm.bytes(
+      wordsOf([O_PATH | O_CLOEXEC | OPEN_FLAGS[this.arch].O_DIRECTORY, 0, RESOLVE_IN_ROOT]),
+      true,
+    );
+    this.cleanUp((program) => {
+      const parent = asm.register();
+      asm.call(program, "openat2", [this.root, posix.dirname(path), how, 24], { into: parent, onlyIf: made });
+      asm.call(program, "unlinkat", [parent, posix.basename(path), isFile ? 0 : AT_REMOVEDIR], { onlyIf: parent });
+      asm.call(program, "close", [parent], { onlyIf: parent });
+    });
+  }
+
+  /** move_mount(2) of a detached mount onto an opened target. */
+  attach(mount: number | Register, target: Register): void {
+    const flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
+    this.asm.call(this.keeper, "move_mount", [mount, "", target, "", flags]);
+  }
+
+  /** A detached copy of what is at an opened place, with MOUNT_ATTR_* set. */
+  cloneMount(program: Program, from: number | Register, path: string, attributes: number, onlyIf?: Register): Register {
+    const { asm } = this;
+    const mount = asm.register();
+    const guard = onlyIf === undefined ? {} : { onlyIf };
+    asm.call(program, "open_tree", [from, path, OPEN_TREE_CLONE | O_CLOEXEC | (path === "" ? AT_EMPTY_PATH : 0)], {
+      into: mount,
+      ...guard,
+    });
+    if (attributes !== 0)
+      asm.call(program, "mount_setattr", [mount, "", AT_EMPTY_PATH, asm.words([attributes, 0, 0, 0]), 32], guard);
+    return mount;
+  }
+
+  /** fsopen, fsconfig, fsmount: a new file system, detached. Options are `name=value` or a bare flag. */
+  makeFileSystem(program: Program, type: string, options: readonly string[], flags: readonly MountFlag[]): Register {
+    const { asm } = this;
+    const context = asm.register();
+    const mount = asm.register();
+    asm.call(program, "fsopen", [type, FSOPEN_CLOEXEC], { into: context });
+    for (const option of options) {
+      const equals = option.indexOf("=");
+      if (equals < 0) asm.call(program, "fsconfig", [context, FSCONFIG_SET_FLAG, option, 0, 0]);
+      else
+        asm.call(program, "fsconfig", [
+          context,
+          FSCONFIG_SET_STRING,
+          option.slice(0, equals),
+          option.slice(equals + 1),
+          0,
+        ]);
+    }
+    asm.call(program, "fsconfig", [context, FSCONFIG_CMD_CREATE, 0, 0, 0]);
+    asm.call(program, "fsmount", [context, FSMOUNT_CLOEXEC, mountAttributes(flags)], { into: mount });
+    asm.call(program, "close", [context]);
+    return mount;
+  }
+}
+
+/** 64-bit little-endian words as bytes, for structs that must be resident. */
+export function wordsOf(values: readonly number[]): Buffer {
+  const bytes = Buffer.alloc(values.length * 8);
+  values.forEach((value, index) => {
+    bytes.writeBigInt64LE(BigInt(value), index * 8);
+  });
+  return bytes;
+}
+
+/** How a step of a kind becomes operations. */
+export type Compilers<K extends StepKind> = {
+  readonly [Kind in K]: (args: StepOf<Kind>["args"], c: Compilation, step: Step) => void;
+};

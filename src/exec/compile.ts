@@ -1,0 +1,149 @@
+import type { LaunchPlan, Step, StepKind, StepOf } from "../plan/step.ts";
+import { MSG_CMSG_CLOEXEC, MSG_NOSIGNAL, SCM_RIGHTS, SOL_SOCKET } from "../sys/constants.ts";
+import { Assembler, type Image, type Pointer, type Program, type Register } from "./assembler.ts";
+import { Compilation, type Compilers, type HostFds, wordsOf } from "./compilation.ts";
+import { APIVFS, INIT } from "./compile-init.ts";
+import { KEEPER, u32 } from "./compile-keeper.ts";
+
+/** fds the keeper lives with (stage.c: enum RECORD ...), by the names the host steps gave them. -1: none. */
+export const KEPT_FDS = ["record", "directory", "log", "mirror", "lifeline", "name-lock", "range-lock"] as const;
+
+const CONSOLE_LOG_LIMIT = 1 << 20;
+/** struct image of stage.c, in 64-bit words. */
+const HEADER_WORDS = 9 + KEPT_FDS.length + 8;
+
+export interface CompiledPlan {
+  readonly image: Image;
+  /** By `who` of a report: the operations of that program, to turn an index back into a step and a system call. */
+  readonly programs: readonly Program[];
+}
+
+/** First word of a message from the keeper that is no report of a failure: SYNC + the sync point's number. */
+export const SYNC = 0x100;
+
+type Table = { readonly [K in StepKind]?: (args: never, c: Compilation, step: Step) => void };
+const STAGE: Table = { ...KEEPER, ...INIT, ...APIVFS } as Table;
+
+/**
+ * Compiles the stage's part of a plan to the image it runs. Pure: the same plan, fds and filter give the same bytes.
+ * `fail` makes the step with that index end with that result instead of doing its work (tests; what was done before
+ * it has then to be undone).
+ */
+export function compile(
+  plan: LaunchPlan,
+  arch: "x64" | "arm64",
+  host: HostFds,
+  filter: Buffer,
+  fail?: { readonly step: number; readonly result: number },
+): CompiledPlan {
+  const asm = new Assembler(arch, HEADER_WORDS * 8);
+  const c = new Compilation(asm, arch, host, filter);
+  // apivfs comes first: init hands over what it left where.
+  for (const phase of ["apivfs", "init", "keeper"] as const)
+    plan.steps.forEach((step, index) => {
+      if (step.phase !== phase) return;
+      asm.step = index;
+      if (fail?.step === index) asm.pseudo(programOf(c, phase), "result", [fail.result]);
+      compileStep(step, c);
+    });
+  awaitExecution(c);
+  const fds = KEPT_FDS.map((name) => host.named.get(name) ?? -1);
+  const registers = [c.pid, c.leader, c.master, c.slave, c.root, c.self].map((register) => register.register);
+  const [undo, end] = [c.cleanups("undo"), c.cleanups("end")];
+  const image = asm.finish([
+    "registers",
+    c.keeper,
+    c.commit,
+    undo,
+    end,
+    host.status,
+    host.initEnd,
+    ...fds,
+    ...registers,
+    CONSOLE_LOG_LIMIT,
+  ]);
+  return { image, programs: [c.keeper, c.init, c.apivfs, c.commit, undo, end, c.farewell] };
+}
+
+function programOf(c: Compilation, phase: "keeper" | "init" | "apivfs"): Program {
+  return c[phase];
+}
+
+function compileStep(step: Step, c: Compilation): void {
+  if (step.kind === "await") awaitSync(step, c);
+  else if (step.kind === "signal") signalSync(step, c);
+  else {
+    const compiler = STAGE[step.kind];
+    if (compiler === undefined) throw new Error(`step ${step.kind} has no meaning in phase ${step.phase}`);
+    compiler(step.args as never, c, step);
+  }
+}
+
+/** Init's end of its socket closes at exec (or with its death); one byte before that is its word that it failed. */
+function awaitExecution(c: Compilation): void {
+  c.asm.step = -1;
+  c.asm.call(c.keeper, "read", [c.host.keeperEnd, c.asm.reserve(8), 1], { accept: [0, 0] });
+}
+
+/** Who speaks to whom over which fd: [the host's socket or the pair between keeper and init]. */
+function socketOf(step: StepOf<"await"> | StepOf<"signal">, c: Compilation): number {
+  const other = step.kind === "await" ? step.args.from : step.args.to;
+  if (other === "host") return c.host.status;
+  return step.phase === "init" ? c.host.initEnd : c.host.keeperEnd;
+}
+
+function awaitSync(step: StepOf<"await">, c: Compilation): void {
+  const { asm } = c;
+  const program = programOf(c, step.phase as "keeper" | "init");
+  const socket = socketOf(step, c);
+  const { carries, sync } = step.args;
+  if (carries.length === 0) {
+    asm.call(program, "read", [socket, asm.reserve(8), 8], { accept: [8, 8] });
+    return;
+  }
+  const message = messageBuffer(c, sync, carries.length);
+  asm.call(program, "recvmsg", [socket, message.header, MSG_CMSG_CLOEXEC], { accept: [24, 24] });
+  carries.forEach((fd, index) => {
+    asm.pseudo(program, "load", [{ at: message.fds.at + index * 4 }], { into: c.named(fd) });
+  });
+}
+
+function signalSync(step: StepOf<"signal">, c: Compilation): void {
+  const { asm } = c;
+  const { carries, sync } = step.args;
+  // The keeper's first word comes from the process it is cloned from, which alone knows its pid.
+  const farewell = carries.includes("keeper");
+  const program = farewell ? c.farewell : programOf(c, step.phase as "keeper" | "init");
+  const socket = socketOf(step, c);
+  if (carries.length === 0 && step.args.to !== "host") {
+    asm.call(program, "write", [socket, asm.words([SYNC + sync]), 8], { accept: [8, 8] });
+    return;
+  }
+  const message = messageBuffer(c, sync, carries.length);
+  asm.pseudo(program, "store", [{ at: message.data.at + 8 }, farewell ? c.self : c.pid, 8]);
+  carries.forEach((fd, index) => {
+    asm.pseudo(program, "store", [{ at: message.fds.at + index * 4 }, registerOf(c, fd), 4]);
+  });
+  asm.call(program, "sendmsg", [socket, message.header, MSG_NOSIGNAL], { accept: [24, 24] });
+}
+
+function registerOf(c: Compilation, fd: string): Register | number {
+  if (fd === "leader") return c.leader;
+  if (fd === "console") return c.master;
+  return c.fd(fd);
+}
+
+/** struct msghdr with its iovec, 24 bytes of data {SYNC + number, pid, 0} and room for fds: the same for both directions. */
+function messageBuffer(c: Compilation, sync: number, count: number): { header: Pointer; data: Pointer; fds: Pointer } {
+  const { asm } = c;
+  const data = asm.words([SYNC + sync, 0, 0]);
+  const iovec = asm.words([data, 24]);
+  const length = 16 + count * 4;
+  const control = asm.bytes(
+    Buffer.concat([wordsOf([length]), u32([SOL_SOCKET, SCM_RIGHTS]), Buffer.alloc((count * 4 + 7) & ~7)]),
+  );
+  const header = asm.words([0, 0, iovec, 1, count === 0 ? 0 : control, count === 0 ? 0 : length, 0]);
+  return { header, data, fds: { at: control.at + 16 } };
+}
+
+export type { Compilers };

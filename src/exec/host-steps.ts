@@ -1,0 +1,221 @@
+import { execFileSync } from "node:child_process";
+import {
+  chmodSync,
+  chownSync,
+  constants,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  unlinkSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
+import { BerthError } from "../errors.ts";
+import type { StepKind, StepOf } from "../plan/step.ts";
+import { MS_PRIVATE, MS_SLAVE } from "../sys/constants.ts";
+import { closeQuietly, tryLock } from "../sys/files.ts";
+import { cloneTree, setMountAttributes } from "../sys/mounts.ts";
+import { boundDatagramSocket } from "../sys/sockets.ts";
+import { removeCgroup } from "./cgroup.ts";
+import { mountAttributes } from "./compilation.ts";
+import type { Launch } from "./launch.ts";
+
+/**
+ * What berth itself does around the stage. Each action leaves its fds and results in the launch under the names the
+ * plan gives them, and returns how to undo it; launch.ts calls the undos backwards, after a failure at once and
+ * otherwise when the machine has ended.
+ */
+export type Undo = () => void;
+type Action<K extends StepKind> = (args: StepOf<K>["args"], launch: Launch) => Undo | undefined;
+
+type Kinds =
+  | "lock-name"
+  | "claim-range"
+  | "make-record"
+  | "make-cgroup"
+  | "make-scope"
+  | "clone-tree"
+  | "make-layer"
+  | "notify-socket"
+  | "load-filter"
+  | "write-id-maps"
+  | "map-owners"
+  | "set-oom-score";
+
+export const HOST: { readonly [K in Kinds]: Action<K> } = {
+  "lock-name": ({ path }, launch) => {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    const fd = lockFile(path);
+    if (fd === null)
+      throw new BerthError(`machine ${launch.plan.machine} is running already, or another command is starting it`, {
+        hint: `berth list shows what runs; its lock is ${path}`,
+      });
+    launch.name("name-lock", fd);
+    return () => unlinkLocked(path, fd);
+  },
+
+  "claim-range": ({ path, base, size }, launch) => {
+    // systemd-nspawn's own registry of ranges, so that neither takes one the other has.
+    mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+    const fd = lockFile(path);
+    if (fd === null)
+      throw new BerthError(`the ids from ${base} to ${base + size - 1} are in use by another running container`, {
+        hint: "PrivateUsers=pick chooses a range that is free",
+      });
+    launch.name("range-lock", fd);
+    return () => unlinkLocked(path, fd);
+  },
+
+  "make-record": ({ directory }, launch) => {
+    // A killed run leaves its directory; its lock is ours now, so nobody uses it.
+    rmSync(directory, { recursive: true, force: true });
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    const create = constants.O_CREAT | constants.O_EXCL | constants.O_RDWR | constants.O_APPEND;
+    launch.name("directory", openSync(directory, constants.O_DIRECTORY));
+    launch.name("record", openSync(join(directory, "exit"), create, 0o600));
+    launch.name("log", openSync(join(directory, "console.log"), create, 0o600));
+    return () => rmSync(directory, { recursive: true, force: true });
+  },
+
+  "make-cgroup": ({ path, owner }) => {
+    const made = mkdirSync(path, { recursive: true });
+    prepareCgroup(path, owner);
+    return () => {
+      removeCgroup(path);
+      removeEmptyParents(path, made);
+    };
+  },
+
+  "make-scope": ({ unit, path, owner }, launch) => {
+    startScope(unit, launch.keeperPid, launch.plan.machine);
+    prepareCgroup(path, owner);
+    // The scope itself is systemd's: it goes when its last process does.
+    return () => removeCgroup(path);
+  },
+
+  "clone-tree": ({ fd, path, recursive, flags, propagation }, launch) => {
+    const tree = cloneTree(path, recursive);
+    launch.name(fd, tree);
+    const mode = propagation === "private" ? MS_PRIVATE : MS_SLAVE;
+    setMountAttributes(tree, { set: mountAttributes(flags), propagation: mode }, recursive, path);
+    return undefined;
+  },
+
+  "make-layer": ({ fd, directory }, launch) => {
+    for (const part of ["", "data", "work"]) mkdirSync(join(directory, part), { mode: part === "" ? 0o700 : 0o755 });
+    launch.name(fd, cloneTree(directory, false));
+    return () => rmSync(directory, { recursive: true, force: true });
+  },
+
+  "notify-socket": ({ directory, owner, fd }, launch) => {
+    // Bound through the directory's fd: a socket's path may have 107 bytes only.
+    const name = `/proc/self/fd/${launch.fd("directory")}/notify`;
+    const socket = boundDatagramSocket(name);
+    launch.name("notify-socket", socket);
+    const path = join(directory, "notify");
+    chmodSync(path, 0o666);
+    chownSync(path, owner, owner);
+    launch.name(fd, cloneTree(path, false));
+    return undefined;
+  },
+
+  "load-filter": ({ policy }, launch) => {
+    launch.filter = launch.loadFilter(policy);
+    return undefined;
+  },
+
+  "write-id-maps": ({ base, size }, launch) => {
+    for (const map of ["gid_map", "uid_map"]) launch.writeLeaderFile(map, `0 ${base} ${size}\n`);
+    return undefined;
+  },
+
+  "map-owners": ({ fd, recursive }, launch) => {
+    setMountAttributes(launch.fd(fd), { idmap: launch.leaderUserNamespace() }, recursive, launch.pathOf(fd));
+    return undefined;
+  },
+
+  "set-oom-score": ({ score }, launch) => {
+    launch.writeLeaderFile("oom_score_adj", `${score}\n`);
+    return undefined;
+  },
+};
+
+/**
+ * Opens and locks `path`; null: somebody else holds it. The file may have been unlinked between open and lock by a
+ * holder that just left: then it is tried again.
+ */
+function lockFile(path: string): number | null {
+  for (;;) {
+    const fd = openSync(path, constants.O_CREAT | constants.O_RDWR | constants.O_NOFOLLOW, 0o600);
+    try {
+      if (!tryLock(fd, path)) {
+        closeQuietly(fd);
+        return null;
+      }
+      if (fstatSync(fd).ino === statSync(path, { throwIfNoEntry: false })?.ino) return fd;
+    } catch (error) {
+      closeQuietly(fd);
+      throw error;
+    }
+    closeQuietly(fd);
+  }
+}
+
+function unlinkLocked(path: string, fd: number): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    // Someone cleaned the run directory: the lock itself goes with the fd.
+  }
+  closeQuietly(fd);
+}
+
+/** supervisor/ for the keeper, payload/ for the machine: whose it is, so that its init may divide it further. */
+function prepareCgroup(path: string, owner: number): void {
+  mkdirSync(join(path, "supervisor"), { recursive: true });
+  const payload = join(path, "payload");
+  mkdirSync(payload, { recursive: true });
+  // The files that cgroup_subtree_control(7) and the kernel's delegation rules name, and no others (limits stay ours).
+  if (owner !== 0)
+    for (const file of ["", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"])
+      chownSync(join(payload, file), owner, owner);
+}
+
+/** Removes the directories that make-cgroup made above `path`, as far as they are empty. */
+function removeEmptyParents(path: string, firstMade: string | undefined): void {
+  if (firstMade === undefined) return;
+  for (let parent = dirname(path); parent.length >= firstMade.length; parent = dirname(parent)) {
+    try {
+      rmdirSync(parent);
+    } catch {
+      return; // another machine is below it
+    }
+  }
+}
+
+/** A transient scope by systemd's own client: PIDs=keeper, Delegate=yes. Waits until the keeper is in it. */
+function startScope(unit: string, keeper: number, machine: string): void {
+  const properties = ["PIDs", "au", "1", String(keeper), "Delegate", "b", "true", "Slice", "s", "machine.slice"];
+  const description = ["Description", "s", `Machine ${machine} (berth)`, "CollectMode", "s", "inactive-or-failed"];
+  const call = ["call", "--quiet", "org.freedesktop.systemd1", "/org/freedesktop/systemd1"];
+  const method = ["org.freedesktop.systemd1.Manager", "StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "fail"];
+  try {
+    execFileSync("busctl", [...call, ...method, "5", ...properties, ...description, "0"], {
+      stdio: ["ignore", "ignore", "pipe"],
+      encoding: "utf8",
+    });
+  } catch (error) {
+    const said = error instanceof Error && "stderr" in error ? String(error.stderr).trim() : String(error);
+    throw new BerthError(`systemd would not start ${unit}: ${said}`, {
+      hint: `systemctl status ${unit} says more; an old one that lingers goes with systemctl stop ${unit}`,
+    });
+  }
+  const deadline = Date.now() + 10_000;
+  while (!readFileSync(`/proc/${keeper}/cgroup`, "utf8").includes(unit)) {
+    if (Date.now() > deadline) throw new BerthError(`systemd did not put the keeper into ${unit} within 10 s`);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2);
+  }
+}

@@ -1,0 +1,52 @@
+import type { InitKind, InitMachine, TreeFacts } from "../plan/facts.ts";
+import type { Entry, InRoot } from "./in-root.ts";
+
+/** In the order in which systemd-nspawn(1) --boot tries them. */
+const CANDIDATES = ["/usr/lib/systemd/systemd", "/lib/systemd/systemd", "/sbin/init"];
+
+/** The first candidate that is a regular, executable file once its links are followed inside the tree. */
+export function discoverInit(tree: InRoot): TreeFacts["init"] {
+  for (const path of CANDIDATES) {
+    const entry = tree.resolve(path);
+    if (entry?.type !== "file" || (entry.mode & 0o111) === 0) continue;
+    const head = tree.readHead(path, HEAD_BYTES) ?? Buffer.alloc(0);
+    return { path, kind: kindOf(tree, entry, head), machine: machineOf(head) };
+  }
+  return null;
+}
+
+/** Holds all of a sysvinit (52 kB in Debian 12, stripped). */
+const HEAD_BYTES = 256 * 1024;
+
+/** By the name of the file that the links lead to: every init but sysvinit has one of its own. */
+const KINDS: readonly (readonly [RegExp, InitKind])[] = [
+  [/\/systemd\/systemd$/, "systemd"],
+  [/\/openrc-init$/, "openrc"],
+  [/\/runit(-init)?$/, "runit"],
+  [/\/busybox[^/]*$/, "busybox"],
+];
+
+function kindOf(tree: InRoot, init: Entry, head: Buffer): InitKind {
+  const byName = KINDS.find(([pattern]) => pattern.test(init.path))?.[1];
+  if (byName !== undefined) return byName;
+  // Installed as hard links, busybox's applets all have the name of the applet.
+  if (["/bin/busybox", "/usr/bin/busybox"].some((path) => tree.resolve(path)?.identity === init.identity))
+    return "busybox";
+  // init(8) of sysvinit gives its children this variable, so the text is in the binary.
+  return head.includes("INIT_VERSION=sysvinit") ? "sysvinit" : "other";
+}
+
+/** e_machine of elf(5) with the class (1: 32 bit, 2: 64 bit) that goes with it. */
+const ELF_MACHINES: Readonly<Record<string, InitMachine>> = {
+  "2:62": "x86-64",
+  "2:183": "aarch64",
+  "1:3": "i386",
+  "1:40": "arm",
+};
+
+export function machineOf(head: Buffer): InitMachine {
+  if (head.subarray(0, 2).toString("latin1") === "#!") return "script";
+  if (head.length < 20 || head.readUInt32BE(0) !== 0x7f454c46) return "unknown";
+  const littleEndian = head.readUInt8(5) === 1;
+  return littleEndian ? (ELF_MACHINES[`${head.readUInt8(4)}:${head.readUInt16LE(18)}`] ?? "unknown") : "unknown";
+}

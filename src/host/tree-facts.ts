@@ -1,0 +1,88 @@
+import { readFileSync, statSync } from "node:fs";
+import { BerthError } from "../errors.ts";
+import type { HostFacts, PathFacts, TreeFacts } from "../plan/facts.ts";
+import { parseMachineId, timezoneOfLink } from "./identity.ts";
+import { InRoot } from "./in-root.ts";
+import { discoverInit } from "./init.ts";
+import { isReadOnly, mountOf, parseMountinfo } from "./mountinfo.ts";
+import { OS_RELEASE_PATHS, parseOsRelease } from "./os-release.ts";
+
+/** Of any text file in a tree: more is no os-release or machine-id (promises.md 3.1). */
+const MAX_TEXT = 64 * 1024;
+
+/**
+ * What the planner wants to know of a tree. Nothing in the tree is trusted: see InRoot.
+ *
+ * @throws BerthError when there is no directory at `root`. Not being allowed to look is no error: `readable` is false then.
+ */
+export function readTreeFacts(root: string, host: HostFacts): TreeFacts {
+  let tree: InRoot | null = null;
+  try {
+    tree = new InRoot(root);
+    return factsOf(tree, host);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EACCES" || code === "EPERM") return assumedFacts(root, host);
+    throw treeError(root, code, error);
+  } finally {
+    tree?.close();
+  }
+}
+
+function factsOf(tree: InRoot, host: HostFacts): TreeFacts {
+  const mount = readMounts().find(({ id }) => id === tree.mountId());
+  const osRelease = OS_RELEASE_PATHS.map((path) => readText(tree, path)).find((text) => text !== null);
+  return {
+    readable: true,
+    owner: tree.resolve("/")?.uid ?? 0,
+    fsType: mount?.fsType ?? "unknown",
+    readOnly: mount !== undefined && isReadOnly(mount),
+    init: discoverInit(tree),
+    osRelease: osRelease === undefined ? null : parseOsRelease(osRelease),
+    machineId: parseMachineId(readText(tree, "/etc/machine-id")),
+    hasTimezone: host.timezone !== null && tree.resolve(`/usr/share/zoneinfo/${host.timezone}`)?.type === "file",
+    timezone: timezoneOfLink(tree.lstat("/etc/localtime")?.target ?? null),
+  };
+}
+
+function readText(tree: InRoot, path: string): string | null {
+  return tree.readFile(path, MAX_TEXT)?.toString("utf8") ?? null;
+}
+
+function readMounts() {
+  return parseMountinfo(readFileSync("/proc/self/mountinfo", "utf8"));
+}
+
+/** A tree of Debian's, as it comes from `berth bootstrap`. The mount table says what it is on, readable or not. */
+function assumedFacts(root: string, host: HostFacts): TreeFacts {
+  const mount = mountOf(readMounts(), root);
+  return {
+    readable: false,
+    owner: 0,
+    fsType: mount?.fsType ?? "unknown",
+    readOnly: mount !== null && isReadOnly(mount),
+    init: { path: "/usr/lib/systemd/systemd", kind: "systemd", machine: host.arch === "x64" ? "x86-64" : "aarch64" },
+    osRelease: { ID: "debian" },
+    machineId: null,
+    hasTimezone: true,
+    timezone: "Etc/UTC",
+  };
+}
+
+function treeError(root: string, code: string | undefined, cause: unknown): unknown {
+  if (code === "ENOENT") {
+    const hint = "`berth list-images` shows the trees there are, `berth bootstrap` makes one";
+    return new BerthError(`${root}: no such tree`, { hint, cause });
+  }
+  if (code === "ENOTDIR") return new BerthError(`${root}: not a directory`, { cause });
+  return code === undefined ? cause : new BerthError(`${root}: cannot read the tree: ${code}`, { cause });
+}
+
+/** What a Bind= source is on the host. Its path comes from trusted settings, so links are followed as usual. */
+export function readPathFacts(path: string): PathFacts {
+  try {
+    return { type: statSync(path).isDirectory() ? "directory" : "file" };
+  } catch (error) {
+    return { type: "missing", errno: (error as NodeJS.ErrnoException).code ?? "EIO" };
+  }
+}

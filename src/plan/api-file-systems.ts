@@ -1,0 +1,114 @@
+import type { PlanInput } from "./input.ts";
+import { apivfs, host, init, keeper } from "./make-step.ts";
+import type { FdName, MountFlag, Step } from "./step.ts";
+
+interface KernelFileSystem {
+  readonly fd: FdName;
+  readonly type: string;
+  readonly options: readonly string[];
+  readonly flags: readonly MountFlag[];
+  readonly target: string;
+}
+
+/** File systems that show the namespaces of who mounts them. Options and flags as systemd-nspawn has them. */
+const KERNEL: readonly KernelFileSystem[] = [
+  { fd: "proc", type: "proc", options: [], flags: ["nosuid", "nodev", "noexec"], target: "/proc" },
+  { fd: "sys", type: "sysfs", options: [], flags: ["ro", "nosuid", "nodev", "noexec"], target: "/sys" },
+  { fd: "cgroup", type: "cgroup2", options: [], flags: ["nosuid", "nodev", "noexec"], target: "/sys/fs/cgroup" },
+  {
+    fd: "pts",
+    type: "devpts",
+    options: ["newinstance", "ptmxmode=0666", "mode=620", "gid=5"],
+    flags: ["nosuid", "noexec"],
+    target: "/dev/pts",
+  },
+  { fd: "mqueue", type: "mqueue", options: [], flags: ["nosuid", "nodev", "noexec"], target: "/dev/mqueue" },
+];
+
+/** Character devices that are safe in any machine: [path, major, minor] (Documentation/admin-guide/devices.txt). */
+const DEVICES: readonly (readonly [string, number, number])[] = [
+  ["/dev/null", 1, 3],
+  ["/dev/zero", 1, 5],
+  ["/dev/full", 1, 7],
+  ["/dev/random", 1, 8],
+  ["/dev/urandom", 1, 9],
+  ["/dev/tty", 5, 0],
+];
+
+const LINKS: readonly (readonly [string, string])[] = [
+  ["/dev/fd", "/proc/self/fd"],
+  ["/dev/stdin", "/proc/self/fd/0"],
+  ["/dev/stdout", "/proc/self/fd/1"],
+  ["/dev/stderr", "/proc/self/fd/2"],
+  ["/dev/core", "/proc/kcore"],
+  ["/dev/ptmx", "pts/ptmx"],
+];
+
+/** Made by a child of init, which is in the machine's namespaces, and handed to the keeper. */
+export function apiFileSystems(input: PlanInput): Step[] {
+  const { spec } = input;
+  const made = kernelFileSystems(input).map(({ fd, type, options, flags }) =>
+    apivfs("make-file-system", { fd, type, options: [...options], flags: [...flags] }),
+  );
+  const overlay = spec.ephemeral.value
+    ? [apivfs("make-overlay", { fd: "overlay", lower: "root", upper: "layer" }, spec.ephemeral.source)]
+    : [];
+  const carries = [...kernelFileSystems(input).map(({ fd }) => fd), ...(spec.ephemeral.value ? ["overlay"] : [])];
+  const says = "the kernel's file systems are made";
+  return [
+    init("make-api-file-systems", {}),
+    ...made,
+    ...overlay,
+    init("signal", { sync: 6, to: "keeper", says, carries }),
+    keeper("await", { sync: 6, from: "init", says, carries }),
+  ];
+}
+
+/** sysfs belongs to a network namespace: with the host's network the kernel refuses a new one in a user namespace. */
+function bindsHostSysfs({ spec }: PlanInput): boolean {
+  return !spec.privateNetwork.value && spec.privateUsers.value.mode !== "no";
+}
+
+function kernelFileSystems(input: PlanInput): readonly KernelFileSystem[] {
+  return bindsHostSysfs(input) ? KERNEL.filter(({ fd }) => fd !== "sys") : KERNEL;
+}
+
+export function hostSysfs(input: PlanInput): Step[] {
+  if (!bindsHostSysfs(input)) return [];
+  const flags: MountFlag[] = ["ro", "nosuid", "nodev", "noexec"];
+  return [
+    host(
+      "clone-tree",
+      { fd: "sys", path: "/sys", recursive: false, flags, propagation: "private" },
+      input.spec.privateNetwork.source,
+    ),
+  ];
+}
+
+/** /tmp is not locked with the rest: inits unmount it when they shut down. */
+export function ownMounts(): Step[] {
+  const options = ["size=50%", "nr_inodes=1m"];
+  return [
+    init("mount-own-tmpfs", { target: "/tmp", mode: 0o1777, flags: ["nosuid", "nodev", "strictatime"], options }),
+  ];
+}
+
+/** /dev and /run are fresh; /proc, /sys and /dev must be plain directories of the tree. */
+export function attachApiFileSystems(input: PlanInput): Step[] {
+  const remove = !input.spec.ephemeral.value;
+  const tmpfs = (target: string, mode: number, flags: MountFlag[], options: string[]): Step =>
+    keeper("mount-tmpfs", { target, mode, flags, options, remove: remove && !target.startsWith("/dev/") });
+  return [
+    tmpfs("/dev", 0o755, ["nosuid", "strictatime"], ["size=4m", "nr_inodes=64k"]),
+    ...DEVICES.map(([path, major, minor]) => keeper("make-node", { path, major, minor })),
+    ...LINKS.map(([path, target]) => keeper("make-symlink", { path, target })),
+    tmpfs("/dev/shm", 0o1777, ["nosuid", "nodev", "strictatime"], ["size=50%"]),
+    tmpfs("/run", 0o755, ["nosuid", "nodev", "strictatime"], ["size=20%", "nr_inodes=800k"]),
+    keeper("make-mount-point", { path: "/tmp", remove }),
+    ...KERNEL.map(({ fd, target }) => {
+      const inTree = ["/proc", "/sys"].includes(target);
+      const create = target === "/sys/fs/cgroup" ? null : "directory";
+      return keeper("attach", { fd, target, create, api: true, remove: remove && inTree });
+    }),
+  ];
+}

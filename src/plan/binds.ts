@@ -1,0 +1,32 @@
+import { hostSysfs } from "./api-file-systems.ts";
+import type { PlanInput } from "./input.ts";
+import { host, keeper } from "./make-step.ts";
+import type { MountFlag, Step } from "./step.ts";
+
+/** Sources are opened on the host before anything else is made: one that is missing costs nothing. */
+export function bindSources(input: PlanInput): Step[] {
+  const { spec } = input;
+  return [
+    ...hostSysfs(input),
+    ...spec.binds.map(({ value, source }, index) => {
+      const flags: MountFlag[] = value.readOnly ? ["ro"] : [];
+      const path = value.fromRoot ? `${spec.root.value}${value.source}` : value.source;
+      // A slave: what the host mounts below it later shows inside, and nothing the other way round.
+      return host(
+        "clone-tree",
+        { fd: `bind:${index}`, path, recursive: value.recursive, flags, propagation: "slave" },
+        source,
+      );
+    }),
+  ];
+}
+
+/** In the order of the settings, so that a later one may lie in an earlier one. */
+export function attachBinds({ spec, machine }: PlanInput): Step[] {
+  return spec.binds.map(({ value, source }, index) => {
+    const facts = machine.bindSources[value.source];
+    const create = facts?.type === "file" ? "file" : "directory";
+    const remove = !spec.ephemeral.value;
+    return keeper("attach", { fd: `bind:${index}`, target: value.target, create, api: false, remove }, source);
+  });
+}

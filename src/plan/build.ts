@@ -1,0 +1,147 @@
+import { apiFileSystems, attachApiFileSystems, ownMounts } from "./api-file-systems.ts";
+import { attachBinds, bindSources } from "./binds.ts";
+import { enterCgroup, makeCgroup } from "./cgroup.ts";
+import { configureTree } from "./configure-tree.ts";
+import { attachConsole, connectStdio } from "./console.ts";
+import { executePayload } from "./execute.ts";
+import { identify, publishIdentity } from "./identity.ts";
+import { idRange, type PlanInput, rootId } from "./input.ts";
+import { host, init, keeper } from "./make-step.ts";
+import { maskKernel } from "./masks.ts";
+import { openRoot, rootFd } from "./root.ts";
+import { confine, loadFilter } from "./security.ts";
+import type { LaunchPlan, Namespace, Step } from "./step.ts";
+
+/**
+ * The whole start of a machine as an ordered list of steps. Pure: nothing is looked at but `input`, so this is what
+ * `berth plan` prints and what a start executes.
+ *
+ * Why this order. The machine's mounts are assembled by the keeper, in a mount namespace that the host's user
+ * namespace owns; init then copies that namespace into one of its own, and the kernel locks every mount in the copy
+ * (mount_namespaces(7)). So root inside can neither unmount a mask nor make a read-only place writable. The kernel's
+ * own file systems must belong to the machine's namespaces, so a child of init makes them (detached, while the host's
+ * /proc and /sys are still in sight, as the kernel demands) and the keeper only attaches them.
+ */
+export function buildPlan(input: PlanInput): LaunchPlan {
+  return {
+    machine: input.spec.name,
+    steps: [
+      ...claim(input),
+      ...openRoot(input),
+      ...bindSources(input),
+      ...notifySocket(input),
+      ...loadFilter(input),
+      ...spawnKeeper(input),
+      ...cloneInit(input),
+      ...mapUsers(input),
+      ...apiFileSystems(input),
+      ...assembleRoot(input),
+      ...finishInit(input),
+    ],
+  };
+}
+
+function claim(input: PlanInput): Step[] {
+  const { spec, places } = input;
+  const range = idRange(input);
+  const claimed = range === null || spec.privateUsers.value.mode === "identity" ? null : range;
+  return [
+    host("lock-name", { path: places.lock }),
+    ...(claimed === null
+      ? []
+      : [host("claim-range", { path: `${places.ranges}/${claimed.base}`, ...claimed }, spec.privateUsers.source)]),
+    host("make-record", { directory: places.record }),
+  ];
+}
+
+function notifySocket(input: PlanInput): Step[] {
+  const directory = input.places.record;
+  return [host("notify-socket", { directory, owner: rootId(input), fd: "notify" }, input.spec.notifyReady.source)];
+}
+
+function spawnKeeper(input: PlanInput): Step[] {
+  return [
+    ...makeCgroup(input, "before"),
+    host("spawn-keeper", { title: `berth-keeper: ${input.spec.name}` }),
+    ...makeCgroup(input, "after"),
+    keeper("begin-keeper", {}),
+    ...enterCgroup(input),
+    keeper("unshare-mounts", {}),
+  ];
+}
+
+function cloneInit(input: PlanInput): Step[] {
+  const { spec } = input;
+  const namespaces: Namespace[] = ["pid", "uts"];
+  if (spec.privateUsers.value.mode !== "no") namespaces.unshift("user");
+  if (spec.privateNetwork.value) namespaces.push("net");
+  return [
+    keeper("clone-init", { namespaces, cgroup: "payload" }, spec.privateUsers.source),
+    keeper("signal", { sync: 3, to: "host", says: "init is cloned", carries: ["leader"] }),
+    host("await", { sync: 3, from: "keeper", says: "init is cloned", carries: ["leader"] }),
+  ];
+}
+
+function mapUsers(input: PlanInput): Step[] {
+  const { spec } = input;
+  const range = idRange(input);
+  const says = range === null ? "go on" : "ids are mapped";
+  return [
+    ...(range === null ? [] : [host("write-id-maps", range, spec.privateUsers.source)]),
+    ...mapOwners(input),
+    host("set-oom-score", { score: 0 }),
+    host("signal", { sync: 4, to: "keeper", says, carries: [] }),
+    keeper("await", { sync: 4, from: "host", says, carries: [] }),
+    keeper("signal", { sync: 5, to: "init", says, carries: [] }),
+    init("await", { sync: 5, from: "keeper", says, carries: [] }),
+    init("become-root", { foreground: input.request.foreground }),
+    init("unshare", { namespaces: ["cgroup", "ipc"] }),
+    ...(spec.privateNetwork.value ? [init("loopback-up", {}, spec.privateNetwork.source)] : []),
+  ];
+}
+
+/** Trees and bind sources keep the ids they have on disk; the mount shows them as the machine's. */
+function mapOwners({ spec }: PlanInput): Step[] {
+  if (spec.privateUsers.value.mode === "no") return [];
+  const layers = spec.ephemeral.value ? ["root", "layer"] : ["root"];
+  const binds = spec.binds.flatMap(({ value, source }, index) =>
+    value.idmap === "idmap" ? [host("map-owners", { fd: `bind:${index}`, recursive: value.recursive }, source)] : [],
+  );
+  return [
+    ...layers.map((fd) => host("map-owners", { fd, recursive: fd === "root" }, spec.privateUsers.source)),
+    ...binds,
+  ];
+}
+
+function assembleRoot(input: PlanInput): Step[] {
+  const { capabilities } = input.host;
+  return [
+    keeper("act-as", { uid: rootId(input), capabilities }, input.spec.privateUsers.source),
+    keeper("attach-root", { fd: rootFd(input) }, input.spec.root.source),
+    ...attachApiFileSystems(input),
+    ...publishIdentity(input),
+    ...maskKernel(),
+    ...attachConsole(input),
+    ...attachBinds(input),
+    ...configureTree(input),
+    keeper("enter-root", {}),
+    keeper("leave-root", {}),
+  ];
+}
+
+function finishInit(input: PlanInput): Step[] {
+  const says = "the root is assembled";
+  return [
+    keeper("signal", { sync: 7, to: "host", says, carries: ["console"] }),
+    host("await", { sync: 7, from: "keeper", says, carries: ["console"] }),
+    keeper("signal", { sync: 8, to: "init", says, carries: [] }),
+    init("await", { sync: 8, from: "keeper", says, carries: [] }),
+    init("lock-mounts", {}),
+    ...ownMounts(),
+    ...identify(input),
+    ...connectStdio(input),
+    ...confine(input),
+    ...executePayload(input),
+    host("await", { sync: 9, from: "init", says: "the payload has been executed", carries: [] }),
+  ];
+}

@@ -1,0 +1,77 @@
+import type { MachineSpec, ResolvConfMode } from "../spec/machine-spec.ts";
+import type { HostFacts } from "./facts.ts";
+import type { PlanInput } from "./input.ts";
+import { keeper } from "./make-step.ts";
+import type { Step } from "./step.ts";
+
+const RESOLV_CONF = "/etc/resolv.conf";
+const HOST_FILES: Readonly<Record<string, string>> = {
+  host: "/etc/resolv.conf",
+  static: "/usr/lib/systemd/resolv.conf",
+  uplink: "/run/systemd/resolve/resolv.conf",
+  stub: "/run/systemd/resolve/stub-resolv.conf",
+};
+
+/** The two files that follow the host: /etc/resolv.conf and /etc/localtime. */
+export function configureTree(input: PlanInput): Step[] {
+  return [...resolvConf(input), ...localtime(input)];
+}
+
+/**
+ * What `auto` means (systemd-nspawn(1), --resolv-conf=): nothing with an own network, which the host's servers may be
+ * out of reach of; else the stub where systemd-resolved runs, and the host's file where not; a copy if the tree is
+ * writable.
+ */
+export function resolvConfMode(spec: MachineSpec, host: HostFacts, treeReadOnly: boolean): ResolvConfMode {
+  const mode = spec.resolvConf.value;
+  if (mode !== "auto") return mode;
+  if (spec.privateNetwork.value) return "off";
+  const source = host.resolved.stub ? "stub" : "host";
+  return treeReadOnly ? `bind-${source}` : `copy-${source}`;
+}
+
+/** The host's file that a mode names; null for off and delete. */
+export function resolvConfFile(mode: ResolvConfMode): string | null {
+  return HOST_FILES[mode.split("-")[1] ?? ""] ?? null;
+}
+
+function resolvConf({ spec, host, machine }: PlanInput): Step[] {
+  const mode = resolvConfMode(spec, host, machine.tree.readOnly);
+  const { source } = spec.resolvConf;
+  if (mode === "off") return [];
+  if (mode === "delete") return [keeper("delete-file", { path: RESOLV_CONF }, source)];
+  if (mode.startsWith("bind-"))
+    return [
+      keeper(
+        "attach",
+        { fd: "resolv.conf", target: RESOLV_CONF, create: "file", api: false, remove: !spec.ephemeral.value },
+        source,
+      ),
+    ];
+  if (machine.resolvConf === null) return [];
+  const replace = mode.startsWith("replace-");
+  return [keeper("copy-file", { target: RESOLV_CONF, text: machine.resolvConf, replace }, source)];
+}
+
+/** auto: a link to the tree's own copy of the host's zone; a tree without zones keeps what it has. */
+function localtime({ spec, host, machine }: PlanInput): Step[] {
+  const { value: mode, source } = spec.timezone;
+  const { tree } = machine;
+  const link = { path: "/etc/localtime", target: `../usr/share/zoneinfo/${host.timezone}` };
+  switch (mode) {
+    case "off":
+      return [];
+    case "delete":
+      return [keeper("delete-file", { path: link.path }, source)];
+    case "symlink":
+      return host.timezone === null ? [] : [keeper("replace-symlink", link, source)];
+    case "auto":
+      if (host.timezone === null || !tree.hasTimezone || tree.readOnly || tree.timezone === host.timezone) return [];
+      return [keeper("replace-symlink", link, source)];
+    case "bind":
+    case "copy":
+      return [
+        keeper("attach", { fd: "localtime", target: link.path, create: "file", api: false, remove: true }, source),
+      ];
+  }
+}

@@ -1,0 +1,12 @@
+import { type PlanInput, rootId } from "./input.ts";
+import { init, keeper } from "./make-step.ts";
+import type { Step } from "./step.ts";
+
+/** Every machine has a /dev/console of its own; the keeper records what is written there. */
+export function attachConsole(input: PlanInput): Step[] {
+  return [keeper("console", { owner: rootId(input) }, input.spec.console.source)];
+}
+
+export function connectStdio({ spec, request }: PlanInput): Step[] {
+  return [init("stdio", { from: request.stdio }, spec.console.source)];
+}

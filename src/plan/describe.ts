@@ -1,0 +1,84 @@
+import type { MountFlag, Step, StepKind, StepOf } from "./step.ts";
+
+/** One line a step: what is done to what. `berth plan` prints it, and so does the message when it fails. */
+const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => string } = {
+  "lock-name": ({ path }) => `lock the name by ${path}`,
+  "claim-range": ({ base, size }) => `claim host ids ${base}..${base + size - 1}`,
+  "make-record": ({ directory }) => `make the record in ${directory}`,
+  "make-cgroup": ({ path, owner }) => `make cgroup ${path}, payload/ owned by ${owner}`,
+  "make-scope": ({ unit, owner }) => `have systemd start ${unit} around the keeper, payload/ owned by ${owner}`,
+  "clone-tree": ({ fd, path, recursive, flags, propagation }) =>
+    `copy mount ${path} as ${fd}${flagText([...flags, ...(recursive ? ["recursive"] : []), propagation])}`,
+  "make-layer": ({ fd, directory }) => `make the layer for changes in ${directory} as ${fd}`,
+  "notify-socket": ({ fd, owner }) => `bind the notify socket as ${fd}, owned by ${owner}`,
+  "load-filter": ({ policy }) => `prepare the seccomp filter: ${policy.allow.length} system calls allowed`,
+  "spawn-keeper": ({ title }) => `spawn the stage as "${title}"`,
+  "write-id-maps": ({ base, size }) => `map ids 0..${size - 1} inside to ${base}..${base + size - 1}`,
+  "map-owners": ({ fd, recursive }) =>
+    `show the owners of ${fd} as the machine's ids${flagText(recursive ? ["recursive"] : [])}`,
+  "set-oom-score": ({ score }) => `set init's oom_score_adj to ${score}`,
+  await: ({ sync, from, says }) => `#${sync} wait for ${from}: ${says}`,
+  signal: ({ sync, to, says, carries }) =>
+    `#${sync} tell ${to}: ${says}${carries.length > 0 ? ` (with ${carries.join(", ")})` : ""}`,
+  "begin-keeper": () => "close all but the fds of this plan, start a session",
+  "unshare-mounts": () => "leave the host's mount namespace for a copy that is a slave of it",
+  "move-keeper": ({ path }) => `become a child of berth in ${path}/supervisor`,
+  "clone-init": ({ namespaces, cgroup }) =>
+    `clone init into new ${namespaces.join(", ")} namespaces in cgroup ${cgroup}`,
+  "act-as": ({ uid }) => `make files as host id ${uid} from here on`,
+  "attach-root": ({ fd }) => `attach ${fd} as the root`,
+  "mount-tmpfs": ({ target, mode, flags, options }) =>
+    `mount tmpfs on ${target}${flagText([...flags, `mode=${mode.toString(8)}`, ...options])}`,
+  "make-directory": ({ path, mode }) => `make directory ${path} mode=${mode.toString(8)}`,
+  "make-node": ({ path, major, minor }) => `make device ${path} c ${major}:${minor}`,
+  "make-symlink": ({ path, target }) => `link ${path} -> ${target}`,
+  "set-read-only": ({ path }) => `make ${path} read-only`,
+  "write-file": ({ path, text }) => `write ${path} (${text.length} characters)`,
+  attach: ({ fd, target, create }) =>
+    `attach ${fd} on ${target}${create === null ? "" : ` (made if missing: ${create})`}`,
+  "make-mount-point": ({ path }) => `make directory ${path} if it is missing`,
+  mask: ({ path, over }) => `cover ${path} with an empty ${over}`,
+  "lock-read-only": ({ path, except }) =>
+    `cover ${path} with itself, read-only${except === null ? "" : ` but for ${except}`}`,
+  console: ({ owner }) => `make a terminal of the machine's own its /dev/console, owned by ${owner}`,
+  "copy-file": ({ target, replace }) =>
+    `write the host's text to ${target}${replace ? ", replacing what is there" : ""}`,
+  "replace-symlink": ({ path, target }) => `link ${path} -> ${target}, replacing what is there`,
+  "delete-file": ({ path }) => `remove ${path}`,
+  "enter-root": () => "pivot into the root, detach the host's mounts",
+  "leave-root": () => "go back to the host's mount namespace",
+  "make-file-system": ({ fd, type, options, flags }) => `make ${type} as ${fd}${flagText([...flags, ...options])}`,
+  "make-overlay": ({ fd, lower, upper }) => `make overlay of ${lower} and ${upper} as ${fd}`,
+  "become-root": ({ foreground }) =>
+    `start a session, become root of the namespace${foreground ? ", die with the keeper" : ""}`,
+  unshare: ({ namespaces }) => `enter new ${namespaces.join(" and ")} namespaces`,
+  "loopback-up": () => "bring the loopback interface up",
+  "make-api-file-systems": () => "have a child make the kernel's file systems",
+  "lock-mounts": () => "copy the mounts into a namespace of the machine's own, which locks them",
+  "mount-own-tmpfs": ({ target, mode, flags, options }) =>
+    `mount tmpfs on ${target}${flagText([...flags, `mode=${mode.toString(8)}`, ...options])}`,
+  "set-hostname": ({ hostname }) => `set the hostname to ${hostname}`,
+  "join-keyring": () => "join a new session keyring",
+  stdio: ({ from }) => `connect stdin, stdout and stderr to ${from === "console" ? "/dev/console" : "the caller's"}`,
+  "set-limits": ({ limits }) => `set ${limits.length} resource limits to the kernel's defaults`,
+  "set-umask": ({ mask }) => `set the umask to 0${mask.toString(8)}`,
+  "drop-bounding-set": ({ keep, last }) => `keep ${keep.length} of ${last + 1} capabilities in the bounding set`,
+  "set-capabilities": ({ mask }) => `set capabilities to 0x${mask}`,
+  "load-seccomp": () => "load the seccomp filter",
+  execute: ({ candidates, argv }) =>
+    `execute ${candidates.join(" or ")}${argv.length > 1 ? ` ${argv.slice(1).join(" ")}` : ""}`,
+};
+
+export function describe(step: Step): string {
+  const description = DESCRIPTIONS[step.kind] as (args: unknown) => string;
+  return printable(description(step.args));
+}
+
+function flagText(flags: readonly (MountFlag | string)[]): string {
+  return flags.length === 0 ? "" : ` ${flags.join(",")}`;
+}
+
+/** Paths and names come from settings and trees: no control or bidirectional character in them may reach a terminal. */
+function printable(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}]/gu, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`);
+}

@@ -1,0 +1,51 @@
+import { dashed } from "./identity.ts";
+import { machineId, type PlanInput } from "./input.ts";
+import { init } from "./make-step.ts";
+import type { Step } from "./step.ts";
+
+const PATH = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+export function executePayload(input: PlanInput): Step[] {
+  const { spec } = input;
+  const { candidates, argv } = payload(input);
+  const source = spec.boot.value ? spec.boot.source : spec.command.source;
+  return [init("execute", { candidates, argv, environment: environment(input), directory: "/" }, source)];
+}
+
+function payload({ spec, machine }: PlanInput): { candidates: string[]; argv: string[] } {
+  const words = spec.command.value;
+  if (spec.boot.value) {
+    const path = machine.tree.init?.path ?? "/sbin/init";
+    return { candidates: [path], argv: [path, ...words] };
+  }
+  const [program] = words;
+  // The leading hyphen makes it a login shell.
+  if (program === undefined) return { candidates: ["/bin/bash", "/bin/sh"], argv: ["-sh"] };
+  const candidates = program.includes("/") ? [program] : PATH.map((directory) => `${directory}/${program}`);
+  return { candidates, argv: [...words] };
+}
+
+/** The Container Interface's variables, a login's for a plain command, and what the settings say on top. */
+function environment(input: PlanInput): string[] {
+  const { spec, host, request } = input;
+  const variables = new Map<string, string>([
+    ["PATH", PATH.join(":")],
+    ["container", "berth"],
+    ["container_uuid", dashed(machineId(input))],
+    ["NOTIFY_SOCKET", "/run/host/notify"],
+  ]);
+  for (const field of ["ID", "BUILD_ID", "VARIANT_ID", "VERSION_ID"]) {
+    const value = host.osRelease[field];
+    if (value !== undefined) variables.set(`container_host_${field.toLowerCase()}`, value);
+  }
+  if (request.term !== null) variables.set("TERM", request.term);
+  if (!spec.boot.value)
+    for (const [name, value] of [
+      ["HOME", "/root"],
+      ["USER", "root"],
+      ["LOGNAME", "root"],
+    ] as const)
+      variables.set(name, value);
+  for (const { value } of spec.environment) variables.set(value.name, value.value);
+  return [...variables].map(([name, value]) => `${name}=${value}`);
+}

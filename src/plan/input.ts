@@ -1,0 +1,69 @@
+import type { MachineSpec } from "../spec/machine-spec.ts";
+import type { HostFacts, MachineFacts } from "./facts.ts";
+
+/** Everything a plan is made from. Two equal inputs give two equal plans. */
+export interface PlanInput {
+  readonly spec: MachineSpec;
+  readonly host: HostFacts;
+  readonly machine: MachineFacts;
+  readonly places: PlanPlaces;
+  /** How the start was asked for. */
+  readonly request: PlanRequest;
+}
+
+/** Paths on the host that berth keeps for this machine. */
+export interface PlanPlaces {
+  /** Lock file of the name. */
+  readonly lock: string;
+  /** Directory of the running machine's record: exit status, console log, notify socket. */
+  readonly record: string;
+  /** Directory of the registry of id ranges in use, shared with systemd-nspawn. */
+  readonly ranges: string;
+  /** Where an ephemeral machine's changes go; made and removed with it. */
+  readonly layer: string;
+  /** This berth root's part of the cgroup tree, below where berth runs: `berth-1a2b3c4d`. */
+  readonly cgroup: string;
+}
+
+export interface PlanRequest {
+  /** `berth run`: the machine ends when the process that started it does. */
+  readonly foreground: boolean;
+  /** console: a terminal of the machine's own; caller: the fds 0-2 that berth was started with (--pipe). */
+  readonly stdio: "console" | "caller";
+  /** TERM of the terminal the console is shown on, null: none is. */
+  readonly term: string | null;
+}
+
+/** The machine's ids: `base` on the host is its root. Null: it has no user namespace and shares the host's. */
+export interface IdRange {
+  readonly base: number;
+  readonly size: number;
+}
+
+const DEFAULT_RANGE_SIZE = 65536;
+
+/** @throws Error when `pick` found no range: preconditions.ts reports that before a plan is made */
+export function idRange({ spec, machine }: PlanInput): IdRange | null {
+  const users = spec.privateUsers.value;
+  switch (users.mode) {
+    case "no":
+      return null;
+    case "identity":
+      return { base: 0, size: DEFAULT_RANGE_SIZE };
+    case "range":
+      return { base: users.base, size: users.size };
+    case "pick":
+      if (machine.rangeBase === null) throw new Error("no range of ids was picked");
+      return { base: machine.rangeBase, size: DEFAULT_RANGE_SIZE };
+  }
+}
+
+/** Host id of the machine's root. */
+export function rootId(input: PlanInput): number {
+  return idRange(input)?.base ?? 0;
+}
+
+/** The machine's id (container_uuid): set, or the tree's own, or a new one. 32 hex digits. */
+export function machineId({ spec, machine }: PlanInput): string {
+  return spec.machineId.value ?? machine.tree.machineId ?? machine.randomId;
+}

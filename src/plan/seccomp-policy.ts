@@ -1,0 +1,146 @@
+import type { MachineSpec } from "../spec/machine-spec.ts";
+import { isSystemCallName, SYSTEM_CALL_GROUPS } from "../spec/system-calls.ts";
+
+/**
+ * What a machine may call, as data. Every call has one of three fates:
+ *
+ * - in `allow`: passes, but for the argument values that `rules` refuse;
+ * - in `refuse`: EPERM, the answer programs know from being unprivileged;
+ * - in neither: ENOSYS. That is every call berth has no name for, so above all those of kernels newer than berth.
+ *   A C library probes for new calls and falls back on ENOSYS alone: with EPERM the first libc built for a newer
+ *   kernel fails inside of older filters, as happened with clone3 and faccessat2. nspawn and runc answer likewise.
+ */
+export interface SeccompPolicy {
+  readonly arch: "x64" | "arm64";
+  /** libseccomp's names: the native architecture and those whose programs the same kernel runs too. */
+  readonly archs: readonly string[];
+  readonly defaultAction: "ENOSYS";
+  /** Sorted, groups expanded. Names an architecture (or the libseccomp that compiles this) lacks have no effect. */
+  readonly allow: readonly string[];
+  readonly refuse: readonly string[];
+  readonly rules: readonly ArgumentRule[];
+  /** Calls the settings deny but the launch itself needs, so that they stay allowed. */
+  readonly kept: readonly string[];
+}
+
+/**
+ * Refuses a call when all of `args` match. Only the low 32 bits of an argument are compared: the kernel takes all of
+ * these as int, so that anything in the high half is the same request.
+ */
+export interface ArgumentRule {
+  readonly call: string;
+  readonly errno: "EPERM" | "EAFNOSUPPORT";
+  readonly args: readonly { readonly index: number; readonly value: number }[];
+}
+
+const ARCHS = { x64: ["x86_64", "x86", "x32"], arm64: ["aarch64", "arm"] } as const;
+
+/**
+ * systemd-nspawn's list, measured with its version 252 by reading the filters it loads. Differences:
+ *
+ * - @aio without io_uring: what goes through a ring is never seen by a filter, and its kernel side has the worst
+ *   record of all calls (Docker's default refuses it too). userfaultfd is left out as a tool of kernel exploits.
+ *   Programs that can use these fall back, as they do where the kernel is built without them.
+ * - Calls newer than nspawn 252 that need no privilege: the calls of Landlock, futex2, shadow stacks and the like.
+ */
+const DEFAULT_ALLOW = `
+  @basic-io @chown @default @file-system @io-event @ipc @mount @network-io @process @resources @sandbox @setuid
+  @signal @sync @timer
+  io_cancel io_destroy io_getevents io_pgetevents io_pgetevents_time64 io_setup io_submit
+
+  arm_fadvise64_64 cachestat capget capset copy_file_range fadvise64 fadvise64_64 flock get_mempolicy getcpu
+  getpriority ioctl ioprio_get kcmp lsm_get_self_attr lsm_list_modules madvise map_shadow_stack mincore mremap
+  name_to_handle_at oldolduname olduname personality readahead readdir remap_file_pages sched_get_priority_max
+  sched_get_priority_min sched_getattr sched_getparam sched_getscheduler sched_rr_get_interval
+  sched_rr_get_interval_time64 sendfile sendfile64 setdomainname setfsgid setfsgid32 setfsuid setfsuid32 sethostname
+  setpgid setsid splice sysinfo tee umask uname vmsplice`;
+
+/** What a machine that retains a capability may call besides; measured likewise, one capability at a time. */
+const ALLOW_BY_CAPABILITY: Readonly<Record<string, string>> = {
+  CAP_IPC_LOCK: "@memlock",
+  CAP_SYS_BOOT: "reboot",
+  CAP_SYS_MODULE: "@module",
+  CAP_SYS_PACCT: "acct",
+  CAP_SYS_PTRACE: "ptrace",
+  CAP_SYS_RAWIO: "@raw-io",
+  CAP_SYS_TIME: "@clock",
+  CAP_SYS_TTY_CONFIG: "vhangup",
+  CAP_SYSLOG: "syslog",
+};
+
+/** The launch runs these after it has loaded the filter. */
+const NEEDED_BY_LAUNCH = ["capset", "close_range", "execve", "exit", "exit_group", "prctl", "rt_sigreturn", "write"];
+
+const TIOCSTI = 0x5412;
+const TIOCLINUX = 0x541c;
+const AF_NETLINK = 16;
+const NETLINK_AUDIT = 9;
+
+const RULES: readonly ArgumentRule[] = [
+  // Both put characters into a terminal's input as if somebody had typed them: a way out of an attached console.
+  { call: "ioctl", errno: "EPERM", args: [{ index: 1, value: TIOCSTI }] },
+  { call: "ioctl", errno: "EPERM", args: [{ index: 1, value: TIOCLINUX }] },
+  // The audit subsystem answers to the host's user namespace alone, and dbus, PAM and sshd treat its refusal as an
+  // error; "no such protocol" is what they take for a kernel without audit. nspawn does the same.
+  {
+    call: "socket",
+    errno: "EAFNOSUPPORT",
+    args: [
+      { index: 0, value: AF_NETLINK },
+      { index: 2, value: NETLINK_AUDIT },
+    ],
+  },
+];
+
+/**
+ * The policy that the settings and `capabilities` (canonical names, those the machine retains) ask for.
+ * SystemCallFilter= works as systemd-nspawn(1) says under --system-call-filter=: allowed calls are added to the
+ * default list, and a denied call is denied wherever the two lists meet, whatever their order.
+ */
+export function seccompPolicy(
+  spec: Pick<MachineSpec, "systemCallFilter">,
+  capabilities: readonly string[],
+  arch: "x64" | "arm64",
+): SeccompPolicy {
+  const denied = expand(namesOf(spec, "deny"));
+  const asked = expand([
+    ...words(DEFAULT_ALLOW),
+    ...capabilities.flatMap((capability) => words(ALLOW_BY_CAPABILITY[capability] ?? "")),
+    ...namesOf(spec, "allow"),
+  ]);
+  const allow = new Set([...asked].filter((call) => !denied.has(call)).concat(NEEDED_BY_LAUNCH));
+  return {
+    arch,
+    archs: ARCHS[arch],
+    defaultAction: "ENOSYS",
+    allow: [...allow].sort(),
+    refuse: [...expand(["@known"])].filter((call) => !allow.has(call)).sort(),
+    rules: RULES,
+    kept: NEEDED_BY_LAUNCH.filter((call) => denied.has(call)),
+  };
+}
+
+function namesOf(spec: Pick<MachineSpec, "systemCallFilter">, change: "allow" | "deny"): readonly string[] {
+  return spec.systemCallFilter.filter(({ value }) => value.change === change).flatMap(({ value }) => value.names);
+}
+
+/** The system calls that `names` stand for, groups in groups included. */
+function expand(names: readonly string[]): Set<string> {
+  const calls = new Set<string>();
+  const seen = new Set<string>();
+  const visit = (name: string): void => {
+    if (seen.has(name)) return;
+    seen.add(name);
+    const members = SYSTEM_CALL_GROUPS.get(name);
+    if (members !== undefined) members.forEach(visit);
+    else if (isSystemCallName(name)) calls.add(name);
+    // The spec was validated; an unknown name here is a typing error in a table above, or a caller that skipped it.
+    else throw new Error(`unknown system call or group ${name}`);
+  };
+  names.forEach(visit);
+  return calls;
+}
+
+function words(text: string): readonly string[] {
+  return text.split(/\s+/).filter((word) => word !== "");
+}

@@ -1,0 +1,102 @@
+import type { Source } from "../spec/source.ts";
+import type { RlimitName } from "./facts.ts";
+import type { SeccompPolicy } from "./seccomp-policy.ts";
+
+/**
+ * Who carries a step out, in the order they come to life:
+ * host   - berth itself, before the keeper is spawned and while the stage waits for it
+ * keeper - the stage, outside: host root, in a mount namespace of its own where it assembles the machine's root
+ * init   - cloned by the keeper into the machine's namespaces; ends by executing the payload
+ * apivfs - a short-lived child of init that makes the kernel's file systems, which must belong to those namespaces
+ */
+export type Phase = "host" | "keeper" | "init" | "apivfs";
+
+/** Name of an fd that a host step opens and a stage step uses: `root`, `bind:2`. Numbers exist only at run time. */
+export type FdName = string;
+
+/** Flags of a mount, in words; exec/ knows the bits. */
+export type MountFlag = "ro" | "nosuid" | "nodev" | "noexec" | "strictatime";
+
+/** Every kind of step with its arguments. The union, the describer, the compiler and the executor derive from it. */
+export interface StepKinds {
+  // ---- host ----
+  "lock-name": { path: string };
+  "claim-range": { path: string; base: number; size: number };
+  "make-record": { directory: string };
+  "make-cgroup": { path: string; owner: number };
+  "make-scope": { unit: string; path: string; owner: number };
+  "clone-tree": { fd: FdName; path: string; recursive: boolean; flags: MountFlag[]; propagation: "private" | "slave" };
+  "make-layer": { fd: FdName; directory: string };
+  "notify-socket": { directory: string; owner: number; fd: FdName };
+  "load-filter": { policy: SeccompPolicy };
+  "spawn-keeper": { title: string };
+  "write-id-maps": { base: number; size: number };
+  "map-owners": { fd: FdName; recursive: boolean };
+  "set-oom-score": { score: number };
+  // ---- both sides of a sync point carry its number ----
+  await: { sync: number; from: Phase; says: string; carries: FdName[] };
+  signal: { sync: number; to: Phase; says: string; carries: FdName[] };
+  // ---- keeper ----
+  "begin-keeper": Record<never, never>;
+  "unshare-mounts": Record<never, never>;
+  "move-keeper": { path: string };
+  "clone-init": { namespaces: Namespace[]; cgroup: string };
+  "act-as": { uid: number; capabilities: string };
+  "attach-root": { fd: FdName };
+  "mount-tmpfs": { target: string; mode: number; flags: MountFlag[]; options: string[]; remove: boolean };
+  "make-directory": { path: string; mode: number };
+  "make-node": { path: string; major: number; minor: number };
+  "make-symlink": { path: string; target: string };
+  "set-read-only": { path: string };
+  "write-file": { path: string; mode: number; text: string };
+  attach: { fd: FdName; target: string; create: "directory" | "file" | null; api: boolean; remove: boolean };
+  "make-mount-point": { path: string; remove: boolean };
+  mask: { path: string; over: "file" | "directory" };
+  "lock-read-only": { path: string; except: string | null };
+  console: { owner: number };
+  "copy-file": { target: string; text: string; replace: boolean };
+  "replace-symlink": { path: string; target: string };
+  "delete-file": { path: string };
+  "enter-root": Record<never, never>;
+  "leave-root": Record<never, never>;
+  // ---- apivfs ----
+  "make-file-system": { fd: FdName; type: string; options: string[]; flags: MountFlag[] };
+  "make-overlay": { fd: FdName; lower: FdName; upper: FdName };
+  // ---- init ----
+  "become-root": { foreground: boolean };
+  unshare: { namespaces: Namespace[] };
+  "loopback-up": Record<never, never>;
+  "make-api-file-systems": Record<never, never>;
+  "lock-mounts": Record<never, never>;
+  "mount-own-tmpfs": { target: string; mode: number; flags: MountFlag[]; options: string[] };
+  "set-hostname": { hostname: string };
+  "join-keyring": Record<never, never>;
+  stdio: { from: "console" | "caller" };
+  "set-limits": { limits: { name: RlimitName; soft: number | null; hard: number | null }[] };
+  "set-umask": { mask: number };
+  "drop-bounding-set": { keep: number[]; last: number };
+  "set-capabilities": { mask: string };
+  "load-seccomp": Record<never, never>;
+  execute: { candidates: string[]; argv: string[]; environment: string[]; directory: string };
+}
+
+export type Namespace = "mount" | "user" | "pid" | "net" | "ipc" | "uts" | "cgroup";
+export type StepKind = keyof StepKinds;
+
+/** One step of a plan: data only, so that a plan can be printed, saved, compared and run by another process. */
+export type Step = {
+  [K in StepKind]: {
+    readonly phase: Phase;
+    readonly kind: K;
+    readonly args: Readonly<StepKinds[K]>;
+    readonly source: Source;
+  };
+}[StepKind];
+
+export type StepOf<K extends StepKind> = Extract<Step, { kind: K }>;
+
+/** A plan: the whole start of one machine, in order. */
+export interface LaunchPlan {
+  readonly machine: string;
+  readonly steps: readonly Step[];
+}

@@ -1,0 +1,120 @@
+import { Assigned, fromOption } from "../config/assigned.ts";
+import type { OptionAssignment } from "../config/setting.ts";
+import { EXEC } from "../config/settings-exec.ts";
+import { FILES } from "../config/settings-files.ts";
+import { NETWORK } from "../config/settings-network.ts";
+import type { Assignment } from "../config/unit-file.ts";
+import { resolveBind } from "../config/values-files.ts";
+import type { ConsoleMode, EnvironmentVariable, MachineSpec } from "./machine-spec.ts";
+import { checkName } from "./name.ts";
+import type { Problem } from "./problem.ts";
+import { byDefault, DEFAULT, type Source, type Sourced } from "./source.ts";
+import { validate } from "./validate.ts";
+
+export interface SpecInput {
+  readonly name: string;
+  /** Absolute path of the tree. */
+  readonly root: Sourced<string>;
+  /** Of the settings file and its drop-ins, in that order. */
+  readonly assignments: readonly Assignment[];
+  /** Those of reading the files (parseUnitFile, restrictToSafe): they are shown with ours, an error leaves no spec. */
+  readonly problems?: readonly Problem[];
+  /** Of the command line, in the order given. */
+  readonly options: readonly OptionAssignment[];
+  /** The words after the options. */
+  readonly command: readonly string[];
+  /** What Boot= is when nobody sets it: systemd.nspawn(5) says no, `systemd-nspawn@.service` and `berth start` yes. */
+  readonly boot?: boolean;
+  readonly console?: Sourced<ConsoleMode>;
+  /** Where the command was given: relative bind sources of options are resolved against it; default the root. */
+  readonly directory?: string;
+}
+
+/**
+ * Settings and options to a machine. All problems are found and returned in the order of files, lines and options; the
+ * spec is there unless one of them is an error. Pure: nothing is looked up on the host.
+ *
+ * Options win over files for settings with one value and add to settings with many; as in nspawn, a command or a way
+ * to start it (--boot) on the command line replaces the Parameters= of files.
+ */
+export function buildSpec(input: SpecInput): { spec: MachineSpec | undefined; problems: readonly Problem[] } {
+  const problems: Problem[] = [...(input.problems ?? [])];
+  const assignments = [...input.assignments, ...input.options.map(fromOption)];
+  const values = new Assigned(assignments, (problem) => problems.push(problem));
+
+  const candidate: MachineSpec = {
+    name: input.name,
+    root: input.root,
+    boot: values.last(EXEC.Boot) ?? byDefault(input.boot ?? false),
+    command: command(input, values),
+    environment: environment(values),
+    hostname: values.last(EXEC.Hostname) ?? byDefault(input.name),
+    machineId: values.last(EXEC.MachineID) ?? byDefault(undefined),
+    killSignal: values.last(EXEC.KillSignal) ?? byDefault(undefined),
+    notifyReady: values.one(EXEC.NotifyReady),
+    // In nspawn a drop is stronger than an addition and a denial than an allowance, wherever they were written.
+    capabilities: [...values.all(EXEC.Capability), ...values.all(EXEC.DropCapability)],
+    systemCallFilter: values.all(EXEC.SystemCallFilter).toSorted(denialsLast),
+    privateUsers: values.one(EXEC.PrivateUsers),
+    privateNetwork: values.one(NETWORK.Private),
+    ephemeral: values.one(EXEC.Ephemeral),
+    resolvConf: values.one(EXEC.ResolvConf),
+    timezone: values.one(EXEC.Timezone),
+    binds: values
+      .all(FILES.Bind, FILES.BindReadOnly)
+      .map(({ value, source }) => ({ value: resolveBind(value, input.directory ?? "/"), source })),
+    console: input.console ?? byDefault("auto"),
+  };
+  values.refuseNotYet();
+  problems.push(...nameProblems(input.name), ...validate(candidate));
+
+  const failed = problems.some((problem) => problem.severity === "error");
+  return { spec: failed ? undefined : candidate, problems: inOrder(problems, assignments) };
+}
+
+function command(input: SpecInput, values: Assigned): Sourced<readonly string[]> {
+  const parameters = values.all(EXEC.Parameters);
+  const typed: Source = { from: "option", option: "the command line" };
+  if (input.command.length > 0) return { value: input.command, source: typed };
+  if (input.options.some(({ key }) => key === "Boot" || key === "ProcessTwo")) return byDefault([]);
+  return { value: parameters.flatMap((each) => each.value), source: parameters[0]?.source ?? DEFAULT };
+}
+
+/** Of a variable set more than once the last value counts. */
+function environment(values: Assigned): readonly Sourced<EnvironmentVariable>[] {
+  const byName = new Map<string, Sourced<EnvironmentVariable>>();
+  for (const { value, source } of values.all(EXEC.Environment))
+    for (const variable of value) byName.set(variable.name, { value: variable, source });
+  return [...byName.values()];
+}
+
+function denialsLast(a: MachineSpec["systemCallFilter"][number], b: typeof a): number {
+  return Number(a.value.change === "deny") - Number(b.value.change === "deny");
+}
+
+function nameProblems(name: string): readonly Problem[] {
+  const fault = checkName(name);
+  if (fault === undefined) return [];
+  const hint = fault.suggestion === undefined ? {} : { hint: `${fault.suggestion} would do` };
+  return [{ severity: "error", source: DEFAULT, what: fault.what, ...hint }];
+}
+
+/** By place: files in the order read, their lines, then options, then what has no place. Stable. */
+function inOrder(problems: readonly Problem[], assignments: readonly Assignment[]): readonly Problem[] {
+  const files = new Map<string, number>();
+  for (const { source } of assignments)
+    if (source.from === "file" && !files.has(source.file)) files.set(source.file, files.size);
+  const rank = ({ source }: Problem): readonly number[] => {
+    if (source.from === "file") return [files.get(source.file) ?? files.size, source.line, source.column];
+    return [files.size + (source.from === "option" ? 1 : 2), 0, 0];
+  };
+  return problems
+    .map((problem) => ({ problem, key: rank(problem) }))
+    .sort((a, b) => compare(a.key, b.key))
+    .map(({ problem }) => problem);
+}
+
+function compare(a: readonly number[], b: readonly number[]): number {
+  const index = a.findIndex((value, at) => value !== b[at]);
+  return index === -1 ? 0 : (a[index] ?? 0) - (b[index] ?? 0);
+}

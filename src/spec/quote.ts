@@ -1,0 +1,18 @@
+const SHOWN = 80;
+/** Control, format (bidi overrides among them), surrogate and private-use characters, every separator but the space. */
+const UNSAFE = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}]|(?! )\p{Z}/gu;
+
+/**
+ * Foreign text for a message: in double quotes, cut after 80 characters, and with nothing in it that a terminal
+ * or a log would act on. `"a\u{1b}[31m"`.
+ */
+export function quote(text: string): string {
+  return `"${printable(text, /["\\]/g)}"`;
+}
+
+/** The same without the quotes. */
+export function printable(text: string, escaped?: RegExp): string {
+  const shown = text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text;
+  const marked = escaped === undefined ? shown : shown.replace(escaped, "\\$&");
+  return marked.replace(UNSAFE, (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`);
+}

@@ -1,0 +1,108 @@
+import type { MachineSpec } from "./machine-spec.ts";
+import type { Problem } from "./problem.ts";
+import { quote } from "./quote.ts";
+import { type Source, showSource } from "./source.ts";
+import { SYSTEM_CALL_GROUPS } from "./system-calls.ts";
+
+/** One rule about a whole machine, which no setting could check alone. */
+interface Check {
+  readonly name: string;
+  readonly find: (spec: MachineSpec) => readonly Problem[];
+}
+
+/** In the order their problems are found; all of them run. */
+export const CHECKS: readonly Check[] = [
+  { name: "the root is an absolute path", find: rootPath },
+  { name: "nothing contains a NUL byte", find: nulBytes },
+  { name: "init arguments are no command", find: bootArguments },
+  { name: "binds leave the root and the API file systems alone", find: bindTargets },
+  { name: "binds have different targets", find: duplicateTargets },
+  { name: "id-mapped binds have a user namespace", find: idmappedBinds },
+  { name: "the launch can make its system calls", find: launchCalls },
+];
+
+export function validate(spec: MachineSpec): readonly Problem[] {
+  return CHECKS.flatMap(({ find }) => find(spec));
+}
+
+function rootPath({ root }: MachineSpec): readonly Problem[] {
+  if (root.value.startsWith("/")) return [];
+  return [error(root.source, `root directory ${quote(root.value)} is not an absolute path`)];
+}
+
+/** A path or an argument with one would be cut there by every system call. */
+function nulBytes({ root, command }: MachineSpec): readonly Problem[] {
+  return [
+    ...(root.value.includes("\0") ? [error(root.source, "the root directory contains a NUL byte")] : []),
+    ...(command.value.some((word) => word.includes("\0"))
+      ? [error(command.source, "an argument of the command contains a NUL byte")]
+      : []),
+  ];
+}
+
+function bootArguments({ boot, command }: MachineSpec): readonly Problem[] {
+  const [first] = command.value;
+  if (!boot.value || first?.startsWith("/") !== true) return [];
+  const what = `${quote(first)} becomes an argument of the init, it is not run`;
+  return [warning(command.source, what, "with Boot=no or without --boot it is run as PID 1")];
+}
+
+function bindTargets({ binds }: MachineSpec): readonly Problem[] {
+  return binds.flatMap(({ value: { target }, source }) => {
+    if (target === "/")
+      return [error(source, 'bind target "/" would hide the whole tree', "the root is set by --directory")];
+    if (/^\/(proc|sys|dev)$/.test(target) || /^\/(proc|sys)\//.test(target))
+      return [error(source, `bind target ${quote(target)} lies in a file system that the machine needs for itself`)];
+    return [];
+  });
+}
+
+function duplicateTargets({ binds }: MachineSpec): readonly Problem[] {
+  const seen = new Map<string, Source>();
+  return binds.flatMap(({ value: { target }, source }) => {
+    const before = seen.get(target);
+    seen.set(target, source);
+    if (before === undefined) return [];
+    return [warning(source, `bind target ${quote(target)} hides the one of ${showSource(before)}`)];
+  });
+}
+
+function idmappedBinds({ binds, privateUsers }: MachineSpec): readonly Problem[] {
+  if (privateUsers.value.mode !== "no") return [];
+  return binds
+    .filter(({ value }) => value.idmap !== "noidmap")
+    .map(({ value, source }) => warning(source, `${value.idmap} has no effect with PrivateUsers=no`));
+}
+
+/** Between the loading of the filter and the start of init the launch itself makes these. */
+const LAUNCH_CALLS = ["execve", "capset", "prctl", "close_range", "exit_group"];
+
+function launchCalls({ systemCallFilter }: MachineSpec): readonly Problem[] {
+  return systemCallFilter.flatMap(({ value: { change, names }, source }) => {
+    if (change === "allow") return [];
+    return names.flatMap((name) => {
+      const members = groupMembers(name, new Set());
+      const needed = LAUNCH_CALLS.filter((call) => members.has(call));
+      if (needed.length === 0) return [];
+      const group = name.startsWith("@");
+      const what = `${name} cannot be denied: no machine starts without ${group ? needed.join(", ") : "it"}`;
+      return [error(source, what, group ? "list those system calls of the group that are meant" : undefined)];
+    });
+  });
+}
+
+/** A system call, or those of a group and of the groups in it. */
+function groupMembers(name: string, members: Set<string>): ReadonlySet<string> {
+  if (members.has(name)) return members;
+  members.add(name);
+  for (const member of SYSTEM_CALL_GROUPS.get(name) ?? []) groupMembers(member, members);
+  return members;
+}
+
+function error(source: Source, what: string, hint?: string): Problem {
+  return { severity: "error", source, what, ...(hint === undefined ? {} : { hint }) };
+}
+
+function warning(source: Source, what: string, hint?: string): Problem {
+  return { ...error(source, what, hint), severity: "warning" };
+}

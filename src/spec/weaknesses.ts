@@ -1,0 +1,63 @@
+import { defaultCapabilities, retainedCapabilities } from "./capabilities.ts";
+import type { MachineSpec } from "./machine-spec.ts";
+import { printable } from "./quote.ts";
+import type { Source } from "./source.ts";
+
+/** One thing that makes a machine weaker than berth's default, in words, and what asked for it. */
+export interface Weakness {
+  readonly what: string;
+  readonly source: Source;
+}
+
+/** User ids below this belong to the host's own users on any distribution. */
+const HOST_USERS_END = 65536;
+
+/** Everything asked for that is weaker than the default, for printing at start and in status. Empty for a default machine. */
+export function weaknesses(spec: MachineSpec): readonly Weakness[] {
+  return [
+    ...userWeaknesses(spec),
+    ...networkWeaknesses(spec),
+    ...capabilityWeaknesses(spec),
+    ...systemCallWeaknesses(spec),
+    ...bindWeaknesses(spec),
+  ];
+}
+
+function userWeaknesses({ privateUsers: { value, source } }: MachineSpec): readonly Weakness[] {
+  if (value.mode === "no") return [{ what: "no user namespace: root inside is root on the host", source }];
+  if (value.mode === "identity") return [{ what: "its users have the same ids as the host's users", source }];
+  if (value.mode === "range" && value.base < HOST_USERS_END)
+    return [{ what: `its users share ids from ${value.base} on with the host's users`, source }];
+  return [];
+}
+
+function networkWeaknesses({ privateNetwork: { value, source } }: MachineSpec): readonly Weakness[] {
+  return value ? [] : [{ what: "it shares the host's network, abstract sockets included", source }];
+}
+
+function capabilityWeaknesses({ capabilities, privateNetwork }: MachineSpec): readonly Weakness[] {
+  const usual = defaultCapabilities(privateNetwork.value);
+  const retained = retainedCapabilities(
+    capabilities.map((each) => each.value),
+    privateNetwork.value,
+  );
+  const extra = retained.filter((name) => !usual.has(name));
+  return capabilities.flatMap(({ value: { change, names }, source }) => {
+    if (change === "drop") return [];
+    if (names === "all") return extra.length === 0 ? [] : [{ what: "it keeps all capabilities", source }];
+    const added = extra.filter((name) => names.includes(name));
+    return added.length === 0 ? [] : [{ what: `it has more capabilities: ${added.join(", ")}`, source }];
+  });
+}
+
+function systemCallWeaknesses({ systemCallFilter }: MachineSpec): readonly Weakness[] {
+  return systemCallFilter
+    .filter(({ value }) => value.change === "allow")
+    .map(({ value, source }) => ({ what: `it may make more system calls: ${value.names.join(", ")}`, source }));
+}
+
+function bindWeaknesses({ binds }: MachineSpec): readonly Weakness[] {
+  return binds
+    .filter(({ value }) => !value.readOnly && !value.fromRoot)
+    .map(({ value, source }) => ({ what: `it may write to ${printable(value.source)} of the host`, source }));
+}

@@ -1,0 +1,309 @@
+/*
+ * stage: runs the program that berth compiled from a launch plan, then stays as the machine's keeper.
+ *
+ * Freestanding: no libc, no heap, no strings but the few below. Everything it does was decided before it started
+ * and lies in the image behind fd 3, which is mapped at a fixed address so that the pointers in it are absolute:
+ * a launch is a straight walk over system calls, their arguments and the results they may have.
+ *
+ *     keeper (this process; outside, host root)          init (cloned; becomes the machine's PID 1)
+ *     prepare, SPAWN init ------------------------------> wait for the uid maps
+ *     <- host writes the uid maps                         SPAWN apivfs, which makes the kernel's file systems
+ *     assemble the root from detached mounts <----------- hand them over
+ *     leave ---------------------------------------------> lock the mounts, drop, execve
+ *     keep: console, exit status
+ *
+ * A program that fails reports {who, op, result} on the status socket. End of file there means: init has been
+ * executed. Compiled for x86-64 and arm64 by scripts/build-stage; the executables are committed beside this file.
+ */
+
+typedef unsigned long u64;
+typedef long i64;
+typedef unsigned int u32;
+typedef int i32;
+
+#define BASE 0x200000000UL
+#define MAGIC 0x3130687472656256UL /* "Vberth01": format 1; the image and the stage must agree */
+#define IMAGE_FD 3
+
+/* Operations that are no system calls. */
+#define OP_SPAWN -1 /* clone3(arg0, arg1); the child runs program arg2 and exits 0 */
+#define OP_STORE -2 /* store arg1 as arg2 bytes (4 or 8) at arg0 */
+#define OP_LOAD -3  /* the signed 32-bit value at arg0 is the result */
+#define OP_RESULT -4 /* arg0 is the result */
+#define OP_BECOME -5 /* clone3(arg0, arg1); the child goes on, the parent runs program arg2 and exits */
+
+struct op {
+  i64 number;    /* system call, or OP_* */
+  u64 arg[6];
+  i64 low, high; /* accepted results */
+  i64 tolerated; /* one more accepted errno, 0: none */
+  u32 registers; /* bit k: arg[k] is the number of a register */
+  i32 target;    /* register that takes the result, -1: none */
+  i32 guard;     /* run only if this register is >= 0; -1: always */
+  u32 padding;
+};
+
+struct program {
+  u64 who;     /* whose steps these are, for the report */
+  u64 lenient; /* clean-up: go on after failures */
+  u64 length;
+  struct op ops[];
+};
+
+/* The fds that a keeper lives with, in this order; -1: absent. */
+enum {
+  RECORD, DIRECTORY, LOG, MIRROR, LIFELINE, NAME_LOCK, RANGE_LOCK, GIVEN,
+  LEADER = GIVEN, MASTER, SLAVE, ROOT, KEPT
+};
+
+struct image {
+  u64 magic, size;
+  i64 *registers;
+  struct program *keeper;
+  struct program *commit; /* after init was executed */
+  struct program *undo;   /* when the launch failed */
+  struct program *end;    /* when the machine has ended */
+  i64 status;             /* the socket to the host */
+  i64 alarm;              /* init's end of the socket to the keeper */
+  i64 given[GIVEN];
+  i64 pid, leader, master, slave, root, self; /* numbers of the registers that hold them */
+  u64 log_limit;          /* bytes a console log may have before it is rotated */
+  u64 resident;           /* bytes from the start that are needed until the machine ends */
+};
+
+#if defined(__x86_64__)
+enum {
+  SYS_write = 1, SYS_close = 3, SYS_mmap = 9, SYS_munmap = 11, SYS_sendto = 44, SYS_exit_group = 231, SYS_wait4 = 61,
+  SYS_kill = 62, SYS_fcntl = 72, SYS_clock_gettime = 228, SYS_waitid = 247, SYS_openat = 257, SYS_renameat2 = 316,
+  SYS_ppoll = 271, SYS_dup3 = 292, SYS_lseek = 8, SYS_read = 0, SYS_ftruncate = 77
+};
+static inline i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f) {
+  i64 result;
+  register u64 r10 __asm__("r10") = d;
+  register u64 r8 __asm__("r8") = e;
+  register u64 r9 __asm__("r9") = f;
+  __asm__ volatile("syscall" : "=a"(result) : "a"(n), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
+  return result;
+}
+__asm__(".globl _start\n_start: xor %ebp, %ebp\n and $-16, %rsp\n call main\n");
+#elif defined(__aarch64__)
+enum {
+  SYS_write = 64, SYS_close = 57, SYS_mmap = 222, SYS_munmap = 215, SYS_sendto = 206, SYS_exit_group = 94,
+  SYS_wait4 = 260, SYS_kill = 129, SYS_fcntl = 25, SYS_clock_gettime = 113, SYS_waitid = 95, SYS_openat = 56,
+  SYS_renameat2 = 276, SYS_ppoll = 73, SYS_dup3 = 24, SYS_lseek = 62, SYS_read = 63, SYS_ftruncate = 46
+};
+static inline i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f) {
+  register u64 x8 __asm__("x8") = n;
+  register u64 x0 __asm__("x0") = a;
+  register u64 x1 __asm__("x1") = b;
+  register u64 x2 __asm__("x2") = c;
+  register u64 x3 __asm__("x3") = d;
+  register u64 x4 __asm__("x4") = e;
+  register u64 x5 __asm__("x5") = f;
+  __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
+  return x0;
+}
+__asm__(".globl _start\n_start: mov x29, 0\n mov x30, 0\n b main\n");
+#else
+#error "x86-64 and arm64 only"
+#endif
+enum {
+  SYS_clone3 = 435, SYS_close_range = 436, SYS_pidfd_send_signal = 424,
+  SIGKILL = 9, F_DUPFD = 0, P_PIDFD = 3, WEXITED = 4, WALL = 0x40000000, MSG_NOSIGNAL = 0x4000,
+  PROT_READ_WRITE = 3, MAP_PRIVATE_FIXED_NOREPLACE = 0x100002, SEEK_END = 2,
+  POLLIN = 1, O_WRONLY_CREAT_TRUNC_CLOEXEC = 02001101, PAGE = 4096
+};
+
+_Noreturn static void leave(i64 status) {
+  for (;;) call(SYS_exit_group, status, 0, 0, 0, 0, 0);
+}
+
+/* ---- running programs ---- */
+
+static struct image *const image = (struct image *)BASE;
+
+static void run(struct program *program);
+
+/* The keeper's way out of a launch that failed: nothing of it stays. */
+_Noreturn static void abandon(void) {
+  i64 pid = image->registers[image->pid];
+  if (pid > 0) {
+    call(SYS_kill, pid, SIGKILL, 0, 0, 0, 0); /* our child and not reaped yet, so the pid is its own */
+    call(SYS_wait4, pid, 0, WALL, 0, 0, 0);
+  }
+  run(image->undo);
+  leave(1);
+}
+
+_Noreturn static void fail(u64 who, i64 index, i64 result) {
+  i64 report[3] = {who, index, result};
+  if (who == image->keeper->who) { /* the host may be gone: that must not kill what still has to clean up */
+    call(SYS_sendto, image->status, (u64)report, sizeof report, MSG_NOSIGNAL, 0, 0);
+    abandon();
+  }
+  call(SYS_write, image->status, (u64)report, sizeof report, 0, 0, 0);
+  call(SYS_write, image->alarm, (u64)report, 1, 0, 0, 0); /* else our end of file would look like exec */
+  leave(127);
+}
+
+static i64 spawn(u64 arguments, u64 size, struct program *program) {
+  i64 pid = call(SYS_clone3, arguments, size, 0, 0, 0, 0);
+  if (pid != 0) return pid;
+  run(program);
+  leave(0);
+}
+
+static i64 become(u64 arguments, u64 size, struct program *farewell) {
+  i64 pid = call(SYS_clone3, arguments, size, 0, 0, 0, 0);
+  if (pid <= 0) return pid;
+  image->registers[image->self] = pid;
+  run(farewell);
+  leave(0);
+}
+
+static i64 perform(i64 number, u64 *arg) {
+  switch (number) {
+    case OP_SPAWN:
+      return spawn(arg[0], arg[1], (struct program *)arg[2]);
+    case OP_BECOME:
+      return become(arg[0], arg[1], (struct program *)arg[2]);
+    case OP_STORE:
+      if (arg[2] == 8) *(u64 *)arg[0] = arg[1];
+      else *(u32 *)arg[0] = arg[1];
+      return 0;
+    case OP_LOAD:
+      return *(i32 *)arg[0];
+    case OP_RESULT:
+      return arg[0];
+    default:
+      return call(number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+  }
+}
+
+static void run(struct program *program) {
+  i64 *registers = image->registers;
+  for (u64 i = 0; i < program->length; i++) {
+    struct op *op = &program->ops[i];
+    if (op->guard >= 0 && registers[op->guard] < 0) continue;
+    u64 arg[6];
+    for (int k = 0; k < 6; k++) arg[k] = op->registers >> k & 1 ? (u64)registers[op->arg[k]] : op->arg[k];
+    i64 result = perform(op->number, arg);
+    if (op->target >= 0) registers[op->target] = result;
+    int accepted = (result >= op->low && result <= op->high) || (op->tolerated && result == -op->tolerated);
+    if (!accepted && !program->lenient) fail(program->who, i, result);
+  }
+}
+
+/* ---- the keeper: console and exit status of one machine, in as little memory as it takes ---- */
+
+static i64 fds[KEPT];
+static u64 logged;
+static struct { u64 time; u32 length, zero; char data[PAGE - 16]; } frame; /* one record of the console log */
+
+static u64 now(void) {
+  u64 time[2];
+  call(SYS_clock_gettime, 0, (u64)time, 0, 0, 0, 0);
+  return time[0] * 1000000000 + time[1];
+}
+
+/* Gives the kept fds low numbers and closes all others, among them the status socket: the host sees end of file. */
+static void keep_only(void) {
+  i64 *registers = image->registers;
+  for (int i = 0; i < GIVEN; i++) fds[i] = image->given[i];
+  fds[LEADER] = registers[image->leader];
+  fds[MASTER] = registers[image->master];
+  fds[SLAVE] = registers[image->slave]; /* held open, or the master hangs up whenever nobody inside has the console */
+  fds[ROOT] = registers[image->root];   /* for what the end program removes */
+  for (int i = 0; i < KEPT; i++)
+    if (fds[i] >= 0) fds[i] = call(SYS_fcntl, fds[i], F_DUPFD, 64, 0, 0, 0);
+  call(SYS_close_range, 3, 63, 0, 0, 0, 0);
+  for (int i = 0; i < KEPT; i++)
+    if (fds[i] >= 0) fds[i] = call(SYS_dup3, fds[i], 3 + i, 0, 0, 0, 0);
+  call(SYS_close_range, 3 + KEPT, ~0U, 0, 0, 0, 0);
+  registers[image->root] = fds[ROOT];
+}
+
+/* Frees the launch's part of the image; the file behind it lives as long as the mapping does. */
+static void shrink(void) {
+  u64 resident = image->resident;
+  call(SYS_munmap, BASE + resident, image->size - resident, 0, 0, 0, 0);
+  call(SYS_ftruncate, IMAGE_FD, resident, 0, 0, 0, 0);
+}
+
+static void drop(int which) {
+  call(SYS_close, fds[which], 0, 0, 0, 0, 0);
+  fds[which] = -1;
+}
+
+/* Two files: when console.log is full it becomes console.log.1. A full disk costs lines, never the machine. */
+static void log_frame(void) {
+  u64 size = 16 + frame.length;
+  if (logged + size > image->log_limit) {
+    call(SYS_renameat2, fds[DIRECTORY], (u64) "console.log", fds[DIRECTORY], (u64) "console.log.1", 0, 0);
+    i64 fresh = call(SYS_openat, fds[DIRECTORY], (u64) "console.log", O_WRONLY_CREAT_TRUNC_CLOEXEC, 0600, 0, 0);
+    if (fresh >= 0) {
+      drop(LOG);
+      fds[LOG] = fresh;
+      logged = 0;
+    }
+  }
+  if (call(SYS_write, fds[LOG], (u64)&frame, size, 0, 0, 0) > 0) logged += size;
+}
+
+/* The terminal of a foreground run. It may be slow, and then the machine's console is, as any terminal would be. */
+static void mirror_frame(void) {
+  for (u64 done = 0; done < frame.length && fds[MIRROR] >= 0;) {
+    i64 sent = call(SYS_sendto, fds[MIRROR], (u64)frame.data + done, frame.length - done, MSG_NOSIGNAL, 0, 0);
+    if (sent < 0) drop(MIRROR);
+    else done += sent;
+  }
+}
+
+/* Reads the console once; 0 when there is nothing to read now. */
+static int read_console(void) {
+  i64 length = call(SYS_read, fds[MASTER], (u64)frame.data, sizeof frame.data, 0, 0, 0);
+  if (length <= 0) return 0;
+  frame.time = now();
+  frame.length = length;
+  if (fds[LOG] >= 0) log_frame();
+  mirror_frame();
+  return 1;
+}
+
+/* {version, si_code, si_status, pid, time in ns}: exec/exit-record.ts reads it. */
+static void record_exit(void) {
+  i32 info[32];
+  while (call(SYS_waitid, P_PIDFD, fds[LEADER], (u64)info, WEXITED, 0, 0) < 0) continue;
+  struct { u32 version; i32 code, status, pid; u64 time; } record = {1, info[2], info[6], info[4], now()};
+  call(SYS_write, fds[RECORD], (u64)&record, sizeof record, 0, 0, 0);
+}
+
+_Noreturn static void keep(void) {
+  struct { i32 fd; short events, revents; } watched[3];
+  for (;;) {
+    static const int which[3] = {LEADER, LIFELINE, MASTER};
+    for (int i = 0; i < 3; i++) watched[i].fd = fds[which[i]], watched[i].events = POLLIN, watched[i].revents = 0;
+    if (call(SYS_ppoll, (u64)watched, 3, 0, 0, 0, 0) < 0) continue;
+    if (watched[2].revents) read_console();
+    if (watched[1].revents) { /* a foreground run has gone: so does its machine */
+      call(SYS_pidfd_send_signal, fds[LEADER], SIGKILL, 0, 0, 0, 0);
+      drop(LIFELINE);
+    }
+    if (watched[0].revents) break;
+  }
+  while (fds[MASTER] >= 0 && read_console()) continue;
+  record_exit();
+  run(image->end);
+  leave(0);
+}
+
+_Noreturn void main(void) {
+  u64 size = call(SYS_lseek, IMAGE_FD, 0, SEEK_END, 0, 0, 0);
+  i64 mapped = call(SYS_mmap, BASE, size, PROT_READ_WRITE, MAP_PRIVATE_FIXED_NOREPLACE, IMAGE_FD, 0);
+  if (mapped != (i64)BASE || image->magic != MAGIC || image->size != size) leave(126);
+  run(image->keeper);
+  run(image->commit);
+  shrink();
+  keep_only();
+  keep();
+}

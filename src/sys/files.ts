@@ -1,0 +1,72 @@
+import { closeSync } from "node:fs";
+import { LOCK_EX, LOCK_NB, O_CLOEXEC, OPEN_FLAGS, RENAME_NOREPLACE, RESOLVE_IN_ROOT } from "./constants.ts";
+import { ARCH, bind, check, lastErrno, pinned } from "./libc.ts";
+import { syscallNumber } from "./syscall-numbers.ts";
+
+const openat2Call = bind("long syscall(long number, int dirfd, const char *path, void *how, size_t size)");
+const renameat2Call = bind("int renameat2(int from_fd, const char *from, int to_fd, const char *to, uint flags)");
+const memfdCreateCall = bind("int memfd_create(const char *name, uint flags)");
+const flockCall = bind("int flock(int fd, int operation)");
+const fcntlCall = bind("int fcntl(int fd, int command, long argument)");
+const lseekCall = bind("long ftruncate(int fd, long size)");
+
+const F_DUPFD_CLOEXEC = 1030;
+const MFD_CLOEXEC = 1;
+
+/**
+ * openat2(2): resolves `path` below `dirfd` under `resolve` rules (RESOLVE_*). The fd is close-on-exec.
+ * @throws SysError naming `path`
+ */
+export function openat2(
+  dirfd: number,
+  path: string,
+  flags: number,
+  resolve: number = RESOLVE_IN_ROOT,
+  mode = 0,
+): number {
+  const how = pinned(24);
+  how.writeBigUInt64LE(BigInt(flags | O_CLOEXEC), 0);
+  how.writeBigUInt64LE(BigInt(mode), 8);
+  how.writeBigUInt64LE(BigInt(resolve), 16);
+  return check(openat2Call(syscallNumber("openat2", ARCH), dirfd, path, how, 24), "openat2", { path });
+}
+
+/** open(2) flags of this architecture that Node has no constants for. */
+export const { O_DIRECTORY, O_NOFOLLOW } = OPEN_FLAGS[ARCH];
+
+/** renameat2(2) with RENAME_NOREPLACE: fails with EEXIST where rename(2) would silently replace an empty directory. */
+export function renameNoReplace(from: string, to: string): void {
+  const AT_FDCWD = -100;
+  check(renameat2Call(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE), "renameat2", { path: to });
+}
+
+/** memfd_create(2), close-on-exec. `name` shows in /proc/PID/fd only. */
+export function memfdCreate(name: string): number {
+  return check(memfdCreateCall(name, MFD_CLOEXEC), "memfd_create");
+}
+
+export function truncateFd(fd: number, size: number): void {
+  check(lseekCall(fd, size), "ftruncate");
+}
+
+/** flock(2) LOCK_EX without waiting. False: somebody else holds it. The lock lives as long as any copy of the fd. */
+export function tryLock(fd: number, path: string): boolean {
+  const result = flockCall(fd, LOCK_EX | LOCK_NB);
+  if (result < 0 && lastErrno() === "EAGAIN") return false;
+  check(result, "flock", { path });
+  return true;
+}
+
+/** A close-on-exec copy of `fd` with a number of at least `minimum`. */
+export function duplicate(fd: number, minimum = 3): number {
+  return check(fcntlCall(fd, F_DUPFD_CLOEXEC, minimum), "fcntl F_DUPFD_CLOEXEC", { subject: `fd ${fd}` });
+}
+
+/** Closes, and says nothing when the fd is closed already: undo paths may meet it twice. */
+export function closeQuietly(fd: number): void {
+  try {
+    closeSync(fd);
+  } catch {
+    // EBADF is the only error close(2) has that means anything, and it means there is nothing to do.
+  }
+}

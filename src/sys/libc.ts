@@ -1,0 +1,48 @@
+import koffi from "koffi";
+import { errnoName, SysError } from "./errno.ts";
+
+/**
+ * The one door to libc. Everything else in src/sys is a thin typed wrapper over a function bound here: call,
+ * and throw a SysError that names the call and its subject when it failed.
+ *
+ * Buffers handed to a function are read by the kernel during the call only, so a Buffer that is alive in the
+ * caller's frame is alive long enough; where a struct holds the address of another Buffer the wrapper keeps both.
+ */
+const libc = koffi.load("libc.so.6");
+
+type Native = (...args: readonly unknown[]) => number;
+
+/** Binds a libc function at its first call: a binding costs about 30 us, and most runs use a few of them. */
+export function bind(signature: string): Native {
+  let bound: Native | undefined;
+  return (...args) => {
+    bound ??= libc.func(signature) as Native;
+    return Number(bound(...args));
+  };
+}
+
+/** Throws when `result` says that `syscall` failed (-1 and errno, as libc does it); returns it otherwise. */
+export function check(result: number, syscall: string, options: { path?: string; subject?: string } = {}): number {
+  if (result < 0) throw new SysError(syscall, koffi.errno(), options);
+  return result;
+}
+
+/** errno's name after a failed call that the caller deals with itself (EAGAIN, ESRCH). */
+export function lastErrno(): string {
+  return errnoName(koffi.errno());
+}
+
+/** The address of a Buffer, for a struct that points to it. */
+export function address(buffer: Buffer): bigint {
+  return koffi.address(buffer);
+}
+
+/** Native memory that stays where it is for the life of the process, unlike small Buffers that share a pool. */
+export function pinned(size: number): Buffer {
+  const buffer = Buffer.allocUnsafeSlow(size);
+  buffer.fill(0);
+  return buffer;
+}
+
+/** Node's pair of architectures, as the kernel constants and system call numbers are keyed. */
+export const ARCH: "x64" | "arm64" = process.arch === "arm64" ? "arm64" : "x64";

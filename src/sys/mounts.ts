@@ -1,0 +1,41 @@
+import {
+  AT_EMPTY_PATH,
+  AT_FDCWD,
+  AT_RECURSIVE,
+  MOUNT_ATTR_IDMAP,
+  OPEN_TREE_CLOEXEC,
+  OPEN_TREE_CLONE,
+} from "./constants.ts";
+import { ARCH, bind, check, pinned } from "./libc.ts";
+import { syscallNumber } from "./syscall-numbers.ts";
+
+const openTreeCall = bind("long syscall(long number, int dirfd, const char *path, uint flags)");
+const mountSetattrCall = bind(
+  "long syscall(long number, int dirfd, const char *path, uint flags, void *attr, size_t size)",
+);
+
+/** open_tree(2) with OPEN_TREE_CLONE: a detached copy of the mount at `path`, with its submounts if `recursive`. */
+export function cloneTree(path: string, recursive: boolean): number {
+  const flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (recursive ? AT_RECURSIVE : 0);
+  return check(openTreeCall(syscallNumber("open_tree", ARCH), AT_FDCWD, path, flags), "open_tree", { path });
+}
+
+export interface MountAttributes {
+  /** MOUNT_ATTR_* to set. */
+  readonly set?: number;
+  /** MS_PRIVATE, MS_SLAVE or MS_SHARED. */
+  readonly propagation?: number;
+  /** A user namespace's fd: map the owners of the mount through its maps. */
+  readonly idmap?: number;
+}
+
+/** mount_setattr(2) on the mount behind `fd` and, if `recursive`, those below it. `path` is for the error text. */
+export function setMountAttributes(fd: number, attributes: MountAttributes, recursive: boolean, path: string): void {
+  const attr = pinned(32);
+  const idmap = attributes.idmap === undefined ? 0 : MOUNT_ATTR_IDMAP;
+  attr.writeBigUInt64LE(BigInt((attributes.set ?? 0) | idmap), 0);
+  attr.writeBigUInt64LE(BigInt(attributes.propagation ?? 0), 16);
+  attr.writeBigUInt64LE(BigInt(attributes.idmap ?? 0), 24);
+  const flags = AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
+  check(mountSetattrCall(syscallNumber("mount_setattr", ARCH), fd, "", flags, attr, 32), "mount_setattr", { path });
+}

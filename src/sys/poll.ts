@@ -1,0 +1,79 @@
+import koffi from "koffi";
+import { BerthError } from "../errors.ts";
+
+export interface Ready {
+  readonly readable: boolean;
+  readonly writable: boolean;
+  /** The other side closed; a pidfd's process has exited shows as readable. */
+  readonly hangup: boolean;
+}
+
+/** Stops watching. Must be called before the fd is closed, or another fd with that number is watched. */
+export type Unwatch = () => void;
+
+/** koffi collects a handle nobody refers to, and the watch silently stops: so all that are active stay here. */
+const active = new Set<object>();
+
+interface PollHandle {
+  close(): void;
+  unref(): void;
+}
+type Poll = (
+  fd: number,
+  options: { readable?: boolean; writable?: boolean; disconnect?: boolean },
+  callback: (status: number, events: { readable: boolean; writable: boolean; disconnect: boolean }) => void,
+) => PollHandle;
+
+/**
+ * Calls back whenever `fd` is ready, from Node's own event loop (uv_poll through koffi.node.poll, which is not
+ * documented yet: the version is pinned and `selfTest` proves it). Level triggered: a callback that does not drain
+ * the fd is called again at once.
+ */
+export function watch(
+  fd: number,
+  interest: { readable?: boolean; writable?: boolean },
+  onReady: (ready: Ready) => void,
+): Unwatch {
+  // index.d.ts says the callback gets (events), the code calls (status, events).
+  const poll = koffi.node.poll as unknown as Poll;
+  const handle = poll(fd, { ...interest, disconnect: false }, (status, events) => {
+    onReady({
+      readable: status < 0 || events.readable,
+      writable: status < 0 || events.writable,
+      hangup: status < 0,
+    });
+  });
+  active.add(handle);
+  return () => {
+    if (!active.delete(handle)) return;
+    handle.close();
+  };
+}
+
+/** Resolves when `fd` is readable, once. For a pidfd: when its process has exited. */
+export function whenReadable(fd: number): Promise<void> {
+  return new Promise((resolve) => {
+    const unwatch = watch(fd, { readable: true }, () => {
+      unwatch();
+      resolve();
+    });
+  });
+}
+
+/** Proves on a pipe that the undocumented API still behaves as this module takes for granted. */
+export async function selfTest(pipe: readonly [number, number], write: (fd: number) => void): Promise<void> {
+  const ready = whenReadable(pipe[0]);
+  write(pipe[1]);
+  const timeout = new Promise<never>((_, reject) => {
+    setTimeout(
+      () =>
+        reject(
+          new BerthError("koffi.node.poll does not report a readable pipe", {
+            hint: "run npm ci: koffi's version is pinned",
+          }),
+        ),
+      5000,
+    ).unref();
+  });
+  await Promise.race([ready, timeout]);
+}

@@ -1,0 +1,36 @@
+import { P_PIDFD, WEXITED, WNOHANG } from "./constants.ts";
+import { ARCH, bind, check, lastErrno, pinned } from "./libc.ts";
+import { syscallNumber } from "./syscall-numbers.ts";
+
+const pidfdOpenCall = bind("long syscall(long number, int pid, uint flags)");
+const pidfdSendSignalCall = bind("long syscall(long number, int pidfd, int signal, void *info, uint flags)");
+const waitidCall = bind("int waitid(int type, uint id, void *info, int options)");
+
+/** pidfd_open(2). The pid must be held still by something else (being its parent), or be checked afterwards. */
+export function pidfdOpen(pid: number): number {
+  return check(pidfdOpenCall(syscallNumber("pidfd_open", ARCH), pid, 0), "pidfd_open", { subject: `pid ${pid}` });
+}
+
+/** pidfd_send_signal(2). False: the process is gone already. */
+export function pidfdSendSignal(pidfd: number, signal: number): boolean {
+  const result = pidfdSendSignalCall(syscallNumber("pidfd_send_signal", ARCH), pidfd, signal, null, 0);
+  if (result < 0 && lastErrno() === "ESRCH") return false;
+  check(result, "pidfd_send_signal", { subject: `signal ${signal}` });
+  return true;
+}
+
+export interface ExitStatus {
+  /** exited: `status` is the exit code; killed or dumped: the signal. */
+  readonly reason: "exited" | "killed" | "dumped";
+  readonly status: number;
+}
+
+const REASONS: Readonly<Record<number, ExitStatus["reason"]>> = { 1: "exited", 2: "killed", 3: "dumped" };
+
+/** waitid(2) on a child's pidfd without waiting: reaps it. Null: it still runs. */
+export function reapPidfd(pidfd: number): ExitStatus | null {
+  const info = pinned(128); // siginfo_t: si_code at 8, si_pid at 16, si_status at 24
+  check(waitidCall(P_PIDFD, pidfd, info, WEXITED | WNOHANG), "waitid", { subject: `pidfd ${pidfd}` });
+  if (info.readInt32LE(16) === 0) return null;
+  return { reason: REASONS[info.readInt32LE(8)] ?? "killed", status: info.readInt32LE(24) };
+}

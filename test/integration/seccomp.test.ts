@@ -1,0 +1,256 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { compileFilter, loadFilter } from "../../src/exec/seccomp-filter.ts";
+import { seccompPolicy } from "../../src/plan/seccomp-policy.ts";
+import { systemCallNumbers } from "../../src/sys/libseccomp.ts";
+import { needs } from "../lib/requires.ts";
+
+/** Loads the filter in the file argv[1] ("-": none), then makes one call for each `ABI:NUMBER:A0:A1:A2` and prints its errno. */
+const PROBE = String.raw`
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+static long i386(long number, long a0, long a1, long a2) {
+#ifdef __x86_64__
+  long result;
+  __asm__ volatile("int $0x80" : "=a"(result) : "a"(number), "b"(a0), "c"(a1), "d"(a2), "S"(0), "D"(0)
+                   : "memory", "r8", "r9", "r10", "r11");
+  return (int)result;
+#else
+  return -ENOSYS;
+#endif
+}
+
+int main(int argc, char **argv) {
+  static struct sock_filter filter[4096];
+  if (strcmp(argv[1], "-") != 0) {
+    int fd = open(argv[1], O_RDONLY);
+    ssize_t size = read(fd, filter, sizeof filter);
+    struct sock_fprog program = {size / sizeof filter[0], filter};
+    if (size <= 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) return perror("load"), 1;
+  }
+  for (int i = 2; i < argc; i++) {
+    char *at = strchr(argv[i], ':') + 1;
+    unsigned long v[4] = {0};
+    for (int n = 0; n < 4; n++, at++) v[n] = strtoul(at, &at, 0);
+    long result = argv[i][0] == 'i' ? i386(v[0], v[1], v[2], v[3])
+                                    : (syscall(v[0], v[1], v[2], v[3], 0, 0, 0) == -1 ? -errno : 0);
+    printf("%ld\n", result < 0 ? -result : 0);
+  }
+  fflush(stdout);
+  _exit(0);
+}
+`;
+
+const ARCH = process.arch === "arm64" ? "arm64" : "x64";
+const NATIVE = ARCH === "arm64" ? "aarch64" : "x86_64";
+const EPERM = 1;
+const ENOSYS = 38;
+const EAFNOSUPPORT = 97;
+
+let directory: string;
+let probe: string;
+
+const ready = needs("root", "cc");
+
+beforeAll(() => {
+  if (!ready) return;
+  directory = mkdtempSync(join(tmpdir(), "berth-seccomp-"));
+  probe = join(directory, "probe");
+  writeFileSync(`${probe}.c`, PROBE);
+  execFileSync("cc", ["-O1", "-static", "-o", probe, `${probe}.c`]);
+});
+afterAll(() => {
+  if (ready) rmSync(directory, { recursive: true });
+});
+
+interface Call {
+  readonly name: string;
+  readonly args?: readonly bigint[];
+  readonly arch?: string;
+}
+
+/** Errno of each call under `filter`; 0 for success. */
+function errnos(filter: Buffer | undefined, calls: readonly Call[]): readonly number[] {
+  const path = filter === undefined ? "-" : join(directory, "filter");
+  if (filter !== undefined) writeFileSync(path, filter);
+  const words = calls.map(({ name, args = [], arch = NATIVE }) => {
+    const number = systemCallNumbers(arch, [name]).get(name);
+    if (number === undefined) throw new Error(`${arch} has no ${name}`);
+    const [a0 = 0n, a1 = 0n, a2 = 0n] = args;
+    return [arch === "x86" ? "i386" : "native", number, a0, a1, a2].join(":");
+  });
+  const output = execFileSync(probe, [path, ...words], { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+  return output.trim().split("\n").map(Number);
+}
+
+const ALL = 0xffff_ffff_ffff_ffffn;
+const HIGH = 0xffff_ffff_0000_0000n;
+const TIOCSTI = 0x5412n;
+const TIOCLINUX = 0x541cn;
+const TIOCGWINSZ = 0x5413n;
+const AF_NETLINK = 16n;
+const SOCK_RAW = 3n;
+
+/** Harmless by their arguments, should a filter let them through. */
+const ALLOWED: readonly Call[] = [
+  { name: "getpid" },
+  { name: "mount", args: [ALL, ALL, ALL] },
+  { name: "umount2", args: [ALL, ALL] },
+  { name: "unshare", args: [ALL] },
+  { name: "setns", args: [ALL, ALL] },
+  { name: "clone3", args: [0n, 0n] },
+  { name: "fsopen", args: [ALL, ALL] },
+  { name: "move_mount", args: [ALL, ALL, ALL] },
+  { name: "open_tree", args: [ALL, ALL, ALL] },
+  { name: "openat2", args: [ALL, ALL, ALL] },
+  { name: "execve", args: [ALL] },
+  { name: "capset", args: [ALL, ALL] },
+  { name: "close_range", args: [5n, 4n] },
+  { name: "prctl", args: [ALL] },
+  { name: "write", args: [ALL] },
+  { name: "name_to_handle_at", args: [ALL, ALL, ALL] },
+  { name: "landlock_create_ruleset", args: [ALL, ALL, ALL] },
+  { name: "ioctl", args: [0n, TIOCGWINSZ] },
+  { name: "socket", args: [AF_NETLINK, SOCK_RAW, 0n] },
+  { name: "socket", args: [1n, 1n, 0n] },
+];
+
+const DENIED: readonly Call[] = [
+  { name: "settimeofday", args: [0n, 0n] },
+  { name: "keyctl", args: [ALL] },
+  { name: "add_key", args: [ALL, ALL, ALL] },
+  { name: "request_key", args: [ALL, ALL, ALL] },
+  { name: "bpf", args: [ALL] },
+  { name: "perf_event_open", args: [0n, 0n, ALL] },
+  { name: "open_by_handle_at", args: [ALL, ALL, ALL] },
+  { name: "kexec_load", args: [0n, ALL, ALL] },
+  { name: "finit_module", args: [ALL, ALL, ALL] },
+  { name: "swapoff", args: [ALL] },
+  { name: "clock_settime", args: [ALL, ALL] },
+  { name: "reboot", args: [0n, 0n, 0n] },
+  { name: "ptrace", args: [ALL, ALL] },
+  { name: "io_uring_setup", args: [ALL, ALL] },
+  { name: "userfaultfd", args: [ALL] },
+  { name: "ioctl", args: [0n, TIOCSTI] },
+  { name: "ioctl", args: [0n, TIOCLINUX] },
+  { name: "ioctl", args: [0n, HIGH | TIOCSTI] },
+  { name: "ioctl", args: [ALL, HIGH | TIOCLINUX] },
+];
+
+const label = ({ name, args = [] }: Call): string => `${name}(${args.map((arg) => `0x${arg.toString(16)}`)})`;
+const byCall = (calls: readonly Call[], results: readonly number[]): object =>
+  Object.fromEntries(calls.map((call, i) => [label(call), results[i]]));
+
+const compile = (capabilities: readonly string[] = []): Buffer =>
+  compileFilter(seccompPolicy({ systemCallFilter: [] }, capabilities, ARCH));
+
+test("allowed calls reach the kernel", () => {
+  const results = errnos(compile(), ALLOWED);
+  const stopped = ALLOWED.filter((_, i) => results[i] === EPERM || results[i] === ENOSYS);
+  expect(stopped.map(label)).toEqual([]);
+});
+
+test("denied calls give EPERM", () => {
+  const results = byCall(DENIED, errnos(compile(), DENIED));
+  expect(results).toEqual(
+    byCall(
+      DENIED,
+      DENIED.map(() => EPERM),
+    ),
+  );
+});
+
+test("it is the filter that denies: without one, most of these calls fail by their arguments", () => {
+  const results = errnos(undefined, DENIED);
+  expect(results.filter((errno) => errno === EPERM).length).toBeLessThan(DENIED.length / 3);
+});
+
+test("audit sockets are as if the kernel had no audit", () => {
+  const audit = 9n;
+  const calls = [
+    { name: "socket", args: [AF_NETLINK, SOCK_RAW, audit] },
+    { name: "socket", args: [AF_NETLINK, SOCK_RAW | 0x80000n, HIGH | audit] },
+  ];
+  expect(errnos(compile(), calls)).toEqual([EAFNOSUPPORT, EAFNOSUPPORT]);
+});
+
+test("a capability opens its calls to the kernel", () => {
+  const calls = [
+    { name: "settimeofday", args: [0n, 0n] },
+    { name: "keyctl", args: [ALL] },
+  ];
+  expect(errnos(compile(["CAP_SYS_TIME"]), calls)).toEqual([0, EPERM]);
+});
+
+test("numbers nobody knows give ENOSYS, not EPERM", () => {
+  const filter = compile();
+  const path = join(directory, "unknown");
+  writeFileSync(path, filter);
+  const output = execFileSync(probe, [path, "native:499:0:0:0", "native:100000:0:0:0"], { encoding: "utf8" });
+  expect(output).toBe(`${ENOSYS}\n${ENOSYS}\n`);
+});
+
+describe.runIf(ARCH === "x64")("i386 programs (int 0x80)", () => {
+  const i386 = (calls: readonly Call[]): readonly Call[] =>
+    calls.map(({ name, args = [] }) => ({ name, args: args.map((arg) => arg & 0xffff_ffffn), arch: "x86" }));
+
+  test("are denied the same calls", () => {
+    const calls = i386([...DENIED, { name: "clock_settime64", args: [ALL, ALL] }, { name: "stime", args: [ALL] }]);
+    expect(byCall(calls, errnos(compile(), calls))).toEqual(
+      byCall(
+        calls,
+        calls.map(() => EPERM),
+      ),
+    );
+  });
+
+  test("are allowed the same, and the calls of their own", () => {
+    const calls = i386([
+      ...ALLOWED,
+      { name: "mmap2", args: [0n, 0n, 0n] },
+      { name: "umount", args: [ALL] },
+      { name: "waitpid", args: [ALL, 0n, 1n] },
+      { name: "ipc", args: [ALL] },
+    ]);
+    const results = errnos(compile(), calls);
+    const stopped = calls.filter((_, i) => results[i] === EPERM || (results[i] === ENOSYS && calls[i]?.name !== "ipc"));
+    expect(stopped.map(label)).toEqual([]);
+  });
+
+  test("may call socketcall with anything in the third argument's register", () => {
+    const calls = i386([{ name: "socketcall", args: [1n, ALL, 9n] }]);
+    expect(errnos(compile(), calls)).toEqual([14]);
+  });
+});
+
+test("the kernel takes a program with jumps longer than a conditional one reaches", () => {
+  const { allow } = seccompPolicy({ systemCallFilter: [] }, [], ARCH);
+  const everySecond = allow.filter((name, i) => i % 2 === 0 && !["fstat", "newfstatat"].includes(name));
+  const names = [...everySecond, "mount"];
+  const systemCallFilter = [{ value: { change: "deny", names } as const, source: { from: "default" } as const }];
+  const scattered = compileFilter(seccompPolicy({ systemCallFilter }, [], ARCH));
+  expect(scattered.length / 8).toBeGreaterThan(500);
+  const EINVAL = 22;
+  expect(errnos(scattered, [{ name: "mount" }, { name: "prctl", args: [ALL] }])).toEqual([EPERM, EINVAL]);
+});
+
+test("a cached filter is the compiled one", () => {
+  const policy = seccompPolicy({ systemCallFilter: [] }, [], ARCH);
+  const first = loadFilter(policy, directory);
+  const never = () => {
+    throw new Error("compiled again");
+  };
+  expect(loadFilter(policy, directory, never)).toEqual(first);
+  expect(first).toEqual(compileFilter(policy));
+});

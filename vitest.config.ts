@@ -1,0 +1,57 @@
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "vitest/config";
+
+/**
+ * Which tests run when, by file name:
+ *
+ *   test/unit/**\/*.test.ts           no root, no world but temporary files; parallel; seconds
+ *   test/integration/**\/*.test.ts    root and a real kernel; one file at a time, as they look at the whole host
+ *   test/**\/*.vm.test.ts             boots the virtual machine; last; left out with BERTH_VM=0
+ *   test/**\/*.long.test.ts           endurance and scale; only with BERTH_LONG=1 (`npm run test:long`)
+ *
+ * One group after the other, so that a unit test never disturbs what an integration test sees of the host.
+ * `npx vitest run --project unit` or a path runs a part of it. Types are checked by `npm run check`, not here.
+ */
+const VM_TESTS = "test/**/*.vm.test.ts";
+const LONG_TESTS = "test/**/*.long.test.ts";
+const MINUTE = 60_000;
+
+/** A project that has the host to itself: one worker, one file at a time, a temporary directory of its own. */
+function alone(name: string, order: number, timeout: number, include: string[], exclude: string[]) {
+  return {
+    test: {
+      name,
+      include,
+      exclude,
+      pool: "forks" as const,
+      fileParallelism: false,
+      globalSetup: [fileURLToPath(new URL("test/lib/own-tmpdir.ts", import.meta.url))],
+      testTimeout: timeout,
+      hookTimeout: 2 * timeout,
+      sequence: { groupOrder: order },
+    },
+  };
+}
+
+export default defineConfig({
+  test: {
+    reporters: ["default", fileURLToPath(new URL("test/lib/reporter.ts", import.meta.url))],
+    projects: [
+      {
+        test: {
+          name: "unit",
+          include: ["test/unit/**/*.test.ts"],
+          exclude: [VM_TESTS, LONG_TESTS],
+          pool: "forks",
+          maxWorkers: 2,
+          // Not a promise about speed: two shared cores may be busy with something else.
+          testTimeout: 20_000,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      alone("integration", 1, MINUTE, ["test/integration/**/*.test.ts"], [VM_TESTS, LONG_TESTS]),
+      ...(process.env["BERTH_VM"] === "0" ? [] : [alone("vm", 2, 10 * MINUTE, [VM_TESTS], [LONG_TESTS])]),
+      ...(process.env["BERTH_LONG"] === "1" ? [alone("long", 3, 30 * MINUTE, [LONG_TESTS], [])] : []),
+    ],
+  },
+});
