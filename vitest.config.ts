@@ -6,13 +6,13 @@ import { defineConfig } from "vitest/config";
  *
  *   test/unit/**\/*.test.ts           no root, no world but temporary files; parallel; seconds
  *   test/integration/**\/*.test.ts    root and a real kernel; one file at a time, as they look at the whole host
- *   test/**\/*.vm.test.ts             boots the virtual machine; last; left out with BERTH_VM=0
+ *   test/**\/?(*.)vm.test.ts          boots the virtual machine; last; left out with BERTH_VM=0
  *   test/**\/*.long.test.ts           endurance and scale; only with BERTH_LONG=1 (`npm run test:long`)
  *
  * One group after the other, so that a unit test never disturbs what an integration test sees of the host.
  * `npx vitest run --project unit` or a path runs a part of it. Types are checked by `npm run check`, not here.
  */
-const VM_TESTS = "test/**/*.vm.test.ts";
+const VM_TESTS = "test/**/?(*.)vm.test.ts";
 const LONG_TESTS = "test/**/*.long.test.ts";
 const MINUTE = 60_000;
 

@@ -5,9 +5,9 @@ import type { Paths } from "../host/paths.ts";
 export interface Context {
   readonly paths: Paths;
   readonly env: NodeJS.ProcessEnv;
-  /** Aborted by ^C or SIGTERM: long work stops, undoes what it did and throws. */
+  /** Aborted by ^C or SIGTERM, for a verb that looks at it: long work stops, undoes what it did and throws. */
   readonly signal: AbortSignal;
-  /** stdout/stderr is a terminal and NO_COLOR is unset: colours, spinners and progress bars are welcome. */
+  /** stdout and stderr are terminals and NO_COLOR is unset: colours, spinners and progress bars are welcome. */
   readonly fancy: boolean;
 }
 
@@ -17,9 +17,16 @@ export interface Context {
  */
 export interface VerbModule {
   define(program: Command, run: Runner): void;
+  /** Rewrites the words before they are parsed, for what the parser cannot express. */
+  prepare?(words: readonly string[]): readonly string[];
 }
 
 /** Wraps an action so that main learns its exit status: `.action(run(async (context, name: string) => ...))`. */
 export type Runner = <A extends unknown[]>(
   action: (context: Context, ...args: A) => Promise<number>,
 ) => (...args: A) => Promise<void>;
+
+/** The parser leaves the `--` that ends options among the words once it has seen the first of them. */
+export function withoutDashes(words: readonly string[]): string[] {
+  return words[0] === "--" ? words.slice(1) : [...words];
+}

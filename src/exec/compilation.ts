@@ -22,6 +22,8 @@ import {
   RESOLVE_IN_ROOT,
   RESOLVE_NO_SYMLINKS,
   S_IFREG,
+  SCM_RIGHTS,
+  SOL_SOCKET,
 } from "../sys/constants.ts";
 import { type Assembler, type Pointer, Program, type Register } from "./assembler.ts";
 
@@ -254,6 +256,34 @@ export class Compilation {
     asm.call(program, "close", [context]);
     return mount;
   }
+}
+
+/** First word of a message that is no report of a failure: SYNC + the sync point's number. */
+export const SYNC = 0x100;
+
+/** struct msghdr with its iovec, 24 bytes of data {SYNC + number, pid, 0} and room for fds: the same for both directions. */
+export function messageBuffer(
+  c: Compilation,
+  sync: number,
+  count: number,
+): { header: Pointer; data: Pointer; fds: Pointer } {
+  const { asm } = c;
+  const data = asm.words([SYNC + sync, 0, 0]);
+  const iovec = asm.words([data, 24]);
+  const length = 16 + count * 4;
+  const control = asm.bytes(
+    Buffer.concat([wordsOf([length]), u32([SOL_SOCKET, SCM_RIGHTS]), Buffer.alloc((count * 4 + 7) & ~7)]),
+  );
+  const header = asm.words([0, 0, iovec, 1, count === 0 ? 0 : control, count === 0 ? 0 : length, 0]);
+  return { header, data, fds: { at: control.at + 16 } };
+}
+
+export function u32(values: readonly number[]): Buffer {
+  const bytes = Buffer.alloc(values.length * 4);
+  values.forEach((value, index) => {
+    bytes.writeUInt32LE(value >>> 0, index * 4);
+  });
+  return bytes;
 }
 
 /** 64-bit little-endian words as bytes, for structs that must be resident. */

@@ -4,24 +4,34 @@ import {
   AT_FDCWD,
   CLONE_FILES,
   CLONE_NEWNS,
+  CLONE_PARENT,
+  CLONE_PIDFD,
   IFF_UP,
   KEYCTL_JOIN_SESSION_KEYRING,
   LINUX_CAPABILITY_VERSION_3,
   MOVE_MOUNT_F_EMPTY_PATH,
   MS_REC,
   MS_SHARED,
+  MSG_NOSIGNAL,
   O_CLOEXEC,
+  O_NOCTTY,
+  O_NONBLOCK,
   O_RDWR,
   PR_CAPBSET_DROP,
+  PR_SET_DUMPABLE,
   PR_SET_PDEATHSIG,
+  RESOLVE_NO_SYMLINKS,
   SECCOMP_SET_MODE_FILTER,
   SIOCSIFFLAGS,
   SOCK_CLOEXEC,
   SOCK_DGRAM,
+  TIOCGPTPEER,
+  TIOCSCTTY,
+  TIOCSPTLCK,
   WALL,
 } from "../sys/constants.ts";
-import { type Compilers, ENOENT, wordsOf } from "./compilation.ts";
-import { capabilityData, namespaceFlags, u32 } from "./compile-keeper.ts";
+import { type Compilers, ENOENT, messageBuffer, u32, wordsOf } from "./compilation.ts";
+import { capabilityData, namespaceFlags } from "./compile-keeper.ts";
 
 const SIGKILL = 9;
 const SIGCHLD = 17;
@@ -67,6 +77,8 @@ export const APIVFS: Compilers<ApivfsKinds> = {
 };
 
 type InitKinds =
+  | "enter-machine"
+  | "open-terminal"
   | "become-root"
   | "unshare"
   | "loopback-up"
@@ -84,6 +96,37 @@ type InitKinds =
   | "execute";
 
 export const INIT: Compilers<InitKinds> = {
+  /**
+   * All namespaces at once by the machine's pidfd. The pid namespace holds for children only: so it clones itself
+   * there, as a child of the keeper, and its last word to the keeper is which one that is.
+   */
+  "enter-machine": ({ namespaces, sync }, c) => {
+    const { asm, init } = c;
+    // Nobody inside may look into this process before it has become the payload.
+    asm.call(init, "prctl", [PR_SET_DUMPABLE, 0]);
+    asm.call(init, "setns", [c.fd("machine"), namespaceFlags(namespaces)]);
+    const pidfd = asm.reserve(8);
+    const cloneArguments = asm.words([CLONE_PARENT | CLONE_PIDFD, pidfd, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    asm.pseudo(init, "become", [cloneArguments, 88, c.farewell]);
+    const message = messageBuffer(c, sync, 1);
+    asm.pseudo(c.farewell, "load", [pidfd], { into: c.leader });
+    asm.pseudo(c.farewell, "store", [{ at: message.data.at + 8 }, c.self, 8]);
+    asm.pseudo(c.farewell, "store", [message.fds, c.leader, 4]);
+    asm.call(c.farewell, "sendmsg", [c.host.initEnd, message.header, MSG_NOSIGNAL]);
+  },
+
+  "open-terminal": (_, c) => {
+    const { asm, init } = c;
+    const terminal = c.named("terminal");
+    const side = asm.register();
+    const ptmx = c.how(O_RDWR | O_NOCTTY | O_NONBLOCK, RESOLVE_NO_SYMLINKS);
+    asm.call(init, "openat2", [AT_FDCWD, "/dev/pts/ptmx", ptmx, 24], { into: terminal });
+    asm.call(init, "ioctl", [terminal, TIOCSPTLCK, asm.reserve(8)]);
+    asm.call(init, "ioctl", [terminal, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC], { into: side });
+    asm.call(init, "ioctl", [side, TIOCSCTTY, 0]);
+    for (const target of [0, 1, 2]) asm.call(init, "dup3", [side, target, 0]);
+  },
+
   "become-root": ({ foreground }, c) => {
     const { asm, init } = c;
     asm.call(init, "close", [c.host.keeperEnd]);

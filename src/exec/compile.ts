@@ -1,9 +1,11 @@
 import type { LaunchPlan, Step, StepKind, StepOf } from "../plan/step.ts";
-import { MSG_CMSG_CLOEXEC, MSG_NOSIGNAL, SCM_RIGHTS, SOL_SOCKET } from "../sys/constants.ts";
-import { Assembler, type Image, type Pointer, type Program, type Register } from "./assembler.ts";
-import { Compilation, type Compilers, type HostFds, wordsOf } from "./compilation.ts";
+import { MSG_CMSG_CLOEXEC, MSG_NOSIGNAL } from "../sys/constants.ts";
+import { Assembler, type Image, type Program, type Register } from "./assembler.ts";
+import { Compilation, type HostFds, messageBuffer, SYNC } from "./compilation.ts";
+import { FILES } from "./compile-files.ts";
 import { APIVFS, INIT } from "./compile-init.ts";
-import { KEEPER, u32 } from "./compile-keeper.ts";
+import { KEEPER } from "./compile-keeper.ts";
+import { MOUNTS } from "./compile-mounts.ts";
 
 /** fds the keeper lives with (stage.c: enum RECORD ...), by the names the host steps gave them. -1: none. */
 export const KEPT_FDS = ["record", "directory", "log", "mirror", "lifeline", "name-lock", "range-lock"] as const;
@@ -18,11 +20,8 @@ export interface CompiledPlan {
   readonly programs: readonly Program[];
 }
 
-/** First word of a message from the keeper that is no report of a failure: SYNC + the sync point's number. */
-export const SYNC = 0x100;
-
 type Table = { readonly [K in StepKind]?: (args: never, c: Compilation, step: Step) => void };
-const STAGE: Table = { ...KEEPER, ...INIT, ...APIVFS } as Table;
+const STAGE: Table = { ...KEEPER, ...MOUNTS, ...FILES, ...INIT, ...APIVFS } as Table;
 
 /**
  * Compiles the stage's part of a plan to the image it runs. Pure: the same plan, fds and filter give the same bytes.
@@ -133,17 +132,4 @@ function registerOf(c: Compilation, fd: string): Register | number {
   return c.fd(fd);
 }
 
-/** struct msghdr with its iovec, 24 bytes of data {SYNC + number, pid, 0} and room for fds: the same for both directions. */
-function messageBuffer(c: Compilation, sync: number, count: number): { header: Pointer; data: Pointer; fds: Pointer } {
-  const { asm } = c;
-  const data = asm.words([SYNC + sync, 0, 0]);
-  const iovec = asm.words([data, 24]);
-  const length = 16 + count * 4;
-  const control = asm.bytes(
-    Buffer.concat([wordsOf([length]), u32([SOL_SOCKET, SCM_RIGHTS]), Buffer.alloc((count * 4 + 7) & ~7)]),
-  );
-  const header = asm.words([0, 0, iovec, 1, count === 0 ? 0 : control, count === 0 ? 0 : length, 0]);
-  return { header, data, fds: { at: control.at + 16 } };
-}
-
-export type { Compilers };
+export { SYNC };

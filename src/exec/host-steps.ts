@@ -1,34 +1,26 @@
 import { execFileSync } from "node:child_process";
-import {
-  chmodSync,
-  chownSync,
-  constants,
-  fstatSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  rmdirSync,
-  rmSync,
-  statSync,
-  unlinkSync,
-} from "node:fs";
+import { chmodSync, chownSync, constants, mkdirSync, openSync, readFileSync, rmdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { BerthError } from "../errors.ts";
+import { startTimeOf } from "../host/process-id.ts";
 import type { StepKind, StepOf } from "../plan/step.ts";
 import { MS_PRIVATE, MS_SLAVE } from "../sys/constants.ts";
-import { closeQuietly, tryLock } from "../sys/files.ts";
+import { memfdCreate } from "../sys/files.ts";
 import { cloneTree, setMountAttributes } from "../sys/mounts.ts";
+import { pidfdOpen } from "../sys/processes.ts";
 import { boundDatagramSocket } from "../sys/sockets.ts";
 import { removeCgroup } from "./cgroup.ts";
 import { mountAttributes } from "./compilation.ts";
 import type { Launch } from "./launch.ts";
+import { lockFile, unlinkLocked } from "./lock-file.ts";
+import { recordRange } from "./range-ledger.ts";
 
 /**
  * What berth itself does around the stage. Each action leaves its fds and results in the launch under the names the
  * plan gives them, and returns how to undo it; launch.ts calls the undos backwards, after a failure at once and
  * otherwise when the machine has ended.
  */
-export type Undo = () => void;
+export type Undo = (failed: boolean, rebooting: boolean) => void;
 type Action<K extends StepKind> = (args: StepOf<K>["args"], launch: Launch) => Undo | undefined;
 
 type Kinds =
@@ -43,7 +35,8 @@ type Kinds =
   | "load-filter"
   | "write-id-maps"
   | "map-owners"
-  | "set-oom-score";
+  | "set-oom-score"
+  | "hold-machine";
 
 export const HOST: { readonly [K in Kinds]: Action<K> } = {
   "lock-name": ({ path }, launch) => {
@@ -57,7 +50,7 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     return () => unlinkLocked(path, fd);
   },
 
-  "claim-range": ({ path, base, size }, launch) => {
+  "claim-range": ({ path, base, size, ledger }, launch) => {
     // systemd-nspawn's own registry of ranges, so that neither takes one the other has.
     mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
     const fd = lockFile(path);
@@ -66,7 +59,11 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
         hint: "PrivateUsers=pick chooses a range that is free",
       });
     launch.name("range-lock", fd);
-    return () => unlinkLocked(path, fd);
+    const forget = ledger === null ? undefined : recordRange(ledger, launch.plan.machine, base);
+    return (failed) => {
+      if (failed) forget?.();
+      unlinkLocked(path, fd);
+    };
   },
 
   "make-record": ({ directory }, launch) => {
@@ -105,9 +102,13 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
   },
 
   "make-layer": ({ fd, directory }, launch) => {
-    for (const part of ["", "data", "work"]) mkdirSync(join(directory, part), { mode: part === "" ? 0o700 : 0o755 });
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    // data is the root directory of the overlay and shows its mode inside.
+    for (const part of ["data", "work"]) mkdirSync(join(directory, part), { recursive: true, mode: 0o755 });
     launch.name(fd, cloneTree(directory, false));
-    return () => rmSync(directory, { recursive: true, force: true });
+    return (_, rebooting) => {
+      if (!rebooting) rmSync(directory, { recursive: true, force: true });
+    };
   },
 
   "notify-socket": ({ directory, owner, fd }, launch) => {
@@ -137,41 +138,20 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     return undefined;
   },
 
+  "hold-machine": ({ pid, startTime, cgroup }, launch) => {
+    launch.name("machine", pidfdOpen(pid));
+    // The pid may have become another process's before the pidfd was taken.
+    if (startTimeOf(pid) !== startTime) throw new BerthError(`machine ${launch.plan.machine} has just ended`);
+    launch.name("cgroup", openSync(cgroup, constants.O_DIRECTORY));
+    launch.name("record", memfdCreate("berth-exit-record"));
+    return undefined;
+  },
+
   "set-oom-score": ({ score }, launch) => {
     launch.writeLeaderFile("oom_score_adj", `${score}\n`);
     return undefined;
   },
 };
-
-/**
- * Opens and locks `path`; null: somebody else holds it. The file may have been unlinked between open and lock by a
- * holder that just left: then it is tried again.
- */
-function lockFile(path: string): number | null {
-  for (;;) {
-    const fd = openSync(path, constants.O_CREAT | constants.O_RDWR | constants.O_NOFOLLOW, 0o600);
-    try {
-      if (!tryLock(fd, path)) {
-        closeQuietly(fd);
-        return null;
-      }
-      if (fstatSync(fd).ino === statSync(path, { throwIfNoEntry: false })?.ino) return fd;
-    } catch (error) {
-      closeQuietly(fd);
-      throw error;
-    }
-    closeQuietly(fd);
-  }
-}
-
-function unlinkLocked(path: string, fd: number): void {
-  try {
-    unlinkSync(path);
-  } catch {
-    // Someone cleaned the run directory: the lock itself goes with the fd.
-  }
-  closeQuietly(fd);
-}
 
 /** supervisor/ for the keeper, payload/ for the machine: whose it is, so that its init may divide it further. */
 function prepareCgroup(path: string, owner: number): void {

@@ -36,7 +36,8 @@ export class LaunchError extends BerthError {
     const step = plan.steps[index];
     const what = step === undefined ? "" : `step #${index} ${step.phase} (${describe(step)}): `;
     const where = step === undefined || step.source.from === "default" ? "" : ` [${showSource(step.source)}]`;
-    super(`starting ${plan.machine} failed at ${what}${cause.message}${where}`, {
+    const doing = plan.steps[0]?.kind === "hold-machine" ? "entering" : "starting";
+    super(`${doing} ${plan.machine} failed at ${what}${cause.message}${where}`, {
       hint: cause.hint,
       exitStatus: cause.exitStatus,
       cause,
@@ -47,7 +48,7 @@ export class LaunchError extends BerthError {
 }
 
 /** fds the host itself goes on using when the machine runs; the others are closed then. */
-const HELD = ["leader", "keeper", "stage", "console", "notify-socket", "record", "name-lock", "range-lock"];
+const HELD = ["leader", "keeper", "stage", "console", "terminal", "notify-socket", "record", "name-lock", "range-lock"];
 /** Names of fds that are the host's alone and never go to the stage. */
 const PRIVATE = new Set(["notify-socket", "stage", "keeper", "leader", "user-namespace"]);
 const SIGKILL = 9;
@@ -88,6 +89,11 @@ export class Launch {
     const fd = this.#fds.get(name);
     if (fd === undefined) throw new Error(`no fd is named ${name}`);
     return fd;
+  }
+
+  /** pidfd of the keeper: the process that was spawned, or the one it cloned itself into. */
+  get keeper(): number {
+    return this.fd(this.#fds.has("keeper") ? "keeper" : "stage");
   }
 
   pathOf(fd: string): string {
@@ -136,6 +142,8 @@ export class Launch {
         }
         index++;
       }
+      // What the keeper was cloned from has exited.
+      if (this.#fds.has("keeper")) reapPidfd(this.fd("stage"));
       this.executed = performance.timeOrigin + performance.now();
       this.#closeAllBut(HELD);
     } catch (error) {
@@ -150,7 +158,10 @@ export class Launch {
       case "spawn-keeper":
         return this.#spawnKeeper(step.args.title);
       case "await":
-        return step.args.from === "init" ? this.#awaitExecution() : this.#awaitSync(step);
+        // Init's last word is none: its end of the socket closes at exec.
+        return step.args.from === "init" && step.args.carries.length === 0
+          ? this.#awaitExecution()
+          : this.#awaitSync(step);
       case "signal":
         return send(this.#status, syncMessage(step.args.sync));
       default: {
@@ -247,7 +258,7 @@ export class Launch {
 
   /** How the keeper ended; null: it still runs. */
   reapKeeper(): ExitStatus | null {
-    this.#keeperStatus ??= reapPidfd(this.fd(this.#fds.has("keeper") ? "keeper" : "stage"));
+    this.#keeperStatus ??= reapPidfd(this.keeper);
     return this.#keeperStatus;
   }
 
@@ -263,11 +274,11 @@ export class Launch {
   async #abandon(): Promise<void> {
     closeQuietly(this.#status);
     if (this.#fds.has("stage") && this.reapKeeper() === null) await this.#endKeeper();
-    this.release();
+    this.release(true);
   }
 
   async #endKeeper(): Promise<void> {
-    const keeper = this.fd(this.#fds.has("keeper") ? "keeper" : "stage");
+    const { keeper } = this;
     const leader = this.#fds.get("leader");
     const patience = setTimeout(() => {
       if (leader !== undefined) pidfdSendSignal(leader, SIGKILL);
@@ -278,12 +289,15 @@ export class Launch {
     this.reapKeeper();
   }
 
-  /** Undoes the host's steps, last first: at once after a failure, otherwise when the machine has ended. */
-  release(): void {
+  /**
+   * Undoes the host's steps, last first: at once after a failure, otherwise when the machine has ended. What belongs to
+   * the machine and not to one boot of it (an ephemeral machine's changes) stays when it is `rebooting`.
+   */
+  release(failed = false, rebooting = false): void {
     const failures: unknown[] = [];
     for (const undo of this.#undos.splice(0).reverse()) {
       try {
-        undo();
+        undo(failed, rebooting);
       } catch (error) {
         failures.push(error); // the others are undone all the same
       }

@@ -1,7 +1,7 @@
 import { apiFileSystems, attachApiFileSystems, ownMounts } from "./api-file-systems.ts";
 import { attachBinds, bindSources } from "./binds.ts";
 import { enterCgroup, makeCgroup } from "./cgroup.ts";
-import { configureTree } from "./configure-tree.ts";
+import { configurationSources, configureTree } from "./configure-tree.ts";
 import { attachConsole, connectStdio } from "./console.ts";
 import { executePayload } from "./execute.ts";
 import { identify, publishIdentity } from "./identity.ts";
@@ -29,6 +29,7 @@ export function buildPlan(input: PlanInput): LaunchPlan {
       ...claim(input),
       ...openRoot(input),
       ...bindSources(input),
+      ...configurationSources(input),
       ...notifySocket(input),
       ...loadFilter(input),
       ...spawnKeeper(input),
@@ -44,12 +45,15 @@ export function buildPlan(input: PlanInput): LaunchPlan {
 function claim(input: PlanInput): Step[] {
   const { spec, places } = input;
   const range = idRange(input);
-  const claimed = range === null || spec.privateUsers.value.mode === "identity" ? null : range;
+  const { value: users, source } = spec.privateUsers;
+  // A range that the settings name is theirs to keep free, and a throw-away machine has none of its own.
+  const ledger = users.mode === "pick" && !spec.ephemeral.value ? places.ledger : null;
+  const claimed = range === null || users.mode === "identity" ? null : range;
   return [
     host("lock-name", { path: places.lock }),
     ...(claimed === null
       ? []
-      : [host("claim-range", { path: `${places.ranges}/${claimed.base}`, ...claimed }, spec.privateUsers.source)]),
+      : [host("claim-range", { path: `${places.ranges}/${claimed.base}`, ...claimed, ledger }, source)]),
     host("make-record", { directory: places.record }),
   ];
 }

@@ -1,10 +1,12 @@
 import type { MachineSpec, ResolvConfMode } from "../spec/machine-spec.ts";
+import type { Source } from "../spec/source.ts";
 import type { HostFacts } from "./facts.ts";
 import type { PlanInput } from "./input.ts";
-import { keeper } from "./make-step.ts";
+import { host as hostStep, keeper } from "./make-step.ts";
 import type { Step } from "./step.ts";
 
 const RESOLV_CONF = "/etc/resolv.conf";
+const LOCALTIME = "/etc/localtime";
 const HOST_FILES: Readonly<Record<string, string>> = {
   host: "/etc/resolv.conf",
   static: "/usr/lib/systemd/resolv.conf",
@@ -35,6 +37,18 @@ export function resolvConfFile(mode: ResolvConfMode): string | null {
   return HOST_FILES[mode.split("-")[1] ?? ""] ?? null;
 }
 
+/** Files that are bound rather than copied are opened on the host, like any bind source. */
+export function configurationSources({ spec, host, machine }: PlanInput): Step[] {
+  const mode = resolvConfMode(spec, host, machine.tree.readOnly);
+  const file = mode.startsWith("bind-") ? resolvConfFile(mode) : null;
+  const source = (fd: string, path: string, from: Source): Step =>
+    hostStep("clone-tree", { fd, path, recursive: false, flags: ["ro"], propagation: "private" }, from);
+  return [
+    ...(file === null ? [] : [source("resolv.conf", file, spec.resolvConf.source)]),
+    ...(spec.timezone.value === "bind" ? [source("localtime", LOCALTIME, spec.timezone.source)] : []),
+  ];
+}
+
 function resolvConf({ spec, host, machine }: PlanInput): Step[] {
   const mode = resolvConfMode(spec, host, machine.tree.readOnly);
   const { source } = spec.resolvConf;
@@ -50,28 +64,30 @@ function resolvConf({ spec, host, machine }: PlanInput): Step[] {
     ];
   if (machine.resolvConf === null) return [];
   const replace = mode.startsWith("replace-");
-  return [keeper("copy-file", { target: RESOLV_CONF, text: machine.resolvConf, replace }, source)];
+  return [keeper("copy-file", { target: RESOLV_CONF, base64: machine.resolvConf, replace }, source)];
 }
 
 /** auto: a link to the tree's own copy of the host's zone; a tree without zones keeps what it has. */
 function localtime({ spec, host, machine }: PlanInput): Step[] {
   const { value: mode, source } = spec.timezone;
   const { tree } = machine;
-  const link = { path: "/etc/localtime", target: `../usr/share/zoneinfo/${host.timezone}` };
+  const link = { path: LOCALTIME, target: `../usr/share/zoneinfo/${host.timezone}` };
   switch (mode) {
     case "off":
       return [];
     case "delete":
-      return [keeper("delete-file", { path: link.path }, source)];
+      return [keeper("delete-file", { path: LOCALTIME }, source)];
     case "symlink":
       return host.timezone === null ? [] : [keeper("replace-symlink", link, source)];
     case "auto":
       if (host.timezone === null || !tree.hasTimezone || tree.readOnly || tree.timezone === host.timezone) return [];
       return [keeper("replace-symlink", link, source)];
-    case "bind":
+    case "bind": {
+      const remove = !spec.ephemeral.value;
+      return [keeper("attach", { fd: "localtime", target: LOCALTIME, create: "file", api: false, remove }, source)];
+    }
     case "copy":
-      return [
-        keeper("attach", { fd: "localtime", target: link.path, create: "file", api: false, remove: true }, source),
-      ];
+      if (machine.localtime === null) return [];
+      return [keeper("copy-file", { target: LOCALTIME, base64: machine.localtime, replace: true }, source)];
   }
 }

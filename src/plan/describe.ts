@@ -16,6 +16,7 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   "write-id-maps": ({ base, size }) => `map ids 0..${size - 1} inside to ${base}..${base + size - 1}`,
   "map-owners": ({ fd, recursive }) =>
     `show the owners of ${fd} as the machine's ids${flagText(recursive ? ["recursive"] : [])}`,
+  "hold-machine": ({ pid, cgroup }) => `take hold of the machine by pid ${pid}, open ${cgroup}`,
   "set-oom-score": ({ score }) => `set init's oom_score_adj to ${score}`,
   await: ({ sync, from, says }) => `#${sync} wait for ${from}: ${says}`,
   signal: ({ sync, to, says, carries }) =>
@@ -25,6 +26,7 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   "move-keeper": ({ path }) => `become a child of berth in ${path}/supervisor`,
   "clone-init": ({ namespaces, cgroup }) =>
     `clone init into new ${namespaces.join(", ")} namespaces in cgroup ${cgroup}`,
+  "adopt-joined": ({ sync }) => `#${sync} wait for init: it is inside; become its parent`,
   "act-as": ({ uid }) => `make files as host id ${uid} from here on`,
   "attach-root": ({ fd }) => `attach ${fd} as the root`,
   "mount-tmpfs": ({ target, mode, flags, options }) =>
@@ -42,13 +44,16 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
     `cover ${path} with itself, read-only${except === null ? "" : ` but for ${except}`}`,
   console: ({ owner }) => `make a terminal of the machine's own its /dev/console, owned by ${owner}`,
   "copy-file": ({ target, replace }) =>
-    `write the host's text to ${target}${replace ? ", replacing what is there" : ""}`,
+    `copy the host's file to ${target}${replace ? ", replacing what is there" : ""}`,
   "replace-symlink": ({ path, target }) => `link ${path} -> ${target}, replacing what is there`,
   "delete-file": ({ path }) => `remove ${path}`,
   "enter-root": () => "pivot into the root, detach the host's mounts",
   "leave-root": () => "go back to the host's mount namespace",
   "make-file-system": ({ fd, type, options, flags }) => `make ${type} as ${fd}${flagText([...flags, ...options])}`,
   "make-overlay": ({ fd, lower, upper }) => `make overlay of ${lower} and ${upper} as ${fd}`,
+  "enter-machine": ({ namespaces, sync }) =>
+    `enter the machine's ${namespaces.join(", ")} namespaces, #${sync} tell keeper: it is inside`,
+  "open-terminal": () => "open a terminal of the machine's own",
   "become-root": ({ foreground }) =>
     `start a session, become root of the namespace${foreground ? ", die with the keeper" : ""}`,
   unshare: ({ namespaces }) => `enter new ${namespaces.join(" and ")} namespaces`,
@@ -65,13 +70,19 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   "drop-bounding-set": ({ keep, last }) => `keep ${keep.length} of ${last + 1} capabilities in the bounding set`,
   "set-capabilities": ({ mask }) => `set capabilities to 0x${mask}`,
   "load-seccomp": () => "load the seccomp filter",
-  execute: ({ candidates, argv }) =>
-    `execute ${candidates.join(" or ")}${argv.length > 1 ? ` ${argv.slice(1).join(" ")}` : ""}`,
+  execute: ({ candidates, argv }) => `execute ${[program(candidates), ...argv.slice(1)].join(" ")}`,
 };
 
 export function describe(step: Step): string {
   const description = DESCRIPTIONS[step.kind] as (args: unknown) => string;
   return printable(description(step.args));
+}
+
+/** A path, two that will do, or a name with the directories it is looked for in. */
+function program(candidates: readonly string[]): string {
+  if (candidates.length < 3) return candidates.join(" or ");
+  const name = candidates[0]?.slice(candidates[0].lastIndexOf("/") + 1);
+  return `${name} (from ${candidates.map((path) => path.slice(0, path.lastIndexOf("/"))).join(":")})`;
 }
 
 function flagText(flags: readonly (MountFlag | string)[]): string {

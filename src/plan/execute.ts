@@ -21,8 +21,12 @@ function payload({ spec, machine }: PlanInput): { candidates: string[]; argv: st
   const [program] = words;
   // The leading hyphen makes it a login shell.
   if (program === undefined) return { candidates: ["/bin/bash", "/bin/sh"], argv: ["-sh"] };
-  const candidates = program.includes("/") ? [program] : PATH.map((directory) => `${directory}/${program}`);
-  return { candidates, argv: [...words] };
+  return { candidates: candidatesFor(program), argv: [...words] };
+}
+
+/** What a shell would try, in the machine, for a program's name. */
+export function candidatesFor(program: string): string[] {
+  return program.includes("/") ? [program] : PATH.map((directory) => `${directory}/${program}`);
 }
 
 /** The Container Interface's variables, a login's for a plain command, and what the settings say on top. */

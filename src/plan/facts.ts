@@ -74,8 +74,10 @@ export interface MachineFacts {
   readonly bindSources: Readonly<Record<string, PathFacts>>;
   /** First host id of the machine's range, as the ledger would give it now; null without a user namespace or none free. */
   readonly rangeBase: number | null;
-  /** Text of the host's resolv.conf that ResolvConf= asks to copy; null: none is asked for, or there is none. */
+  /** The host's resolv.conf that ResolvConf= asks for, in base64; null: none is asked for, or there is none. */
   readonly resolvConf: string | null;
+  /** The host's /etc/localtime in base64, null unless Timezone=copy asks for it. */
+  readonly localtime: string | null;
   /** A new random machine id, for a tree that has none. 32 hex digits. */
   readonly randomId: string;
 }

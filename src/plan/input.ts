@@ -19,6 +19,8 @@ export interface PlanPlaces {
   readonly record: string;
   /** Directory of the registry of id ranges in use, shared with systemd-nspawn. */
   readonly ranges: string;
+  /** File that remembers which range a machine was given. */
+  readonly ledger: string;
   /** Where an ephemeral machine's changes go; made and removed with it. */
   readonly layer: string;
   /** This berth root's part of the cgroup tree, below where berth runs: `berth-1a2b3c4d`. */

@@ -21,7 +21,7 @@ export type MountFlag = "ro" | "nosuid" | "nodev" | "noexec" | "strictatime";
 export interface StepKinds {
   // ---- host ----
   "lock-name": { path: string };
-  "claim-range": { path: string; base: number; size: number };
+  "claim-range": { path: string; base: number; size: number; ledger: string | null };
   "make-record": { directory: string };
   "make-cgroup": { path: string; owner: number };
   "make-scope": { unit: string; path: string; owner: number };
@@ -32,6 +32,7 @@ export interface StepKinds {
   "spawn-keeper": { title: string };
   "write-id-maps": { base: number; size: number };
   "map-owners": { fd: FdName; recursive: boolean };
+  "hold-machine": { pid: number; startTime: string; cgroup: string };
   "set-oom-score": { score: number };
   // ---- both sides of a sync point carry its number ----
   await: { sync: number; from: Phase; says: string; carries: FdName[] };
@@ -41,6 +42,7 @@ export interface StepKinds {
   "unshare-mounts": Record<never, never>;
   "move-keeper": { path: string };
   "clone-init": { namespaces: Namespace[]; cgroup: string };
+  "adopt-joined": { sync: number };
   "act-as": { uid: number; capabilities: string };
   "attach-root": { fd: FdName };
   "mount-tmpfs": { target: string; mode: number; flags: MountFlag[]; options: string[]; remove: boolean };
@@ -54,7 +56,7 @@ export interface StepKinds {
   mask: { path: string; over: "file" | "directory" };
   "lock-read-only": { path: string; except: string | null };
   console: { owner: number };
-  "copy-file": { target: string; text: string; replace: boolean };
+  "copy-file": { target: string; base64: string; replace: boolean };
   "replace-symlink": { path: string; target: string };
   "delete-file": { path: string };
   "enter-root": Record<never, never>;
@@ -63,6 +65,8 @@ export interface StepKinds {
   "make-file-system": { fd: FdName; type: string; options: string[]; flags: MountFlag[] };
   "make-overlay": { fd: FdName; lower: FdName; upper: FdName };
   // ---- init ----
+  "enter-machine": { namespaces: Namespace[]; sync: number };
+  "open-terminal": Record<never, never>;
   "become-root": { foreground: boolean };
   unshare: { namespaces: Namespace[] };
   "loopback-up": Record<never, never>;

@@ -4,11 +4,11 @@
  */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined;
-  let bestDistance = Math.max(1, Math.floor(word.length / 3)) + 1;
+  let limit = Math.max(1, Math.floor(word.length / 3)) + 1;
   for (const candidate of candidates) {
-    if (Math.abs(candidate.length - word.length) >= bestDistance) continue;
-    const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
-    if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
+    if (Math.abs(candidate.length - word.length) >= limit) continue;
+    const distance = editDistance(word.toLowerCase(), candidate.toLowerCase(), limit);
+    if (distance < limit) [best, limit] = [candidate, distance];
   }
   return best;
 }
@@ -19,29 +19,24 @@ export function suggest(word: string, candidates: Iterable<string>): string | un
   return found === undefined ? undefined : `did you mean ${found}?`;
 }
 
-/** Insertions, deletions, replacements and swaps of neighbours that turn `from` into `to`. */
-function editDistance(from: string, to: string): number {
+/** Insertions, deletions, replacements and swaps of neighbours that turn `from` into `to`; `limit` for that or more. */
+function editDistance(from: string, to: string, limit: number): number {
   let beforeLast: number[] = [];
   let last = Array.from({ length: to.length + 1 }, (_, column) => column);
   for (let row = 1; row <= from.length; row++) {
     const current = [row];
+    let least = row;
     for (let column = 1; column <= to.length; column++) {
       const same = from[row - 1] === to[column - 1];
       const swapped = row > 1 && column > 1 && from[row - 1] === to[column - 2] && from[row - 2] === to[column - 1];
-      current.push(
-        Math.min(
-          at(last, column) + 1,
-          at(current, column - 1) + 1,
-          at(last, column - 1) + (same ? 0 : 1),
-          swapped ? at(beforeLast, column - 2) + 1 : Number.POSITIVE_INFINITY,
-        ),
-      );
+      let distance = (last[column - 1] ?? limit) + (same ? 0 : 1);
+      distance = Math.min(distance, (last[column] ?? limit) + 1, (current[column - 1] ?? limit) + 1);
+      if (swapped) distance = Math.min(distance, (beforeLast[column - 2] ?? limit) + 1);
+      current.push(distance);
+      least = Math.min(least, distance);
     }
+    if (least >= limit) return limit;
     [beforeLast, last] = [last, current];
   }
-  return at(last, to.length);
-}
-
-function at(row: readonly number[], column: number): number {
-  return row[column] ?? Number.POSITIVE_INFINITY;
+  return last[to.length] ?? limit;
 }

@@ -12,6 +12,7 @@ const lseekCall = bind("long ftruncate(int fd, long size)");
 
 const F_DUPFD_CLOEXEC = 1030;
 const MFD_CLOEXEC = 1;
+const MFD_NOEXEC_SEAL = 8;
 
 /**
  * openat2(2): resolves `path` below `dirfd` under `resolve` rules (RESOLVE_*). The fd is close-on-exec.
@@ -42,7 +43,9 @@ export function renameNoReplace(from: string, to: string): void {
 
 /** memfd_create(2), close-on-exec. `name` shows in /proc/PID/fd only. */
 export function memfdCreate(name: string): number {
-  return check(memfdCreateCall(name, MFD_CLOEXEC), "memfd_create");
+  // vm.memfd_noexec=2 forbids any other kind; kernels before 6.3 do not know the flag.
+  const sealed = memfdCreateCall(name, MFD_CLOEXEC | MFD_NOEXEC_SEAL);
+  return sealed >= 0 ? sealed : check(memfdCreateCall(name, MFD_CLOEXEC), "memfd_create");
 }
 
 export function truncateFd(fd: number, size: number): void {
@@ -55,6 +58,11 @@ export function tryLock(fd: number, path: string): boolean {
   if (result < 0 && lastErrno() === "EAGAIN") return false;
   check(result, "flock", { path });
   return true;
+}
+
+/** flock(2) LOCK_EX, waiting for whoever has it: only for locks that are held for a moment. */
+export function lockWaiting(fd: number, path: string): void {
+  check(flockCall(fd, LOCK_EX), "flock", { path });
 }
 
 /** A close-on-exec copy of `fd` with a number of at least `minimum`. */

@@ -9,7 +9,7 @@
  *   beforeAll(async () => { if (ready) tree = await probeTree(); });
  *   missing("cgroup2")?.reason                     // the plain question, undefined = it is there
  *
- * Needs: root | userns | cgroup2 | cc | systemd | systemd-nspawn | tool:NAME | cap:NAME (sys_admin)
+ * Needs: root | userns | cgroup2 | cc | systemd | systemd-nspawn | tool:NAME | cap:CAP_SYS_ADMIN
  *        | controller:NAME | kernel:6.3 | arch:arm64 | file:/dev/fuse
  */
 import { spawnSync } from "node:child_process";
@@ -17,6 +17,7 @@ import { accessSync, constants, existsSync, readFileSync } from "node:fs";
 import { release } from "node:os";
 import { join } from "node:path";
 import { beforeEach, type TestContext } from "vitest";
+import { capabilityNumber } from "../../src/spec/capabilities.ts";
 
 export interface Missing {
   readonly need: string;
@@ -123,21 +124,11 @@ function works(tool: string, args: string[], problem: string, output = /^/): str
   return output.test(result.stdout) ? undefined : problem;
 }
 
-/** Bits by number in linux/capability.h, for the ones tests ask about. */
-const CAPABILITIES: Record<string, number> = {
-  dac_read_search: 2,
-  net_admin: 12,
-  sys_ptrace: 19,
-  sys_admin: 21,
-  sys_resource: 24,
-  mknod: 27,
-};
-
 function capability(name: string): string | undefined {
-  const bit = CAPABILITIES[name];
-  if (bit === undefined) throw new Error(`unknown capability ${name}; see CAPABILITIES in test/lib/requires.ts`);
+  const bit = capabilityNumber(name);
+  if (bit === undefined) throw new Error(`unknown capability ${name}; see src/spec/capabilities.ts`);
   const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1] ?? "0";
-  return (BigInt(`0x${effective}`) >> BigInt(bit)) & 1n ? undefined : `no CAP_${name.toUpperCase()}`;
+  return (BigInt(`0x${effective}`) >> BigInt(bit)) & 1n ? undefined : `this process has no ${name}`;
 }
 
 /** Mount point of the host's cgroup2 tree, undefined where there is none. */

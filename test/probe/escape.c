@@ -1,6 +1,6 @@
 /*
  * `escape`: what root inside a machine could do to the outside. One line an attempt, `NAME held|ESCAPED|skipped
- * DETAIL`, then `escape: N held, N escaped, N skipped`; fails (EPERM's opposite, so status 1) if one escaped.
+ * DETAIL`, then `escape: N held, N escaped, N skipped`; exit status 1 if one escaped.
  *
  * Every attempt is made so that success changes nothing: content is written back, a clock is set to its own
  * time, a wrong argument follows the permission check. It may run as root on a host, where most escape.

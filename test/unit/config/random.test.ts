@@ -62,7 +62,7 @@ describe("random text", () => {
 describe("random values of each setting", () => {
   test.each(SETTINGS)("[$section] $key", ({ section, key, parse, parseOption }) => {
     const below = generator(key.length);
-    for (let round = 0; round < 200; round++) {
+    for (let round = 0; round < 100; round++) {
       const value = Array.from({ length: 1 + below(12) }, () => PIECES[below(PIECES.length)]).join("");
       for (const each of [parse, parseOption ?? parse]) {
         const offsets: number[] = [];

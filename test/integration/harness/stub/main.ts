@@ -14,4 +14,4 @@ program.option("--ffi").action(async (words: string[], options: { ffi?: true }) 
   const after = loaded();
   console.log(JSON.stringify({ words, before, after, ok, execPath, cacheInEnv: "NODE_COMPILE_CACHE" in env }));
 });
-await program.parseAsync();
+void program.parseAsync();

@@ -1,0 +1,121 @@
+import { Command, CommanderError } from "commander";
+import { BerthError, UsageError } from "../errors.ts";
+import { INSTALLATION } from "../host/installation.ts";
+import { findPaths } from "../host/paths.ts";
+import { suggest } from "../spec/nearest.ts";
+import type { Context, Runner, VerbModule } from "./verb.ts";
+
+interface VerbEntry {
+  readonly summary: string;
+  /** Loaded only when it is called: a verb pays for what it needs and for nothing else. */
+  readonly load: () => Promise<VerbModule>;
+}
+
+const VERBS: Readonly<Record<string, VerbEntry>> = {
+  list: { summary: "show running machines", load: () => import("./verbs/list.ts") },
+  start: { summary: "boot a machine in the background", load: () => import("./verbs/start.ts") },
+  poweroff: { summary: "ask a machine's init to shut down", load: () => import("./verbs/poweroff.ts") },
+  reboot: { summary: "ask a machine's init to reboot", load: () => import("./verbs/reboot.ts") },
+  terminate: { summary: "kill a machine at once", load: () => import("./verbs/terminate.ts") },
+  exec: { summary: "run a command in a machine", load: () => import("./verbs/exec.ts") },
+  shell: { summary: "open a shell in a machine", load: () => import("./verbs/shell.ts") },
+  run: { summary: "run a machine, or a command in one, here and now", load: () => import("./verbs/run.ts") },
+  plan: { summary: "show what a start would do, without doing it", load: () => import("./verbs/plan.ts") },
+  check: { summary: "find everything wrong with settings files", load: () => import("./verbs/check.ts") },
+  bootstrap: { summary: "make a machine from a distribution's packages", load: () => import("./verbs/bootstrap.ts") },
+  recipes: { summary: "list what can be bootstrapped", load: () => import("./verbs/recipes.ts") },
+  doctor: { summary: "check whether this host can run machines", load: () => import("./verbs/doctor.ts") },
+  version: { summary: "print the version", load: () => import("./verbs/version.ts") },
+};
+
+const INTERRUPTED = 130;
+
+async function main(argv: readonly string[]): Promise<number> {
+  const { root, rest } = splitGlobalOptions(argv);
+  const [verb, ...words] = rest;
+  if (verb === undefined || verb === "help" || verb === "--help" || verb === "-h") {
+    process.stdout.write(overview());
+    return 0;
+  }
+  const entry = VERBS[verb === "--version" ? "version" : verb === "stop" ? "poweroff" : verb];
+  if (entry === undefined) {
+    const near = suggest(verb, Object.keys(VERBS));
+    throw new UsageError(`${verb}: no such verb`, near ?? "berth help lists them");
+  }
+  let status = 0;
+  const context: Context = {
+    paths: findPaths(process.env, INSTALLATION, root),
+    env: process.env,
+    get signal() {
+      return abortSignal();
+    },
+    fancy: process.stderr.isTTY && process.stdout.isTTY && !process.env["NO_COLOR"],
+  };
+  const run: Runner =
+    (action) =>
+    async (...args) => {
+      status = await action(context, ...args);
+    };
+  const program = new Command("berth").exitOverride().enablePositionalOptions();
+  const module = await entry.load();
+  module.define(program, run);
+  for (const command of program.commands) command.exitOverride().configureOutput({ writeErr: () => undefined });
+  await program.parseAsync([program.commands[0]?.name() ?? verb, ...(module.prepare?.(words) ?? words)], {
+    from: "user",
+  });
+  return status;
+}
+
+let controller: AbortController | undefined;
+
+/** Made when a verb first asks for it: from then on the first ^C or SIGTERM aborts, and a second ends the process. */
+function abortSignal(): AbortSignal {
+  if (controller === undefined) {
+    const made = new AbortController();
+    controller = made;
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => made.abort());
+  }
+  return controller.signal;
+}
+
+/** --root=DIR may stand before the verb. */
+function splitGlobalOptions(argv: readonly string[]): { root: string | undefined; rest: readonly string[] } {
+  const [first, second] = argv;
+  if (first?.startsWith("--root=")) return { root: first.slice("--root=".length), rest: argv.slice(1) };
+  if (first === "--root") {
+    if (second === undefined) throw new UsageError("--root needs a directory");
+    return { root: second, rest: argv.slice(2) };
+  }
+  return { root: undefined, rest: argv };
+}
+
+function overview(): string {
+  const rows = Object.entries(VERBS).map(([name, { summary }]) => `  ${name.padEnd(12)}${summary}\n`);
+  return `berth [--root DIR] VERB ...\n\n${rows.join("")}\nberth VERB --help says more of each.\n`;
+}
+
+/** One line for what failed and one for what to do about it; never a stack trace of an error made for users. */
+function report(error: unknown): number {
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return 0; // --help
+    const message = error.message.replace(/^error: /, "");
+    process.stderr.write(`berth: ${message.replace(/\n\((.*)\)$/, "\nhint: $1")}\n`);
+    return 2;
+  }
+  if (error instanceof BerthError) {
+    process.stderr.write(`berth: ${error.message}\n`);
+    if (error.hint !== undefined) process.stderr.write(`hint: ${error.hint}\n`);
+    return error.exitStatus;
+  }
+  if (error instanceof Error && error.name === "AbortError") return INTERRUPTED;
+  if (error instanceof Error && "code" in error && error.code === "EPIPE") return 0;
+  process.stderr.write(`berth: internal error: ${error instanceof Error ? error.stack : String(error)}\n`);
+  return 1;
+}
+
+// Not awaited at the top level: the bundle is CommonJS, which starts faster and has no such thing.
+void main(process.argv.slice(2))
+  .catch(report)
+  .then((status) => {
+    process.exitCode = status;
+  });

@@ -1,0 +1,21 @@
+import type { Command } from "commander";
+import { findMachine } from "../../machine/find-machine.ts";
+import { signalMachine } from "../../machine/signal-machine.ts";
+import type { Context, Runner } from "../verb.ts";
+
+export function define(program: Command, run: Runner): void {
+  program
+    .command("poweroff")
+    .alias("stop")
+    .summary("ask a machine's init to shut down")
+    .description("Asks the init of each machine to shut down, and waits until the machines have ended. Alias: stop.")
+    .argument("<name...>", "the machines")
+    .option("--no-wait", "return as soon as they are asked")
+    .action(run(poweroff));
+}
+
+async function poweroff({ paths }: Context, names: string[], options: { wait: boolean }): Promise<number> {
+  const machines = names.map((name) => findMachine(name, paths));
+  await Promise.all(machines.map((machine) => signalMachine(machine, machine.killSignal, options.wait)));
+  return 0;
+}

@@ -1,0 +1,57 @@
+import type { Command } from "commander";
+import { BerthError } from "../../errors.ts";
+import { INSTALLATION } from "../../host/installation.ts";
+import { prepare as prepareMachine } from "../../machine/prepare.ts";
+import { type ForegroundConsole, runForeground } from "../../machine/run-foreground.ts";
+import type { ConsoleMode } from "../../spec/machine-spec.ts";
+import { showProblem } from "../../spec/problem.ts";
+import { showSource } from "../../spec/source.ts";
+import { weaknesses } from "../../spec/weaknesses.ts";
+import { addStartOptions, requestFrom, type StartOptions, spellOutOptionalValues } from "../start-options.ts";
+import type { Context, Runner } from "../verb.ts";
+
+export const prepare = spellOutOptionalValues;
+
+export function define(program: Command, run: Runner): void {
+  const command = program
+    .command("run")
+    .summary("run a machine, or a command in one, here and now")
+    .description(
+      "Runs a machine in the foreground, without a daemon: its init with -b, else COMMAND or a shell. The machine ends " +
+        "when this command does. The exit status is the payload's own, 128+N if signal N killed it, 125 to 127 if " +
+        "it could not be started. ^] three times within a second kills the machine.",
+    )
+    .argument("[command...]", "what to run, or with -b arguments for the init")
+    .passThroughOptions();
+  const options = addStartOptions(command);
+  command.action(run((context, words: string[]) => runMachine(context, options, words)));
+}
+
+async function runMachine(context: Context, options: StartOptions, words: readonly string[]): Promise<number> {
+  if (process.geteuid?.() !== 0)
+    throw new BerthError("machines can be run by root only", {
+      hint: "berth plan shows what a start does, without root",
+      exitStatus: 125,
+    });
+  const prepared = prepareMachine(requestFrom(options, words, false), context.paths, INSTALLATION);
+  const { spec } = prepared;
+  const say = (line: string): void => {
+    if (options.quiet !== true)
+      process.stderr.write(`berth: ${line}\r\n`.replace("\r", process.stderr.isTTY ? "\r" : ""));
+  };
+  for (const warning of prepared.warnings) say(showProblem(warning));
+  for (const { what, source } of weaknesses(spec)) say(`weaker than the default: ${what} [${showSource(source)}]`);
+  const console = consoleFor(spec.console.value);
+  if (console === "interactive" && spec.boot.value)
+    say(`booting ${spec.name}; ^] three times within a second kills it`);
+  const { stdin, stdout } = process;
+  return runForeground(prepared, { paths: context.paths, caller: { stdin, stdout }, console, env: context.env, say });
+}
+
+/** systemd-nspawn(1), --console=: by default interactive on a terminal, else output only. */
+function consoleFor(mode: ConsoleMode): ForegroundConsole {
+  const terminal = process.stdin.isTTY === true && process.stdout.isTTY === true;
+  if (mode === "auto") return terminal ? "interactive" : "read-only";
+  if (mode === "autopipe") return terminal ? "interactive" : "pipe";
+  return mode;
+}

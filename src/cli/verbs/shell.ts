@@ -1,0 +1,30 @@
+import type { Command } from "commander";
+import { UsageError } from "../../errors.ts";
+import { execIn } from "../../machine/exec-in.ts";
+import { findMachine } from "../../machine/find-machine.ts";
+import { type Context, type Runner, withoutDashes } from "../verb.ts";
+
+export function define(program: Command, run: Runner): void {
+  program
+    .command("shell")
+    .summary("open a shell in a machine")
+    .description("Opens root's login shell in a running machine, on a terminal of the machine's own.")
+    .argument("<name>", "the machine")
+    .argument("[command...]", "what to run instead of the shell")
+    .passThroughOptions()
+    .action(run(shell));
+}
+
+async function shell(context: Context, name: string, given: string[]): Promise<number> {
+  const words = withoutDashes(given);
+  const { stdin, stdout } = process;
+  if (!stdin.isTTY) throw new UsageError("shell needs a terminal", `berth exec ${name} -- COMMAND does not`);
+  const request = {
+    terminal: true,
+    caller: { stdin, stdout },
+    env: context.env,
+    // The leading hyphen makes it a login shell.
+    ...(words.length > 0 ? { argv: words } : { argv: ["-sh"], candidates: ["/bin/bash", "/bin/sh"] }),
+  };
+  return execIn(findMachine(name, context.paths), request, context.paths);
+}

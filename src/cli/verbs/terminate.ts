@@ -1,0 +1,19 @@
+import type { Command } from "commander";
+import { findMachine } from "../../machine/find-machine.ts";
+import { killMachine } from "../../machine/signal-machine.ts";
+import type { Context, Runner } from "../verb.ts";
+
+export function define(program: Command, run: Runner): void {
+  program
+    .command("terminate")
+    .summary("kill a machine at once")
+    .description("Kills every process of each machine, and returns when the machines have ended.")
+    .argument("<name...>", "the machines")
+    .action(run(terminate));
+}
+
+async function terminate({ paths }: Context, names: string[]): Promise<number> {
+  const machines = names.map((name) => findMachine(name, paths));
+  await Promise.all(machines.map(killMachine));
+  return 0;
+}

@@ -1,0 +1,34 @@
+import { constants, fstatSync, mkdirSync, openSync, statSync, unlinkSync } from "node:fs";
+import { dirname } from "node:path";
+import { closeQuietly, tryLock } from "../sys/files.ts";
+
+/**
+ * Opens and locks `path`; null: somebody else holds it. The file may have been unlinked between open and lock by a
+ * holder that just left: then it is tried again.
+ */
+export function lockFile(path: string): number | null {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  for (;;) {
+    const fd = openSync(path, constants.O_CREAT | constants.O_RDWR | constants.O_NOFOLLOW, 0o600);
+    try {
+      if (!tryLock(fd, path)) {
+        closeQuietly(fd);
+        return null;
+      }
+      if (fstatSync(fd).ino === statSync(path, { throwIfNoEntry: false })?.ino) return fd;
+    } catch (error) {
+      closeQuietly(fd);
+      throw error;
+    }
+    closeQuietly(fd);
+  }
+}
+
+export function unlinkLocked(path: string, fd: number): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    // Someone cleaned the run directory: the lock itself goes with the fd.
+  }
+  closeQuietly(fd);
+}

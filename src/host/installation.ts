@@ -1,0 +1,12 @@
+import { existsSync } from "node:fs";
+import { basename, join } from "node:path";
+
+const here = import.meta.dirname;
+/** The directory berth runs from, with dist/, bootstrap/ and node_modules/: a checkout, or /usr/lib/berth. This file is in dist/ or src/host/. */
+export const INSTALLATION = basename(here) === "dist" ? join(here, "..") : join(here, "..", "..");
+
+/** The stage's executable: beside the bundle, or in the sources when they run as they are. */
+export function stagePath(arch: "x64" | "arm64"): string {
+  const built = join(INSTALLATION, "dist", `stage-${arch}`);
+  return existsSync(built) ? built : join(INSTALLATION, "src", "stage", `stage-${arch}`);
+}

@@ -1,0 +1,34 @@
+import type { ExitRecord } from "../exec/exit-record.ts";
+
+const SIGHUP = 1;
+const SIGINT = 2;
+
+export type Outcome =
+  | { readonly kind: "reboot" }
+  | { readonly kind: "poweroff" }
+  | { readonly kind: "exited"; readonly status: number }
+  | { readonly kind: "killed"; readonly signal: number };
+
+/**
+ * What an exit record means. In a pid namespace reboot(2) ends PID 1 itself: with SIGHUP for a restart and with SIGINT
+ * for halt and power-off (reboot(2), "Behavior inside PID namespaces").
+ */
+export function outcomeOf(record: ExitRecord | null): Outcome {
+  if (record === null) return { kind: "killed", signal: 9 };
+  if (record.reason === "exited") return { kind: "exited", status: record.status };
+  if (record.status === SIGHUP) return { kind: "reboot" };
+  return record.status === SIGINT ? { kind: "poweroff" } : { kind: "killed", signal: record.status };
+}
+
+/** Of `berth run`: the payload's own, 128+N for a signal; a machine that powered itself off has done what it should. */
+export function exitStatusOf(outcome: Outcome): number {
+  switch (outcome.kind) {
+    case "exited":
+      return outcome.status;
+    case "killed":
+      return 128 + outcome.signal;
+    case "poweroff":
+    case "reboot":
+      return 0;
+  }
+}

@@ -1,0 +1,122 @@
+import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { basename, join, resolve } from "node:path";
+import type { OptionAssignment } from "../config/setting.ts";
+import { BerthError } from "../errors.ts";
+import type { Paths } from "../host/paths.ts";
+import { pickRange } from "../host/ranges.ts";
+import { readHostFacts } from "../host/read-facts.ts";
+import { type FoundSettings, readSettings } from "../host/settings-files.ts";
+import { readPathFacts, readTreeFacts } from "../host/tree-facts.ts";
+import { buildPlan } from "../plan/build.ts";
+import { resolvConfFile, resolvConfMode } from "../plan/configure-tree.ts";
+import type { HostFacts, MachineFacts } from "../plan/facts.ts";
+import type { PlanInput, PlanRequest } from "../plan/input.ts";
+import { checkPreconditions } from "../plan/preconditions.ts";
+import type { LaunchPlan } from "../plan/step.ts";
+import { buildSpec } from "../spec/build-spec.ts";
+import type { ConsoleMode, MachineSpec } from "../spec/machine-spec.ts";
+import { type Problem, showProblem } from "../spec/problem.ts";
+import { DEFAULT, type Sourced } from "../spec/source.ts";
+import { placesOf } from "./places.ts";
+
+/** What the command line asks for. */
+export interface MachineRequest {
+  /** -M; default: named after the tree. */
+  readonly name: string | undefined;
+  /** -D; default: the tree of that name in the machines directory. */
+  readonly directory: string | undefined;
+  readonly options: readonly OptionAssignment[];
+  readonly command: readonly string[];
+  /** What Boot= is when nobody says. */
+  readonly boot: boolean;
+  readonly console: Sourced<ConsoleMode> | undefined;
+}
+
+export interface Prepared {
+  readonly spec: MachineSpec;
+  readonly host: HostFacts;
+  readonly settings: FoundSettings;
+  /** Warnings; errors are thrown. */
+  readonly warnings: readonly Problem[];
+  /** Facts are read anew for each start (a reboot may find another tree), so the plan is made on demand. */
+  plan(request: PlanRequest): { plan: LaunchPlan; input: PlanInput };
+}
+
+/** Settings and options to a machine that can be planned. @throws BerthError with all problems at once */
+export function prepare(request: MachineRequest, paths: Paths, installation: string): Prepared {
+  const root = findRoot(request, paths);
+  const ephemeral = request.options.some(({ key, value }) => key === "Ephemeral" && value === "yes");
+  const tree = basename(root.value);
+  // Several throw-away copies of one tree may run at once.
+  const name = request.name ?? (ephemeral ? `${tree}-${randomBytes(4).toString("hex")}` : tree);
+  const settings = readSettings(request.name ?? tree, paths, installation);
+  const { spec, problems } = buildSpec({
+    name,
+    root,
+    assignments: settings.assignments,
+    problems: settings.problems,
+    options: request.options,
+    command: request.command,
+    boot: request.boot,
+    directory: process.cwd(),
+    ...(request.console === undefined ? {} : { console: request.console }),
+  });
+  if (spec === undefined) throw refuse(problems);
+  const host = readHostFacts();
+  return {
+    spec,
+    host,
+    settings,
+    warnings: problems,
+    plan: (planRequest) => {
+      const machine = readMachineFacts(spec, host, paths);
+      const input = { spec, host, machine, places: placesOf(name, spec.root.value, paths), request: planRequest };
+      const blockers = checkPreconditions(input);
+      if (blockers.length > 0) throw refuse(blockers);
+      return { plan: buildPlan(input), input };
+    },
+  };
+}
+
+function findRoot(request: MachineRequest, paths: Paths): Sourced<string> {
+  if (request.directory !== undefined)
+    return {
+      value: resolve(request.directory),
+      source: { from: "option", option: `--directory=${request.directory}` },
+    };
+  if (request.name !== undefined) return { value: join(paths.machines, request.name), source: DEFAULT };
+  return { value: process.cwd(), source: DEFAULT };
+}
+
+/** Everything about the tree and the sources that the planner needs to know. */
+export function readMachineFacts(spec: MachineSpec, host: HostFacts, paths: Paths): MachineFacts {
+  const tree = readTreeFacts(spec.root.value, host);
+  const file = resolvConfFile(resolvConfMode(spec, host, tree.readOnly));
+  return {
+    tree,
+    bindSources: Object.fromEntries(
+      spec.binds.map(({ value }) => [
+        value.source,
+        readPathFacts(value.fromRoot ? join(spec.root.value, value.source) : value.source),
+      ]),
+    ),
+    rangeBase: spec.privateUsers.value.mode === "pick" ? pickRange(spec.name, paths.machines) : null,
+    resolvConf: file === null ? null : readIfThere(file),
+    localtime: spec.timezone.value === "copy" ? readIfThere("/etc/localtime") : null,
+    randomId: randomBytes(16).toString("hex"),
+  };
+}
+
+function readIfThere(path: string): string | null {
+  try {
+    return readFileSync(path).toString("base64");
+  } catch {
+    return null;
+  }
+}
+
+function refuse(problems: readonly Problem[]): BerthError {
+  const errors = problems.filter(({ severity }) => severity === "error");
+  return new BerthError(errors.map(showProblem).join("\nberth: "));
+}

@@ -1,0 +1,100 @@
+import { spawn } from "node:child_process";
+import { openSync, readFileSync, rmSync, watch } from "node:fs";
+import { join } from "node:path";
+import { BerthError } from "../errors.ts";
+import type { Paths } from "../host/paths.ts";
+import { recordsDirectory } from "./places.ts";
+import { type MachineRecord, readRecord } from "./record.ts";
+
+export interface BackgroundOptions {
+  readonly name: string;
+  /** Words of `berth run` after its own options: how the machine is started. */
+  readonly runWords: readonly string[];
+  readonly paths: Paths;
+  readonly signal: AbortSignal;
+  /** How long the machine may take to be ready, ms. */
+  readonly timeout: number;
+  /** What its init says it does. */
+  readonly onStatus: (status: string) => void;
+}
+
+/**
+ * Starts `berth run` for a machine in a session of its own, and resolves when the machine is ready. What the start
+ * complains about becomes the error. When it is aborted or takes too long the machine is stopped again.
+ */
+export async function startInBackground(options: BackgroundOptions): Promise<MachineRecord> {
+  const { name, paths } = options;
+  const log = join(paths.run, `start-${name}.log`);
+  const output = openSync(log, "w", 0o600);
+  const words = ["run", "--boot", `--machine=${name}`, "--console=passive", ...options.runWords];
+  const child = spawn(process.execPath, [process.argv[1] ?? "", ...words], {
+    detached: true,
+    stdio: ["ignore", output, output],
+    env: {
+      ...process.env,
+      BERTH_ETC: paths.etc,
+      BERTH_RUN: paths.run,
+      BERTH_MACHINES: paths.machines,
+      BERTH_CACHE: paths.cache,
+    },
+  });
+  const ended = new Promise<number>((resolve) => child.once("exit", (code) => resolve(code ?? 1)));
+  try {
+    const ready = await Promise.race([whenReady(options), ended]);
+    if (typeof ready !== "number") {
+      child.unref();
+      return ready;
+    }
+    const said = readFileSync(log, "utf8").trim().split("\n");
+    const hint = said.find((line) => line.startsWith("hint: "))?.slice("hint: ".length);
+    const message = said
+      .filter((line) => !line.startsWith("hint: "))
+      .at(-1)
+      ?.replace(/^berth: /, "");
+    throw new BerthError(message || `machine ${name} ended with status ${ready} before it was ready`, { hint });
+  } catch (error) {
+    if (child.exitCode === null) {
+      child.kill("SIGKILL"); // its keeper ends the machine with it
+      await ended;
+    }
+    throw error;
+  } finally {
+    rmSync(log, { force: true });
+  }
+}
+
+async function whenReady({ name, paths, signal, timeout, onStatus }: BackgroundOptions): Promise<MachineRecord> {
+  const deadline = Date.now() + timeout;
+  let status: string | null = null;
+  for (;;) {
+    signal.throwIfAborted();
+    const record = readRecord(name, paths);
+    if (record?.ready === true) return record;
+    if (typeof record?.status === "string" && record.status !== status) onStatus(record.status);
+    status = record?.status ?? null;
+    if (Date.now() > deadline)
+      throw new BerthError(`machine ${name} was not ready within ${timeout / 1000} s`, {
+        hint: `berth run -b -M ${name} shows what its console says`,
+      });
+    await changed(recordsDirectory(paths), name);
+  }
+}
+
+/** Resolves when something about a machine's record changed, or after 50 ms: a watch can only begin once there is one. */
+async function changed(directory: string, name: string): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(finish, 50);
+    let watcher: ReturnType<typeof watch> | undefined;
+    try {
+      watcher = watch(join(directory, name), finish);
+      watcher.on("error", finish);
+    } catch {
+      // not there yet
+    }
+    function finish(): void {
+      clearTimeout(timer);
+      watcher?.close();
+      resolve();
+    }
+  });
+}

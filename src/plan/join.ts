@@ -1,0 +1,80 @@
+import { host, init, keeper } from "./make-step.ts";
+import type { LaunchPlan, Namespace, Step, StepOf } from "./step.ts";
+
+/** A running machine, as a command that enters it needs to know it. */
+export interface JoinTarget {
+  readonly machine: string;
+  readonly pid: number;
+  readonly startTime: string;
+  /** The leader's own cgroup: a leaf, whatever the machine's init has made of payload/. */
+  readonly cgroup: string;
+  /** The plan that the machine was started by: its limits, capabilities and filter hold for what joins it too. */
+  readonly plan: LaunchPlan;
+}
+
+export interface JoinRequest {
+  readonly argv: readonly string[];
+  /** Paths to try for argv[0], the last one may not be missing. */
+  readonly candidates: readonly string[];
+  readonly environment: readonly string[];
+  readonly directory: string;
+  /** terminal: a new one of the machine's own; caller: the fds 0-2 of the command. */
+  readonly stdio: "terminal" | "caller";
+}
+
+/**
+ * Runs one command in a running machine. The stage clones a process into the machine's cgroup, which enters all its
+ * namespaces at once and clones itself into the pid namespace: Node never enters, and neither does a path of the host.
+ */
+export function buildJoin(target: JoinTarget, request: JoinRequest): LaunchPlan {
+  const { plan } = target;
+  const cloned = stepOf(plan, "clone-init");
+  const namespaces: Namespace[] = [...cloned.args.namespaces, "mount", "cgroup", "ipc"];
+  const inside = "the command is inside";
+  const opened = "the terminal is open";
+  const terminal: Step[] =
+    request.stdio === "caller"
+      ? [init("stdio", { from: "caller" })]
+      : [
+          init("open-terminal", {}),
+          init("signal", { sync: 4, to: "host", says: opened, carries: ["terminal"] }),
+          host("await", { sync: 4, from: "init", says: opened, carries: ["terminal"] }),
+        ];
+  return {
+    machine: target.machine,
+    steps: [
+      host("hold-machine", { pid: target.pid, startTime: target.startTime, cgroup: target.cgroup }),
+      stepOf(plan, "load-filter"),
+      host("spawn-keeper", { title: `berth-exec: ${target.machine}` }),
+      keeper("begin-keeper", {}),
+      keeper("clone-init", { namespaces: [], cgroup: "cgroup" }),
+      init("enter-machine", { namespaces, sync: 1 }),
+      keeper("adopt-joined", { sync: 1 }),
+      keeper("signal", { sync: 2, to: "host", says: inside, carries: ["leader"] }),
+      host("await", { sync: 2, from: "keeper", says: inside, carries: ["leader"] }),
+      keeper("signal", { sync: 3, to: "init", says: "go on", carries: [] }),
+      init("await", { sync: 3, from: "keeper", says: "go on", carries: [] }),
+      init("become-root", { foreground: false }),
+      init("join-keyring", {}),
+      ...terminal,
+      stepOf(plan, "set-limits"),
+      stepOf(plan, "set-umask"),
+      stepOf(plan, "drop-bounding-set"),
+      stepOf(plan, "load-seccomp"),
+      stepOf(plan, "set-capabilities"),
+      init("execute", {
+        candidates: [...request.candidates],
+        argv: [...request.argv],
+        environment: [...request.environment],
+        directory: request.directory,
+      }),
+      host("await", { sync: 5, from: "init", says: "the command has been executed", carries: [] }),
+    ],
+  };
+}
+
+function stepOf<K extends Step["kind"]>(plan: LaunchPlan, kind: K): StepOf<K> {
+  const step = plan.steps.find((each): each is StepOf<K> => each.kind === kind);
+  if (step === undefined) throw new Error(`the plan of ${plan.machine} has no step ${kind}`);
+  return step;
+}

@@ -1,0 +1,109 @@
+import { posix } from "node:path";
+import type { Problem } from "../spec/problem.ts";
+import { DEFAULT } from "../spec/source.ts";
+import type { InitMachine } from "./facts.ts";
+import type { PlanInput } from "./input.ts";
+
+type Check = (input: PlanInput) => readonly Problem[];
+
+/** What facts rule out, before anything is made. All are reported together. */
+const CHECKS: readonly Check[] = [
+  kernelIsNew,
+  cgroup2IsMounted,
+  initIsThere,
+  initRunsHere,
+  ownersAreOnDisk,
+  rangeIsFree,
+  bindsExist,
+];
+
+export function checkPreconditions(input: PlanInput): readonly Problem[] {
+  return CHECKS.flatMap((check) => check(input));
+}
+
+const OLDEST_KERNEL = [6, 1] as const;
+
+function kernelIsNew({ host }: PlanInput): readonly Problem[] {
+  const [major, minor] = host.kernel.version;
+  if (major > OLDEST_KERNEL[0] || (major === OLDEST_KERNEL[0] && minor >= OLDEST_KERNEL[1])) return [];
+  return [
+    error(`the kernel is ${host.kernel.release}`, "6.1 or newer", "upgrade the host, or use its backports kernel"),
+  ];
+}
+
+function cgroup2IsMounted({ host }: PlanInput): readonly Problem[] {
+  if (host.cgroup.mount !== null) return [];
+  const hint = "mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified, or boot with systemd.unified_cgroup_hierarchy=1";
+  return [error("no cgroup2 hierarchy is mounted", "one, for the machine's processes", hint)];
+}
+
+function initIsThere({ spec, machine }: PlanInput): readonly Problem[] {
+  if (!spec.boot.value || machine.tree.init !== null) return [];
+  return [
+    {
+      severity: "error",
+      source: spec.boot.source,
+      what: `${spec.root.value} has no init to boot`,
+      expected: "an executable /usr/lib/systemd/systemd, /lib/systemd/systemd or /sbin/init in it",
+      hint: "install an init in the tree (Debian: systemd-sysv), or run a command instead",
+    },
+  ];
+}
+
+const RUNS_ON: Readonly<Record<"x64" | "arm64", readonly InitMachine[]>> = {
+  x64: ["x86-64", "i386", "script", "unknown"],
+  arm64: ["aarch64", "arm", "script", "unknown"],
+};
+
+function initRunsHere({ spec, host, machine }: PlanInput): readonly Problem[] {
+  const { init } = machine.tree;
+  if (!spec.boot.value || init === null || RUNS_ON[host.arch].includes(init.machine)) return [];
+  return [
+    {
+      severity: "error",
+      source: spec.root.source,
+      what: `${init.path} of ${spec.root.value} is built for ${init.machine}`,
+      expected: `a tree for this host's ${host.arch === "x64" ? "x86-64" : "arm64"}`,
+      hint: "bootstrap the tree for this architecture",
+    },
+  ];
+}
+
+function ownersAreOnDisk({ spec, machine }: PlanInput): readonly Problem[] {
+  if (machine.tree.owner === 0) return [];
+  return [
+    {
+      severity: "error",
+      source: spec.root.source,
+      what: `${spec.root.value} belongs to id ${machine.tree.owner}, not to root`,
+      expected: "a tree with ids from 0 on disk; one that systemd-nspawn has chowned to a range is not supported yet",
+      hint: `chown it back, for example with: systemd-nspawn -D ${spec.root.value} --private-users=0 --private-users-ownership=chown true`,
+    },
+  ];
+}
+
+function rangeIsFree({ spec, machine }: PlanInput): readonly Problem[] {
+  if (spec.privateUsers.value.mode !== "pick" || machine.rangeBase !== null) return [];
+  return [
+    {
+      severity: "error",
+      source: spec.privateUsers.source,
+      what: "no range of 65536 ids is free between 524288 and 1878982656",
+      hint: "machines that are removed give theirs back; berth doctor counts what is left",
+    },
+  ];
+}
+
+function bindsExist({ spec, machine }: PlanInput): readonly Problem[] {
+  return spec.binds.flatMap(({ value, source }): Problem[] => {
+    const facts = machine.bindSources[value.source];
+    if (facts === undefined || facts.type !== "missing") return [];
+    const what = `the source ${value.source} of the bind on ${value.target} can't be opened: ${facts.errno}`;
+    const hint = facts.errno === "ENOENT" ? `mkdir -p ${posix.normalize(value.source)}` : undefined;
+    return [{ severity: "error", source, what, expected: "an existing path on the host", ...(hint ? { hint } : {}) }];
+  });
+}
+
+function error(what: string, expected: string, hint: string): Problem {
+  return { severity: "error", source: DEFAULT, what, expected, hint };
+}

@@ -1,0 +1,55 @@
+import { access, mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { bootstrap } from "../../src/bootstrap/bootstrap.ts";
+import { planBuild } from "../../src/bootstrap/build-plan.ts";
+import { findRelease } from "../../src/bootstrap/find-release.ts";
+import { findHostArchives } from "../../src/bootstrap/host-apt.ts";
+import { runMmdebstrap } from "../../src/bootstrap/mmdebstrap.ts";
+import { readRecipes } from "../../src/bootstrap/recipe.ts";
+import { checkLeaks } from "../lib/leaks.ts";
+import { needs } from "../lib/requires.ts";
+import { testPaths } from "../lib/trees.ts";
+
+const MINUTES = 60_000;
+const signal = new AbortController().signal;
+
+needs("root", "tool:mmdebstrap", "tool:unshare");
+checkLeaks();
+
+let root: string;
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), "bootstrap-"));
+});
+afterEach(() => rm(root, { recursive: true, force: true }));
+
+test.each([
+  ["bookworm", /^VERSION_CODENAME=bookworm$/m],
+  ["trixie", /^VERSION_CODENAME=trixie$/m],
+  ["sid", /^PRETTY_NAME=.*sid/m],
+])("%s is built from the archive, stage by stage", { timeout: 10 * MINUTES }, async (release, osRelease) => {
+  const stages = new Set<string>();
+  const result = await bootstrap({
+    recipe: "debian",
+    release,
+    name: "web",
+    paths: testPaths(root),
+    signal,
+    onProgress: ({ stage }) => stages.add(stage),
+    useCache: false,
+  });
+  expect(result).toMatchObject({ release, fromCache: false });
+  expect([...stages]).toEqual(["index", "download", "extract", "essential", "install", "finish", "copy"]);
+  expect(await readFile(join(result.path, "etc/os-release"), "utf8")).toMatch(osRelease);
+  await access(join(result.path, "sbin/init"));
+});
+
+test("a host with little memory builds on its disk", { timeout: 10 * MINUTES }, async () => {
+  const found = findRelease(await readRecipes(testPaths(root).recipes), "trixie");
+  const plan = planBuild(found, await findHostArchives(), process.arch);
+  const directory = join(root, "work");
+  await mkdir(directory);
+  await runMmdebstrap(plan, { directory, signal, onProgress: () => {}, memory: 0 });
+  await access(join(directory, "tree/sbin/init"));
+});

@@ -1,0 +1,50 @@
+import { readFile } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
+import { expect, test } from "vitest";
+import { runCommand } from "../../../src/bootstrap/command.ts";
+
+test("the status, and both outputs by line, with nothing in them that a terminal acts on", async () => {
+  const lines: string[] = [];
+  const script = "printf 'a\\033[31m\\nb'; echo c >&2; exit 3";
+  const result = await runCommand("sh", ["-c", script], { onLine: (line) => lines.push(line) });
+  expect(result).toMatchObject({ ok: false, status: "ended with status 3" });
+  expect([...result.tail].sort()).toEqual(["a?[31m", "b", "c"]);
+  expect(lines.sort()).toEqual(["a?[31m", "b", "c"]);
+});
+
+test("only the end of a long output is kept", async () => {
+  const { tail } = await runCommand("seq", ["1", "5000"]);
+  expect(tail.length).toBe(100);
+  expect(tail.at(-1)).toBe("5000");
+});
+
+test("the user's environment does not reach the program", async () => {
+  process.env["BERTH_TEST_LEAK"] = "1";
+  const { tail } = await runCommand("env", []);
+  delete process.env["BERTH_TEST_LEAK"];
+  expect(tail).toContain("LC_ALL=C.UTF-8");
+  expect(tail.join("\n")).not.toContain("BERTH_TEST_LEAK");
+});
+
+test("aborting kills the program and its children, and rejects with the reason", async () => {
+  const abort = new AbortController();
+  const pids: number[] = [];
+  const running = runCommand("sh", ["-c", "sleep 60 & echo $!; echo $$; wait"], {
+    signal: abort.signal,
+    onLine: (line) => pids.push(Number(line)),
+  });
+  while (pids.length < 2) await sleep(10);
+  abort.abort(new Error("enough"));
+  await expect(running).rejects.toThrow("enough");
+  for (const pid of pids) expect(await stateOf(pid)).toMatch(/^(gone|Z)$/);
+});
+
+test("an aborted signal starts nothing", async () => {
+  await expect(runCommand("true", [], { signal: AbortSignal.abort(new Error("before")) })).rejects.toThrow("before");
+});
+
+/** A killed process may still be a zombie of whoever adopted it. */
+async function stateOf(pid: number): Promise<string> {
+  const text = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
+  return /\) (\w)/.exec(text)?.[1] ?? "gone";
+}

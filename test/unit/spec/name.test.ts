@@ -1,0 +1,47 @@
+import { describe, expect, test } from "vitest";
+import { checkHostname, checkName } from "../../../src/spec/name.ts";
+
+describe("machine names", () => {
+  test.each(["a", "web", "Web-1", "0", "a.b_c-d", "a-", "a_", "host2", "x".repeat(64)])("%j is one", (name) => {
+    expect(checkName(name)).toBeUndefined();
+  });
+
+  test.each([
+    ["", "is empty", undefined],
+    ["x".repeat(65), "is longer than 64 characters", "x".repeat(64)],
+    [".host", "is reserved for the host itself", "host-1"],
+    ["host", "is reserved for the host itself", "host-1"],
+    ["a..b", 'may not contain ".."', "a.b"],
+    ["..", "must start with a letter or a digit", undefined],
+    ["../../etc/passwd", 'may not contain "/", only letters, digits, "_", "." and "-"', "etc-passwd"],
+    ["a.", "may not end with a dot", "a"],
+    ["-rf", "must start with a letter or a digit", "rf"],
+    [".hidden", "must start with a letter or a digit", "hidden"],
+    ["a b", 'may not contain " ", only letters, digits, "_", "." and "-"', "a-b"],
+    ["a\nb", 'may not contain "\\u{a}", only letters, digits, "_", "." and "-"', "a-b"],
+    ["web\0", 'may not contain "\\u{0}", only letters, digits, "_", "." and "-"', "web"],
+    ["web\n", 'may not contain "\\u{a}", only letters, digits, "_", "." and "-"', "web"],
+    ["%s", 'may not contain "%", only letters, digits, "_", "." and "-"', "s"],
+    ["größe", 'may not contain "ö", only letters, digits, "_", "." and "-"', "gr-e"],
+    ["\u{1F600}", 'may not contain "\u{1F600}", only letters, digits, "_", "." and "-"', undefined],
+  ])("%j %s", (name, wrong, suggestion) => {
+    const fault = checkName(name);
+    expect(fault?.what.endsWith(` ${wrong}`) && fault.what.startsWith('machine name "')).toBe(true);
+    expect(fault?.suggestion).toBe(suggestion);
+    if (suggestion !== undefined) expect(checkName(suggestion)).toBeUndefined();
+  });
+});
+
+describe("host names", () => {
+  test.each(["a", "web", "Web.example.org", "1", "a-b", "x".repeat(64)])("%j is one", (name) => {
+    expect(checkHostname(name)).toBeUndefined();
+  });
+
+  // The same that systemd-nspawn 252 refuses for Hostname=.
+  test.each(["", "a_b", "a.", "-a", "a..b", "a-.b", ".a", "a-", "ä", "a b", "a\n", "x".repeat(65)])(
+    "%j is none",
+    (name) => {
+      expect(checkHostname(name)).toMatch(/^(is|has) /);
+    },
+  );
+});
