@@ -13,6 +13,7 @@ interface VerbEntry {
 
 const VERBS: Readonly<Record<string, VerbEntry>> = {
   list: { summary: "show running machines", load: () => import("./verbs/list.ts") },
+  status: { summary: "show one machine", load: () => import("./verbs/status.ts") },
   start: { summary: "boot a machine in the background", load: () => import("./verbs/start.ts") },
   poweroff: { summary: "ask a machine's init to shut down", load: () => import("./verbs/poweroff.ts") },
   reboot: { summary: "ask a machine's init to reboot", load: () => import("./verbs/reboot.ts") },
@@ -109,6 +110,11 @@ function report(error: unknown): number {
   }
   if (error instanceof Error && error.name === "AbortError") return INTERRUPTED;
   if (error instanceof Error && "code" in error && error.code === "EPIPE") return 0;
+  // Node's own errors of system calls read well as they are: what, errno, path.
+  if (error instanceof Error && "syscall" in error) {
+    process.stderr.write(`berth: ${error.message}\n`);
+    return 1;
+  }
   process.stderr.write(`berth: internal error: ${error instanceof Error ? error.stack : String(error)}\n`);
   return 1;
 }

@@ -1,5 +1,20 @@
-import { readdirSync, rmdirSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+
+/**
+ * Lets the children of a cgroup have every controller it has itself. One that can't be handed on (a parent with
+ * processes of its own, a real-time group) stays here, ignoring: a limit that needs it is refused where it is set.
+ */
+export function enableControllers(path: string): void {
+  for (const controller of readFileSync(join(path, "cgroup.controllers"), "utf8").split(/\s+/)) {
+    if (controller === "") continue;
+    try {
+      writeFileSync(join(path, "cgroup.subtree_control"), `+${controller}`);
+    } catch {
+      // see above
+    }
+  }
+}
 
 /** Kills every process of a cgroup and what is below it, at once and without a race (cgroup.kill, kernel 5.14). */
 export function killCgroup(path: string): void {

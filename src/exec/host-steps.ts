@@ -9,7 +9,7 @@ import { memfdCreate } from "../sys/files.ts";
 import { cloneTree, setMountAttributes } from "../sys/mounts.ts";
 import { pidfdOpen } from "../sys/processes.ts";
 import { boundDatagramSocket } from "../sys/sockets.ts";
-import { removeCgroup } from "./cgroup.ts";
+import { enableControllers, removeCgroup } from "./cgroup.ts";
 import { mountAttributes } from "./compilation.ts";
 import type { Launch } from "./launch.ts";
 import { lockFile, unlinkLocked } from "./lock-file.ts";
@@ -21,7 +21,7 @@ import { recordRange } from "./range-ledger.ts";
  * otherwise when the machine has ended.
  */
 export type Undo = (failed: boolean, rebooting: boolean) => void;
-type Action<K extends StepKind> = (args: StepOf<K>["args"], launch: Launch) => Undo | undefined;
+type Action<K extends StepKind> = (args: StepOf<K>["args"], launch: Launch) => Undo | undefined | Promise<undefined>;
 
 type Kinds =
   | "lock-name"
@@ -29,6 +29,7 @@ type Kinds =
   | "make-record"
   | "make-cgroup"
   | "make-scope"
+  | "enable-controllers"
   | "clone-tree"
   | "make-layer"
   | "notify-socket"
@@ -77,8 +78,9 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     return () => rmSync(directory, { recursive: true, force: true });
   },
 
-  "make-cgroup": ({ path, owner }) => {
+  "make-cgroup": ({ path, owner, parents }) => {
     const made = mkdirSync(path, { recursive: true });
+    for (const parent of parents) enableControllers(parent);
     prepareCgroup(path, owner);
     return () => {
       removeCgroup(path);
@@ -91,6 +93,13 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     prepareCgroup(path, owner);
     // The scope itself is systemd's: it goes when its last process does.
     return () => removeCgroup(path);
+  },
+
+  "enable-controllers": async ({ path }, launch) => {
+    // A cgroup can't have both processes and controllers for its children, and a scope's first process was the stage.
+    if (launch.plan.steps.some(({ kind }) => kind === "make-scope")) await launch.stageEnd();
+    enableControllers(path);
+    return undefined;
   },
 
   "clone-tree": ({ fd, path, recursive, flags, propagation }, launch) => {

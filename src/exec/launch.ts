@@ -6,7 +6,7 @@ import type { LaunchPlan, Step, StepOf } from "../plan/step.ts";
 import { showSource } from "../spec/source.ts";
 import { SOCK_SEQPACKET } from "../sys/constants.ts";
 import { SysError } from "../sys/errno.ts";
-import { closeQuietly, duplicate, memfdCreate, truncateFd } from "../sys/files.ts";
+import { closeQuietly, duplicate, memfdCreate, openNull, truncateFd } from "../sys/files.ts";
 import { whenReadable } from "../sys/poll.ts";
 import { type ExitStatus, pidfdOpen, pidfdSendSignal, reapPidfd } from "../sys/processes.ts";
 import { receive, send, socketPair } from "../sys/sockets.ts";
@@ -71,6 +71,8 @@ export class Launch {
   /** ms since the epoch: when the launch began and when init was executed. */
   readonly began = performance.timeOrigin + performance.now();
   executed = 0;
+  /** The latter on CLOCK_MONOTONIC, ms. */
+  executedMonotonic = 0;
 
   constructor(plan: LaunchPlan, options: LaunchOptions) {
     this.plan = plan;
@@ -145,6 +147,7 @@ export class Launch {
       // What the keeper was cloned from has exited.
       if (this.#fds.has("keeper")) reapPidfd(this.fd("stage"));
       this.executed = performance.timeOrigin + performance.now();
+      this.executedMonotonic = Number(process.hrtime.bigint()) / 1e6;
       this.#closeAllBut(HELD);
     } catch (error) {
       await this.#abandon();
@@ -165,8 +168,11 @@ export class Launch {
       case "signal":
         return send(this.#status, syncMessage(step.args.sync));
       default: {
-        const action = HOST[step.kind as keyof typeof HOST] as (args: unknown, launch: Launch) => Undo | undefined;
-        const undo = action(step.args, this);
+        const action = HOST[step.kind as keyof typeof HOST] as (
+          args: unknown,
+          launch: Launch,
+        ) => Undo | undefined | Promise<undefined>;
+        const undo = await action(step.args, this);
         if (undo !== undefined) this.#undos.push(undo);
       }
     }
@@ -187,7 +193,7 @@ export class Launch {
     const fds = { status: this.fd("status"), keeperEnd: this.fd("keeper-end"), initEnd: this.fd("init-end"), named };
     this.#compiled = compile(this.plan, this.#options.arch, fds, this.filter, this.#options.fail);
     const image = writeImage(this.#compiled);
-    const nothing = openSync("/dev/null", constants.O_RDWR);
+    const nothing = openNull();
     try {
       const stdio = [0, 1, 2].map((target) => [nothing, target] as const);
       const kept = [...passed.values()].map((fd) => [fd, fd] as const);
@@ -254,6 +260,11 @@ export class Launch {
     return new BerthError(`${call}: the other side ended (result ${result})`, {
       hint: "it was killed, most likely by the kernel for lack of memory: see dmesg, and memory.max of the cgroup",
     });
+  }
+
+  /** Waits for the process that was spawned to exit, once the keeper is a clone of it. */
+  async stageEnd(): Promise<void> {
+    await whenReadable(this.fd("stage"));
   }
 
   /** How the keeper ended; null: it still runs. */

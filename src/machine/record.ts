@@ -33,7 +33,13 @@ export interface MachineRecord {
   readonly uidShift: number | null;
   readonly weaknesses: readonly string[];
   /** ms since the epoch. */
-  readonly times: { readonly began: number; readonly executed: number; readonly ready: number | null };
+  readonly times: {
+    readonly began: number;
+    readonly executed: number;
+    /** `executed` on CLOCK_MONOTONIC, in ms: what the machine's own timestamps can be compared with. */
+    readonly executedMonotonic: number;
+    readonly ready: number | null;
+  };
 }
 
 const FILE = "record.json";

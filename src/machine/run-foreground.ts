@@ -157,6 +157,7 @@ class ForegroundBoot {
       times: {
         began: this.#launch.began,
         executed: this.#launch.executed,
+        executedMonotonic: this.#launch.executedMonotonic,
         ready: ready ? this.#launch.executed : null,
       },
     };

@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { openSync, readFileSync, rmSync, watch } from "node:fs";
+import { mkdirSync, openSync, readFileSync, rmSync, watch } from "node:fs";
 import { join } from "node:path";
 import { BerthError } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
@@ -24,6 +24,7 @@ export interface BackgroundOptions {
  */
 export async function startInBackground(options: BackgroundOptions): Promise<MachineRecord> {
   const { name, paths } = options;
+  mkdirSync(paths.run, { recursive: true, mode: 0o700 });
   const log = join(paths.run, `start-${name}.log`);
   const output = openSync(log, "w", 0o600);
   const words = ["run", "--boot", `--machine=${name}`, "--console=passive", ...options.runWords];

@@ -1,3 +1,4 @@
+import type { HostFacts } from "./facts.ts";
 import { type PlanInput, rootId } from "./input.ts";
 import { host, keeper } from "./make-step.ts";
 import type { Step } from "./step.ts";
@@ -9,7 +10,8 @@ import type { Step } from "./step.ts";
 export function makeCgroup(input: PlanInput, when: "before" | "after"): Step[] {
   const owner = rootId(input);
   const path = cgroupPath(input);
-  if (!input.host.systemd) return when === "before" ? [host("make-cgroup", { path, owner })] : [];
+  if (!input.host.systemd)
+    return when === "before" ? [host("make-cgroup", { path, owner, parents: parentsOf(input) })] : [];
   if (when === "before") return [];
   const says = "the scope is made";
   return [
@@ -27,14 +29,24 @@ export function enterCgroup(input: PlanInput): Step[] {
     keeper("move-keeper", { path: cgroupPath(input) }),
     keeper("signal", { sync: 2, to: "host", says, carries: ["keeper"] }),
     host("await", { sync: 2, from: "keeper", says, carries: ["keeper"] }),
+    host("enable-controllers", { path: cgroupPath(input) }),
   ];
 }
 
+/** From where berth runs down to the machine: each hands its controllers on. */
+function parentsOf({ host: facts, places }: PlanInput): string[] {
+  const own = ownCgroup(facts);
+  return [own, `${own}/${places.cgroup}`];
+}
+
+function ownCgroup({ cgroup }: HostFacts): string {
+  const mount = cgroup.mount ?? "/sys/fs/cgroup";
+  return cgroup.own === "/" ? mount : `${mount}${cgroup.own}`;
+}
+
 export function cgroupPath({ spec, host: facts, places }: PlanInput): string {
-  const mount = facts.cgroup.mount ?? "/sys/fs/cgroup";
-  if (facts.systemd) return `${mount}/machine.slice/${scopeName(spec.name)}`;
-  const own = facts.cgroup.own === "/" ? "" : facts.cgroup.own;
-  return `${mount}${own}/${places.cgroup}/${spec.name}`;
+  if (facts.systemd) return `${facts.cgroup.mount ?? "/sys/fs/cgroup"}/machine.slice/${scopeName(spec.name)}`;
+  return `${ownCgroup(facts)}/${places.cgroup}/${spec.name}`;
 }
 
 /** `machine-NAME.scope` with what unit names can't hold, and the hyphen that means nesting, escaped (systemd.unit(5)). */

@@ -7,6 +7,7 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   "make-record": ({ directory }) => `make the record in ${directory}`,
   "make-cgroup": ({ path, owner }) => `make cgroup ${path}, payload/ owned by ${owner}`,
   "make-scope": ({ unit, owner }) => `have systemd start ${unit} around the keeper, payload/ owned by ${owner}`,
+  "enable-controllers": ({ path }) => `hand the controllers of ${path} down to payload/`,
   "clone-tree": ({ fd, path, recursive, flags, propagation }) =>
     `copy mount ${path} as ${fd}${flagText([...flags, ...(recursive ? ["recursive"] : []), propagation])}`,
   "make-layer": ({ fd, directory }) => `make the layer for changes in ${directory} as ${fd}`,

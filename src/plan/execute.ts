@@ -5,6 +5,15 @@ import type { Step } from "./step.ts";
 
 const PATH = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
+/** What a command finds that joins a machine, before anything else is set. */
+export const LOGIN_ENVIRONMENT: readonly string[] = [
+  `PATH=${PATH.join(":")}`,
+  "HOME=/root",
+  "USER=root",
+  "LOGNAME=root",
+  "container=berth",
+];
+
 export function executePayload(input: PlanInput): Step[] {
   const { spec } = input;
   const { candidates, argv } = payload(input);

@@ -23,8 +23,9 @@ export interface StepKinds {
   "lock-name": { path: string };
   "claim-range": { path: string; base: number; size: number; ledger: string | null };
   "make-record": { directory: string };
-  "make-cgroup": { path: string; owner: number };
+  "make-cgroup": { path: string; owner: number; parents: string[] };
   "make-scope": { unit: string; path: string; owner: number };
+  "enable-controllers": { path: string };
   "clone-tree": { fd: FdName; path: string; recursive: boolean; flags: MountFlag[]; propagation: "private" | "slave" };
   "make-layer": { fd: FdName; directory: string };
   "notify-socket": { directory: string; owner: number; fd: FdName };

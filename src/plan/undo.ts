@@ -12,6 +12,7 @@ const UNDO: { readonly [K in StepKind]: string } = {
   "make-record": "remove the directory",
   "make-cgroup": "kill what is in it, remove it",
   "make-scope": "kill what is in it, remove it; systemd drops an empty scope",
+  "enable-controllers": "removed with the cgroup",
   "clone-tree": WITH_FD,
   "make-layer": "remove the directory",
   "notify-socket": "removed with the record",

@@ -1,4 +1,4 @@
-import { closeSync } from "node:fs";
+import { closeSync, openSync } from "node:fs";
 import { LOCK_EX, LOCK_NB, O_CLOEXEC, OPEN_FLAGS, RENAME_NOREPLACE, RESOLVE_IN_ROOT } from "./constants.ts";
 import { ARCH, bind, check, lastErrno, pinned } from "./libc.ts";
 import { syscallNumber } from "./syscall-numbers.ts";
@@ -46,6 +46,11 @@ export function memfdCreate(name: string): number {
   // vm.memfd_noexec=2 forbids any other kind; kernels before 6.3 do not know the flag.
   const sealed = memfdCreateCall(name, MFD_CLOEXEC | MFD_NOEXEC_SEAL);
   return sealed >= 0 ? sealed : check(memfdCreateCall(name, MFD_CLOEXEC), "memfd_create");
+}
+
+/** /dev/null for reading and writing, close-on-exec. */
+export function openNull(): number {
+  return openSync("/dev/null", "r+");
 }
 
 export function truncateFd(fd: number, size: number): void {

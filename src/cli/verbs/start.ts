@@ -1,5 +1,8 @@
+import { join } from "node:path";
 import type { Command } from "commander";
 import { BerthError } from "../../errors.ts";
+import { readHostFacts } from "../../host/read-facts.ts";
+import { readTreeFacts } from "../../host/tree-facts.ts";
 import { readRecord } from "../../machine/record.ts";
 import { startInBackground } from "../../machine/start-background.ts";
 import { printable } from "../../spec/quote.ts";
@@ -25,9 +28,12 @@ async function start(context: Context, names: string[], options: { timeout: stri
     const progress = startProgress(process.stderr, { fancy: context.fancy, title: name, env: context.env });
     try {
       const timeout = Number(options.timeout) * 1000;
+      // Of the inits only systemd says by itself when it is ready; the others are as soon as they run.
+      const { init } = readTreeFacts(join(paths.machines, name), readHostFacts());
+      const runWords = init?.kind === "systemd" ? ["--notify-ready=yes"] : [];
       const onStatus = (status: string): void =>
         progress.update({ label: "booting", fraction: null, detail: printable(status) });
-      await startInBackground({ name, runWords: ["--notify-ready=yes"], paths, signal, timeout, onStatus });
+      await startInBackground({ name, runWords, paths, signal, timeout, onStatus });
     } finally {
       progress.end();
     }

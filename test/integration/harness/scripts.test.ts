@@ -135,14 +135,16 @@ describe("setup", () => {
 
 describe("build", () => {
   const entry = "test/integration/harness/stub/main.ts";
+  const built = ["berth", "berth.cjs", "stage-arm64", "stage-x64"];
   beforeEach(() => {
     symlinkSync(join(root, "node_modules"), join(checkout, "node_modules"));
-    cpSync(join(root, dirname(entry)), join(checkout, dirname(entry)), { recursive: true });
+    for (const part of [dirname(entry), "src/stage"])
+      cpSync(join(root, part), join(checkout, part), { recursive: true });
   });
 
   test("bundle and launcher run from anywhere, by any name, with the pinned runtime", () => {
     expect(sh("scripts/build", entry)).toEqual({ status: 0, stdout: "", stderr: "" });
-    expect(readdirSync(join(checkout, "dist")).sort()).toEqual(["berth", "berth.cjs"]);
+    expect(readdirSync(join(checkout, "dist")).sort()).toEqual(built);
     symlinkSync(join(checkout, "dist/berth"), join(checkout, "link"));
     for (const command of ["./dist/berth", "dist/../link", join(checkout, "dist/berth"), "cd dist && sh berth"]) {
       const run = sh("-c", `${command} 'two words' --other '*'`);
@@ -175,7 +177,7 @@ describe("build", () => {
     const broken = sh("scripts/build", "broken.ts");
     expect(broken.stderr).toMatch(/broken\.ts:1:6/);
     expect(broken.status).toBe(1);
-    expect(readdirSync(join(checkout, "dist")).sort()).toEqual(["berth", "berth.cjs"]);
+    expect(readdirSync(join(checkout, "dist")).sort()).toEqual(built);
     rmSync(join(checkout, "node_modules"));
     expect(sh("scripts/build", entry)).toMatchObject({ status: 1, stderr: expect.stringContaining("not installed") });
     expect(sh("dist/berth")).toMatchObject({ status: 127, stderr: expect.stringContaining("its runtime is missing") });

@@ -1,0 +1,121 @@
+/**
+ * The inputs of the golden plans: each NAME.nspawn here, with the facts of a made-up host and tree. NAME.json beside
+ * it may change those, and add what a command line would:
+ *
+ *   { "options": ["--bind=/srv"], "command": ["true"], "boot": true, "name": "x", "host": {...}, "machine": {...},
+ *     "request": {...} }
+ */
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import type { HostFacts, MachineFacts, PathFacts, TreeFacts } from "../../src/plan/facts.ts";
+import { RLIMIT_NAMES } from "../../src/plan/facts.ts";
+import type { PlanInput, PlanRequest } from "../../src/plan/input.ts";
+import { specOf } from "../lib/launch.ts";
+
+export const HOST: HostFacts = {
+  arch: "x64",
+  kernel: { release: "6.12.41+deb13-amd64", version: [6, 12] },
+  cgroup: { mode: "v2", mount: "/sys/fs/cgroup", own: "/", controllers: ["cpuset", "cpu", "io", "memory", "pids"] },
+  systemd: false,
+  capabilities: "1ffffffffff",
+  lastCapability: 40,
+  hardLimits: {
+    ...(Object.fromEntries(RLIMIT_NAMES.map((name) => [name, null])) as HostFacts["hardLimits"]),
+    nofile: 524288,
+    memlock: 8388608,
+    nproc: 63432,
+    sigpending: 63432,
+  },
+  sysctls: { maxUserNamespaces: 63432, ptraceScope: 0, memfdNoexec: 0 },
+  hostname: "host",
+  machineId: "0123456789abcdef0123456789abcdef",
+  bootId: "01234567-89ab-cdef-0123-456789abcdef",
+  osRelease: { ID: "debian", VERSION_ID: "13" },
+  timezone: "Europe/Berlin",
+  resolved: { stub: false, uplink: false, static: false },
+};
+
+export const TREE: TreeFacts = {
+  readable: true,
+  owner: 0,
+  fsType: "ext4",
+  readOnly: false,
+  init: { path: "/usr/lib/systemd/systemd", kind: "systemd", machine: "x86-64" },
+  osRelease: { ID: "debian", VERSION_ID: "12" },
+  machineId: "fedcba9876543210fedcba9876543210",
+  hasTimezone: true,
+  timezone: "Etc/UTC",
+};
+
+const MACHINE: MachineFacts = {
+  tree: TREE,
+  bindSources: {},
+  rangeBase: 1234567168,
+  resolvConf: Buffer.from("nameserver 192.0.2.1\n").toString("base64"),
+  localtime: Buffer.from("TZif2").toString("base64"),
+  randomId: "00112233445566778899aabbccddeeff",
+};
+
+const REQUEST: PlanRequest = { foreground: false, stdio: "console", term: null };
+
+interface Changes {
+  readonly name?: string;
+  readonly options?: readonly string[];
+  readonly command?: readonly string[];
+  readonly boot?: boolean;
+  readonly host?: Partial<HostFacts>;
+  readonly tree?: Partial<TreeFacts>;
+  readonly machine?: Partial<MachineFacts>;
+  readonly request?: Partial<PlanRequest>;
+}
+
+export const GOLDENS: readonly string[] = readdirSync(import.meta.dirname)
+  .filter((file) => file.endsWith(".nspawn"))
+  .map((file) => file.replace(/\.nspawn$/, ""))
+  .sort();
+
+export function goldenFile(name: string): URL {
+  return new URL(name, import.meta.url);
+}
+
+/** Bind sources whose name has a dot are files, the others directories. */
+export function goldenInput(golden: string): PlanInput {
+  const changes = readChanges(golden);
+  const name = changes.name ?? golden;
+  const spec = specOf({
+    name,
+    root: `/var/lib/machines/${name}`,
+    settings: readFileSync(goldenFile(`${golden}.nspawn`), "utf8"),
+    file: `/etc/berth/machines/${golden}.nspawn`,
+    options: changes.options ?? [],
+    command: changes.command ?? [],
+    boot: changes.boot ?? true,
+  });
+  const sources = spec.binds.map(({ value: { source } }): [string, PathFacts] => [
+    source,
+    { type: source.includes(".") ? "file" : "directory" },
+  ]);
+  return {
+    spec,
+    host: { ...HOST, ...changes.host },
+    machine: {
+      ...MACHINE,
+      bindSources: Object.fromEntries(sources),
+      ...changes.machine,
+      tree: { ...TREE, ...changes.tree },
+    },
+    places: {
+      lock: `/run/berth/locks/${name}`,
+      record: `/run/berth/running/${name}`,
+      ranges: "/run/systemd/nspawn-uid",
+      ledger: "/var/lib/machines/.berth-ranges.json",
+      layer: `/var/lib/machines/.berth-layer-${name}`,
+      cgroup: "berth-1a2b3c4d",
+    },
+    request: { ...REQUEST, ...changes.request },
+  };
+}
+
+function readChanges(golden: string): Changes {
+  const path = goldenFile(`${golden}.json`);
+  return existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as Changes) : {};
+}
