@@ -73,7 +73,7 @@ export async function bootstrap(options: BootstrapOptions): Promise<BootstrapRes
       seconds: (performance.now() - started) / 1000,
     };
   } catch (error) {
-    throw signal.aborted ? interrupted(name) : error;
+    throw signal.aborted ? interrupted(name) : explained(name, error);
   }
 }
 
@@ -121,6 +121,12 @@ async function buildTree(plan: BuildPlan, directory: string, { signal, onProgres
   const packages = await installedPackages(tree);
   const { recipe, release, architecture } = plan;
   return { recipe, release, architecture, created: new Date().toISOString(), packages };
+}
+
+/** Node's own errors about files name the call, the path and the errno; the reader needs no stack for a full disk. */
+function explained(name: string, error: unknown): unknown {
+  if (error instanceof BerthError || !(error instanceof Error) || !("code" in error)) return error;
+  return new BerthError(`bootstrap of ${name} failed: ${error.message}`, { cause: error });
 }
 
 function interrupted(name: string): BerthError {

@@ -16,6 +16,15 @@ export function enableControllers(path: string): void {
   }
 }
 
+/** Whether the kernel has killed something in a cgroup or below it for lack of memory (memory.events, cgroup v2). */
+export function ranOutOfMemory(path: string): boolean {
+  try {
+    return /^oom_kill [1-9]/m.test(readFileSync(join(path, "memory.events"), "utf8"));
+  } catch {
+    return false; // no memory controller here, or the cgroup went with its last process
+  }
+}
+
 /** Kills every process of a cgroup and what is below it, at once and without a race (cgroup.kill, kernel 5.14). */
 export function killCgroup(path: string): void {
   try {

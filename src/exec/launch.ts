@@ -150,7 +150,10 @@ export class Launch {
       this.executedMonotonic = Number(process.hrtime.bigint()) / 1e6;
       this.#closeAllBut(HELD);
     } catch (error) {
+      // A stage that was killed makes everything fail that needs it: its death is the cause.
+      const killed = this.#fds.has("stage") && this.reapKeeper()?.reason === "killed" ? this.#keeperDied() : undefined;
       await this.#abandon();
+      if (killed !== undefined) throw new LaunchError(this.plan, index, killed);
       if (error instanceof LaunchError) throw error;
       throw new LaunchError(this.plan, index, asBerthError(error));
     }

@@ -1,7 +1,7 @@
 import { closeSync } from "node:fs";
 import { Socket } from "node:net";
 import { join } from "node:path";
-import { killCgroup } from "../exec/cgroup.ts";
+import { killCgroup, ranOutOfMemory } from "../exec/cgroup.ts";
 import { readExitRecord } from "../exec/exit-record.ts";
 import { Launch } from "../exec/launch.ts";
 import { loadFilter } from "../exec/seccomp-filter.ts";
@@ -54,7 +54,6 @@ export async function runForeground(prepared: Prepared, options: ForegroundOptio
     options.say(`machine ${name} reboots`);
     outcome = await new ForegroundBoot(prepared, options).run();
   }
-  if (outcome.kind === "killed") options.say(`machine ${name}: init was killed by signal ${outcome.signal}`);
   return exitStatusOf(outcome);
 }
 
@@ -116,6 +115,7 @@ class ForegroundBoot {
       await whenReadable(this.#launch.keeper);
       notified();
       const outcome = outcomeOf(readExitRecord(this.#launch.fd("record")));
+      this.#explain(outcome);
       this.#launch.reapKeeper();
       await this.#link?.drained();
       await this.#stdio?.drained();
@@ -128,6 +128,14 @@ class ForegroundBoot {
       this.#stdio?.close();
       closeSync(this.#lifeline);
     }
+  }
+
+  #explain(outcome: Outcome): void {
+    if (outcome.kind !== "killed") return;
+    const { name } = this.#prepared.spec;
+    const cgroup = cgroupPath(this.#input);
+    const why = ranOutOfMemory(cgroup) ? `: out of memory, see ${cgroup}/memory.max` : "";
+    this.#options.say(`machine ${name}: its PID 1 was killed by signal ${outcome.signal}${why}`);
   }
 
   #writeRecord(): void {

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import type { InitKind } from "../plan/facts.ts";
 import { signalNumber } from "../spec/signals.ts";
+import { ARCH } from "../sys/libc.ts";
 
 /** What makes an init shut its machine down, where KillSignal= does not say. */
 const STOP_SIGNALS: Readonly<Record<InitKind, string>> = {
@@ -20,14 +21,29 @@ export function stopSignal(killSignal: number | undefined, init: InitKind | unde
 export const REBOOT_SIGNAL = 2;
 
 /**
- * Whether PID 1 of a machine does something on a signal: the kernel drops every signal it has no handler for
- * (pid_namespaces(7)), so a plain program as PID 1 can only be killed.
+ * Whether PID 1 of a machine does something on a signal: the kernel drops every signal that it neither handles nor
+ * blocks (pid_namespaces(7)), so a plain program as PID 1 can only be killed. An init has a handler, or it blocks the
+ * signal and reads it from a signalfd (systemd), or it waits in sigwaitinfo(2).
  */
 export function handlesSignal(pid: number, signal: number): boolean {
   try {
-    const caught = /^SigCgt:\s*([0-9a-f]+)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
-    return caught !== undefined && ((BigInt(`0x${caught}`) >> BigInt(signal - 1)) & 1n) === 1n;
+    const status = readFileSync(`/proc/${pid}/status`, "utf8");
+    return isIn(status, "SigCgt", signal) || isIn(status, "SigBlk", signal) || waitsForSignals(pid);
   } catch {
     return false; // it has just ended
   }
+}
+
+function isIn(status: string, set: "SigCgt" | "SigBlk", signal: number): boolean {
+  const bits = new RegExp(`^${set}:\\s*([0-9a-f]+)$`, "m").exec(status)?.[1];
+  return bits !== undefined && ((BigInt(`0x${bits}`) >> BigInt(signal - 1)) & 1n) === 1n;
+}
+
+/** rt_sigtimedwait, and of 32-bit programs its two forms (asm/unistd.h). */
+const SIGNAL_WAITS = { x64: ["128", "177", "421"], arm64: ["137", "177", "421"] } as const;
+
+/** While it waits the kernel shows the signals that it waits for as not blocked: so the call itself tells. */
+function waitsForSignals(pid: number): boolean {
+  const [call = ""] = readFileSync(`/proc/${pid}/syscall`, "utf8").split(" ");
+  return (SIGNAL_WAITS[ARCH] as readonly string[]).includes(call);
 }

@@ -152,6 +152,14 @@ describe("when it does not work out, nothing is left", () => {
     expect(await visible(join(root, "cache/trees"))).toEqual([]);
   });
 
+  test("of a store that cannot be made: errno and path, no stack", async () => {
+    await writeFile(join(root, "machines"), "");
+    await expect(bootstrap(options())).rejects.toMatchObject({
+      name: "BerthError",
+      message: expect.stringMatching(/^bootstrap of web failed: (?:EEXIST|ENOTDIR).*machines/),
+    });
+  });
+
   test("of a copy that is aborted", { timeout: 5 * MINUTES }, async () => {
     await debianTree("bookworm");
     const abort = new AbortController();

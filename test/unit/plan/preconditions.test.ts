@@ -1,0 +1,148 @@
+import { describe, expect, test } from "vitest";
+import type { HostFacts, MachineFacts, TreeFacts } from "../../../src/plan/facts.ts";
+import type { PlanInput } from "../../../src/plan/input.ts";
+import { checkPreconditions } from "../../../src/plan/preconditions.ts";
+import { showProblem } from "../../../src/spec/problem.ts";
+import { goldenInput } from "../../golden/inputs.ts";
+
+interface Change {
+  readonly host?: Partial<HostFacts>;
+  readonly tree?: Partial<TreeFacts>;
+  readonly machine?: Partial<MachineFacts>;
+}
+
+function problems({ host, tree, machine }: Change, golden = "default"): string[] {
+  const input = goldenInput(golden);
+  const changed: PlanInput = {
+    ...input,
+    host: { ...input.host, ...host },
+    machine: { ...input.machine, ...machine, tree: { ...input.machine.tree, ...tree } },
+  };
+  return checkPreconditions(changed).map(showProblem);
+}
+
+const init = (machine: NonNullable<TreeFacts["init"]>["machine"]) => ({
+  init: { path: "/sbin/init", kind: "other" as const, machine },
+});
+
+describe("the kernel", () => {
+  test.each([
+    ["6.0.19-custom", [6, 0]],
+    ["5.15.0-91-generic", [5, 15]],
+    ["4.19.0", [4, 19]],
+  ] as const)("%s is too old", (release, version) => {
+    expect(problems({ host: { kernel: { release, version } } })).toEqual([
+      `the kernel is ${release}, expected 6.1 or newer (upgrade the host, or use its backports kernel)`,
+    ]);
+  });
+
+  test.each([
+    ["6.1.0", [6, 1]],
+    ["6.10.3", [6, 10]],
+    ["7.0.0", [7, 0]],
+  ] as const)("%s will do", (release, version) => {
+    expect(problems({ host: { kernel: { release, version } } })).toEqual([]);
+  });
+});
+
+test("a cgroup2 hierarchy has to be mounted", () => {
+  const cgroup = { mode: "v1", mount: null, own: "/", controllers: [] } as const;
+  const [problem, ...others] = problems({ host: { cgroup } });
+  expect(problem).toMatch(/^no cgroup2 hierarchy is mounted, expected one.*mount -t cgroup2/);
+  expect(others).toEqual([]);
+});
+
+describe("the init", () => {
+  test("has to be there to be booted, and the problem is where Boot= is", () => {
+    expect(problems({ tree: { init: null } }, "everything")).toEqual([
+      expect.stringMatching(
+        /^\/etc\/berth\/machines\/everything\.nspawn:3:6: \/var\/lib\/machines\/everything has no init to boot, expected .* \(install an init/,
+      ),
+    ]);
+  });
+
+  test("is not asked for by a command", () => {
+    expect(problems({ tree: { init: null } }, "command")).toEqual([]);
+    expect(problems({ tree: init("aarch64") }, "command")).toEqual([]);
+  });
+
+  test.each([
+    ["x64", "x86-64", true],
+    ["x64", "i386", true],
+    ["x64", "script", true],
+    ["x64", "unknown", true],
+    ["x64", "aarch64", false],
+    ["x64", "arm", false],
+    ["arm64", "aarch64", true],
+    ["arm64", "arm", true],
+    ["arm64", "script", true],
+    ["arm64", "x86-64", false],
+    ["arm64", "i386", false],
+  ] as const)("on %s, one for %s: %s", (arch, machine, runs) => {
+    const found = problems({ host: { arch }, tree: init(machine) });
+    const name = arch === "x64" ? "x86-64" : "arm64";
+    expect(found).toEqual(
+      runs
+        ? []
+        : [
+            `/sbin/init of /var/lib/machines/default is built for ${machine}, expected a tree for this host's ${name} ` +
+              "(bootstrap the tree for this architecture)",
+          ],
+    );
+  });
+});
+
+test("a tree that was chowned to a range is refused, with the command that takes it back", () => {
+  const [problem, ...others] = problems({ tree: { owner: 524288 } });
+  expect(problem).toMatch(/belongs to id 524288, not to root, expected .*--private-users-ownership=chown true/);
+  expect(others).toEqual([]);
+});
+
+describe("the range", () => {
+  test("has to be free where one is picked", () => {
+    expect(problems({ machine: { rangeBase: null } })).toEqual([
+      expect.stringMatching(/^no range of 65536 ids is free between 524288 and 1878982656 \(/),
+    ]);
+  });
+
+  test.each(["users-no", "users-identity", "users-range"])("is no matter for %s", (golden) => {
+    expect(problems({ machine: { rangeBase: null } }, golden)).toEqual([]);
+  });
+});
+
+describe("sources of binds", () => {
+  const missing = (path: string, errno: string): Change => ({
+    machine: { bindSources: { ...goldenInput("everything").machine.bindSources, [path]: { type: "missing", errno } } },
+  });
+
+  test("have to exist; the problem is where Bind= is, and says what makes one", () => {
+    expect(problems(missing("/srv/data", "ENOENT"), "everything")).toEqual([
+      "/etc/berth/machines/everything.nspawn:20:6: the source /srv/data of the bind on /srv/data can't be opened: " +
+        "ENOENT, expected an existing path on the host (mkdir -p /srv/data)",
+    ]);
+  });
+
+  test("that can't be looked at are not missing: no mkdir is advised", () => {
+    const [problem] = problems(missing("/srv/data", "EACCES"), "everything");
+    expect(problem).toMatch(/can't be opened: EACCES/);
+    expect(problem).not.toMatch(/mkdir/);
+  });
+
+  test("nobody looked at are no problem yet", () => {
+    expect(problems({ machine: { bindSources: {} } }, "everything")).toEqual([]);
+  });
+});
+
+test("all problems are reported together", () => {
+  const found = problems({
+    host: { kernel: { release: "5.10.0", version: [5, 10] } },
+    tree: { init: null, owner: 1000 },
+    machine: { rangeBase: null },
+  });
+  expect(found.map((text) => text.split(",")[0])).toEqual([
+    "the kernel is 5.10.0",
+    "/var/lib/machines/default has no init to boot",
+    "/var/lib/machines/default belongs to id 1000",
+    expect.stringMatching(/^no range/),
+  ]);
+});
