@@ -46,8 +46,11 @@ interface Op {
   readonly options: CallOptions;
   /** Index of the plan's step this belongs to, -1: none. */
   readonly step: number;
-  /** The strings among the arguments, for the report. */
-  readonly subject: string;
+}
+
+/** What an operation was about, for a report: the strings among its arguments. */
+export function subjectOf(op: Op): string {
+  return op.arguments.filter((argument) => typeof argument === "string" && argument !== "").join(" ");
 }
 
 /** One program of the image: the ops of one actor, in order. */
@@ -63,11 +66,14 @@ export class Program {
 }
 
 const OP_SIZE = 96;
+const ANY_RESULT = [-4095, Number.MAX_SAFE_INTEGER] as const;
+const NO_ERROR = [0, Number.MAX_SAFE_INTEGER] as const;
 
-/** Growing bytes at a fixed address. */
+/** Growing memory at a fixed address, as 64-bit words in two halves: an image has thousands, and no bigint is made for them. */
 class Segment {
   readonly start: number;
-  bytes = Buffer.alloc(16 << 10);
+  #halves = new Int32Array(16 << 10);
+  bytes = Buffer.from(this.#halves.buffer);
   used = 0;
 
   constructor(start: number) {
@@ -76,9 +82,33 @@ class Segment {
 
   reserve(size: number): Pointer {
     const offset = (this.used + 7) & ~7;
-    while (offset + size > this.bytes.length) this.bytes = Buffer.concat([this.bytes, Buffer.alloc(this.bytes.length)]);
     this.used = offset + size;
+    if (this.used > this.#halves.byteLength) {
+      const grown = new Int32Array(Math.max(this.#halves.length * 2, this.used));
+      grown.set(this.#halves);
+      this.#halves = grown;
+      this.bytes = Buffer.from(grown.buffer);
+    }
     return { at: this.start + offset };
+  }
+
+  /** Sets the word at an address: a signed number of at most 53 bits, or any bigint modulo 2^64. */
+  setWord(at: number, value: number | bigint): void {
+    const half = (at - this.start) >> 2;
+    if (typeof value === "bigint") {
+      this.#halves[half] = Number(BigInt.asIntN(32, value));
+      this.#halves[half + 1] = Number(BigInt.asIntN(32, value >> 32n));
+    } else {
+      this.#halves[half] = value;
+      this.#halves[half + 1] = Math.floor(value / 0x100000000);
+    }
+  }
+
+  /** Sets two 32-bit fields. */
+  setHalves(at: number, first: number, second: number): void {
+    const half = (at - this.start) >> 2;
+    this.#halves[half] = first;
+    this.#halves[half + 1] = second;
   }
 
   holds(pointer: Pointer): boolean {
@@ -125,7 +155,9 @@ export class Assembler {
     if (pointer === undefined) {
       if (text.includes("\0"))
         throw new Error(`a string with a NUL byte can't be passed to the kernel: ${JSON.stringify(text)}`);
-      pointer = this.bytes(Buffer.from(`${text}\0`), resident);
+      pointer = this.reserve(Buffer.byteLength(text) + 1, resident);
+      const segment = this.#segment(pointer);
+      segment.bytes.write(text, pointer.at - segment.start);
       this.#strings.set(key, pointer);
     }
     return pointer;
@@ -147,10 +179,7 @@ export class Assembler {
 
   /** Writes a 64-bit value into placed memory. */
   poke(pointer: Pointer, offset: number, value: number | bigint | Pointer): void {
-    const segment = this.#segment(pointer);
-    const at = pointer.at - segment.start + offset;
-    if (typeof value === "object") writeWord(segment.bytes, at, BASE + value.at);
-    else writeWord(segment.bytes, at, value);
+    this.#segment(pointer).setWord(pointer.at + offset, typeof value === "object" ? BASE + value.at : value);
   }
 
   call(program: Program, name: SyscallName, args: readonly Argument[], options: CallOptions = {}): void {
@@ -162,8 +191,7 @@ export class Assembler {
   }
 
   #emit(program: Program, number: number, name: Op["name"], args: readonly Argument[], options: CallOptions): void {
-    const subject = args.filter((arg) => typeof arg === "string" && arg !== "").join(" ");
-    program.ops.push({ number, name, arguments: args, options, step: this.step, subject });
+    program.ops.push({ number, name, arguments: args, options, step: this.step });
   }
 
   /**
@@ -206,34 +234,32 @@ export class Assembler {
     this.poke(pointer, 0, program.who);
     this.poke(pointer, 8, program.lenient ? 1 : 0);
     this.poke(pointer, 16, program.ops.length);
+    const segment = resident ? this.#resident : this.#transient;
     program.ops.forEach((op, index) => {
-      const words = op.arguments.map((argument): number | bigint | Pointer => {
-        if (typeof argument === "string") return this.string(argument, resident);
-        if (typeof argument !== "object") return argument;
-        if (argument instanceof Program) return place(argument);
-        return "register" in argument ? argument.register : argument;
+      const at = pointer.at + 24 + index * OP_SIZE;
+      let registers = 0;
+      op.arguments.forEach((argument, k) => {
+        if (isRegister(argument)) registers |= 1 << k;
+        segment.setWord(at + 8 + k * 8, this.#word(argument, resident, place));
       });
-      this.#op({ at: pointer.at + 24 + index * OP_SIZE }, op, words);
+      const { into, onlyIf, tolerate = 0 } = op.options;
+      const [low, high] = acceptedBy(op.options);
+      segment.setWord(at, op.number);
+      segment.setWord(at + 56, low);
+      segment.setWord(at + 64, high);
+      segment.setWord(at + 72, tolerate);
+      segment.setHalves(at + 80, registers, into?.register ?? -1);
+      segment.setHalves(at + 88, onlyIf?.register ?? -1, 0);
     });
     return pointer;
   }
 
-  #op(at: Pointer, op: Op, words: readonly (number | bigint | Pointer)[]): void {
-    const { options } = op;
-    const [low, high] = options.lenient
-      ? [-4095, Number.MAX_SAFE_INTEGER]
-      : (options.accept ?? [0, Number.MAX_SAFE_INTEGER]);
-    this.poke(at, 0, op.number);
-    for (let k = 0; k < 6; k++) this.poke(at, 8 + k * 8, words[k] ?? 0);
-    this.poke(at, 56, low);
-    this.poke(at, 64, high);
-    this.poke(at, 72, options.tolerate ?? 0);
-    const mask = op.arguments.reduce<number>((bits, argument, k) => bits | (isRegister(argument) ? 1 << k : 0), 0);
-    const segment = this.#segment(at);
-    const offset = at.at - segment.start;
-    segment.bytes.writeUInt32LE(mask, offset + 80);
-    segment.bytes.writeInt32LE(options.into?.register ?? -1, offset + 84);
-    segment.bytes.writeInt32LE(options.onlyIf?.register ?? -1, offset + 88);
+  /** What stands for an argument in an operation: a number, the address of what it points to, a register's number. */
+  #word(argument: Argument, resident: boolean, place: (program: Program) => Pointer): number | bigint {
+    if (typeof argument === "string") return BASE + this.string(argument, resident).at;
+    if (typeof argument !== "object") return argument;
+    if (argument instanceof Program) return BASE + place(argument).at;
+    return "register" in argument ? argument.register : BASE + argument.at;
   }
 
   #segment(pointer: Pointer): Segment {
@@ -245,14 +271,8 @@ function isRegister(argument: Argument): argument is Register {
   return typeof argument === "object" && "register" in argument;
 }
 
-/** A signed 64-bit word from a number of at most 53 bits without making a bigint: there are thousands of them. */
-function writeWord(buffer: Buffer, at: number, value: number | bigint): void {
-  if (typeof value === "bigint") {
-    buffer.writeBigUInt64LE(BigInt.asUintN(64, value), at);
-    return;
-  }
-  buffer.writeUInt32LE(value >>> 0, at);
-  buffer.writeInt32LE(Math.floor(value / 0x100000000) | 0, at + 4);
+function acceptedBy({ lenient, accept }: CallOptions): readonly [number, number] {
+  return lenient ? ANY_RESULT : (accept ?? NO_ERROR);
 }
 
 export interface Image {

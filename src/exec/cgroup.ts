@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 /**
  * Lets the children of a cgroup have every controller it has itself. One that can't be handed on (a parent with
@@ -51,6 +51,16 @@ export function removeCgroup(path: string): void {
       killCgroup(path);
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
     }
+  }
+}
+
+/** The same, and the cgroup above it, which the machines of one berth root share, with the last of them. */
+export function removeSharedCgroup(path: string): void {
+  removeCgroup(path);
+  try {
+    rmdirSync(dirname(path));
+  } catch {
+    // another machine is in it
   }
 }
 

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { chmodSync, chownSync, constants, mkdirSync, openSync, readFileSync, rmdirSync, rmSync } from "node:fs";
+import { chmodSync, chownSync, constants, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { BerthError } from "../errors.ts";
 import { startTimeOf } from "../host/process-id.ts";
@@ -9,19 +9,20 @@ import { memfdCreate } from "../sys/files.ts";
 import { cloneTree, setMountAttributes } from "../sys/mounts.ts";
 import { pidfdOpen } from "../sys/processes.ts";
 import { boundDatagramSocket } from "../sys/sockets.ts";
-import { enableControllers, removeCgroup } from "./cgroup.ts";
+import { enableControllers, removeCgroup, removeSharedCgroup } from "./cgroup.ts";
 import { mountAttributes } from "./compilation.ts";
 import type { Launch } from "./launch.ts";
+import { PLAN_FILE } from "./leftovers.ts";
 import { lockFile, unlinkLocked } from "./lock-file.ts";
 import { recordRange } from "./range-ledger.ts";
 
 /**
  * What berth itself does around the stage. Each action leaves its fds and results in the launch under the names the
- * plan gives them, and returns how to undo it; launch.ts calls the undos backwards, after a failure at once and
- * otherwise when the machine has ended.
+ * plan gives them, and says how to undo what it makes as soon as it is made (`launch.undoBy`), since it may fail
+ * halfway; launch.ts calls the undos backwards, after a failure at once and otherwise when the machine has ended.
  */
 export type Undo = (failed: boolean, rebooting: boolean) => void;
-type Action<K extends StepKind> = (args: StepOf<K>["args"], launch: Launch) => Undo | undefined | Promise<undefined>;
+type Action<K extends StepKind> = (args: StepOf<K>["args"], launch: Launch) => void | Promise<void>;
 
 type Kinds =
   | "lock-name"
@@ -48,7 +49,7 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
         hint: `berth list shows what runs; its lock is ${path}`,
       });
     launch.name("name-lock", fd);
-    return () => unlinkLocked(path, fd);
+    launch.undoBy(() => unlinkLocked(path, launch.fd("name-lock")));
   },
 
   "claim-range": ({ path, base, size, ledger }, launch) => {
@@ -60,46 +61,45 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
         hint: "PrivateUsers=pick chooses a range that is free",
       });
     launch.name("range-lock", fd);
-    const forget = ledger === null ? undefined : recordRange(ledger, launch.plan.machine, base);
-    return (failed) => {
-      if (failed) forget?.();
-      unlinkLocked(path, fd);
-    };
+    launch.undoBy(() => unlinkLocked(path, launch.fd("range-lock")));
+    if (ledger === null) return;
+    const forget = recordRange(ledger, launch.plan.machine, base);
+    launch.undoBy((failed) => {
+      if (failed) forget();
+    });
   },
 
   "make-record": ({ directory }, launch) => {
     // A killed run leaves its directory; its lock is ours now, so nobody uses it.
     rmSync(directory, { recursive: true, force: true });
     mkdirSync(directory, { recursive: true, mode: 0o700 });
+    launch.undoBy(() => rmSync(directory, { recursive: true, force: true }));
+    // First of all: who is killed from here on leaves word of what there is to clean up.
+    writeFileSync(join(directory, PLAN_FILE), JSON.stringify(launch.plan), { mode: 0o600 });
     const create = constants.O_CREAT | constants.O_EXCL | constants.O_RDWR | constants.O_APPEND;
     launch.name("directory", openSync(directory, constants.O_DIRECTORY));
     launch.name("record", openSync(join(directory, "exit"), create, 0o600));
     launch.name("log", openSync(join(directory, "console.log"), create, 0o600));
-    return () => rmSync(directory, { recursive: true, force: true });
   },
 
-  "make-cgroup": ({ path, owner, parents }) => {
-    const made = mkdirSync(path, { recursive: true });
+  "make-cgroup": ({ path, owner, parents }, launch) => {
+    mkdirSync(path, { recursive: true });
+    launch.undoBy(() => removeSharedCgroup(path));
     for (const parent of parents) enableControllers(parent);
     prepareCgroup(path, owner);
-    return () => {
-      removeCgroup(path);
-      removeEmptyParents(path, made);
-    };
   },
 
   "make-scope": ({ unit, path, owner }, launch) => {
     startScope(unit, launch.keeperPid, launch.plan.machine);
-    prepareCgroup(path, owner);
     // The scope itself is systemd's: it goes when its last process does.
-    return () => removeCgroup(path);
+    launch.undoBy(() => removeCgroup(path));
+    prepareCgroup(path, owner);
   },
 
   "enable-controllers": async ({ path }, launch) => {
     // A cgroup can't have both processes and controllers for its children, and a scope's first process was the stage.
     if (launch.plan.steps.some(({ kind }) => kind === "make-scope")) await launch.stageEnd();
     enableControllers(path);
-    return undefined;
   },
 
   "clone-tree": ({ fd, path, recursive, flags, propagation }, launch) => {
@@ -107,17 +107,16 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     launch.name(fd, tree);
     const mode = propagation === "private" ? MS_PRIVATE : MS_SLAVE;
     setMountAttributes(tree, { set: mountAttributes(flags), propagation: mode }, recursive, path);
-    return undefined;
   },
 
   "make-layer": ({ fd, directory }, launch) => {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
+    launch.undoBy((_, rebooting) => {
+      if (!rebooting) rmSync(directory, { recursive: true, force: true });
+    });
     // data is the root directory of the overlay and shows its mode inside.
     for (const part of ["data", "work"]) mkdirSync(join(directory, part), { recursive: true, mode: 0o755 });
     launch.name(fd, cloneTree(directory, false));
-    return (_, rebooting) => {
-      if (!rebooting) rmSync(directory, { recursive: true, force: true });
-    };
   },
 
   "notify-socket": ({ directory, owner, fd }, launch) => {
@@ -129,22 +128,18 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     chmodSync(path, 0o666);
     chownSync(path, owner, owner);
     launch.name(fd, cloneTree(path, false));
-    return undefined;
   },
 
   "load-filter": ({ policy }, launch) => {
     launch.filter = launch.loadFilter(policy);
-    return undefined;
   },
 
   "write-id-maps": ({ base, size }, launch) => {
     for (const map of ["gid_map", "uid_map"]) launch.writeLeaderFile(map, `0 ${base} ${size}\n`);
-    return undefined;
   },
 
   "map-owners": ({ fd, recursive }, launch) => {
     setMountAttributes(launch.fd(fd), { idmap: launch.leaderUserNamespace() }, recursive, launch.pathOf(fd));
-    return undefined;
   },
 
   "hold-machine": ({ pid, startTime, cgroup }, launch) => {
@@ -153,12 +148,10 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     if (startTimeOf(pid) !== startTime) throw new BerthError(`machine ${launch.plan.machine} has just ended`);
     launch.name("cgroup", openSync(cgroup, constants.O_DIRECTORY));
     launch.name("record", memfdCreate("berth-exit-record"));
-    return undefined;
   },
 
   "set-oom-score": ({ score }, launch) => {
     launch.writeLeaderFile("oom_score_adj", `${score}\n`);
-    return undefined;
   },
 };
 
@@ -171,18 +164,6 @@ function prepareCgroup(path: string, owner: number): void {
   if (owner !== 0)
     for (const file of ["", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"])
       chownSync(join(payload, file), owner, owner);
-}
-
-/** Removes the directories that make-cgroup made above `path`, as far as they are empty. */
-function removeEmptyParents(path: string, firstMade: string | undefined): void {
-  if (firstMade === undefined) return;
-  for (let parent = dirname(path); parent.length >= firstMade.length; parent = dirname(parent)) {
-    try {
-      rmdirSync(parent);
-    } catch {
-      return; // another machine is below it
-    }
-  }
 }
 
 /** A transient scope by systemd's own client: PIDs=keeper, Delegate=yes. Waits until the keeper is in it. */

@@ -11,6 +11,7 @@ import { whenReadable } from "../sys/poll.ts";
 import { type ExitStatus, pidfdOpen, pidfdSendSignal, reapPidfd } from "../sys/processes.ts";
 import { receive, send, socketPair } from "../sys/sockets.ts";
 import { spawnProcess } from "../sys/spawn.ts";
+import { subjectOf } from "./assembler.ts";
 import { type CompiledPlan, compile, SYNC } from "./compile.ts";
 import { readExitRecord } from "./exit-record.ts";
 import { HOST, type Undo } from "./host-steps.ts";
@@ -93,6 +94,11 @@ export class Launch {
     return fd;
   }
 
+  /** How to undo what a host step has just made. */
+  undoBy(undo: Undo): void {
+    this.#undos.push(undo);
+  }
+
   /** pidfd of the keeper: the process that was spawned, or the one it cloned itself into. */
   get keeper(): number {
     return this.fd(this.#fds.has("keeper") ? "keeper" : "stage");
@@ -171,12 +177,8 @@ export class Launch {
       case "signal":
         return send(this.#status, syncMessage(step.args.sync));
       default: {
-        const action = HOST[step.kind as keyof typeof HOST] as (
-          args: unknown,
-          launch: Launch,
-        ) => Undo | undefined | Promise<undefined>;
-        const undo = await action(step.args, this);
-        if (undo !== undefined) this.#undos.push(undo);
+        const action = HOST[step.kind as keyof typeof HOST] as (args: unknown, launch: Launch) => void | Promise<void>;
+        await action(step.args, this);
       }
     }
   }
@@ -252,7 +254,7 @@ export class Launch {
     const op = this.#compiled?.programs[who]?.ops[index];
     if (op === undefined) throw new Error(`the stage reported operation ${index} of program ${who}`);
     const cause =
-      result < 0 ? new SysError(op.name, -result, { subject: op.subject }) : this.#otherDied(op.name, result);
+      result < 0 ? new SysError(op.name, -result, { subject: subjectOf(op) }) : this.#otherDied(op.name, result);
     if (op.name !== "execve") return new LaunchError(this.plan, op.step, cause);
     const exitStatus = cause instanceof SysError && cause.code === "ENOENT" ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
     return new LaunchError(this.plan, op.step, new BerthError(cause.message, { hint: cause.hint, exitStatus, cause }));
@@ -286,7 +288,7 @@ export class Launch {
 
   /** Takes everything back. The keeper cleans up after the stage when it sees end of file; it is given two seconds. */
   async #abandon(): Promise<void> {
-    closeQuietly(this.#status);
+    this.#closeStatus();
     if (this.#fds.has("stage") && this.reapKeeper() === null) await this.#endKeeper();
     this.release(true);
   }
@@ -322,7 +324,12 @@ export class Launch {
 
   #closeAllBut(held: readonly string[]): void {
     this.#close([...this.#fds.keys()].filter((name) => !held.includes(name)));
-    closeQuietly(this.#status);
+    this.#closeStatus();
+  }
+
+  /** Once only: the number may be another fd's by the next time. */
+  #closeStatus(): void {
+    if (this.#status >= 0) closeQuietly(this.#status);
     this.#status = -1;
   }
 

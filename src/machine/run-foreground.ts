@@ -21,7 +21,7 @@ import { pipe, socketPair } from "../sys/sockets.ts";
 import { callerStdio } from "./caller-stdio.ts";
 import { exitStatusOf, type Outcome, outcomeOf } from "./exit-status.ts";
 import type { Prepared } from "./prepare.ts";
-import { type MachineRecord, writePlan, writeRecord } from "./record.ts";
+import { type MachineRecord, writeRecord } from "./record.ts";
 import { sweep } from "./sweep.ts";
 
 export type ForegroundConsole = "interactive" | "read-only" | "passive" | "pipe";
@@ -170,7 +170,6 @@ class ForegroundBoot {
       },
     };
     this.#update({});
-    writePlan(this.#input.places.record, this.#launch.plan);
   }
 
   #update(change: Partial<MachineRecord>): void {

@@ -51,10 +51,11 @@ function claim(input: PlanInput): Step[] {
   const claimed = range === null || users.mode === "identity" ? null : range;
   return [
     host("lock-name", { path: places.lock }),
+    // Says what there is to clean up if this process is killed, so it comes before there is anything.
+    host("make-record", { directory: places.record }),
     ...(claimed === null
       ? []
       : [host("claim-range", { path: `${places.ranges}/${claimed.base}`, ...claimed, ledger }, source)]),
-    host("make-record", { directory: places.record }),
   ];
 }
 

@@ -63,6 +63,8 @@ export interface RunOptions {
   readonly input?: string | Buffer;
   readonly env?: NodeJS.ProcessEnv;
   readonly cwd?: string;
+  /** An fd; or "pipe": a pipe that stays open. */
+  readonly stdin?: number | "pipe";
 }
 
 export function berthRoot(): BerthRoot {
@@ -104,26 +106,25 @@ export class BerthRoot {
     return path;
   }
 
+  /** Goes on running. */
   start(...words: readonly string[]): Running {
-    return this.startWith(words);
+    return this.spawn([BERTH, ...words]);
   }
 
-  startWith(words: readonly string[], { input, env = {}, cwd }: RunOptions = {}, options: SpawnOptions = {}): Running {
-    return new Running(
-      words,
-      { env: { ...this.env, ...env }, ...(cwd === undefined ? {} : { cwd }), ...options },
-      input,
-    );
+  /** Any command, in berth's environment of this root: a shell that starts berth, say. */
+  spawn(argv: readonly string[], { input, env = {}, cwd, stdin }: RunOptions = {}): Running {
+    const options = { env: { ...this.env, ...env }, ...(cwd === undefined ? {} : { cwd }) };
+    return new Running(argv, options, input, stdin);
   }
 
   berth(...words: readonly string[]): Promise<End> {
-    return this.startWith(words).end;
+    return this.start(...words).end;
   }
 
   /** `berth run -D tree OPTIONS -- COMMAND`, to its end; by default with the payload's fds as berth's own (--pipe). */
   run(tree: string, options: readonly string[], command: readonly string[], more: RunOptions = {}): Promise<End> {
     const pipe = options.some((word) => /^(--console|--pipe|-P)/.test(word)) ? [] : ["--pipe"];
-    return this.startWith(["run", "-D", tree, ...pipe, ...options, "--", ...command], more).end;
+    return this.spawn([BERTH, "run", "-D", tree, ...pipe, ...options, "--", ...command], more).end;
   }
 
   record(name: string): MachineRecord | null {
@@ -168,9 +169,10 @@ export class Running {
   readonly end: Promise<End>;
   readonly #chunks: { stdout: Buffer[]; stderr: Buffer[] } = { stdout: [], stderr: [] };
 
-  constructor(words: readonly string[], options: SpawnOptions, input?: string | Buffer) {
-    const stdin = input === undefined ? "ignore" : "pipe";
-    this.child = spawn(BERTH, words, { stdio: [stdin, "pipe", "pipe"], ...options }) as ChildProcessWithoutNullStreams;
+  constructor(argv: readonly string[], options: SpawnOptions, input?: string | Buffer, stdin?: number | "pipe") {
+    const [program = "", ...words] = argv;
+    const from = stdin ?? (input === undefined ? "ignore" : "pipe");
+    this.child = spawn(program, words, { stdio: [from, "pipe", "pipe"], ...options }) as ChildProcessWithoutNullStreams;
     for (const name of ["stdout", "stderr"] as const)
       this.child[name]?.on("data", (chunk: Buffer) => this.#chunks[name].push(chunk));
     this.end = new Promise((resolve, reject) => {
@@ -179,9 +181,9 @@ export class Running {
         resolve({ status, signal, stdout: this.stdout, stderr: this.stderr }),
       );
     });
-    if (input === undefined) return;
+    if (from !== "pipe") return;
     this.child.stdin.on("error", () => undefined); // it did not want to read all of it
-    this.child.stdin.end(input);
+    if (input !== undefined) this.child.stdin.end(input);
   }
 
   get pid(): number {

@@ -12,7 +12,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, writeSync } from "node:fs";
 import { Assembler, type Image, Program, type Register } from "../../src/exec/assembler.ts";
 import { SOCK_SEQPACKET } from "../../src/sys/constants.ts";
-import { closeQuietly, memfdCreate, truncateFd } from "../../src/sys/files.ts";
+import { memfdCreate, truncateFd } from "../../src/sys/files.ts";
 import { receive, socketPair } from "../../src/sys/sockets.ts";
 import { stageOf } from "./launch.ts";
 
@@ -76,6 +76,11 @@ export function stage(options: StageOptions): StageRun {
     stdio: ["ignore", "pipe", "pipe", image, status, keeperEnd, initEnd, ...given],
   });
   for (const fd of [image, status, keeperEnd, initEnd]) closeSync(fd);
+  let open = true;
+  const hangUp = (): void => {
+    if (open) closeSync(ours);
+    open = false;
+  };
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream?.on("data", (data) => (output += String(data)));
   const ended = new Promise<Awaited<StageRun["ended"]>>((resolve, reject) => {
@@ -86,11 +91,11 @@ export function stage(options: StageOptions): StageRun {
     process: child,
     ended,
     status: ours,
-    hangUp: () => closeQuietly(ours),
+    hangUp,
     reports: () => receiveAll(ours),
     [Symbol.dispose]() {
       child.kill("SIGKILL");
-      closeQuietly(ours);
+      hangUp();
     },
   };
 }

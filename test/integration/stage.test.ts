@@ -1,0 +1,429 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { closeSync, constants, existsSync, mkdtempSync, openSync, readFileSync, readlinkSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { type ExitRecord, readExitRecord } from "../../src/exec/exit-record.ts";
+import { lockFile, unlinkLocked } from "../../src/exec/lock-file.ts";
+import { isAlive, processId } from "../../src/host/process-id.ts";
+import { sweep } from "../../src/machine/sweep.ts";
+import { SOCK_STREAM } from "../../src/sys/constants.ts";
+import { pipe, receive, socketPair } from "../../src/sys/sockets.ts";
+import { ended, type LogFrame, logFrames, testMachine } from "../lib/launch.ts";
+import { checkLeaks } from "../lib/leaks.ts";
+import { probe, probeTree } from "../lib/probe.ts";
+import { needs } from "../lib/requires.ts";
+import { FD, type Given, type Programs, plainClone, type StageRun, stage } from "../lib/stage.ts";
+
+/** The stage with programs made by hand that spawn; test/unit/exec/stage.test.ts has how it runs one program. */
+checkLeaks();
+
+const SIGKILL = 9;
+const END = -77;
+let directory = "";
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "stage-"));
+});
+afterEach(() => rmSync(directory, { recursive: true, force: true }));
+
+async function until(what: string, holds: () => boolean): Promise<void> {
+  const deadline = performance.now() + 10_000;
+  while (!holds()) {
+    if (performance.now() > deadline) throw new Error(`waited in vain until ${what}`);
+    await sleep(5);
+  }
+}
+
+describe("a clone", () => {
+  test("runs its program on a copy of the registers, and exits with 0", async () => {
+    using run = stage({
+      build: (p) => {
+        const { asm, keeper, init, registers } = p;
+        const { args } = plainClone(p);
+        const [mine, status] = [asm.register(), asm.reserve(8)];
+        asm.pseudo(keeper, "result", [7], { into: mine });
+        asm.pseudo(init, "result", [mine], { accept: [7, 7] });
+        asm.pseudo(init, "result", [8], { into: mine });
+        asm.pseudo(keeper, "spawn", [args, 88, init], { accept: [1, 2 ** 31], into: registers.pid });
+        asm.call(keeper, "wait4", [registers.pid, status, 0, 0], { accept: [1, 2 ** 31] });
+        asm.pseudo(keeper, "load", [status], { accept: [0, 0] });
+        asm.pseudo(keeper, "result", [mine], { accept: [7, 7] });
+        asm.pseudo(keeper, "result", [-1], { into: registers.pid, accept: [-1, -1] });
+        asm.pseudo(keeper, "result", [END]);
+      },
+    });
+    await run.ended;
+    expect(run.reports()).toEqual([{ who: 0, index: 6, result: END }]);
+  });
+
+  test("that fails reports as who it is, tells the keeper by one byte, and exits with 127", async () => {
+    using run = stage({
+      build: (p) => {
+        const { asm, keeper, init, registers } = p;
+        const { args } = plainClone(p);
+        const status = asm.reserve(8);
+        asm.call(init, "umask", [0]);
+        asm.call(init, "openat", [-100, "/nowhere/at/all", 0]);
+        asm.pseudo(keeper, "spawn", [args, 88, init], { accept: [1, 2 ** 31], into: registers.pid });
+        asm.call(keeper, "close", [FD["init-end"]]);
+        asm.call(keeper, "read", [FD["keeper-end"], asm.reserve(8), 1], { accept: [1, 1] });
+        asm.call(keeper, "wait4", [registers.pid, status, 0, 0], { accept: [1, 2 ** 31] });
+        asm.pseudo(keeper, "load", [status], { accept: [127 << 8, 127 << 8] });
+        asm.pseudo(keeper, "result", [-1], { into: registers.pid, accept: [-1, -1] });
+        asm.pseudo(keeper, "result", [END]);
+      },
+    });
+    await run.ended;
+    expect(run.reports()).toEqual([
+      { who: 1, index: 1, result: -2 },
+      { who: 0, index: 6, result: END },
+    ]);
+  });
+
+  test("is killed and reaped when the keeper fails", async () => {
+    const pidFile = join(directory, "pid");
+    using run = stage({
+      build: (p) => {
+        const { asm, keeper, init, registers } = p;
+        const { args } = plainClone(p);
+        const [child, file] = [asm.reserve(8), asm.register()];
+        asm.pseudo(keeper, "spawn", [args, 88, init], { accept: [1, 2 ** 31], into: registers.pid });
+        asm.call(init, "read", [FD["init-end"], asm.reserve(8), 8]);
+        asm.pseudo(keeper, "store", [child, registers.pid, 4]);
+        asm.call(keeper, "openat", [-100, pidFile, constants.O_CREAT | constants.O_WRONLY, 0o600], { into: file });
+        asm.call(keeper, "write", [file, child, 4]);
+        asm.pseudo(keeper, "result", [END]);
+      },
+    });
+    const { status } = await run.ended;
+    expect(status).toBe(1);
+    expect(existsSync(`/proc/${readFileSync(pidFile).readUInt32LE(0)}`)).toBe(false);
+  });
+});
+
+/** A keeper whose machine is one shell, on a terminal of its own. */
+interface Kept {
+  readonly run: StageRun;
+  readonly record: () => ExitRecord | null;
+  readonly frames: (file?: string) => LogFrame[];
+  readonly fds: Partial<Record<Given, number>>;
+}
+
+const O_TTY = constants.O_RDWR | constants.O_NOCTTY;
+const TIOCSPTLCK = 0x40045431;
+const TIOCGPTPEER = 0x5441;
+const PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+function shellMachine(p: Programs, script: string): void {
+  const { asm, keeper, init, registers } = p;
+  const { args, pidfd } = plainClone(p);
+  asm.call(keeper, "openat", [-100, "/dev/ptmx", O_TTY | constants.O_NONBLOCK], { into: registers.master });
+  asm.call(keeper, "ioctl", [registers.master, TIOCSPTLCK, asm.reserve(8)]);
+  asm.call(keeper, "ioctl", [registers.master, TIOCGPTPEER, O_TTY], { into: registers.slave });
+  asm.pseudo(keeper, "spawn", [args, 88, init], { accept: [1, 2 ** 31], into: registers.pid });
+  asm.pseudo(keeper, "load", [pidfd], { into: registers.leader });
+  asm.call(keeper, "close", [FD["init-end"]]);
+  asm.call(keeper, "read", [FD["keeper-end"], asm.reserve(8), 1], { accept: [0, 0] });
+  asm.call(init, "close", [FD["keeper-end"]]);
+  asm.call(init, "setsid", []);
+  for (const target of [0, 1, 2]) asm.call(init, "dup3", [registers.slave, target, 0]);
+  asm.call(init, "close_range", [3, 0xffffffff, 4]);
+  asm.call(init, "execve", ["/bin/sh", asm.stringArray(["sh", "-c", script]), asm.stringArray([PATH])]);
+}
+
+function keep(script: string, more: { fds?: Partial<Record<Given, number>>; logLimit?: number } = {}): Kept {
+  const create = constants.O_CREAT | constants.O_RDWR | constants.O_APPEND;
+  const fds = {
+    record: openSync(join(directory, "exit"), create, 0o600),
+    directory: openSync(directory, constants.O_DIRECTORY),
+    log: openSync(join(directory, "console.log"), create, 0o600),
+    ...more.fds,
+  };
+  const run = stage({ build: (p) => shellMachine(p, script), fds, ...(more.logLimit && { logLimit: more.logLimit }) });
+  return {
+    run,
+    fds,
+    record: () => readExitRecord(fds.record),
+    frames: (file = "console.log") => logFrames(readFileSync(join(directory, file))),
+  };
+}
+
+function closeAll({ fds }: Kept): void {
+  for (const fd of Object.values(fds)) closeSync(fd);
+}
+
+const text = (frames: readonly LogFrame[]): string => frames.map(({ data }) => data).join("");
+
+describe("the exit record", () => {
+  test.each([
+    ["exit 0", "exited", 0],
+    ["exit 42", "exited", 42],
+    ["kill -TERM $$", "killed", 15],
+    ["kill -KILL $$", "killed", SIGKILL],
+    ["ulimit -c unlimited; kill -QUIT $$", "dumped", 3],
+  ] as const)("of `%s`: %s %i", async (script, reason, status) => {
+    // A core file, where this host makes one, is the shell's in its working directory.
+    const kept = keep(`cd ${directory}; ${script}`);
+    const before = Date.now();
+    const { run } = kept;
+    await run.ended;
+    const record = kept.record();
+    expect(record).toMatchObject({ status });
+    expect(reason === "dumped" ? ["dumped", "killed"] : [reason]).toContain(record?.reason);
+    expect(record?.pid).toBeGreaterThan(1);
+    expect(record?.time).toBeGreaterThanOrEqual(before - 1);
+    expect(record?.time).toBeLessThanOrEqual(Date.now() + 1);
+    closeAll(kept);
+    run[Symbol.dispose]();
+  });
+
+  test("is not there while the machine runs, nor when the keeper was killed", async () => {
+    const kept = keep("echo up; read line");
+    await until("it is up", () => text(kept.frames()).includes("up"));
+    expect(kept.record()).toBeNull();
+    kept.run.process.kill("SIGKILL"); // its terminal hangs up, which ends the shell
+    await kept.run.ended;
+    expect(kept.record()).toBeNull();
+    closeAll(kept);
+    kept.run[Symbol.dispose]();
+  });
+});
+
+test("the end program runs when the machine has ended, with what is resident", async () => {
+  const [committed, endedFile] = [join(directory, "committed"), join(directory, "ended")];
+  const record = openSync(join(directory, "exit"), constants.O_CREAT | constants.O_RDWR, 0o600);
+  using run = stage({
+    fds: { record },
+    build: (p) => {
+      shellMachine(p, "exit 3");
+      p.asm.call(p.commit, "mkdirat", [-100, committed, 0o700]);
+      p.asm.call(p.undo, "mkdirat", [-100, join(directory, "undone"), 0o700]);
+      p.asm.call(p.end, "close", [12345]); // fails: the others are done even so
+      p.asm.call(p.end, "mkdirat", [-100, endedFile, 0o700]);
+    },
+  });
+  expect((await run.ended).status).toBe(0);
+  expect([committed, endedFile, join(directory, "undone")].map((path) => existsSync(path))).toEqual([
+    true,
+    true,
+    false,
+  ]);
+  expect(readExitRecord(record)).toMatchObject({ reason: "exited", status: 3 });
+  closeSync(record);
+});
+
+test("the host sees end of file as soon as the machine runs, and the keeper holds what it needs alone", async () => {
+  const kept = keep("echo up; read line");
+  await until("it is up", () => text(kept.frames()).includes("up"));
+  const message = receive(kept.run.status);
+  expect(message?.data.length).toBe(0);
+  const { pid } = kept.run.process;
+  const held = [3, 4, 5].map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
+  expect(held).toEqual([join(directory, "exit"), directory, join(directory, "console.log")]);
+  for (const gone of [0, 1, 2]) expect(existsSync(`/proc/${pid}/fd/${gone}`)).toBe(true);
+  kept.run.process.kill("SIGKILL");
+  await kept.run.ended;
+  closeAll(kept);
+  kept.run[Symbol.dispose]();
+});
+
+describe("the console log", () => {
+  test("holds all that was written, in frames with the time", async () => {
+    const before = BigInt(Date.now()) * 1_000_000n;
+    const kept = keep("echo one; sleep 0.05; printf 'two\\n' >&2; sleep 0.05; printf 'no end'");
+    await kept.run.ended;
+    const frames = kept.frames();
+    expect(text(frames)).toBe("one\r\ntwo\r\nno end");
+    expect(frames.length).toBeGreaterThanOrEqual(3);
+    const times = frames.map(({ time }) => time);
+    expect(times).toEqual(times.toSorted());
+    expect(times[0]).toBeGreaterThanOrEqual(before - 10_000_000n);
+    closeAll(kept);
+    kept.run[Symbol.dispose]();
+  });
+
+  test("loses nothing of what is written right before the end", async () => {
+    const kept = keep("seq 1 5000", { logLimit: 1 << 22 });
+    await kept.run.ended;
+    const numbers = text(kept.frames()).trim().split("\r\n");
+    expect(numbers).toEqual(Array.from({ length: 5000 }, (_, index) => String(index + 1)));
+    closeAll(kept);
+    kept.run[Symbol.dispose]();
+  });
+
+  test("goes on in a new file when it is full: the last two are kept, each within the limit", async () => {
+    const limit = 4096;
+    const kept = keep("i=0; while [ $i -lt 400 ]; do i=$((i+1)); echo line-$i; sleep 0.0005; done", {
+      logLimit: limit,
+    });
+    await kept.run.ended;
+    const [old, now] = ["console.log.1", "console.log"].map((file) => readFileSync(join(directory, file)));
+    for (const bytes of [old, now]) expect(bytes?.length).toBeLessThanOrEqual(limit);
+    expect((old?.length ?? 0) + (now?.length ?? 0)).toBeGreaterThan(limit);
+    const lines = text([...kept.frames("console.log.1"), ...kept.frames()])
+      .trim()
+      .split("\r\n");
+    expect(lines.at(-1)).toBe("line-400");
+    const numbers = lines.slice(1).map((line) => Number(line.slice("line-".length)));
+    expect(numbers).toEqual(Array.from({ length: numbers.length }, (_, index) => 401 - numbers.length + index));
+    closeAll(kept);
+    kept.run[Symbol.dispose]();
+  });
+
+  test("that can't be rotated grows rather than lose lines, and one that can't be written harms nobody", async () => {
+    const directoryFd = openSync(directory, constants.O_DIRECTORY);
+    const full = openSync("/dev/full", constants.O_WRONLY);
+    const kept = keep("seq 1 500; exit 9", { fds: { directory: directoryFd, log: full } });
+    await kept.run.ended;
+    expect(kept.record()).toMatchObject({ reason: "exited", status: 9 });
+    closeAll(kept);
+    kept.run[Symbol.dispose]();
+  });
+});
+
+describe("the mirror", () => {
+  test("gets what the log gets", async () => {
+    const [ours, mirror] = socketPair(SOCK_STREAM);
+    const kept = keep("seq 1 300", { fds: { mirror } });
+    closeSync(mirror);
+    let seen = "";
+    await until("the keeper has gone", () => {
+      for (let message = receive(ours); message !== null; message = receive(ours)) {
+        if (message.data.length === 0) return true;
+        seen += message.data.toString();
+      }
+      return false;
+    });
+    expect(seen).toBe(text(kept.frames()));
+    expect(seen).toMatch(/^1\r\n2\r\n.*300\r\n$/s);
+    await kept.run.ended;
+    closeAll({ ...kept, fds: withoutMirror(kept) });
+    closeSync(ours);
+    kept.run[Symbol.dispose]();
+  });
+
+  test("that is closed at the other end is dropped: log and machine go on", async () => {
+    const [ours, mirror] = socketPair(SOCK_STREAM);
+    const kept = keep("echo before; sleep 0.1; echo after; exit 4", { fds: { mirror } });
+    closeSync(mirror);
+    closeSync(ours);
+    await kept.run.ended;
+    expect(text(kept.frames())).toBe("before\r\nafter\r\n");
+    expect(kept.record()).toMatchObject({ status: 4 });
+    closeAll({ ...kept, fds: withoutMirror(kept) });
+    kept.run[Symbol.dispose]();
+  });
+
+  function withoutMirror({ fds }: Kept): Kept["fds"] {
+    const { mirror: _, ...others } = fds;
+    return others;
+  }
+});
+
+describe("the lifeline", () => {
+  test("kills the machine when its other end closes", async () => {
+    const [lifeline, held] = pipe();
+    const kept = keep("trap '' TERM HUP INT; echo up; while :; do sleep 1; done", { fds: { lifeline } });
+    await until("it is up", () => text(kept.frames()).includes("up"));
+    expect(kept.record()).toBeNull();
+    closeSync(held);
+    await kept.run.ended;
+    expect(kept.record()).toMatchObject({ reason: "killed", status: SIGKILL });
+    closeAll(kept);
+    kept.run[Symbol.dispose]();
+  });
+});
+
+/** A real machine, of the probe's tree, started by a process of its own that is then killed. */
+describe("when the host process is killed", () => {
+  const ready = needs("root", "userns", "cgroup2", "cc");
+  const LIBRARY = fileURLToPath(new URL("../lib/launch.ts", import.meta.url));
+  const SOCKETS = fileURLToPath(new URL("../../src/sys/sockets.ts", import.meta.url));
+  let tree = "";
+  beforeAll(async () => {
+    if (ready) tree = await probeTree();
+  });
+
+  /** Launches in a child of ours, which says the pids and then waits to be killed. */
+  async function launchInChild(foreground: boolean) {
+    const options = { directory, root: tree, name: "kept", command: probe("init", "--term", "--status", "6") };
+    const script = `
+      const { testMachine } = await import(${JSON.stringify(LIBRARY)});
+      const { pipe } = await import(${JSON.stringify(SOCKETS)});
+      const machine = testMachine(${JSON.stringify({ ...options, request: { foreground } })});
+      const launch = machine.launch({ fds: new Map(${foreground ? '[["lifeline", pipe()[0]]]' : ""}) });
+      await launch.run();
+      console.log(JSON.stringify({ leader: launch.leaderPid, keeper: launch.keeperPid }));
+      setInterval(() => {}, 1000);`;
+    const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    const [line] = (await once(child.stdout, "data")) as [Buffer];
+    const pids = JSON.parse(line.toString()) as { leader: number; keeper: number };
+    const machine = testMachine(options);
+    return {
+      machine,
+      leader: processId(pids.leader),
+      keeper: processId(pids.keeper),
+      async kill() {
+        child.kill("SIGKILL");
+        await once(child, "exit");
+      },
+    };
+  }
+
+  function recordOf(path: string): ExitRecord | null {
+    const fd = openSync(path, constants.O_RDONLY);
+    try {
+      return readExitRecord(fd);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  test("a machine without a lifeline runs on, and its exit is recorded", async () => {
+    const { machine, leader, keeper, kill } = await launchInChild(false);
+    await kill();
+    await sleep(50);
+    expect([leader, keeper].map((process) => isAlive(process))).toEqual([true, true]);
+    const { places } = machine.input;
+    expect(lockFile(places.lock), "its name is locked").toBeNull();
+    process.kill(leader.pid, "SIGTERM");
+    await until("the keeper has gone", () => !isAlive(keeper));
+    expect(recordOf(join(places.record, "exit"))).toMatchObject({ reason: "exited", status: 6 });
+    expect(sweep(machine.paths)).toEqual(["kept"]);
+  });
+
+  test("a machine of the foreground dies with it", async () => {
+    const { machine, leader, keeper, kill } = await launchInChild(true);
+    expect(isAlive(leader)).toBe(true);
+    await kill();
+    await until("both have gone", () => !isAlive(leader) && !isAlive(keeper));
+    const { places } = machine.input;
+    expect(recordOf(join(places.record, "exit"))).toMatchObject({ reason: "killed", status: SIGKILL });
+    const lock = lockFile(places.lock);
+    expect(lock, "its name is free").not.toBeNull();
+    unlinkLocked(places.lock, lock ?? -1);
+  });
+});
+
+describe("the keeper's memory", () => {
+  const ready = needs("root", "userns", "cgroup2", "cc");
+
+  test("is at most 60 kB, of its own and its share of others'", async () => {
+    if (!ready) return;
+    const machine = testMachine({ directory, root: await probeTree(), command: probe("init", "--term") });
+    const launch = machine.launch();
+    await launch.run();
+    const rollup = readFileSync(`/proc/${launch.keeperPid}/smaps_rollup`, "utf8");
+    const kB = (name: string): number => Number(new RegExp(`^${name}: +(\\d+) kB`, "m").exec(rollup)?.[1]);
+    expect(kB("Pss")).toBeGreaterThan(0);
+    expect(kB("Pss")).toBeLessThanOrEqual(60);
+    process.kill(launch.leaderPid, "SIGTERM");
+    expect((await ended(machine, launch)).record).toMatchObject({ reason: "exited" });
+  });
+});
