@@ -9,7 +9,12 @@ interface VerbEntry {
   readonly summary: string;
   /** Loaded only when it is called: a verb pays for what it needs and for nothing else. */
   readonly load: () => Promise<VerbModule>;
+  /** Exit status when berth itself fails, for a verb whose own is the payload's; default 1. */
+  readonly failure?: number;
 }
+
+/** As `docker run` has it: what the payload exits with is left to the payload. */
+const FAILURE = 125;
 
 const VERBS: Readonly<Record<string, VerbEntry>> = {
   list: { summary: "show running machines", load: () => import("./verbs/list.ts") },
@@ -18,9 +23,13 @@ const VERBS: Readonly<Record<string, VerbEntry>> = {
   poweroff: { summary: "ask a machine's init to shut down", load: () => import("./verbs/poweroff.ts") },
   reboot: { summary: "ask a machine's init to reboot", load: () => import("./verbs/reboot.ts") },
   terminate: { summary: "kill a machine at once", load: () => import("./verbs/terminate.ts") },
-  exec: { summary: "run a command in a machine", load: () => import("./verbs/exec.ts") },
-  shell: { summary: "open a shell in a machine", load: () => import("./verbs/shell.ts") },
-  run: { summary: "run a machine, or a command in one, here and now", load: () => import("./verbs/run.ts") },
+  exec: { summary: "run a command in a machine", load: () => import("./verbs/exec.ts"), failure: FAILURE },
+  shell: { summary: "open a shell in a machine", load: () => import("./verbs/shell.ts"), failure: FAILURE },
+  run: {
+    summary: "run a machine, or a command in one, here and now",
+    load: () => import("./verbs/run.ts"),
+    failure: FAILURE,
+  },
   plan: { summary: "show what a start would do, without doing it", load: () => import("./verbs/plan.ts") },
   check: { summary: "find everything wrong with settings files", load: () => import("./verbs/check.ts") },
   bootstrap: { summary: "make a machine from a distribution's packages", load: () => import("./verbs/bootstrap.ts") },
@@ -30,6 +39,8 @@ const VERBS: Readonly<Record<string, VerbEntry>> = {
 };
 
 const INTERRUPTED = 130;
+/** Of the verb that was called. */
+let failure = 1;
 
 async function main(argv: readonly string[]): Promise<number> {
   const { root, rest } = splitGlobalOptions(argv);
@@ -43,6 +54,7 @@ async function main(argv: readonly string[]): Promise<number> {
     const near = suggest(verb, Object.keys(VERBS));
     throw new UsageError(`${verb}: no such verb`, near ?? "berth help lists them");
   }
+  failure = entry.failure ?? 1;
   let status = 0;
   const context: Context = {
     paths: findPaths(process.env, INSTALLATION, root),
@@ -106,18 +118,29 @@ function report(error: unknown): number {
   if (error instanceof BerthError) {
     process.stderr.write(`berth: ${error.message}\n`);
     if (error.hint !== undefined) process.stderr.write(`hint: ${error.hint}\n`);
-    return error.exitStatus;
+    return error.exitStatus === 1 ? failure : error.exitStatus;
   }
   if (error instanceof Error && error.name === "AbortError") return INTERRUPTED;
   if (error instanceof Error && "code" in error && error.code === "EPIPE") return 0;
   // Node's own errors of system calls read well as they are: what, errno, path.
   if (error instanceof Error && "syscall" in error) {
     process.stderr.write(`berth: ${error.message}\n`);
-    return 1;
+    return failure;
   }
-  process.stderr.write(`berth: internal error: ${error instanceof Error ? error.stack : String(error)}\n`);
-  return 1;
+  process.stderr.write(`berth: internal error: ${describe(error)}\n`);
+  return failure;
 }
+
+/** Where in berth it happened is for who works on berth. */
+function describe(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return process.env["BERTH_DEBUG"] ? (error.stack ?? error.message) : error.message;
+}
+
+// Nobody is left to tell when stderr is gone: a closed pipe, a terminal that was hung up.
+process.stderr.on("error", () => undefined);
+// What is thrown in an event's callback, a closed stdout among it, ends berth like any other failure.
+process.on("uncaughtException", (error) => process.exit(report(error)));
 
 // Not awaited at the top level: the bundle is CommonJS, which starts faster and has no such thing.
 void main(process.argv.slice(2))

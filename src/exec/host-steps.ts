@@ -6,7 +6,7 @@ import { startTimeOf } from "../host/process-id.ts";
 import type { StepKind, StepOf } from "../plan/step.ts";
 import { MS_PRIVATE, MS_SLAVE } from "../sys/constants.ts";
 import { memfdCreate } from "../sys/files.ts";
-import { cloneTree, setMountAttributes } from "../sys/mounts.ts";
+import { cloneInside, cloneTree, setMountAttributes } from "../sys/mounts.ts";
 import { pidfdOpen } from "../sys/processes.ts";
 import { boundDatagramSocket } from "../sys/sockets.ts";
 import { enableControllers, removeCgroup, removeSharedCgroup } from "./cgroup.ts";
@@ -85,7 +85,8 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
   "make-cgroup": ({ path, owner, parents }, launch) => {
     mkdirSync(path, { recursive: true });
     launch.undoBy(() => removeSharedCgroup(path));
-    for (const parent of parents) enableControllers(parent);
+    // Its own too, as long as nothing runs in it; the step enable-controllers then finds nothing to do.
+    for (const parent of [...parents, path]) enableControllers(parent);
     prepareCgroup(path, owner);
   },
 
@@ -102,8 +103,8 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     enableControllers(path);
   },
 
-  "clone-tree": ({ fd, path, recursive, flags, propagation }, launch) => {
-    const tree = cloneTree(path, recursive);
+  "clone-tree": ({ fd, path, inside, recursive, flags, propagation }, launch) => {
+    const tree = inside === null ? cloneTree(path, recursive) : cloneInside(path, inside, recursive);
     launch.name(fd, tree);
     const mode = propagation === "private" ? MS_PRIVATE : MS_SLAVE;
     setMountAttributes(tree, { set: mountAttributes(flags), propagation: mode }, recursive, path);

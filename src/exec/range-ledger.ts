@@ -8,8 +8,9 @@ import { closeQuietly, lockWaiting } from "../sys/files.ts";
  * The file is replaced whole and a lock beside it makes one writer wait for the other, so it is never half written.
  */
 export function recordRange(path: string, name: string, base: number): () => void {
+  // The caller holds the lock of the name: nobody else changes its entry, and most starts find it as it should be.
+  if (readLedger(path).ranges[name] === base) return () => undefined;
   const before = update(path, (ranges) => ({ ...ranges, [name]: base }));
-  if (before[name] === base) return () => undefined;
   return () =>
     update(path, (ranges) => {
       const { [name]: _, ...others } = ranges;

@@ -86,3 +86,19 @@ export function readPathFacts(path: string): PathFacts {
     return { type: "missing", errno: (error as NodeJS.ErrnoException).code ?? "EIO" };
   }
 }
+
+/** The same of a path in a tree, which is not trusted: links are followed inside it only. */
+export function readInsideFacts(root: string, path: string): PathFacts {
+  try {
+    const tree = new InRoot(root);
+    try {
+      const entry = tree.resolve(path);
+      if (entry === null) return { type: "missing", errno: "ENOENT" };
+      return { type: entry.type === "directory" ? "directory" : "file" };
+    } finally {
+      tree.close();
+    }
+  } catch (error) {
+    return { type: "missing", errno: (error as NodeJS.ErrnoException).code ?? "EIO" };
+  }
+}

@@ -7,10 +7,10 @@ import type { Paths } from "../host/paths.ts";
 import { pickRange } from "../host/ranges.ts";
 import { readHostFacts } from "../host/read-facts.ts";
 import { type FoundSettings, readSettings } from "../host/settings-files.ts";
-import { readPathFacts, readTreeFacts } from "../host/tree-facts.ts";
+import { readInsideFacts, readPathFacts, readTreeFacts } from "../host/tree-facts.ts";
 import { buildPlan } from "../plan/build.ts";
 import { resolvConfFile, resolvConfMode } from "../plan/configure-tree.ts";
-import type { HostFacts, MachineFacts } from "../plan/facts.ts";
+import { bindKey, type HostFacts, type MachineFacts } from "../plan/facts.ts";
 import type { PlanInput, PlanRequest } from "../plan/input.ts";
 import { checkPreconditions } from "../plan/preconditions.ts";
 import type { LaunchPlan } from "../plan/step.ts";
@@ -97,8 +97,8 @@ export function readMachineFacts(spec: MachineSpec, host: HostFacts, paths: Path
     tree,
     bindSources: Object.fromEntries(
       spec.binds.map(({ value }) => [
-        value.source,
-        readPathFacts(value.fromRoot ? join(spec.root.value, value.source) : value.source),
+        bindKey(value),
+        value.fromRoot ? readInsideFacts(spec.root.value, value.source) : readPathFacts(value.source),
       ]),
     ),
     rangeBase: spec.privateUsers.value.mode === "pick" ? pickRange(spec.name, paths.machines) : null,

@@ -79,7 +79,7 @@ export function hostSysfs(input: PlanInput): Step[] {
   return [
     host(
       "clone-tree",
-      { fd: "sys", path: "/sys", recursive: false, flags, propagation: "private" },
+      { fd: "sys", path: "/sys", inside: null, recursive: false, flags, propagation: "private" },
       input.spec.privateNetwork.source,
     ),
   ];

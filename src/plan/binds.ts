@@ -1,4 +1,5 @@
 import { hostSysfs } from "./api-file-systems.ts";
+import { bindKey } from "./facts.ts";
 import type { PlanInput } from "./input.ts";
 import { host, keeper } from "./make-step.ts";
 import type { MountFlag, Step } from "./step.ts";
@@ -10,11 +11,12 @@ export function bindSources(input: PlanInput): Step[] {
     ...hostSysfs(input),
     ...spec.binds.map(({ value, source }, index) => {
       const flags: MountFlag[] = value.readOnly ? ["ro"] : [];
-      const path = value.fromRoot ? `${spec.root.value}${value.source}` : value.source;
+      const path = value.fromRoot ? spec.root.value : value.source;
+      const inside = value.fromRoot ? value.source : null;
       // A slave: what the host mounts below it later shows inside, and nothing the other way round.
       return host(
         "clone-tree",
-        { fd: `bind:${index}`, path, recursive: value.recursive, flags, propagation: "slave" },
+        { fd: `bind:${index}`, path, inside, recursive: value.recursive, flags, propagation: "slave" },
         source,
       );
     }),
@@ -24,7 +26,7 @@ export function bindSources(input: PlanInput): Step[] {
 /** In the order of the settings, so that a later one may lie in an earlier one. */
 export function attachBinds({ spec, machine }: PlanInput): Step[] {
   return spec.binds.map(({ value, source }, index) => {
-    const facts = machine.bindSources[value.source];
+    const facts = machine.bindSources[bindKey(value)];
     const create = facts?.type === "file" ? "file" : "directory";
     const remove = !spec.ephemeral.value;
     return keeper("attach", { fd: `bind:${index}`, target: value.target, create, api: false, remove }, source);

@@ -42,7 +42,7 @@ export function configurationSources({ spec, host, machine }: PlanInput): Step[]
   const mode = resolvConfMode(spec, host, machine.tree.readOnly);
   const file = mode.startsWith("bind-") ? resolvConfFile(mode) : null;
   const source = (fd: string, path: string, from: Source): Step =>
-    hostStep("clone-tree", { fd, path, recursive: false, flags: ["ro"], propagation: "private" }, from);
+    hostStep("clone-tree", { fd, path, inside: null, recursive: false, flags: ["ro"], propagation: "private" }, from);
   return [
     ...(file === null ? [] : [source("resolv.conf", file, spec.resolvConf.source)]),
     ...(spec.timezone.value === "bind" ? [source("localtime", LOCALTIME, spec.timezone.source)] : []),

@@ -8,8 +8,8 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   "make-cgroup": ({ path, owner }) => `make cgroup ${path}, payload/ owned by ${owner}`,
   "make-scope": ({ unit, owner }) => `have systemd start ${unit} around the keeper, payload/ owned by ${owner}`,
   "enable-controllers": ({ path }) => `hand the controllers of ${path} down to payload/`,
-  "clone-tree": ({ fd, path, recursive, flags, propagation }) =>
-    `copy mount ${path} as ${fd}${flagText([...flags, ...(recursive ? ["recursive"] : []), propagation])}`,
+  "clone-tree": ({ fd, path, inside, recursive, flags, propagation }) =>
+    `copy mount ${inside === null ? path : `${inside} of ${path}`} as ${fd}${flagText([...flags, ...(recursive ? ["recursive"] : []), propagation])}`,
   "make-layer": ({ fd, directory }) => `make the layer for changes in ${directory} as ${fd}`,
   "notify-socket": ({ fd, owner }) => `bind the notify socket as ${fd}, owned by ${owner}`,
   "load-filter": ({ policy }) => `prepare the seccomp filter: ${policy.allow.length} system calls allowed`,

@@ -1,3 +1,5 @@
+import type { Bind } from "../spec/machine-spec.ts";
+
 /**
  * What the planner knows about the host and the tree. Read once, by src/host/, into plain values: the planner
  * itself touches nothing, so the same facts give the same plan on any machine, in a test or in a bug report.
@@ -70,7 +72,7 @@ export interface CgroupFacts {
 /** What is known about one machine's tree and bind sources before it starts. */
 export interface MachineFacts {
   readonly tree: TreeFacts;
-  /** By Bind source path. */
+  /** By bindKey. */
   readonly bindSources: Readonly<Record<string, PathFacts>>;
   /** First host id of the machine's range, as the ledger would give it now; null without a user namespace or none free. */
   readonly rangeBase: number | null;
@@ -80,6 +82,11 @@ export interface MachineFacts {
   readonly localtime: string | null;
   /** A new random machine id, for a tree that has none. 32 hex digits. */
   readonly randomId: string;
+}
+
+/** Key of a bind's source in bindSources: a path of the host and the same path in the tree are two things. */
+export function bindKey({ source, fromRoot }: Pick<Bind, "source" | "fromRoot">): string {
+  return fromRoot ? `+${source}` : source;
 }
 
 export type PathFacts =

@@ -1,7 +1,7 @@
 import { posix } from "node:path";
 import type { Problem } from "../spec/problem.ts";
 import { DEFAULT } from "../spec/source.ts";
-import type { InitMachine } from "./facts.ts";
+import { bindKey, type InitMachine } from "./facts.ts";
 import type { PlanInput } from "./input.ts";
 
 type Check = (input: PlanInput) => readonly Problem[];
@@ -96,11 +96,19 @@ function rangeIsFree({ spec, machine }: PlanInput): readonly Problem[] {
 
 function bindsExist({ spec, machine }: PlanInput): readonly Problem[] {
   return spec.binds.flatMap(({ value, source }): Problem[] => {
-    const facts = machine.bindSources[value.source];
+    const facts = machine.bindSources[bindKey(value)];
     if (facts === undefined || facts.type !== "missing") return [];
-    const what = `the source ${value.source} of the bind on ${value.target} can't be opened: ${facts.errno}`;
-    const hint = facts.errno === "ENOENT" ? `mkdir -p ${posix.normalize(value.source)}` : undefined;
-    return [{ severity: "error", source, what, expected: "an existing path on the host", ...(hint ? { hint } : {}) }];
+    const what = `the source ${bindKey(value)} of the bind on ${value.target} can't be opened: ${facts.errno}`;
+    const hint = facts.errno === "ENOENT" && !value.fromRoot ? `mkdir -p ${posix.normalize(value.source)}` : undefined;
+    return [
+      {
+        severity: "error",
+        source,
+        what,
+        expected: `an existing path ${value.fromRoot ? "in the tree" : "on the host"}`,
+        ...(hint ? { hint } : {}),
+      },
+    ];
   });
 }
 

@@ -10,7 +10,7 @@ export function openRoot({ spec, places }: PlanInput): Step[] {
   return [
     host(
       "clone-tree",
-      { fd: "root", path: spec.root.value, recursive: true, flags, propagation: "private" },
+      { fd: "root", path: spec.root.value, inside: null, recursive: true, flags, propagation: "private" },
       spec.root.source,
     ),
     ...(spec.ephemeral.value

@@ -26,7 +26,15 @@ export interface StepKinds {
   "make-cgroup": { path: string; owner: number; parents: string[] };
   "make-scope": { unit: string; path: string; owner: number };
   "enable-controllers": { path: string };
-  "clone-tree": { fd: FdName; path: string; recursive: boolean; flags: MountFlag[]; propagation: "private" | "slave" };
+  "clone-tree": {
+    fd: FdName;
+    path: string;
+    /** A path below `path`, which then is a tree that is not trusted: resolved with it as root. */
+    inside: string | null;
+    recursive: boolean;
+    flags: MountFlag[];
+    propagation: "private" | "slave";
+  };
   "make-layer": { fd: FdName; directory: string };
   "notify-socket": { directory: string; owner: number; fd: FdName };
   "load-filter": { policy: SeccompPolicy };

@@ -34,6 +34,7 @@ const HINTS: Readonly<Record<string, string>> = {
   "clone3 EBUSY": "the machine's cgroup has enabled controllers for its children, so no process can be put into it",
   "clone3 EOPNOTSUPP": "the target cgroup is in an invalid threaded state",
   "clone3 EAGAIN": "a limit on processes is reached (kernel.pid_max, pids.max, or RLIMIT_NPROC)",
+  "mkdir EROFS": "it is mounted read-only; a cgroup has to be delegated to berth by the container it runs in",
   "unshare EPERM": "CAP_SYS_ADMIN is missing: run as root",
   "unshare ENOSPC": "a limit on namespaces is reached, not disk space: raise user.max_mnt_namespaces with sysctl",
   "fsmount EPERM":

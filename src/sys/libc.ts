@@ -1,5 +1,5 @@
-import koffi from "koffi";
 import { errnoName, SysError } from "./errno.ts";
+import koffi from "./koffi.ts";
 
 /**
  * The one door to libc. Everything else in src/sys is a thin typed wrapper over a function bound here: call,

@@ -1,5 +1,5 @@
-import koffi from "koffi";
 import { BerthError } from "../errors.ts";
+import koffi from "./koffi.ts";
 
 /**
  * libseccomp as the host's table of system call numbers: it knows those of every architecture, which no header on

@@ -1,11 +1,15 @@
+import { openSync } from "node:fs";
 import {
   AT_EMPTY_PATH,
   AT_FDCWD,
   AT_RECURSIVE,
   MOUNT_ATTR_IDMAP,
+  O_PATH,
   OPEN_TREE_CLOEXEC,
   OPEN_TREE_CLONE,
+  RESOLVE_IN_ROOT,
 } from "./constants.ts";
+import { closeQuietly, O_DIRECTORY, openat2 } from "./files.ts";
 import { ARCH, bind, check, pinned } from "./libc.ts";
 import { syscallNumber } from "./syscall-numbers.ts";
 
@@ -18,6 +22,20 @@ const mountSetattrCall = bind(
 export function cloneTree(path: string, recursive: boolean): number {
   const flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (recursive ? AT_RECURSIVE : 0);
   return check(openTreeCall(syscallNumber("open_tree", ARCH), AT_FDCWD, path, flags), "open_tree", { path });
+}
+
+/** The same of a place below `root`, a tree that is not trusted: no link in it leads out of it. */
+export function cloneInside(root: string, path: string, recursive: boolean): number {
+  const directory = openSync(root, O_PATH | O_DIRECTORY);
+  let place = -1;
+  try {
+    place = openat2(directory, path, O_PATH, RESOLVE_IN_ROOT);
+    const flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
+    return check(openTreeCall(syscallNumber("open_tree", ARCH), place, "", flags), "open_tree", { path });
+  } finally {
+    closeQuietly(directory);
+    if (place >= 0) closeQuietly(place);
+  }
 }
 
 export interface MountAttributes {

@@ -1,5 +1,11 @@
-import koffi from "koffi";
+import { writeSync } from "node:fs";
+import { setTimeout } from "node:timers/promises";
 import { BerthError } from "../errors.ts";
+import { closeQuietly } from "./files.ts";
+import koffi from "./koffi.ts";
+import { pipe } from "./sockets.ts";
+
+const SELF_TEST_MS = 5000;
 
 export interface Ready {
   readonly readable: boolean;
@@ -60,20 +66,19 @@ export function whenReadable(fd: number): Promise<void> {
   });
 }
 
-/** Proves on a pipe that the undocumented API still behaves as this module takes for granted. */
-export async function selfTest(pipe: readonly [number, number], write: (fd: number) => void): Promise<void> {
-  const ready = whenReadable(pipe[0]);
-  write(pipe[1]);
-  const timeout = new Promise<never>((_, reject) => {
-    setTimeout(
-      () =>
-        reject(
-          new BerthError("koffi.node.poll does not report a readable pipe", {
-            hint: "run npm ci: koffi's version is pinned",
-          }),
-        ),
-      5000,
-    ).unref();
-  });
-  await Promise.race([ready, timeout]);
+/** Proves on a pipe that the undocumented API still behaves as this module takes for granted. @throws BerthError */
+export async function selfTest(): Promise<void> {
+  const [readEnd, writeEnd] = pipe();
+  try {
+    const ready = whenReadable(readEnd);
+    writeSync(writeEnd, "x");
+    const late = setTimeout(SELF_TEST_MS, "late", { ref: false });
+    if ((await Promise.race([ready, late])) === "late")
+      throw new BerthError("koffi.node.poll does not report a pipe that can be read", {
+        hint: "its version is pinned in package-lock.json: run npm ci",
+      });
+  } finally {
+    closeQuietly(readEnd);
+    closeQuietly(writeEnd);
+  }
 }

@@ -138,10 +138,10 @@ function shellMachine(p: Programs, script: string): void {
 function keep(script: string, more: { fds?: Partial<Record<Given, number>>; logLimit?: number } = {}): Kept {
   const create = constants.O_CREAT | constants.O_RDWR | constants.O_APPEND;
   const fds = {
-    record: openSync(join(directory, "exit"), create, 0o600),
-    directory: openSync(directory, constants.O_DIRECTORY),
-    log: openSync(join(directory, "console.log"), create, 0o600),
     ...more.fds,
+    record: openSync(join(directory, "exit"), create, 0o600),
+    directory: more.fds?.directory ?? openSync(directory, constants.O_DIRECTORY),
+    log: more.fds?.log ?? openSync(join(directory, "console.log"), create, 0o600),
   };
   const run = stage({ build: (p) => shellMachine(p, script), fds, ...(more.logLimit && { logLimit: more.logLimit }) });
   return {
@@ -274,10 +274,20 @@ describe("the console log", () => {
     kept.run[Symbol.dispose]();
   });
 
-  test("that can't be rotated grows rather than lose lines, and one that can't be written harms nobody", async () => {
-    const directoryFd = openSync(directory, constants.O_DIRECTORY);
-    const full = openSync("/dev/full", constants.O_WRONLY);
-    const kept = keep("seq 1 500; exit 9", { fds: { directory: directoryFd, log: full } });
+  test("that can't be rotated grows rather than lose lines", async () => {
+    const elsewhere = openSync("/proc", constants.O_DIRECTORY);
+    const kept = keep("for i in 1 2 3 4 5; do seq 100 199; sleep 0.01; done", {
+      fds: { directory: elsewhere },
+      logLimit: 1024,
+    });
+    await kept.run.ended;
+    expect(text(kept.frames()).match(/^1\d\d\r\n/gm)).toHaveLength(500);
+    closeAll(kept);
+    kept.run[Symbol.dispose]();
+  });
+
+  test("that can't be written harms nobody", async () => {
+    const kept = keep("seq 1 500; exit 9", { fds: { log: openSync("/dev/full", constants.O_WRONLY) } });
     await kept.run.ended;
     expect(kept.record()).toMatchObject({ reason: "exited", status: 9 });
     closeAll(kept);
@@ -408,6 +418,7 @@ describe("when the host process is killed", () => {
     const lock = lockFile(places.lock);
     expect(lock, "its name is free").not.toBeNull();
     unlinkLocked(places.lock, lock ?? -1);
+    expect(sweep(machine.paths)).toEqual(["kept"]);
   });
 });
 

@@ -10,7 +10,7 @@ import { type ProbeLine, parseProbe, probe } from "./probe.ts";
 
 /** Prints a line that no question does: there is no such system call. */
 const SEPARATOR = ["syscall", "-1"];
-const SEPARATOR_LINE = /^\{"verb":"syscall","result":-1,"errno":"ENOSYS"\}\n/m;
+const SEPARATOR_LINE = /\{"verb":"syscall","result":-1,"errno":"ENOSYS"\}\n/;
 
 export interface Answers<K extends string> {
   line(question: K): ProbeLine;

@@ -3,6 +3,7 @@ import { diagnose, type Finding, isUnfit } from "../../host/doctor.ts";
 import { findPinnedRuntime } from "../../host/pinned-runtime.ts";
 import { readHostFacts } from "../../host/read-facts.ts";
 import { readSurvey } from "../../host/survey.ts";
+import { tryHost } from "../../machine/trial.ts";
 import type { Context, Runner } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
@@ -17,7 +18,7 @@ export function define(program: Command, run: Runner): void {
 async function doctor(context: Context, options: { readonly json?: boolean }): Promise<number> {
   const host = readHostFacts();
   const survey = readSurvey(host, context.paths, findPinnedRuntime(import.meta.dirname));
-  const findings = diagnose(host, survey);
+  const findings = diagnose(host, survey, await tryHost(context.paths));
   if (options.json === true) console.log(JSON.stringify({ host, survey, findings }, null, 2));
   else process.stdout.write(formatFindings(findings, styleOf(context)));
   return isUnfit(findings) ? 1 : 0;
