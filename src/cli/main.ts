@@ -3,40 +3,8 @@ import { BerthError, UsageError } from "../errors.ts";
 import { INSTALLATION } from "../host/installation.ts";
 import { findPaths } from "../host/paths.ts";
 import { suggest } from "../spec/nearest.ts";
-import type { Context, Runner, VerbModule } from "./verb.ts";
-
-interface VerbEntry {
-  readonly summary: string;
-  /** Loaded only when it is called: a verb pays for what it needs and for nothing else. */
-  readonly load: () => Promise<VerbModule>;
-  /** Exit status when berth itself fails, for a verb whose own is the payload's; default 1. */
-  readonly failure?: number;
-}
-
-/** As `docker run` has it: what the payload exits with is left to the payload. */
-const FAILURE = 125;
-
-const VERBS: Readonly<Record<string, VerbEntry>> = {
-  list: { summary: "show running machines", load: () => import("./verbs/list.ts") },
-  status: { summary: "show one machine", load: () => import("./verbs/status.ts") },
-  start: { summary: "boot a machine in the background", load: () => import("./verbs/start.ts") },
-  poweroff: { summary: "ask a machine's init to shut down", load: () => import("./verbs/poweroff.ts") },
-  reboot: { summary: "ask a machine's init to reboot", load: () => import("./verbs/reboot.ts") },
-  terminate: { summary: "kill a machine at once", load: () => import("./verbs/terminate.ts") },
-  exec: { summary: "run a command in a machine", load: () => import("./verbs/exec.ts"), failure: FAILURE },
-  shell: { summary: "open a shell in a machine", load: () => import("./verbs/shell.ts"), failure: FAILURE },
-  run: {
-    summary: "run a machine, or a command in one, here and now",
-    load: () => import("./verbs/run.ts"),
-    failure: FAILURE,
-  },
-  plan: { summary: "show what a start would do, without doing it", load: () => import("./verbs/plan.ts") },
-  check: { summary: "find everything wrong with settings files", load: () => import("./verbs/check.ts") },
-  bootstrap: { summary: "make a machine from a distribution's packages", load: () => import("./verbs/bootstrap.ts") },
-  recipes: { summary: "list what can be bootstrapped", load: () => import("./verbs/recipes.ts") },
-  doctor: { summary: "check whether this host can run machines", load: () => import("./verbs/doctor.ts") },
-  version: { summary: "print the version", load: () => import("./verbs/version.ts") },
-};
+import type { Context, Runner } from "./verb.ts";
+import { VERBS } from "./verbs.ts";
 
 const INTERRUPTED = 130;
 /** Of the verb that was called. */
@@ -140,7 +108,13 @@ function describe(error: unknown): string {
 // Nobody is left to tell when stderr is gone: a closed pipe, a terminal that was hung up.
 process.stderr.on("error", () => undefined);
 // What is thrown in an event's callback, a closed stdout among it, ends berth like any other failure.
-process.on("uncaughtException", (error) => process.exit(report(error)));
+process.on("uncaughtException", (error) => {
+  // Said last: a terminal that was made raw has been put back by then.
+  process.on("exit", () => {
+    process.exitCode = report(error);
+  });
+  process.exit();
+});
 
 // Not awaited at the top level: the bundle is CommonJS, which starts faster and has no such thing.
 void main(process.argv.slice(2))

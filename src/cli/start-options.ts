@@ -61,7 +61,9 @@ export function addStartOptions(command: Command): StartOptions {
   for (const option of COMMAND_OPTIONS) {
     const { long, short, implies, optional } = option.form;
     const names = [short && `-${short}`, long && `--${long}`].filter(Boolean).join(", ");
-    command.option(`${names}${implies === undefined || optional ? ` <${option.takes}>` : ""}`, option.help);
+    // One value, whatever it may hold: to commander the dots of NAME=VALUE... would be all words that follow.
+    const takes = option.takes.replace(/\.\.\.$/, "");
+    command.option(`${names}${implies === undefined || optional ? ` <${takes}>` : ""}`, option.help);
     command.on(`option:${optionEvent(long, short)}`, (value: string | null) => {
       const given = long === "setenv" ? fromOwnEnvironment(value) : (value ?? undefined);
       options.assignments.push(assignOption(option, given));
@@ -98,7 +100,7 @@ export function spellOutOptionalValues(words: readonly string[]): readonly strin
 
 /** commander's name for an option's event: the long name, or the short one where that is all there is. */
 function optionEvent(long: string | undefined, short: string | undefined): string {
-  return (long ?? short ?? "").replace(/^no-/, "");
+  return long ?? short ?? "";
 }
 
 function consoleOption(text: string): Sourced<ConsoleMode> {

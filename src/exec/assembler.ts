@@ -1,3 +1,4 @@
+import { BerthError } from "../errors.ts";
 import type { SyscallName } from "../sys/syscall-numbers.ts";
 import { syscallNumber } from "../sys/syscall-numbers.ts";
 
@@ -38,7 +39,7 @@ export interface CallOptions {
   readonly onlyIf?: Register;
 }
 
-interface Op {
+export interface Op {
   readonly number: number;
   /** For the report of a failure. */
   readonly name: SyscallName | Pseudo;
@@ -213,6 +214,10 @@ export class Assembler {
       if (field === "registers") return registers;
       return field instanceof Program ? place(field) : field;
     });
+    if (this.#resident.used > TRANSIENT)
+      throw new BerthError("the machine has too many bind mounts for one start", {
+        hint: "bind a directory that holds them, with its submounts",
+      });
     const size = TRANSIENT + this.#transient.used;
     const resident = (this.#resident.used + 4095) & ~4095;
     [MAGIC, BigInt(size), ...fields, resident].forEach((field, index) => {

@@ -1,5 +1,5 @@
 import { posix } from "node:path";
-import type { FdName, MountFlag, Step, StepKind, StepOf } from "../plan/step.ts";
+import type { FdName, MountFlag, Step, StepKind, StepOf, WindowSize } from "../plan/step.ts";
 import {
   AT_EMPTY_PATH,
   AT_REMOVEDIR,
@@ -66,6 +66,8 @@ export class Compilation {
   readonly init = new Program(1);
   readonly apivfs = new Program(2);
   readonly commit = new Program(3, true);
+  /** When the launch failed; begins with what puts the keeper where it can clean up. */
+  readonly undo = new Program(4, true);
   /** Last words of the process that the keeper is cloned from. */
   readonly farewell = new Program(6, true);
   readonly pid: Register;
@@ -130,7 +132,7 @@ export class Compilation {
   }
 
   cleanups(when: "undo" | "end"): Program {
-    const program = new Program(when === "undo" ? 4 : 5, true);
+    const program = when === "undo" ? this.undo : new Program(5, true);
     for (const cleanup of [...this.#cleanups].reverse()) cleanup(program, when);
     return program;
   }
@@ -284,6 +286,11 @@ export function u32(values: readonly number[]): Buffer {
     bytes.writeUInt32LE(value >>> 0, index * 4);
   });
   return bytes;
+}
+
+/** struct winsize of tty_ioctl(4); nobody looks at the pixels. */
+export function windowSize({ rows, columns }: WindowSize): Buffer {
+  return u32([rows | (columns << 16), 0]);
 }
 
 /** 64-bit little-endian words as bytes, for structs that must be resident. */

@@ -28,9 +28,10 @@ import {
   TIOCGPTPEER,
   TIOCSCTTY,
   TIOCSPTLCK,
+  TIOCSWINSZ,
   WALL,
 } from "../sys/constants.ts";
-import { type Compilers, ENOENT, messageBuffer, u32, wordsOf } from "./compilation.ts";
+import { type Compilers, ENOENT, messageBuffer, u32, windowSize, wordsOf } from "./compilation.ts";
 import { capabilityData, namespaceFlags } from "./compile-keeper.ts";
 
 const SIGKILL = 9;
@@ -115,13 +116,14 @@ export const INIT: Compilers<InitKinds> = {
     asm.call(c.farewell, "sendmsg", [c.host.initEnd, message.header, MSG_NOSIGNAL]);
   },
 
-  "open-terminal": (_, c) => {
+  "open-terminal": ({ size }, c) => {
     const { asm, init } = c;
     const terminal = c.named("terminal");
     const side = asm.register();
     const ptmx = c.how(O_RDWR | O_NOCTTY | O_NONBLOCK, RESOLVE_NO_SYMLINKS);
     asm.call(init, "openat2", [AT_FDCWD, "/dev/pts/ptmx", ptmx, 24], { into: terminal });
     asm.call(init, "ioctl", [terminal, TIOCSPTLCK, asm.reserve(8)]);
+    if (size !== null) asm.call(init, "ioctl", [terminal, TIOCSWINSZ, asm.bytes(windowSize(size))]);
     asm.call(init, "ioctl", [terminal, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC], { into: side });
     asm.call(init, "ioctl", [side, TIOCSCTTY, 0]);
     for (const target of [0, 1, 2]) asm.call(init, "dup3", [side, target, 0]);
@@ -129,7 +131,6 @@ export const INIT: Compilers<InitKinds> = {
 
   "become-root": ({ foreground }, c) => {
     const { asm, init } = c;
-    asm.call(init, "close", [c.host.keeperEnd]);
     asm.call(init, "setsid", []);
     asm.call(init, "setresgid", [0, 0, 0]);
     asm.call(init, "setgroups", [0, 0]);

@@ -59,6 +59,8 @@ export const KEEPER: Compilers<Kinds> = {
     c.asm.call(c.keeper, "openat", [AT_FDCWD, "/proc/self/ns/mnt", O_CLOEXEC], { into: c.hostMounts });
     c.asm.call(c.keeper, "unshare", [CLONE_NEWNS]);
     c.asm.call(c.keeper, "mount", [0, "/", 0, MS_REC | MS_SLAVE, 0]);
+    // A mount point can't be removed by who is in the namespace where something is mounted on it.
+    c.asm.call(c.undo, "setns", [c.hostMounts, CLONE_NEWNS], { onlyIf: c.hostMounts });
   },
 
   /**
@@ -113,13 +115,17 @@ export const KEEPER: Compilers<Kinds> = {
 
   /** As the machine's root: what the keeper makes in the root belongs to it. File capabilities go with fsuid 0 and are taken again. */
   "act-as": ({ uid, capabilities }, c) => {
-    const { asm, keeper } = c;
+    const { asm, keeper, undo } = c;
+    const header = asm.bytes(u32([LINUX_CAPABILITY_VERSION_3, 0]));
+    const data = asm.bytes(capabilityData(capabilities));
     for (const call of ["setfsgid", "setfsuid"] as const) {
       asm.call(keeper, call, [uid], { lenient: true });
       asm.call(keeper, call, [-1], { accept: [uid, uid] });
+      // Again, if it was the host's root once more: nobody else's files may be made or renamed in a tree with mapped ids.
+      asm.call(undo, call, [uid], { onlyIf: c.root });
     }
-    const header = asm.bytes(u32([LINUX_CAPABILITY_VERSION_3, 0]));
-    asm.call(keeper, "capset", [header, asm.bytes(capabilityData(capabilities))]);
+    asm.call(keeper, "capset", [header, data]);
+    asm.call(undo, "capset", [header, data], { onlyIf: c.root });
   },
 
   "enter-root": (_, c) => {

@@ -37,6 +37,8 @@ export function compile(
 ): CompiledPlan {
   const asm = new Assembler(arch, HEADER_WORDS * 8);
   const c = new Compilation(asm, arch, host, filter);
+  // Before it waits for anything: the keeper's death must show as end of file.
+  asm.call(c.init, "close", [host.keeperEnd]);
   // apivfs comes first: init hands over what it left where.
   for (const phase of ["apivfs", "init", "keeper"] as const)
     plan.steps.forEach((step, index) => {

@@ -11,13 +11,15 @@ export interface ExitRecord {
 }
 
 const VERSION = 1;
-const SIZE = 24;
+/** Bytes. They are reserved before the machine starts: how it ended is known even when the disk is full by then. */
+export const EXIT_RECORD_SIZE = 24;
 const REASONS: Readonly<Record<number, ExitRecord["reason"]>> = { 1: "exited", 2: "killed", 3: "dumped" };
 
 /** Null: there is none, because the keeper itself was killed. */
 export function readExitRecord(fd: number): ExitRecord | null {
-  const record = Buffer.alloc(SIZE);
-  if (readSync(fd, record, 0, SIZE, 0) < SIZE || record.readUInt32LE(0) !== VERSION) return null;
+  const record = Buffer.alloc(EXIT_RECORD_SIZE);
+  if (readSync(fd, record, 0, EXIT_RECORD_SIZE, 0) < EXIT_RECORD_SIZE || record.readUInt32LE(0) !== VERSION)
+    return null;
   const reason = REASONS[record.readInt32LE(4)];
   if (reason === undefined) return null;
   return {

@@ -1,5 +1,15 @@
 import { execFileSync } from "node:child_process";
-import { chmodSync, chownSync, constants, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  constants,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { BerthError } from "../errors.ts";
 import { startTimeOf } from "../host/process-id.ts";
@@ -11,6 +21,7 @@ import { pidfdOpen } from "../sys/processes.ts";
 import { boundDatagramSocket } from "../sys/sockets.ts";
 import { enableControllers, removeCgroup, removeSharedCgroup } from "./cgroup.ts";
 import { mountAttributes } from "./compilation.ts";
+import { EXIT_RECORD_SIZE } from "./exit-record.ts";
 import type { Launch } from "./launch.ts";
 import { PLAN_FILE } from "./leftovers.ts";
 import { lockFile, unlinkLocked } from "./lock-file.ts";
@@ -76,17 +87,21 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     launch.undoBy(() => rmSync(directory, { recursive: true, force: true }));
     // First of all: who is killed from here on leaves word of what there is to clean up.
     writeFileSync(join(directory, PLAN_FILE), JSON.stringify(launch.plan), { mode: 0o600 });
-    const create = constants.O_CREAT | constants.O_EXCL | constants.O_RDWR | constants.O_APPEND;
+    const create = constants.O_CREAT | constants.O_EXCL | constants.O_RDWR;
     launch.name("directory", openSync(directory, constants.O_DIRECTORY));
-    launch.name("record", openSync(join(directory, "exit"), create, 0o600));
-    launch.name("log", openSync(join(directory, "console.log"), create, 0o600));
+    const record = openSync(join(directory, "exit"), create, 0o600);
+    launch.name("record", record);
+    // At a position, so the keeper still writes from the beginning.
+    writeSync(record, Buffer.alloc(EXIT_RECORD_SIZE), 0, EXIT_RECORD_SIZE, 0);
+    launch.name("log", openSync(join(directory, "console.log"), create | constants.O_APPEND, 0o600));
   },
 
   "make-cgroup": ({ path, owner, parents }, launch) => {
-    mkdirSync(path, { recursive: true });
+    const made = mkdirSync(path, { recursive: true });
     launch.undoBy(() => removeSharedCgroup(path));
-    // Its own too, as long as nothing runs in it; the step enable-controllers then finds nothing to do.
-    for (const parent of [...parents, path]) enableControllers(parent);
+    // Whoever made the parents has handed on their controllers. Its own too, as long as nothing runs in it: the step
+    // enable-controllers then finds nothing to do.
+    for (const cgroup of made === path ? [path] : [...parents, path]) enableControllers(cgroup);
     prepareCgroup(path, owner);
   },
 

@@ -1,20 +1,21 @@
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { BerthError } from "../errors.ts";
-import { describe } from "../plan/describe.ts";
 import type { SeccompPolicy } from "../plan/seccomp-policy.ts";
 import type { LaunchPlan, Step, StepOf } from "../plan/step.ts";
-import { showSource } from "../spec/source.ts";
 import { SOCK_SEQPACKET } from "../sys/constants.ts";
 import { SysError } from "../sys/errno.ts";
 import { closeQuietly, duplicate, memfdCreate, openNull, truncateFd } from "../sys/files.ts";
 import { whenReadable } from "../sys/poll.ts";
 import { type ExitStatus, pidfdOpen, pidfdSendSignal, reapPidfd } from "../sys/processes.ts";
-import { receive, send, socketPair } from "../sys/sockets.ts";
+import { socketPair } from "../sys/sockets.ts";
 import { spawnProcess } from "../sys/spawn.ts";
-import { subjectOf } from "./assembler.ts";
 import { type CompiledPlan, compile, SYNC } from "./compile.ts";
 import { readExitRecord } from "./exit-record.ts";
 import { HOST, type Undo } from "./host-steps.ts";
+import { asBerthError, asSysError, describeExit, LaunchError, meansGone, stageFailure } from "./launch-error.ts";
+import { type StageMessage, StageSocket } from "./stage-socket.ts";
+
+export { LaunchError } from "./launch-error.ts";
 
 export interface LaunchOptions {
   /** The stage's executable for this architecture. */
@@ -28,33 +29,13 @@ export interface LaunchOptions {
   readonly fail?: { readonly step: number; readonly result: number };
 }
 
-/** A step of a launch that failed: which one, why, and the setting that asked for it. */
-export class LaunchError extends BerthError {
-  readonly index: number;
-  readonly step: Step | undefined;
-
-  constructor(plan: LaunchPlan, index: number, cause: BerthError) {
-    const step = plan.steps[index];
-    const what = step === undefined ? "" : `step #${index} ${step.phase} (${describe(step)}): `;
-    const where = step === undefined || step.source.from === "default" ? "" : ` [${showSource(step.source)}]`;
-    const doing = plan.steps[0]?.kind === "hold-machine" ? "entering" : "starting";
-    super(`${doing} ${plan.machine} failed at ${what}${cause.message}${where}`, {
-      hint: cause.hint,
-      exitStatus: cause.exitStatus,
-      cause,
-    });
-    this.index = index;
-    this.step = step;
-  }
-}
-
 /** fds the host itself goes on using when the machine runs; the others are closed then. */
 const HELD = ["leader", "keeper", "stage", "console", "terminal", "notify-socket", "record", "name-lock", "range-lock"];
 /** Names of fds that are the host's alone and never go to the stage. */
 const PRIVATE = new Set(["notify-socket", "stage", "keeper", "leader", "user-namespace"]);
 const SIGKILL = 9;
-const EXIT_NOT_EXECUTABLE = 126;
-const EXIT_NOT_FOUND = 127;
+/** How long a keeper may take to clean up after a failure. */
+const PATIENCE_MS = 2000;
 
 /** One start of one machine, from the first host step to its release; what actions in host-steps.ts work on. */
 export class Launch {
@@ -64,13 +45,14 @@ export class Launch {
   readonly #paths = new Map<string, string>();
   readonly #undos: Undo[] = [];
   #compiled: CompiledPlan | undefined;
-  #status = -1;
-  #keeperStatus: ExitStatus | null = null;
+  #socket: StageSocket | undefined;
+  /** What was spawned and what it cloned itself into, when they have been waited for. */
+  readonly #ended = new Map<"stage" | "keeper", ExitStatus>();
   filter: Buffer = Buffer.alloc(0);
   keeperPid = -1;
   leaderPid = -1;
   /** ms since the epoch: when the launch began and when init was executed. */
-  readonly began = performance.timeOrigin + performance.now();
+  readonly began = Date.now();
   executed = 0;
   /** The latter on CLOCK_MONOTONIC, ms. */
   executedMonotonic = 0;
@@ -151,17 +133,17 @@ export class Launch {
         index++;
       }
       // What the keeper was cloned from has exited.
-      if (this.#fds.has("keeper")) reapPidfd(this.fd("stage"));
-      this.executed = performance.timeOrigin + performance.now();
+      if (this.#fds.has("keeper")) this.#reap("stage");
+      this.executed = Date.now();
       this.executedMonotonic = Number(process.hrtime.bigint()) / 1e6;
       this.#closeAllBut(HELD);
     } catch (error) {
       // A stage that was killed makes everything fail that needs it: its death is the cause.
       const killed = this.#fds.has("stage") && this.reapKeeper()?.reason === "killed" ? this.#keeperDied() : undefined;
-      await this.#abandon();
+      const failure = await this.#abandon();
       if (killed !== undefined) throw new LaunchError(this.plan, index, killed);
       if (error instanceof LaunchError) throw error;
-      throw new LaunchError(this.plan, index, asBerthError(error));
+      throw failure ?? new LaunchError(this.plan, index, asBerthError(error));
     }
   }
 
@@ -175,7 +157,7 @@ export class Launch {
           ? this.#awaitExecution()
           : this.#awaitSync(step);
       case "signal":
-        return send(this.#status, syncMessage(step.args.sync));
+        return this.#stage.tell(step.args.sync);
       default: {
         const action = HOST[step.kind as keyof typeof HOST] as (args: unknown, launch: Launch) => void | Promise<void>;
         await action(step.args, this);
@@ -186,7 +168,7 @@ export class Launch {
   #spawnKeeper(title: string): void {
     const [ours, status] = socketPair(SOCK_SEQPACKET);
     const [keeperEnd, initEnd] = socketPair(SOCK_SEQPACKET);
-    this.#status = ours;
+    this.#socket = new StageSocket(ours);
     for (const [name, fd] of [
       ["status", status],
       ["keeper-end", keeperEnd],
@@ -212,59 +194,40 @@ export class Launch {
     }
   }
 
+  get #stage(): StageSocket {
+    if (this.#socket === undefined) throw new Error("the stage has not been spawned");
+    return this.#socket;
+  }
+
   async #awaitSync(step: StepOf<"await">): Promise<void> {
-    const message = await this.#message();
+    const message = await this.#stage.hearSync(step.args.sync);
     if (message === null) throw this.#keeperDied();
-    if (message.who !== SYNC + step.args.sync)
-      throw new Error(`the keeper sent ${message.who} at sync #${step.args.sync}`);
-    step.args.carries.forEach((name, index) => {
-      const fd = message.fds[index];
+    if (message.who < SYNC) throw this.#stageFailed(message);
+    this.#accept(step, message);
+  }
+
+  #accept({ args: { carries } }: StepOf<"await">, { value, fds }: StageMessage): void {
+    carries.forEach((name, index) => {
+      const fd = fds[index];
       if (fd === undefined) throw new Error(`the keeper sent no fd for ${name}`);
       this.name(name, fd);
     });
-    if (step.args.carries.includes("leader")) this.leaderPid = message.value;
-    if (step.args.carries.includes("keeper")) this.keeperPid = message.value;
+    if (carries.includes("leader")) this.leaderPid = value;
+    if (carries.includes("keeper")) this.keeperPid = value;
   }
 
   /** End of file on the status socket: init has been executed and the keeper keeps. */
   async #awaitExecution(): Promise<void> {
-    if ((await this.#message()) !== null) throw new Error("the keeper sent something after its last word");
+    const message = await this.#stage.hear();
+    if (message !== null && message.who < SYNC) throw this.#stageFailed(message);
     // A keeper that is gone already without a record did not see the payload end: it was killed.
     if (this.reapKeeper() !== null && readExitRecord(this.fd("record")) === null) throw this.#keeperDied();
   }
 
-  /** The next message of the stage; null: end of file. A report of a failure is thrown. */
-  async #message(): Promise<{ who: number; value: number; fds: readonly number[] } | null> {
-    for (;;) {
-      const message = receive(this.#status);
-      if (message === null) {
-        await whenReadable(this.#status);
-        continue;
-      }
-      if (message.data.length === 0) return null;
-      const who = Number(message.data.readBigInt64LE(0));
-      const value = Number(message.data.readBigInt64LE(8));
-      if (who >= SYNC) return { who, value, fds: message.fds };
-      throw this.#stageFailed(who, value, Number(message.data.readBigInt64LE(16)));
-    }
-  }
-
-  /** Turns a report {program, operation, result} back into the step it belongs to and the call that failed. */
-  #stageFailed(who: number, index: number, result: number): LaunchError {
-    const op = this.#compiled?.programs[who]?.ops[index];
-    if (op === undefined) throw new Error(`the stage reported operation ${index} of program ${who}`);
-    const cause =
-      result < 0 ? new SysError(op.name, -result, { subject: subjectOf(op) }) : this.#otherDied(op.name, result);
-    if (op.name !== "execve") return new LaunchError(this.plan, op.step, cause);
-    const exitStatus = cause instanceof SysError && cause.code === "ENOENT" ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
-    return new LaunchError(this.plan, op.step, new BerthError(cause.message, { hint: cause.hint, exitStatus, cause }));
-  }
-
-  /** A read that ended early: whoever should have written has died. */
-  #otherDied(call: string, result: number): BerthError {
-    return new BerthError(`${call}: the other side ended (result ${result})`, {
-      hint: "it was killed, most likely by the kernel for lack of memory: see dmesg, and memory.max of the cgroup",
-    });
+  #stageFailed({ who, value, result }: StageMessage): LaunchError {
+    const op = this.#compiled?.programs[who]?.ops[value];
+    if (op === undefined) throw new Error(`the stage reported operation ${value} of program ${who}`);
+    return stageFailure(this.plan, op, result);
   }
 
   /** Waits for the process that was spawned to exit, once the keeper is a clone of it. */
@@ -274,8 +237,13 @@ export class Launch {
 
   /** How the keeper ended; null: it still runs. */
   reapKeeper(): ExitStatus | null {
-    this.#keeperStatus ??= reapPidfd(this.keeper);
-    return this.#keeperStatus;
+    return this.#reap(this.#fds.has("keeper") || this.#ended.has("keeper") ? "keeper" : "stage");
+  }
+
+  #reap(process: "stage" | "keeper"): ExitStatus | null {
+    const status = this.#ended.get(process) ?? reapPidfd(this.fd(process));
+    if (status !== null) this.#ended.set(process, status);
+    return status;
   }
 
   #keeperDied(): BerthError {
@@ -286,23 +254,51 @@ export class Launch {
     });
   }
 
-  /** Takes everything back. The keeper cleans up after the stage when it sees end of file; it is given two seconds. */
-  async #abandon(): Promise<void> {
-    this.#closeStatus();
-    if (this.#fds.has("stage") && this.reapKeeper() === null) await this.#endKeeper();
+  /** Takes everything back. Returns what failed in the stage, if that is why something failed here. */
+  async #abandon(): Promise<LaunchError | undefined> {
+    const failure = this.#fds.has("stage") ? await this.#endStage() : undefined;
     this.release(true);
+    return failure;
   }
 
-  async #endKeeper(): Promise<void> {
-    const { keeper } = this;
-    const leader = this.#fds.get("leader");
-    const patience = setTimeout(() => {
-      if (leader !== undefined) pidfdSendSignal(leader, SIGKILL);
-      pidfdSendSignal(keeper, SIGKILL);
-    }, 2000);
-    await whenReadable(keeper);
-    clearTimeout(patience);
-    this.reapKeeper();
+  /**
+   * Ends what the stage has become. It is told that we have nothing more to say, so that the keeper cleans up wherever
+   * it waits for us, and is listened to until it has gone or its machine runs: by its messages only we know all of its
+   * processes.
+   */
+  async #endStage(): Promise<LaunchError | undefined> {
+    this.#stage.endTelling();
+    const patience = setInterval(() => this.#kill("leader", "keeper", "stage"), PATIENCE_MS);
+    try {
+      const failure = await this.#hearOut();
+      this.#kill("leader"); // not before: the keeper would take its end for its start
+      for (const process of ["stage", "keeper"] as const) {
+        if (!this.#fds.has(process) || this.#ended.has(process)) continue;
+        await whenReadable(this.fd(process));
+        this.#reap(process);
+      }
+      return failure;
+    } finally {
+      clearInterval(patience);
+    }
+  }
+
+  /** The last messages of the stage. A report of a failure is a cause, unless it is that somebody else has gone. */
+  async #hearOut(): Promise<LaunchError | undefined> {
+    const reports = await this.#stage.hearOut();
+    for (const step of this.plan.steps) {
+      const message = step.kind === "await" && step.phase === "host" ? this.#stage.take(step.args.sync) : undefined;
+      if (step.kind === "await" && message !== undefined) this.#accept(step, message);
+    }
+    const cause = reports.find(({ result }) => !meansGone(result));
+    return cause === undefined ? undefined : this.#stageFailed(cause);
+  }
+
+  #kill(...processes: readonly ("leader" | "keeper" | "stage")[]): void {
+    for (const process of processes) {
+      const pidfd = this.#fds.get(process);
+      if (pidfd !== undefined) pidfdSendSignal(pidfd, SIGKILL);
+    }
   }
 
   /**
@@ -324,13 +320,7 @@ export class Launch {
 
   #closeAllBut(held: readonly string[]): void {
     this.#close([...this.#fds.keys()].filter((name) => !held.includes(name)));
-    this.#closeStatus();
-  }
-
-  /** Once only: the number may be another fd's by the next time. */
-  #closeStatus(): void {
-    if (this.#status >= 0) closeQuietly(this.#status);
-    this.#status = -1;
+    this.#socket?.close();
   }
 
   #close(names: readonly string[]): void {
@@ -339,12 +329,6 @@ export class Launch {
       if (fd !== undefined && this.#fds.delete(name)) closeQuietly(fd);
     }
   }
-}
-
-function syncMessage(sync: number): Buffer {
-  const message = Buffer.alloc(8);
-  message.writeBigInt64LE(BigInt(SYNC + sync));
-  return message;
 }
 
 function writeImage(compiled: CompiledPlan): number {
@@ -358,21 +342,4 @@ function moveAway(fd: number): number {
   const moved = duplicate(fd, 4);
   closeSync(fd);
   return moved;
-}
-
-export function describeExit(status: ExitStatus): string {
-  return status.reason === "exited" ? `exited with status ${status.status}` : `was killed by signal ${status.status}`;
-}
-
-function asBerthError(error: unknown): BerthError {
-  return error instanceof BerthError ? error : asSysError("", error, "");
-}
-
-/** Node's own errors of fs calls carry syscall, path and a negative errno. */
-function asSysError(call: string, error: unknown, path: string): BerthError {
-  if (error instanceof BerthError) return error;
-  if (!(error instanceof Error) || !("errno" in error) || typeof error.errno !== "number") throw error;
-  const syscall = "syscall" in error && typeof error.syscall === "string" ? error.syscall : call;
-  const subject = "path" in error && typeof error.path === "string" ? error.path : path;
-  return new SysError(syscall, -error.errno, { path: subject });
 }

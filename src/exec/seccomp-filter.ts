@@ -1,4 +1,3 @@
-import { createHash, randomBytes } from "node:crypto";
 import {
   closeSync,
   constants,
@@ -12,17 +11,18 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
+import { hash32 } from "../host/hash.ts";
 import type { SeccompPolicy } from "../plan/seccomp-policy.ts";
 import { systemCallNumbers } from "../sys/libseccomp.ts";
 import { assembleFilter, INSTRUCTION_SIZE, MAX_INSTRUCTIONS } from "./seccomp-program.ts";
 
 /** Raise it when the same policy is to give another program, or the file another form. */
-const FORMAT = 1;
+const FORMAT = 2;
 
 /**
- * The policy's BPF program, an array of struct sock_filter. It is kept in `cacheDir`/seccomp/KEY.bpf, so that a
- * start reads a small file instead of loading libseccomp and compiling. A file that is damaged, not
- * ours, or writable for others is compiled anew; a cache that can't be written costs time and nothing else.
+ * The policy's BPF program, an array of struct sock_filter. It is kept in `cacheDir`/seccomp/HASH.bpf, so that a
+ * start reads a small file instead of loading libseccomp and compiling. A file that is damaged, not ours, writable for
+ * others or of another policy is compiled anew; a cache that can't be written costs time and nothing else.
  * @throws BerthError when it has to compile and libseccomp is missing
  */
 export function loadFilter(
@@ -32,13 +32,13 @@ export function loadFilter(
 ): Buffer {
   const key = keyOf(policy);
   const directory = join(cacheDir, "seccomp");
-  const path = join(directory, `${key}.bpf`);
+  const path = join(directory, `${hash32(key).toString(16).padStart(8, "0")}.bpf`);
   const cached = read(path, key);
   if (cached !== undefined) return cached;
   const program = compile(policy);
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
-    write(path, Buffer.concat([program, seal(key, program)]));
+    write(path, Buffer.concat([key, program, seal(program)]));
   } catch {
     // The next start compiles again; `berth doctor` is the place to complain about a cache directory.
   }
@@ -49,22 +49,25 @@ export function compileFilter(policy: SeccompPolicy): Buffer {
   return assembleFilter(policy, systemCallNumbers);
 }
 
-/** Everything the program depends on. JSON keeps the order of keys, which seccompPolicy() always writes alike. */
-function keyOf(policy: SeccompPolicy): string {
-  return createHash("sha256")
-    .update(JSON.stringify([FORMAT, policy]))
-    .digest("hex");
+/**
+ * Everything the program depends on, and the beginning of its file: equal policies, and no others, have equal keys.
+ * JSON keeps the order of keys, which seccompPolicy() always writes alike.
+ */
+function keyOf(policy: SeccompPolicy): Buffer {
+  return Buffer.from(`${JSON.stringify([FORMAT, policy])}\n`);
 }
 
-const SEAL_SIZE = 32;
+const SEAL_SIZE = 4;
 
-/** Ends a file: proves that the program before it is whole and belongs to the key. */
-function seal(key: string, program: Buffer): Buffer {
-  return createHash("sha256").update(key).update(program).digest();
+/** Ends a file: shows that the program before it is whole. */
+function seal(program: Buffer): Buffer {
+  const sum = Buffer.alloc(SEAL_SIZE);
+  sum.writeUInt32LE(hash32(program));
+  return sum;
 }
 
 /** The program in the file, undefined unless everything about the file is as write() left it. */
-function read(path: string, key: string): Buffer | undefined {
+function read(path: string, key: Buffer): Buffer | undefined {
   let fd: number;
   try {
     fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
@@ -75,11 +78,12 @@ function read(path: string, key: string): Buffer | undefined {
     const { mode, uid, size } = fstatSync(fd);
     const regular = (mode & constants.S_IFMT) === constants.S_IFREG;
     if (!regular || uid !== process.geteuid?.() || (mode & 0o022) !== 0) return undefined;
-    if (size > MAX_INSTRUCTIONS * INSTRUCTION_SIZE + SEAL_SIZE) return undefined;
+    if (size > key.length + MAX_INSTRUCTIONS * INSTRUCTION_SIZE + SEAL_SIZE) return undefined;
     const content = readFileSync(fd);
-    const program = content.subarray(0, -SEAL_SIZE);
+    if (!content.subarray(0, key.length).equals(key)) return undefined;
+    const program = content.subarray(key.length, -SEAL_SIZE);
     if (program.length === 0 || program.length % INSTRUCTION_SIZE !== 0) return undefined;
-    return content.subarray(-SEAL_SIZE).equals(seal(key, program)) ? program : undefined;
+    return content.subarray(-SEAL_SIZE).equals(seal(program)) ? program : undefined;
   } catch {
     return undefined;
   } finally {
@@ -89,7 +93,7 @@ function read(path: string, key: string): Buffer | undefined {
 
 /** Under another name first: a reader sees the old file or the new one, after a crash too. */
 function write(path: string, content: Buffer): void {
-  const temporary = `${path}.${randomBytes(6).toString("hex")}`;
+  const temporary = `${path}.${process.pid}`;
   try {
     const fd = openSync(temporary, "wx", 0o600);
     try {

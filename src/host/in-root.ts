@@ -68,7 +68,14 @@ export class InRoot {
 
   /** The first `max` bytes. Null: nothing there, or no regular file. */
   readHead(path: string, max: number): Buffer | null {
-    return this.#withEntry(path, true, (entry, fd) => (entry.type === "file" ? readUpTo(fd, max) : null));
+    return this.resolveWithHead(path, max)?.head ?? null;
+  }
+
+  /** Both `resolve` and `readHead` of one walk, for a regular file. Null: nothing there, or something else. */
+  resolveWithHead(path: string, max: number): { entry: Entry; head: Buffer } | null {
+    return this.#withEntry(path, true, (entry, fd) =>
+      entry.type === "file" ? { entry, head: readUpTo(fd, max) } : null,
+    );
   }
 
   /** The id in /proc/self/mountinfo of the mount that the root is on: proc_pid_fdinfo(5). */

@@ -7,16 +7,17 @@ const CANDIDATES = ["/usr/lib/systemd/systemd", "/lib/systemd/systemd", "/sbin/i
 /** The first candidate that is a regular, executable file once its links are followed inside the tree. */
 export function discoverInit(tree: InRoot): TreeFacts["init"] {
   for (const path of CANDIDATES) {
-    const entry = tree.resolve(path);
-    if (entry?.type !== "file" || (entry.mode & 0o111) === 0) continue;
-    const head = tree.readHead(path, HEAD_BYTES) ?? Buffer.alloc(0);
-    return { path, kind: kindOf(tree, entry, head), machine: machineOf(head) };
+    const found = tree.resolveWithHead(path, ELF_HEADER);
+    if (found === null || (found.entry.mode & 0o111) === 0) continue;
+    return { path, kind: kindOf(tree, found.entry), machine: machineOf(found.head) };
   }
   return null;
 }
 
+/** Bytes of Elf64_Ehdr, elf(5). */
+const ELF_HEADER = 64;
 /** Holds all of a sysvinit (52 kB in Debian 12, stripped). */
-const HEAD_BYTES = 256 * 1024;
+const SYSVINIT_BYTES = 256 * 1024;
 
 /** By the name of the file that the links lead to: every init but sysvinit has one of its own. */
 const KINDS: readonly (readonly [RegExp, InitKind])[] = [
@@ -26,14 +27,15 @@ const KINDS: readonly (readonly [RegExp, InitKind])[] = [
   [/\/busybox[^/]*$/, "busybox"],
 ];
 
-function kindOf(tree: InRoot, init: Entry, head: Buffer): InitKind {
+function kindOf(tree: InRoot, init: Entry): InitKind {
   const byName = KINDS.find(([pattern]) => pattern.test(init.path))?.[1];
   if (byName !== undefined) return byName;
   // Installed as hard links, busybox's applets all have the name of the applet.
   if (["/bin/busybox", "/usr/bin/busybox"].some((path) => tree.resolve(path)?.identity === init.identity))
     return "busybox";
   // init(8) of sysvinit gives its children this variable, so the text is in the binary.
-  return head.includes("INIT_VERSION=sysvinit") ? "sysvinit" : "other";
+  const text = tree.readHead(init.path, SYSVINIT_BYTES);
+  return text?.includes("INIT_VERSION=sysvinit") ? "sysvinit" : "other";
 }
 
 /** e_machine of elf(5) with the class (1: 32 bit, 2: 64 bit) that goes with it. */

@@ -19,6 +19,12 @@ export function parseMountinfo(text: string): readonly Mount[] {
   });
 }
 
+/** The mount with this id, without parsing the others: a host has some fifty. */
+export function findMount(text: string, id: number | null): Mount | null {
+  const line = text.split("\n").find((text) => text.startsWith(`${id} `));
+  return line === undefined ? null : parseLine(line);
+}
+
 function parseLine(line: string): Mount | null {
   // The optional fields (shared:1 master:2 ...) vary in number; " - " ends them.
   const separator = line.indexOf(" - ");

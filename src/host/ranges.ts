@@ -1,6 +1,6 @@
-import { createHash } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { hash32 } from "./hash.ts";
 import { type IdRange, PICK_WINDOW, parseSubordinateIds, RANGE_SIZE } from "./id-ranges.ts";
 
 /** Where berth remembers which range a machine got: it keeps it for good, and no other machine gets it. */
@@ -38,7 +38,7 @@ export function pickRange(name: string, machines: string, inUse: (base: number) 
   const others = Object.entries(ranges).filter(([other]) => other !== name);
   const taken: readonly IdRange[] = [...others.map(([, start]) => ({ start, count: RANGE_SIZE })), ...hostRanges()];
   const slots = (PICK_WINDOW.last - PICK_WINDOW.first) / RANGE_SIZE + 1;
-  const first = createHash("sha256").update(`${machines}\0${name}`).digest().readUInt32LE(0) % slots;
+  const first = hash32(Buffer.from(`${machines}\0${name}`)) % slots;
   for (let tried = 0; tried < slots; tried++) {
     const base = PICK_WINDOW.first + ((first + tried) % slots) * RANGE_SIZE;
     if (!taken.some((range) => overlaps(range, base)) && !inUse(base)) return base;

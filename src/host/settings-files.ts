@@ -4,6 +4,7 @@ import { restrictToSafe } from "../config/trust.ts";
 import { type Assignment, FILE_LENGTH_MAX, parseUnitFile } from "../config/unit-file.ts";
 import { BerthError } from "../errors.ts";
 import type { Problem } from "../spec/problem.ts";
+import { DEFAULT } from "../spec/source.ts";
 import type { Paths } from "./paths.ts";
 
 export interface FoundSettings {
@@ -18,18 +19,37 @@ export interface FoundSettings {
  * file name (systemd.nspawn(5)). Settings are trusted by place: see `places`.
  */
 export function readSettings(name: string, paths: Paths, installation: string): FoundSettings {
-  const all = places(paths, installation);
+  const [all, hidden] = readable(places(paths, installation));
   const main = all
     .map((place) => ({ ...place, path: join(place.directory, `${name}.nspawn`) }))
     .find(({ path }) => isFile(path));
-  const dropIns = all.flatMap((place) => listDropIns(join(place.directory, `${name}.nspawn.d`), place.trusted));
+  const dropIns = all
+    .flatMap((place) => listDropIns(join(place.directory, `${name}.nspawn.d`), place.trusted))
+    // One of the same file name in an earlier place stands for it (systemd.syntax(7), drop-ins).
+    .filter((dropIn, index, list) => list.findIndex((other) => fileName(other) === fileName(dropIn)) === index);
   const found = [...(main === undefined ? [] : [main]), ...dropIns.sort(byFileName)];
   const read = found.map(({ path, trusted }) => readSettingsFile(path, trusted));
   return {
     files: found.map(({ path }) => path),
     assignments: read.flatMap(({ assignments }) => assignments),
-    problems: read.flatMap(({ problems }) => problems),
+    problems: [...hidden, ...read.flatMap(({ problems }) => problems)],
   };
+}
+
+/** Who plans without being root may not see every place: what is there is left out, and said. */
+function readable(all: readonly Place[]): [readonly Place[], readonly Problem[]] {
+  const [seen, hidden] = [all.filter(isReadable), all.filter((place) => !isReadable(place))];
+  const what = (directory: string): string => `settings in ${directory} can't be read without root and are left out`;
+  return [seen, hidden.map(({ directory }) => ({ severity: "warning", source: DEFAULT, what: what(directory) }))];
+}
+
+function isReadable({ directory }: Place): boolean {
+  try {
+    statSync(join(directory, "."), { throwIfNoEntry: false });
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** One settings file; of an untrusted one only what is safe, the rest is named in warnings. */
@@ -81,8 +101,11 @@ function listDropIns(directory: string, trusted: boolean): { path: string; trust
 }
 
 function byFileName(a: { path: string }, b: { path: string }): number {
-  const [left, right] = [a, b].map(({ path }) => path.slice(path.lastIndexOf("/") + 1));
-  return (left ?? "") < (right ?? "") ? -1 : 1;
+  return fileName(a) < fileName(b) ? -1 : 1;
+}
+
+function fileName({ path }: { path: string }): string {
+  return path.slice(path.lastIndexOf("/") + 1);
 }
 
 function isFile(path: string): boolean {

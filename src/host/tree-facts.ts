@@ -4,7 +4,7 @@ import type { HostFacts, PathFacts, TreeFacts } from "../plan/facts.ts";
 import { parseMachineId, timezoneOfLink } from "./identity.ts";
 import { InRoot } from "./in-root.ts";
 import { discoverInit } from "./init.ts";
-import { isReadOnly, mountOf, parseMountinfo } from "./mountinfo.ts";
+import { findMount, isReadOnly, mountOf, parseMountinfo } from "./mountinfo.ts";
 import { OS_RELEASE_PATHS, parseOsRelease } from "./os-release.ts";
 
 /** Of any text file in a tree: more is no os-release or machine-id (promises.md 3.1). */
@@ -30,13 +30,13 @@ export function readTreeFacts(root: string, host: HostFacts): TreeFacts {
 }
 
 function factsOf(tree: InRoot, host: HostFacts): TreeFacts {
-  const mount = readMounts().find(({ id }) => id === tree.mountId());
+  const mount = findMount(readMountinfo(), tree.mountId());
   const osRelease = OS_RELEASE_PATHS.map((path) => readText(tree, path)).find((text) => text !== null);
   return {
     readable: true,
     owner: tree.resolve("/")?.uid ?? 0,
     fsType: mount?.fsType ?? "unknown",
-    readOnly: mount !== undefined && isReadOnly(mount),
+    readOnly: mount !== null && isReadOnly(mount),
     init: discoverInit(tree),
     osRelease: osRelease === undefined ? null : parseOsRelease(osRelease),
     machineId: parseMachineId(readText(tree, "/etc/machine-id")),
@@ -49,13 +49,13 @@ function readText(tree: InRoot, path: string): string | null {
   return tree.readFile(path, MAX_TEXT)?.toString("utf8") ?? null;
 }
 
-function readMounts() {
-  return parseMountinfo(readFileSync("/proc/self/mountinfo", "utf8"));
+function readMountinfo(): string {
+  return readFileSync("/proc/self/mountinfo", "utf8");
 }
 
 /** A tree of Debian's, as it comes from `berth bootstrap`. The mount table says what it is on, readable or not. */
 function assumedFacts(root: string, host: HostFacts): TreeFacts {
-  const mount = mountOf(readMounts(), root);
+  const mount = mountOf(parseMountinfo(readMountinfo()), root);
   return {
     readable: false,
     owner: 0,
@@ -71,7 +71,7 @@ function assumedFacts(root: string, host: HostFacts): TreeFacts {
 
 function treeError(root: string, code: string | undefined, cause: unknown): unknown {
   if (code === "ENOENT") {
-    const hint = "`berth list-images` shows the trees there are, `berth bootstrap` makes one";
+    const hint = "`berth bootstrap` makes one";
     return new BerthError(`${root}: no such tree`, { hint, cause });
   }
   if (code === "ENOTDIR") return new BerthError(`${root}: not a directory`, { cause });

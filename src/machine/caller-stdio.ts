@@ -1,7 +1,7 @@
 import { Socket } from "node:net";
 import { isatty } from "node:tty";
 import type { Caller } from "../supervise/console.ts";
-import { duplicate } from "../sys/files.ts";
+import { duplicate, makeBlocking } from "../sys/files.ts";
 import { pipe } from "../sys/sockets.ts";
 
 export interface CallerStdio {
@@ -23,6 +23,7 @@ export function callerStdio(caller: Caller): CallerStdio {
   const sockets: Socket[] = [];
   for (const target of [0, 1, 2]) {
     if (!isatty(target)) {
+      makeBlocking(target);
       fds.set(`stdio:${target}`, duplicate(target));
       continue;
     }

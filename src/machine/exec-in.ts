@@ -1,7 +1,7 @@
 import { closeSync } from "node:fs";
 import { setTimeout } from "node:timers/promises";
 import type { Paths } from "../host/paths.ts";
-import { type Caller, ConsoleLink } from "../supervise/console.ts";
+import { type Caller, ConsoleLink, sizeOf } from "../supervise/console.ts";
 import { MasterReader } from "../supervise/master-reader.ts";
 import { whenReadable } from "../sys/poll.ts";
 import { pidfdSendSignal } from "../sys/processes.ts";
@@ -31,14 +31,19 @@ export async function execIn(machine: MachineRecord, request: ExecRequest, paths
   const [lifeline, held] = pipe();
   const fds = new Map([["lifeline", lifeline], ...(stdio?.fds ?? [])]);
   const term = request.terminal ? (request.env["TERM"] ?? "xterm") : undefined;
-  const launch = joinMachine(machine, { argv, candidates, term, fds }, paths);
+  const launch = joinMachine(machine, { argv, candidates, term, size: sizeOf(caller), fds }, paths);
+  let running = false;
+  let early: NodeJS.Signals | undefined;
   const forward = (signal: NodeJS.Signals): void => {
-    pidfdSendSignal(launch.fd("leader"), FORWARDED[signal as keyof typeof FORWARDED]);
+    if (running) pidfdSendSignal(launch.fd("leader"), FORWARDED[signal as keyof typeof FORWARDED]);
+    else early = signal;
   };
+  for (const signal of Object.keys(FORWARDED)) process.on(signal, forward);
   try {
     await launch.run();
-    for (const signal of Object.keys(FORWARDED)) process.on(signal, forward);
-    const link = request.terminal ? showTerminal(launch.fd("terminal"), caller) : undefined;
+    running = true;
+    if (early !== undefined) forward(early);
+    const link = request.terminal ? showTerminal(launch.fd("terminal"), caller, () => forward("SIGHUP")) : undefined;
     await whenReadable(launch.keeper);
     if (link !== undefined) await Promise.race([link.drained(), setTimeout(TAIL_MS, undefined, { ref: false })]);
     link?.close();
@@ -52,8 +57,9 @@ export async function execIn(machine: MachineRecord, request: ExecRequest, paths
   }
 }
 
-function showTerminal(master: number, caller: Caller): ConsoleLink {
-  const link = new ConsoleLink({ caller, output: new MasterReader(master), input: true, onEscape: () => undefined });
+function showTerminal(master: number, caller: Caller, onLost: () => void): ConsoleLink {
+  const output = new MasterReader(master);
+  const link = new ConsoleLink({ caller, output, input: true, onEscape: () => undefined, onLost });
   link.connect(master);
   return link;
 }

@@ -11,6 +11,7 @@ import { stagePath } from "../host/installation.ts";
 import type { Paths } from "../host/paths.ts";
 import { candidatesFor, LOGIN_ENVIRONMENT } from "../plan/execute.ts";
 import { buildJoin } from "../plan/join.ts";
+import type { WindowSize } from "../plan/step.ts";
 import { openNull } from "../sys/files.ts";
 import { ARCH } from "../sys/libc.ts";
 import { whenReadable } from "../sys/poll.ts";
@@ -23,6 +24,8 @@ export interface JoinOptions {
   readonly candidates?: readonly string[] | undefined;
   /** TERM of a terminal of the machine's own that the command gets; undefined: `stdio:0` to `stdio:2` of `fds`. */
   readonly term: string | undefined;
+  /** Of that terminal. */
+  readonly size?: WindowSize | undefined;
   /** The launch owns and closes them. */
   readonly fds: ReadonlyMap<string, number>;
 }
@@ -39,6 +42,7 @@ export function joinMachine(machine: MachineRecord, options: JoinOptions, paths:
       environment: [...LOGIN_ENVIRONMENT, ...(term === undefined ? [] : [`TERM=${term}`])],
       directory: "/",
       stdio: term === undefined ? "caller" : "terminal",
+      ...(options.size === undefined ? {} : { size: options.size }),
     },
   );
   const load = (policy: Parameters<typeof loadFilter>[0]): Buffer => loadFilter(policy, paths.cache);

@@ -1,5 +1,5 @@
-import { createHash } from "node:crypto";
 import { dirname, join } from "node:path";
+import { hash32 } from "../host/hash.ts";
 import type { Paths } from "../host/paths.ts";
 import { ledgerPath, RANGES_IN_USE } from "../host/ranges.ts";
 import type { PlanPlaces } from "../plan/input.ts";
@@ -11,7 +11,7 @@ export function recordsDirectory(paths: Paths): string {
 
 export function placesOf(name: string, root: string, paths: Paths): PlanPlaces {
   // Two berth roots on one host have cgroups of their own.
-  const instance = createHash("sha256").update(paths.run).digest("hex").slice(0, 8);
+  const instance = hash32(Buffer.from(paths.run)).toString(16).padStart(8, "0");
   return {
     lock: join(paths.run, "locks", name),
     record: join(recordsDirectory(paths), name),

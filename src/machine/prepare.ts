@@ -1,8 +1,8 @@
-import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import type { OptionAssignment } from "../config/setting.ts";
 import { BerthError } from "../errors.ts";
+import { randomId } from "../host/hash.ts";
 import type { Paths } from "../host/paths.ts";
 import { pickRange } from "../host/ranges.ts";
 import { readHostFacts } from "../host/read-facts.ts";
@@ -49,7 +49,7 @@ export function prepare(request: MachineRequest, paths: Paths, installation: str
   const ephemeral = request.options.some(({ key, value }) => key === "Ephemeral" && value === "yes");
   const tree = basename(root.value);
   // Several throw-away copies of one tree may run at once.
-  const name = request.name ?? (ephemeral ? `${tree}-${randomBytes(4).toString("hex")}` : tree);
+  const name = request.name ?? (ephemeral ? `${tree}-${randomId().slice(0, 8)}` : tree);
   const settings = readSettings(request.name ?? tree, paths, installation);
   const { spec, problems } = buildSpec({
     name,
@@ -104,7 +104,7 @@ export function readMachineFacts(spec: MachineSpec, host: HostFacts, paths: Path
     rangeBase: spec.privateUsers.value.mode === "pick" ? pickRange(spec.name, paths.machines) : null,
     resolvConf: file === null ? null : readIfThere(file),
     localtime: spec.timezone.value === "copy" ? readIfThere("/etc/localtime") : null,
-    randomId: randomBytes(16).toString("hex"),
+    randomId: randomId(),
   };
 }
 

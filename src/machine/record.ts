@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { BerthError } from "../errors.ts";
 import { PLAN_FILE } from "../exec/leftovers.ts";
 import type { Paths } from "../host/paths.ts";
 import { isAlive, type ProcessId } from "../host/process-id.ts";
@@ -72,8 +73,10 @@ export function listRecords(paths: Paths): readonly MachineRecord[] {
   let names: string[];
   try {
     names = readdirSync(recordsDirectory(paths)).sort();
-  } catch {
-    return [];
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "EACCES")
+      throw new BerthError(`${recordsDirectory(paths)} can be read by root only`, { hint: "run this as root" });
+    return []; // nothing has run here yet
   }
   return names.map((name) => readRecord(name, paths)).filter((record) => record !== null);
 }

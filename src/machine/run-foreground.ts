@@ -11,7 +11,7 @@ import { processId } from "../host/process-id.ts";
 import { cgroupPath } from "../plan/cgroup.ts";
 import { idRange, type PlanInput, type PlanRequest } from "../plan/input.ts";
 import { weaknesses } from "../spec/weaknesses.ts";
-import { type Caller, ConsoleLink } from "../supervise/console.ts";
+import { type Caller, ConsoleLink, sizeOf } from "../supervise/console.ts";
 import { watchNotifications } from "../supervise/notify.ts";
 import { handlesSignal, stopSignal } from "../supervise/shutdown.ts";
 import { SOCK_STREAM } from "../sys/constants.ts";
@@ -49,10 +49,12 @@ const SIGNAL_NUMBERS: Readonly<Record<(typeof STOP_SIGNALS)[number], number>> = 
 export async function runForeground(prepared: Prepared, options: ForegroundOptions): Promise<number> {
   const { name } = prepared.spec;
   sweep(options.paths);
-  let outcome = await new ForegroundBoot(prepared, options).run();
-  while (outcome.kind === "reboot") {
+  let boot = new ForegroundBoot(prepared, options);
+  let outcome = await boot.run();
+  while (outcome.kind === "reboot" && !boot.stopping) {
     options.say(`machine ${name} reboots`);
-    outcome = await new ForegroundBoot(prepared, options).run();
+    boot = new ForegroundBoot(prepared, options);
+    outcome = await boot.run();
   }
   return exitStatusOf(outcome);
 }
@@ -90,6 +92,7 @@ class ForegroundBoot {
         output: new Socket({ fd: output, readable: true, writable: false }),
         input: options.console === "interactive",
         onEscape: () => this.#kill("^] was typed three times"),
+        onLost: () => this.#stop("SIGHUP"),
       });
     } else if (options.console === "pipe") {
       this.#stdio = callerStdio(options.caller);
@@ -102,6 +105,11 @@ class ForegroundBoot {
       fds,
       loadFilter: (policy) => loadFilter(policy, options.paths.cache),
     });
+  }
+
+  /** It has been told to stop: whatever its init makes of that, it is not to come back. */
+  get stopping(): boolean {
+    return this.#stopping;
   }
 
   async run(): Promise<Outcome> {
@@ -119,7 +127,7 @@ class ForegroundBoot {
       this.#launch.reapKeeper();
       await this.#link?.drained();
       await this.#stdio?.drained();
-      this.#launch.release(false, outcome.kind === "reboot");
+      this.#launch.release(false, outcome.kind === "reboot" && !this.#stopping);
       return outcome;
     } finally {
       clearTimeout(this.#killer);
@@ -172,10 +180,15 @@ class ForegroundBoot {
     this.#update({});
   }
 
+  /** News for other commands. A disk that is full costs them the news, never the machine its supervisor. */
   #update(change: Partial<MachineRecord>): void {
     if (this.#record === undefined) return;
     this.#record = { ...this.#record, ...change };
-    writeRecord(this.#input.places.record, this.#record);
+    try {
+      writeRecord(this.#input.places.record, this.#record);
+    } catch (error) {
+      this.#options.say(`the record of machine ${this.#record.name} is out of date: ${(error as Error).message}`);
+    }
   }
 
   #hearInit(): () => void {
@@ -203,8 +216,10 @@ class ForegroundBoot {
     }
     const asked = spec.boot.value || spec.killSignal.value !== undefined;
     const number = asked ? record.killSignal : SIGNAL_NUMBERS[signal as keyof typeof SIGNAL_NUMBERS];
-    if (this.#stopping) this.#kill(`${signal} came again`);
-    else if (!handlesSignal(record.leader.pid, number)) this.#kill("its PID 1 does not handle the signal");
+    if (this.#stopping) {
+      // A terminal that goes away says so more than once.
+      if (signal !== "SIGHUP") this.#kill(`${signal} came again`);
+    } else if (!handlesSignal(record.leader.pid, number)) this.#kill("its PID 1 does not handle the signal");
     else this.#ask(number);
     this.#stopping = true;
   }
@@ -225,9 +240,11 @@ class ForegroundBoot {
 }
 
 function requestOf(options: ForegroundOptions): PlanRequest {
+  const size = options.console === "pipe" ? undefined : sizeOf(options.caller);
   return {
     foreground: true,
     stdio: options.console === "pipe" ? "caller" : "console",
     term: options.console === "interactive" ? (options.env["TERM"] ?? null) : null,
+    ...(size === undefined ? {} : { size }),
   };
 }

@@ -85,12 +85,17 @@ export function hostSysfs(input: PlanInput): Step[] {
   ];
 }
 
-/** /tmp is not locked with the rest: inits unmount it when they shut down. */
-export function ownMounts(): Step[] {
-  const options = ["size=50%", "nr_inodes=1m"];
-  return [
-    init("mount-own-tmpfs", { target: "/tmp", mode: 0o1777, flags: ["nosuid", "nodev", "strictatime"], options }),
-  ];
+const TMP = { target: "/tmp", mode: 0o1777, options: ["size=50%", "nr_inodes=1m"] };
+const TMP_FLAGS: readonly MountFlag[] = ["nosuid", "nodev", "strictatime"];
+
+/** Init mounts /tmp itself, so that it is not locked with the rest: inits unmount it when they shut down. */
+export function ownMounts(input: PlanInput): Step[] {
+  return bindsBelowTmp(input) ? [] : [init("mount-own-tmpfs", { ...TMP, flags: [...TMP_FLAGS] })];
+}
+
+/** Binds are attached by the keeper: what they are to lie on has to be there before. */
+function bindsBelowTmp({ spec }: PlanInput): boolean {
+  return spec.binds.some(({ value }) => `${value.target}/`.startsWith("/tmp/"));
 }
 
 /** /dev and /run are fresh; /proc, /sys and /dev must be plain directories of the tree. */
@@ -104,7 +109,9 @@ export function attachApiFileSystems(input: PlanInput): Step[] {
     ...LINKS.map(([path, target]) => keeper("make-symlink", { path, target })),
     tmpfs("/dev/shm", 0o1777, ["nosuid", "nodev", "strictatime"], ["size=50%"]),
     tmpfs("/run", 0o755, ["nosuid", "nodev", "strictatime"], ["size=20%", "nr_inodes=800k"]),
-    keeper("make-mount-point", { path: "/tmp", remove }),
+    bindsBelowTmp(input)
+      ? keeper("mount-tmpfs", { ...TMP, flags: [...TMP_FLAGS], remove })
+      : keeper("make-mount-point", { path: TMP.target, remove }),
     ...KERNEL.map(({ fd, target }) => {
       const inTree = ["/proc", "/sys"].includes(target);
       const create = target === "/sys/fs/cgroup" ? null : "directory";

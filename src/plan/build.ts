@@ -110,7 +110,9 @@ function mapOwners({ spec }: PlanInput): Step[] {
   if (spec.privateUsers.value.mode === "no") return [];
   const layers = spec.ephemeral.value ? ["root", "layer"] : ["root"];
   const binds = spec.binds.flatMap(({ value, source }, index) =>
-    value.idmap === "idmap" ? [host("map-owners", { fd: `bind:${index}`, recursive: value.recursive }, source)] : [],
+    value.idmap === "idmap" || value.fromRoot
+      ? [host("map-owners", { fd: `bind:${index}`, recursive: value.recursive }, source)]
+      : [],
   );
   return [
     ...layers.map((fd) => host("map-owners", { fd, recursive: fd === "root" }, spec.privateUsers.source)),
@@ -142,7 +144,7 @@ function finishInit(input: PlanInput): Step[] {
     keeper("signal", { sync: 8, to: "init", says, carries: [] }),
     init("await", { sync: 8, from: "keeper", says, carries: [] }),
     init("lock-mounts", {}),
-    ...ownMounts(),
+    ...ownMounts(input),
     ...identify(input),
     ...connectStdio(input),
     ...confine(input),

@@ -4,7 +4,7 @@ import type { Step } from "./step.ts";
 
 /** Every machine has a /dev/console of its own; the keeper records what is written there. */
 export function attachConsole(input: PlanInput): Step[] {
-  return [keeper("console", { owner: rootId(input) }, input.spec.console.source)];
+  return [keeper("console", { owner: rootId(input), size: input.request.size ?? null }, input.spec.console.source)];
 }
 
 export function connectStdio({ spec, request }: PlanInput): Step[] {

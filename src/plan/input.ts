@@ -1,5 +1,6 @@
 import type { MachineSpec } from "../spec/machine-spec.ts";
 import type { HostFacts, MachineFacts } from "./facts.ts";
+import type { WindowSize } from "./step.ts";
 
 /** Everything a plan is made from. Two equal inputs give two equal plans. */
 export interface PlanInput {
@@ -34,6 +35,8 @@ export interface PlanRequest {
   readonly stdio: "console" | "caller";
   /** TERM of the terminal the console is shown on, null: none is. */
   readonly term: string | null;
+  /** That terminal's size, which the console has from the first program on. */
+  readonly size?: WindowSize | null;
 }
 
 /** The machine's ids: `base` on the host is its root. Null: it has no user namespace and shares the host's. */

@@ -1,5 +1,5 @@
 import { host, init, keeper } from "./make-step.ts";
-import type { LaunchPlan, Namespace, Step, StepOf } from "./step.ts";
+import type { LaunchPlan, Namespace, Step, StepOf, WindowSize } from "./step.ts";
 
 /** A running machine, as a command that enters it needs to know it. */
 export interface JoinTarget {
@@ -20,6 +20,8 @@ export interface JoinRequest {
   readonly directory: string;
   /** terminal: a new one of the machine's own; caller: the fds 0-2 of the command. */
   readonly stdio: "terminal" | "caller";
+  /** Of the new terminal. */
+  readonly size?: WindowSize;
 }
 
 /**
@@ -36,7 +38,7 @@ export function buildJoin(target: JoinTarget, request: JoinRequest): LaunchPlan 
     request.stdio === "caller"
       ? [init("stdio", { from: "caller" })]
       : [
-          init("open-terminal", {}),
+          init("open-terminal", { size: request.size ?? null }),
           init("signal", { sync: 4, to: "host", says: opened, carries: ["terminal"] }),
           host("await", { sync: 4, from: "init", says: opened, carries: ["terminal"] }),
         ];

@@ -64,7 +64,7 @@ export interface StepKinds {
   "make-mount-point": { path: string; remove: boolean };
   mask: { path: string; over: "file" | "directory" };
   "lock-read-only": { path: string; except: string | null };
-  console: { owner: number };
+  console: { owner: number; size: WindowSize | null };
   "copy-file": { target: string; base64: string; replace: boolean };
   "replace-symlink": { path: string; target: string };
   "delete-file": { path: string };
@@ -75,7 +75,7 @@ export interface StepKinds {
   "make-overlay": { fd: FdName; lower: FdName; upper: FdName };
   // ---- init ----
   "enter-machine": { namespaces: Namespace[]; sync: number };
-  "open-terminal": Record<never, never>;
+  "open-terminal": { size: WindowSize | null };
   "become-root": { foreground: boolean };
   unshare: { namespaces: Namespace[] };
   "loopback-up": Record<never, never>;
@@ -91,6 +91,12 @@ export interface StepKinds {
   "set-capabilities": { mask: string };
   "load-seccomp": Record<never, never>;
   execute: { candidates: string[]; argv: string[]; environment: string[]; directory: string };
+}
+
+/** In characters, as struct winsize of tty_ioctl(4) has it. */
+export interface WindowSize {
+  readonly rows: number;
+  readonly columns: number;
 }
 
 export type Namespace = "mount" | "user" | "pid" | "net" | "ipc" | "uts" | "cgroup";

@@ -18,6 +18,7 @@ export const CHECKS: readonly Check[] = [
   { name: "binds leave the root and the API file systems alone", find: bindTargets },
   { name: "binds have different targets", find: duplicateTargets },
   { name: "id-mapped binds have a user namespace", find: idmappedBinds },
+  { name: "a throw-away copy does not write to its tree", find: bindsOfCopies },
   { name: "the launch can make its system calls", find: launchCalls },
 ];
 
@@ -72,6 +73,20 @@ function idmappedBinds({ binds, privateUsers }: MachineSpec): readonly Problem[]
   return binds
     .filter(({ value }) => value.idmap !== "noidmap")
     .map(({ value, source }) => warning(source, `${value.idmap} has no effect with PrivateUsers=no`));
+}
+
+/** The source of a + bind is the tree itself, which an ephemeral machine is to leave as it is. */
+function bindsOfCopies({ binds, ephemeral }: MachineSpec): readonly Problem[] {
+  if (!ephemeral.value) return [];
+  return binds
+    .filter(({ value }) => value.fromRoot && !value.readOnly)
+    .map(({ value: { source: path }, source }) =>
+      error(
+        source,
+        `an ephemeral machine would write to ${quote(path)} of its tree`,
+        "a read-only bind of it is possible, and without Ephemeral= a writable one",
+      ),
+    );
 }
 
 /** Between the loading of the filter and the start of init the launch itself makes these. */

@@ -1,14 +1,18 @@
 import { writeSync } from "node:fs";
 import type { Readable } from "node:stream";
-import type { ReadStream, WriteStream } from "node:tty";
 import { type Unwatch, watch } from "../sys/poll.ts";
-import { getWindowSize, setWindowSize } from "../sys/terminal.ts";
+import { getWindowSize, makeRaw, setWindowSize, type WindowSize } from "../sys/terminal.ts";
 import { EscapeDetector } from "./escape.ts";
+
+/** The size of the terminal a caller looks at, if it is one. */
+export function sizeOf({ stdout }: Caller): WindowSize | undefined {
+  return stdout.isTTY ? getWindowSize(stdout.fd) : undefined;
+}
 
 /** Where the caller of a foreground machine sits. */
 export interface Caller {
-  readonly stdin: NodeJS.ReadStream | ReadStream;
-  readonly stdout: NodeJS.WriteStream | WriteStream;
+  readonly stdin: NodeJS.ReadStream & { readonly fd: number };
+  readonly stdout: NodeJS.WriteStream & { readonly fd: number };
 }
 
 export interface ConsoleOptions {
@@ -19,6 +23,8 @@ export interface ConsoleOptions {
   readonly input: boolean;
   /** ^] three times. */
   readonly onEscape: () => void;
+  /** The caller is gone: a closed pipe, a terminal that was hung up. */
+  readonly onLost: () => void;
 }
 
 /**
@@ -35,12 +41,13 @@ export class ConsoleLink {
   #unwatch: Unwatch | undefined;
   readonly #onData = (chunk: Buffer): void => this.#type(chunk);
   readonly #onResize = (): void => this.#resize();
-  readonly #restore = (): void => this.#setRaw(false);
+  readonly #onLost = (): void => this.#lose();
+  readonly #restore = (): void => this.#putModesBack();
+  #modes: (() => void)[] = [];
 
   constructor(options: ConsoleOptions) {
     this.#options = options;
     this.#output = options.output;
-    this.#output.pipe(options.caller.stdout, { end: false });
   }
 
   /** Call when the machine runs: `master` is the fd of its console's terminal, which stays the caller's. */
@@ -49,10 +56,14 @@ export class ConsoleLink {
     const { stdin, stdout } = this.#options.caller;
     this.#resize();
     stdout.on("resize", this.#onResize);
-    if (!this.#options.input) return;
-    process.on("exit", this.#restore);
-    this.#setRaw(true);
-    stdin.on("data", this.#onData);
+    stdout.on("error", this.#onLost);
+    if (this.#options.input) {
+      process.on("exit", this.#restore);
+      this.#makeRaw();
+      stdin.on("error", this.#onLost);
+      stdin.on("data", this.#onData);
+    }
+    this.#output.pipe(stdout, { end: false });
   }
 
   /** Resolves when the last of the output is on its way to the caller. */
@@ -64,6 +75,7 @@ export class ConsoleLink {
   close(): void {
     const { stdin, stdout } = this.#options.caller;
     stdout.off("resize", this.#onResize);
+    stdout.off("error", this.#onLost);
     stdin.off("data", this.#onData);
     stdin.pause();
     this.#restore();
@@ -104,15 +116,28 @@ export class ConsoleLink {
     const { stdout } = this.#options.caller;
     if (this.#master < 0 || !stdout.isTTY) return;
     try {
-      setWindowSize(this.#master, getWindowSize(1));
+      setWindowSize(this.#master, getWindowSize(stdout.fd));
     } catch {
       // The terminal went away under us; the machine keeps the size it has.
     }
   }
 
-  #setRaw(raw: boolean): void {
-    const { stdin } = this.#options.caller;
-    if (this.#options.input && stdin.isTTY) stdin.setRawMode(raw);
+  /** Reads on, or the keeper would wait for us, and the machine's console for the keeper. */
+  #lose(): void {
+    this.#output.unpipe(this.#options.caller.stdout);
+    this.#output.resume();
+    this.#options.onLost();
+  }
+
+  /** Mostly both are one terminal: it is made raw twice then, and put back last as it was found first. */
+  #makeRaw(): void {
+    const { stdin, stdout } = this.#options.caller;
+    if (stdin.isTTY) this.#modes.unshift(makeRaw(stdin.fd));
+    if (stdout.isTTY) this.#modes.unshift(makeRaw(stdout.fd));
+  }
+
+  #putModesBack(): void {
+    for (const putBack of this.#modes.splice(0)) putBack();
   }
 }
 

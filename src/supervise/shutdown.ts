@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, readSync } from "node:fs";
 import type { InitKind } from "../plan/facts.ts";
 import { signalNumber } from "../spec/signals.ts";
 import { ARCH } from "../sys/libc.ts";
@@ -28,7 +28,7 @@ export const REBOOT_SIGNAL = 2;
 export function handlesSignal(pid: number, signal: number): boolean {
   try {
     const status = readFileSync(`/proc/${pid}/status`, "utf8");
-    return isIn(status, "SigCgt", signal) || isIn(status, "SigBlk", signal) || waitsForSignals(pid);
+    return isIn(status, "SigCgt", signal) || isIn(status, "SigBlk", signal) || waitsFor(pid, signal);
   } catch {
     return false; // it has just ended
   }
@@ -36,14 +36,26 @@ export function handlesSignal(pid: number, signal: number): boolean {
 
 function isIn(status: string, set: "SigCgt" | "SigBlk", signal: number): boolean {
   const bits = new RegExp(`^${set}:\\s*([0-9a-f]+)$`, "m").exec(status)?.[1];
-  return bits !== undefined && ((BigInt(`0x${bits}`) >> BigInt(signal - 1)) & 1n) === 1n;
+  return bits !== undefined && hasBit(BigInt(`0x${bits}`), signal);
+}
+
+function hasBit(set: bigint, signal: number): boolean {
+  return ((set >> BigInt(signal - 1)) & 1n) === 1n;
 }
 
 /** rt_sigtimedwait, and of 32-bit programs its two forms (asm/unistd.h). */
 const SIGNAL_WAITS = { x64: ["128", "177", "421"], arm64: ["137", "177", "421"] } as const;
 
-/** While it waits the kernel shows the signals that it waits for as not blocked: so the call itself tells. */
-function waitsForSignals(pid: number): boolean {
-  const [call = ""] = readFileSync(`/proc/${pid}/syscall`, "utf8").split(" ");
-  return (SIGNAL_WAITS[ARCH] as readonly string[]).includes(call);
+/** While it waits the kernel shows the signals that it waits for as not blocked: so the call's own argument tells. */
+function waitsFor(pid: number, signal: number): boolean {
+  const [call = "", address = ""] = readFileSync(`/proc/${pid}/syscall`, "utf8").split(" ");
+  if (!(SIGNAL_WAITS[ARCH] as readonly string[]).includes(call)) return false;
+  const memory = openSync(`/proc/${pid}/mem`, "r");
+  try {
+    const set = Buffer.alloc(8);
+    readSync(memory, set, 0, set.length, BigInt(address));
+    return hasBit(set.readBigUInt64LE(), signal);
+  } finally {
+    closeSync(memory);
+  }
 }

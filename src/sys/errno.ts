@@ -50,7 +50,7 @@ const HINTS: Readonly<Record<string, string>> = {
   "open_tree EINVAL": "the path holds a mount that must not be copied (an unbindable one)",
   "mount ENOSPC": "the limit on mounts is reached, not disk space: raise fs.mount-max with sysctl",
   "move_mount ENOSPC": "the limit on mounts is reached, not disk space: raise fs.mount-max with sysctl",
-  "move_mount ENOTDIR": "one is a directory and the other a file",
+  "move_mount EINVAL": "most likely one is a directory and the other a file",
   "execve ENOEXEC": "the file is neither a program for this machine nor a script with an interpreter line",
   "execve ENOENT": "the program, its interpreter (#!) or its loader is missing in the tree",
   "execve EACCES": "the file is not executable",

@@ -1,5 +1,5 @@
 import { closeSync, openSync } from "node:fs";
-import { LOCK_EX, LOCK_NB, O_CLOEXEC, OPEN_FLAGS, RENAME_NOREPLACE, RESOLVE_IN_ROOT } from "./constants.ts";
+import { LOCK_EX, LOCK_NB, O_CLOEXEC, O_NONBLOCK, OPEN_FLAGS, RENAME_NOREPLACE, RESOLVE_IN_ROOT } from "./constants.ts";
 import { ARCH, bind, check, lastErrno, pinned } from "./libc.ts";
 import { syscallNumber } from "./syscall-numbers.ts";
 
@@ -10,6 +10,8 @@ const flockCall = bind("int flock(int fd, int operation)");
 const fcntlCall = bind("int fcntl(int fd, int command, long argument)");
 const lseekCall = bind("long ftruncate(int fd, long size)");
 
+const F_GETFL = 3;
+const F_SETFL = 4;
 const F_DUPFD_CLOEXEC = 1030;
 const MFD_CLOEXEC = 1;
 const MFD_NOEXEC_SEAL = 8;
@@ -73,6 +75,15 @@ export function lockWaiting(fd: number, path: string): void {
 /** A close-on-exec copy of `fd` with a number of at least `minimum`. */
 export function duplicate(fd: number, minimum = 3): number {
   return check(fcntlCall(fd, F_DUPFD_CLOEXEC, minimum), "fcntl F_DUPFD_CLOEXEC", { subject: `fd ${fd}` });
+}
+
+/**
+ * Lets reads and writes wait, for everybody who has this open file: Node makes the pipes it finds at fds 0 to 2
+ * non-blocking, and no other program expects that.
+ */
+export function makeBlocking(fd: number): void {
+  const flags = check(fcntlCall(fd, F_GETFL, 0), "fcntl F_GETFL", { subject: `fd ${fd}` });
+  if ((flags & O_NONBLOCK) !== 0) check(fcntlCall(fd, F_SETFL, flags & ~O_NONBLOCK), "fcntl F_SETFL");
 }
 
 /** Closes, and says nothing when the fd is closed already: undo paths may meet it twice. */

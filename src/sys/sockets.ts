@@ -21,6 +21,7 @@ const bindCall = bind("int bind(int fd, void *address, uint length)");
 const setsockoptCall = bind("int setsockopt(int fd, int level, int name, void *value, uint length)");
 const recvmsgCall = bind("long recvmsg(int fd, void *message, int flags)");
 const sendCall = bind("long send(int fd, void *data, size_t length, int flags)");
+const shutdownCall = bind("int shutdown(int fd, int how)");
 const pipe2Call = bind("int pipe2(_Out_ int *fds, int flags)");
 
 /** socketpair(2) of AF_UNIX and `type` (SOCK_*), both ends close-on-exec. */
@@ -62,6 +63,12 @@ export function boundDatagramSocket(path: string): number {
 /** send(2) of a whole message; never raises SIGPIPE. */
 export function send(fd: number, data: Buffer): void {
   check(sendCall(fd, data, data.length, MSG_NOSIGNAL), "send");
+}
+
+/** shutdown(2) of the writing half: the other side reads end of file, and may still send. */
+export function shutdownWrites(fd: number): void {
+  const SHUT_WR = 1;
+  check(shutdownCall(fd, SHUT_WR), "shutdown");
 }
 
 export interface Message {

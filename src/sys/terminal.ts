@@ -1,4 +1,4 @@
-import { TIOCGWINSZ, TIOCSWINSZ } from "./constants.ts";
+import { TCGETS, TCSETS, TIOCGWINSZ, TIOCSWINSZ } from "./constants.ts";
 import { bind, check, pinned } from "./libc.ts";
 
 const ioctlCall = bind("int ioctl(int fd, ulong request, void *argument)");
@@ -21,4 +21,35 @@ export function setWindowSize(fd: number, size: WindowSize): void {
   value.writeUInt16LE(size.rows, 0);
   value.writeUInt16LE(size.columns, 2);
   check(ioctlCall(fd, TIOCSWINSZ, value), "ioctl TIOCSWINSZ");
+}
+
+// struct termios of asm-generic/termbits.h: four words of flags, the line discipline, the control characters.
+const SIZE_OF_TERMIOS = 36;
+const [INPUT, OUTPUT, CONTROL, LOCAL, CHARACTERS] = [0, 4, 8, 12, 17];
+const [VTIME, VMIN] = [5, 6];
+const CS8 = 0o60;
+/** What cfmakeraw(3) takes away: IGNBRK to ICRNL and IXON; OPOST; CSIZE, PARENB; ISIG, ICANON, ECHO, ECHONL, IEXTEN. */
+const COOKED: readonly (readonly [number, number])[] = [
+  [INPUT, 0o2753],
+  [OUTPUT, 0o1],
+  [CONTROL, 0o460],
+  [LOCAL, 0o100113],
+];
+
+/**
+ * Makes a terminal pass every byte on as it is, both ways. Node's setRawMode would still translate what is shown: each
+ * line end of a console gains a second return, and full-screen programs draw askew. Returns how to put the modes back.
+ */
+export function makeRaw(fd: number): () => void {
+  const before = pinned(SIZE_OF_TERMIOS);
+  check(ioctlCall(fd, TCGETS, before), "ioctl TCGETS");
+  const raw = pinned(SIZE_OF_TERMIOS);
+  before.copy(raw);
+  for (const [at, bits] of COOKED) raw.writeUInt32LE((raw.readUInt32LE(at) & ~bits) >>> 0, at);
+  raw.writeUInt32LE(raw.readUInt32LE(CONTROL) | CS8, CONTROL);
+  raw.writeUInt8(0, CHARACTERS + VTIME);
+  raw.writeUInt8(1, CHARACTERS + VMIN);
+  check(ioctlCall(fd, TCSETS, raw), "ioctl TCSETS");
+  // One that was hung up meanwhile has no modes any more.
+  return () => void ioctlCall(fd, TCSETS, before);
 }

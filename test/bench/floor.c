@@ -4,8 +4,8 @@
  *   floor [-s] -f FILTER -c CGROUP ROOT PROGRAM [ARG...]   everything that berth's default plan does
  *   floor [-s] ROOT PROGRAM [ARG...]                       no protections: namespaces, mounts, pivot_root, exec
  *
- * FILTER is a file of berth's seccomp cache (a BPF program, sealed with 32 bytes), CGROUP a directory of cgroup2 to
- * make the machine's cgroup in. -s: a launch for each line on standard input, answered by a line of three numbers: ns
+ * FILTER is a BPF program, berth's own (an array of struct sock_filter), CGROUP a directory of cgroup2 to make the
+ * machine's cgroup in. -s: a launch for each line on standard input, answered by a line of three numbers: ns
  * from the call to exec, ns from the call to the exit that was noticed, exit status.
  *
  * With protections: user, pid, uts and network namespace by clone3, into a cgroup of its own; id maps; the root mounted
@@ -146,7 +146,7 @@ static void drop_privileges(void) {
     getrlimit(i, &limit);
     MUST(setrlimit(i, &limit));
   }
-  uint64_t keep = 0x2dcfffdffull; /* systemd-nspawn's default set, as a mask */
+  uint64_t keep = 0xfdecbfff; /* berth's default set, with a network of the machine's own */
   for (int i = 0; i <= 40; i++)
     if (!(keep >> i & 1)) MUST(prctl(PR_CAPBSET_DROP, i));
   MUST(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter));
@@ -330,7 +330,7 @@ static int launch(const char *root, char **argv, uint64_t times[2], int console)
   close(ends[0]), close(pidfd);
   if (cgroup) {
     for (const int *fd = (int[]){tree, group, dev, run, host, master, slave, -1}; *fd >= 0; fd++) close(*fd);
-    while (rmdir(path) < 0 && errno == EBUSY) continue;
+    while (rmdir(path) < 0 && errno == EBUSY && !console) continue; /* exit is asynchronous; systemd leaves a tree of them */
   }
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
@@ -338,7 +338,7 @@ static int launch(const char *root, char **argv, uint64_t times[2], int console)
 static void load_filter(void) {
   static char bytes[65536];
   int fd = MUST(open(filter_file, O_RDONLY | O_CLOEXEC));
-  long size = MUST(read(fd, bytes, sizeof bytes)) - 32; /* without the seal */
+  long size = MUST(read(fd, bytes, sizeof bytes));
   close(fd);
   filter = (struct sock_fprog){.len = size / sizeof(struct sock_filter), .filter = (void *)bytes};
 }

@@ -147,10 +147,10 @@ export function skip(what: string, why: string): void {
   console.log(`- ${what}: not measured: ${why}`);
 }
 
-/** Those whose program is here; the others are named with a line. */
+/** Those whose program is installed (or is ours, by its path); the others are named with a line. */
 export function installed<T extends { readonly name: string; readonly tool: string }>(all: readonly T[]): T[] {
   return all.filter(({ name, tool }) => {
-    if (findTool(tool) !== undefined) return true;
+    if (tool.startsWith("/") || findTool(tool) !== undefined) return true;
     skip(name, `there is no ${tool} here`);
     return false;
   });

@@ -1,8 +1,13 @@
-/** The other managers, each set up in its own way to run one program in a tree. */
+/** The floor and the other managers, each set up in its own way to run one program in a tree. */
 import { execFileSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { removeCgroup } from "../../src/exec/cgroup.ts";
+import { compileFilter } from "../../src/exec/seccomp-filter.ts";
+import type { LaunchPlan } from "../../src/plan/step.ts";
+import { cgroup2Mount } from "../lib/requires.ts";
 import { debianTree } from "../lib/trees.ts";
+import { compileC } from "./lib.ts";
 
 export interface Peer {
   readonly name: string;
@@ -18,6 +23,31 @@ export async function copyOfDebian(at: string): Promise<string> {
   execFileSync("cp", ["-a", "--reflink=auto", await debianTree("bookworm"), at]);
   return at;
 }
+
+export interface Floor {
+  readonly program: string;
+  /** Words that turn all protections on that a plan has. */
+  protectedBy(plan: LaunchPlan): readonly string[];
+}
+
+/** floor.c, and a cgroup for its machines that is gone with this process. */
+export function makeFloor(work: string): Floor {
+  const cgroup = join(cgroup2Mount() ?? "", `floor-${process.pid}`);
+  mkdirSync(cgroup);
+  process.on("exit", () => removeCgroup(cgroup));
+  return {
+    program: compileC("floor", work),
+    protectedBy(plan) {
+      const filter = join(work, "filter");
+      for (const step of plan.steps)
+        if (step.kind === "load-filter") writeFileSync(filter, compileFilter(step.args.policy));
+      return ["-f", filter, "-c", cgroup];
+    },
+  };
+}
+
+export const PROTECTED = "all protections on; masks not locked, no keeper";
+export const UNPROTECTED = "namespaces, mounts, pivot_root, exec: nothing else";
 
 /** No registration and no unit: with whom to register there is nobody, and it would take longer still. */
 export const NSPAWN = ["systemd-nspawn", "--register=no", "--keep-unit", "--quiet", "--private-network"];

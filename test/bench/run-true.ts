@@ -1,7 +1,9 @@
 /** /bin/true in a machine as a whole process, from the call of the command to its end: `berth run` beside its peers. */
-import { mkdirSync, readdirSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
-import { cgroup2Mount, findTool } from "../lib/requires.ts";
+import { INSTALLATION } from "../../src/host/installation.ts";
+import { findPaths } from "../../src/host/paths.ts";
+import { prepare } from "../../src/machine/prepare.ts";
+import { findTool } from "../lib/requires.ts";
 import {
   BERTH,
   type Contestant,
@@ -15,7 +17,7 @@ import {
   versionOf,
   workDirectory,
 } from "./lib.ts";
-import { copyOfDebian, peers } from "./peers.ts";
+import { copyOfDebian, makeFloor, PROTECTED, peers, UNPROTECTED } from "./peers.ts";
 
 const PAYLOAD = ["/bin/true"];
 
@@ -23,43 +25,27 @@ const given = options(31);
 const work = workDirectory();
 const tree = await copyOfDebian(join(work, "tree"));
 const stopwatch = compileC("stopwatch", work);
-const floor = compileC("floor", work);
-const cgroup = join(cgroup2Mount() ?? "", `berth-bench-${process.pid}`);
-mkdirSync(cgroup);
+const floor = makeFloor(work);
+const { plan } = prepare(
+  { name: "bench", directory: tree, options: [], command: PAYLOAD, boot: false, console: undefined },
+  findPaths(process.env, INSTALLATION, work),
+  INSTALLATION,
+).plan({ foreground: true, stdio: "console", term: null });
 
-const berth = time("berth run", "all protections on; masks locked, keeper", [
-  BERTH,
-  "run",
-  "-D",
-  tree,
-  "--",
-  ...PAYLOAD,
-]);
-await berth.run(); // fills the caches of filters and of compiled code
-const filters = join(work, "cache/seccomp");
-const filter = join(filters, readdirSync(filters)[0] ?? "");
-const contestants: Contestant[] = [
-  time("/bin/true", "on the host: what the measuring takes", PAYLOAD),
-  time("floor in C", "all protections on; masks not locked, no keeper", [
-    floor,
-    "-f",
-    filter,
-    "-c",
-    cgroup,
-    tree,
-    ...PAYLOAD,
-  ]),
-  time("floor in C, unprotected", "namespaces, mounts, pivot_root, exec: nothing else", [floor, tree, ...PAYLOAD]),
-  berth,
-  time("berth version", "a verb that does nothing", [BERTH, "version"]),
-  time("node, pinned", `${versionOf(RUNTIME)} -e 0`, [RUNTIME, "-e", "0"]),
-  ...(findTool("node") === undefined
-    ? []
-    : [time("node, the host's", `${versionOf("node")} -e 0`, ["node", "-e", "0"])]),
-  ...installed(peers(tree, work, PAYLOAD)).map((peer) => command(stopwatch, peer)),
-];
-const results = await roundRobin(contestants, given.rounds);
-rmdirSync(cgroup);
+const hosts = findTool("node");
+const results = await roundRobin(
+  [
+    time("/bin/true", "on the host: what the measuring takes", PAYLOAD),
+    time("floor in C", PROTECTED, [floor.program, ...floor.protectedBy(plan), tree, ...PAYLOAD]),
+    time("floor in C, unprotected", UNPROTECTED, [floor.program, tree, ...PAYLOAD]),
+    time("berth run", "all protections on; masks locked, keeper", [BERTH, "run", "-D", tree, "--", ...PAYLOAD]),
+    time("berth version", "a verb that does nothing", [BERTH, "version"]),
+    time("node, pinned", `${versionOf(RUNTIME)} -e 0`, [RUNTIME, "-e", "0"]),
+    ...(hosts === undefined ? [] : [time("node, the host's", `${versionOf(hosts)} -e 0`, [hosts, "-e", "0"])]),
+    ...installed(peers(tree, work, PAYLOAD)).map((peer) => command(stopwatch, peer)),
+  ],
+  given.rounds,
+);
 const against = ["floor in C", "node, pinned", "runc", "nspawn", "nspawn, no seccomp"];
 report({ title: "/bin/true in a machine, whole processes", ratioOf: "to exit", against }, results, given);
 

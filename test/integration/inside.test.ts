@@ -334,7 +334,7 @@ describe("escape", () => {
   test("with the host's network only what is the network's escapes, and berth says so", async () => {
     await using marks = await canaries();
     await using root = berthRoot();
-    const { stdout, stderr } = await root.run(tree, ["--host-network", ...setenv(marks.env)], probe("escape"));
+    const { stdout, stderr } = await root.run(tree, ["-x", "--host-network", ...setenv(marks.env)], probe("escape"));
     const names = parseEscape(stdout).escaped.map((line) => line.split(" ")[0]);
     expect(names).toEqual(["namespace:net", "host:abstract-socket", "host:loopback"]);
     expect(stderr).toContain("weaker than the default: it shares the host's network");

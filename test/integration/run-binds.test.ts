@@ -1,6 +1,17 @@
 /** Bind= and BindReadOnly=, from settings files and as options. */
 import { execFileSync } from "node:child_process";
-import { chownSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import { type BerthRoot, berthRoot, buildBerth } from "../lib/berth.ts";
@@ -35,7 +46,8 @@ test("directories and files are seen, read-only ones cannot be written or remoun
   writeFileSync(join(directory, "file"), "of the host");
   chownSync(join(directory, "file"), 1000, 1000);
   const file = join(root.path, "one");
-  writeFileSync(file, "one file", { mode: 0o666 });
+  writeFileSync(file, "one file");
+  chmodSync(file, 0o666);
   root.settings("m", `[Files]\nBind=${directory}:/rw\nBindReadOnly=${directory}:/ro\nBind=${file}:/file`);
   const talk = interview({
     read: ["cat", "/rw/file"],
@@ -62,7 +74,7 @@ test("directories and files are seen, read-only ones cannot be written or remoun
   expect(readFileSync(join(directory, "new"), "utf8")).toBe("of the machine");
   expect(lstatSync(join(directory, "new")).uid).toBeGreaterThanOrEqual(524288);
   expect(readFileSync(file, "utf8")).toBe("changed");
-  expect(stderr).toContain(`it may write to ${directory} of the host [${root.etc}/machines/m.nspawn:2:1 Bind=]`);
+  expect(stderr).toContain(`it may write to ${directory} of the host [${root.etc}/machines/m.nspawn:2]`);
 });
 
 test("with idmap the host's ids are the machine's, both ways", async () => {
@@ -202,7 +214,7 @@ test("a source that is not there fails the start by name and place, before anyth
   await using root = berthRoot();
   const tree = await ownTree(root);
   const before = listing(root.path);
-  const path = root.settings("own", "[Files]\nBind=/\n\nBind=/nonexistent/source:/mnt");
+  const path = root.settings("own", "[Files]\n\n\nBind=/nonexistent/source:/mnt");
   const { status, stdout, stderr } = await root.run(tree, [], probe("cwd"));
   expect([status, stdout]).toEqual([125, ""]);
   expect(stderr).toContain(`${path}:4:`);
@@ -220,4 +232,27 @@ test("in an ephemeral machine mount points of binds are made in its layer", asyn
   const { stdout } = await root.run(tree, ["-x", `--bind-ro=${file}:/new/file`], probe("cat", "/new/file"));
   expect(stdout).toBe("of the host");
   expect(listing(tree)).toEqual(before);
+});
+
+test("an ephemeral machine may see its tree by + and never write to it", async () => {
+  await using root = berthRoot();
+  const tree = await ownTree(root);
+  const seen = await root.run(tree, ["-x", "--bind-ro=+/etc:/mnt"], probe("write", "/mnt/new", "x", "--", "cwd"));
+  expect(seen.stdout).toContain('"error":"EROFS"');
+  const refused = await root.run(tree, ["-x", "--bind=+/etc:/mnt"], probe("cwd"));
+  expect(refused).toMatchObject({ status: 125, stdout: "" });
+  expect(refused.stderr).toContain('would write to "/etc" of its tree');
+});
+
+test("a source in the tree that is a symbolic link stays in the tree", async () => {
+  await using root = berthRoot();
+  const tree = await ownTree(root);
+  const outside = root.directory("outside");
+  writeFileSync(join(outside, "secret"), "of the host");
+  symlinkSync(outside, join(tree, "out"));
+  symlinkSync("/etc", join(tree, "in"));
+  const refused = await root.run(tree, ["--bind-ro=+/out:/mnt"], probe("cat", "/mnt/secret"));
+  expect(refused).toMatchObject({ status: 125, stdout: "" });
+  const inside = await root.run(tree, ["--bind-ro=+/in:/mnt"], probe("ls", "/mnt"));
+  expect(inside.stdout).toContain('"names":["os-release"]');
 });

@@ -27,7 +27,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { findPaths } from "../../src/host/paths.ts";
+import { recordsDirectory } from "../../src/machine/places.ts";
 import type { MachineRecord } from "../../src/machine/record.ts";
+import { sweep } from "../../src/machine/sweep.ts";
 import { TEST_CACHE } from "./trees.ts";
 
 const CHECKOUT = fileURLToPath(new URL("../..", import.meta.url));
@@ -132,6 +135,11 @@ export class BerthRoot {
     return text === "" ? null : JSON.parse(text);
   }
 
+  /** What the keeper has logged of a running machine's console, with the frames' heads. */
+  consoleLog(name: string): string {
+    return read(join(this.path, "run/running", name, "console.log"));
+  }
+
   /** When a machine has got there. */
   async recordWhen(name: string, is: (record: MachineRecord) => boolean = () => true): Promise<MachineRecord> {
     return poll(`record of ${name}`, () => {
@@ -156,8 +164,18 @@ export class BerthRoot {
     ];
   }
 
+  /** For what a test that failed has left running: its keepers end it in their own time. */
+  async #sweep(): Promise<void> {
+    const paths = findPaths(this.env, CHECKOUT, undefined);
+    await poll("the end of what was left", () => {
+      sweep(paths);
+      return list(recordsDirectory(paths)).length === 0 ? true : undefined;
+    });
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     const left = this.leftovers();
+    if (left.length > 0) await this.#sweep();
     rmSync(this.path, { recursive: true });
     if (left.length > 0) throw new Error(`left of machines that have ended:\n  ${left.join("\n  ")}`);
   }
@@ -235,6 +253,11 @@ export async function poll<T>(what: string, ask: () => T | undefined): Promise<T
     if (performance.now() > deadline) throw new Error(`${what} did not come within 20 s`);
     await sleep(5);
   }
+}
+
+/** It runs, or it could: a zombie does not. */
+export function isRunning(pid: number): boolean {
+  return !/^$|^State:\s*Z/m.test(read(`/proc/${pid}/status`) || "\n");
 }
 
 /** Children of a process, by pid. */

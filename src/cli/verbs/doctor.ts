@@ -9,8 +9,12 @@ import type { Context, Runner } from "../verb.ts";
 export function define(program: Command, run: Runner): void {
   program
     .command("doctor")
-    .description("check whether this host can run machines, and what they can do here")
-    .option("--json", "print {host, survey, findings} as one JSON document")
+    .summary("check whether this host can run machines")
+    .description(
+      "Checks whether this host can run machines, and what they can do here: one line a finding, with the fix where " +
+        "there is one. Exit status 1 if machines with default settings can't run.",
+    )
+    .option("--json", "print as JSON, with the facts the findings come from")
     .action(run(doctor));
 }
 

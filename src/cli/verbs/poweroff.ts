@@ -8,7 +8,7 @@ export function define(program: Command, run: Runner): void {
     .command("poweroff")
     .alias("stop")
     .summary("ask a machine's init to shut down")
-    .description("Asks the init of each machine to shut down, and waits until the machines have ended. Alias: stop.")
+    .description("Asks the init of each machine to shut down, and waits until the machines have ended.")
     .argument("<name...>", "the machines")
     .option("--no-wait", "return as soon as they are asked")
     .action(run(poweroff));

@@ -7,7 +7,7 @@ export function define(program: Command, run: Runner): void {
     .command("recipes")
     .summary("list what can be bootstrapped")
     .description("Lists the recipes of `berth bootstrap` with their releases, and which of them are in the cache.")
-    .option("--json", "print a JSON array")
+    .option("--json", "print as JSON")
     .action(run(recipesVerb));
 }
 

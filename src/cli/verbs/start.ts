@@ -15,7 +15,10 @@ export function define(program: Command, run: Runner): void {
   program
     .command("start")
     .summary("boot a machine in the background")
-    .description("Boots each machine in the background and returns when it is ready, as its settings say.")
+    .description(
+      "Boots each machine in the background, as its settings say, and returns when all are ready: when systemd in it " +
+        "says so, other inits as soon as they run.",
+    )
     .argument("<name...>", "the machines")
     .option("--timeout <SECONDS>", "how long a machine may take to be ready", String(TIMEOUT_S))
     .action(run(start));

@@ -180,3 +180,7 @@ test.each(["a\0b", "\0", "b\0"])("a string with a NUL byte is refused: %j", (tex
   expect(() => imageOf((asm, keeper) => asm.call(keeper, "chdir", [text]))).toThrow(/NUL byte.*\\u0000/);
   expect(() => imageOf((asm) => asm.stringArray(["ok", text]))).toThrow(/NUL byte/);
 });
+
+test("what has to be resident may not reach what is not", () => {
+  expect(() => imageOf((asm) => asm.reserve(17 << 20, true))).toThrow(/too many bind mounts/);
+});

@@ -1,6 +1,7 @@
 /**
  * A launch plan as processes that send each other messages: host, keeper, init and apivfs each walk over their own
- * steps, and only sync points, clones and ends order them. Every interleaving is tried, so what holds here holds
+ * steps, and only sync points, clones and ends order them. A fifth one, farewell, is what the keeper was cloned from: it
+ * sends who the keeper is, at any time after that. Every interleaving is tried, so what holds here holds
  * however the kernel schedules them.
  *
  *   deadlocks(plan)      // [] = in every interleaving all come to their end and no message is left or mistaken
@@ -9,28 +10,38 @@
  */
 import type { LaunchPlan, Phase, Step, StepOf } from "../../../src/plan/step.ts";
 
-const ACTORS = ["host", "keeper", "init", "apivfs"] as const;
+const ACTORS = ["host", "keeper", "init", "apivfs", "farewell"] as const;
+type Actor = (typeof ACTORS)[number];
 
 /** What an actor does that concerns another one. */
 type Action =
-  | { readonly do: "start" | "wait-end"; readonly actor: Phase }
+  | { readonly do: "start" | "wait-end"; readonly actor: Actor }
   | { readonly do: "send" | "receive"; readonly socket: Socket; readonly sync: number }
   /** End of file on the status socket: everybody who holds its other end has gone, or has executed something else. */
   | { readonly do: "wait-all-ends" };
 
-/** One direction of a socket pair: who reads from it sees the messages in the order they were sent. */
+/**
+ * One direction of a socket pair: who reads from it sees the messages in the order they were sent. Only the host, to
+ * whom several speak, puts away what comes before its turn.
+ */
 type Socket = "status-to-host" | "status-from-host" | "to-keeper" | "to-init";
 
-function actionsOf(plan: LaunchPlan, actor: Phase): Action[] {
-  const actions = plan.steps.filter(({ phase }) => phase === actor).flatMap(actionsOfStep);
+function actionsOf(plan: LaunchPlan, actor: Actor): Action[] {
+  const actions = plan.steps.filter((step) => actorOf(step) === actor).flatMap(actionsOfStep);
   // The keeper's part is over when init's end of their socket closes: stage.c, compile.ts awaitExecution.
   return actor === "keeper" ? [...actions, { do: "wait-end", actor: "init" }] : actions;
+}
+
+function actorOf(step: Step): Actor {
+  return step.kind === "signal" && step.args.carries.includes("keeper") ? "farewell" : step.phase;
 }
 
 function actionsOfStep(step: Step): Action[] {
   switch (step.kind) {
     case "spawn-keeper":
       return [{ do: "start", actor: "keeper" }];
+    case "move-keeper":
+      return [{ do: "start", actor: "farewell" }];
     case "clone-init":
       return [{ do: "start", actor: "init" }];
     case "make-api-file-systems":
@@ -64,19 +75,19 @@ function socketBetween(from: Phase, to: Phase): Socket {
 
 interface State {
   /** Index of each actor's next action; -1: not started. */
-  readonly at: Readonly<Record<Phase, number>>;
+  readonly at: Readonly<Record<Actor, number>>;
   readonly sent: Readonly<Record<Socket, readonly number[]>>;
 }
 
 /** Complaints about states the plan can come to. */
 export function deadlocks(plan: LaunchPlan): string[] {
-  const actions = Object.fromEntries(ACTORS.map((actor) => [actor, actionsOf(plan, actor)])) as Record<Phase, Action[]>;
-  const ended = ({ at }: State, actor: Phase): boolean => at[actor] >= 0 && at[actor] === actions[actor].length;
+  const actions = Object.fromEntries(ACTORS.map((actor) => [actor, actionsOf(plan, actor)])) as Record<Actor, Action[]>;
+  const ended = ({ at }: State, actor: Actor): boolean => at[actor] >= 0 && at[actor] === actions[actor].length;
   const found = new Set<string>();
   const seen = new Set<string>();
   const open: State[] = [
     {
-      at: { host: 0, keeper: -1, init: -1, apivfs: -1 },
+      at: { host: 0, keeper: -1, init: -1, apivfs: -1, farewell: -1 },
       sent: { "status-to-host": [], "status-from-host": [], "to-keeper": [], "to-init": [] },
     },
   ];
@@ -90,7 +101,7 @@ export function deadlocks(plan: LaunchPlan): string[] {
   }
   return [...found];
 
-  function moves(state: State, actor: Phase): State[] {
+  function moves(state: State, actor: Actor): State[] {
     const action = state.at[actor] < 0 ? undefined : actions[actor][state.at[actor]];
     if (action === undefined) return [];
     const at = { ...state.at, [actor]: state.at[actor] + 1 };
@@ -100,14 +111,15 @@ export function deadlocks(plan: LaunchPlan): string[] {
       case "wait-end":
         return ended(state, action.actor) ? [{ ...state, at }] : [];
       case "wait-all-ends":
-        return ended(state, "keeper") && ended(state, "init") ? [{ ...state, at }] : [];
+        return (["keeper", "init"] as const).every((each) => ended(state, each)) ? [{ ...state, at }] : [];
       case "send":
         return [{ at, sent: { ...state.sent, [action.socket]: [...state.sent[action.socket], action.sync] } }];
       case "receive": {
-        const [first, ...rest] = state.sent[action.socket];
-        if (first === undefined) return [];
-        if (first !== action.sync) found.add(`${actor} waits for sync #${action.sync} and gets #${first}`);
-        return [{ at, sent: { ...state.sent, [action.socket]: rest } }];
+        const sent = state.sent[action.socket];
+        const index = action.socket === "status-to-host" ? sent.indexOf(action.sync) : sent.length === 0 ? -1 : 0;
+        if (index < 0) return [];
+        if (sent[index] !== action.sync) found.add(`${actor} waits for sync #${action.sync} and gets #${sent[index]}`);
+        return [{ at, sent: { ...state.sent, [action.socket]: sent.toSpliced(index, 1) } }];
       }
     }
   }

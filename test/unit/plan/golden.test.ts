@@ -29,7 +29,7 @@ function countLists(key: string, value: unknown): unknown {
 
 test("as JSON", () => {
   const plan = planJson(buildPlan(goldenInput("everything")));
-  expectGolden(`${JSON.stringify(plan, countLists, 2)}\n`, "everything.plan.json");
+  expectGolden(`${JSON.stringify(plan, countLists, 2)}\n`, "everything.json.plan");
 });
 
 describe("the inputs", () => {

@@ -76,10 +76,10 @@ group("the checks above find", () => {
 
   test("messages that are taken for each other", () => {
     const plan = changed((step) => {
-      if (step.phase !== "host" || step.kind !== "await" || step.args.sync > 3) return [step];
-      return [{ ...step, args: { ...step.args, sync: 5 - step.args.sync } }];
+      if (step.phase !== "init" || step.kind !== "await") return [step];
+      return [{ ...step, args: { ...step.args, sync: 13 - step.args.sync } }];
     });
-    expect(deadlocks(plan)).toContain("host waits for sync #3 and gets #2");
+    expect(deadlocks(plan)).toContain("init waits for sync #8 and gets #5");
   });
 
   test("a message that nobody reads", () => {

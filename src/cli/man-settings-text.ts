@@ -1,0 +1,176 @@
+import { RESOLV_CONF_MODES } from "../spec/machine-spec.ts";
+
+/**
+ * What of berth.nspawn(5) is written by hand, in the markup of man-roff.ts. `settings` gives the items of a section,
+ * from the table.
+ */
+export function settingsPage(settings: (section: string) => string): string {
+  return `
+# NAME
+
+berth.nspawn - settings of berth's machines
+
+# SYNOPSIS
+
+_/etc/berth/machines/NAME.nspawn_
+
+_/run/berth/machines/NAME.nspawn_
+
+_/etc/berth/machines/NAME.nspawn.d/*.conf_
+
+# DESCRIPTION
+
+A settings file says what runs in a machine of *berth*(1), what it may do and what of the host it sees. The format is that of
+*systemd.nspawn*(5), and a file written for *systemd-nspawn*(1) works as it is, within what is in effect (see _NOT IN
+EFFECT YET_) and with other defaults (see _DEFAULTS_). A machine needs no settings file. *berth check* finds everything wrong
+with one; *berth plan* shows what comes of it.
+
+# SYNTAX
+
+    # /etc/berth/machines/web.nspawn
+    [Exec]
+    Environment=TZ=UTC "GREETING=good day"
+    DropCapability=CAP_NET_RAW
+
+    [Files]
+    BindReadOnly=/srv/data
+    Bind=/srv/www:/var/www:idmap
+
+A file is UTF-8 text: sections, and in them assignments of the form _Key_=_value_. White space around keys and values is
+dropped. Case counts. There are no specifiers: a percent sign is an ordinary character.
+
+Lines that start with "#" or ";" are comments. A line that ends with a backslash goes on in the next one, with a space in
+place of the backslash; comments in between are left out.
+
+Words of *Parameters=* and *Environment=* are separated by spaces and may be quoted, whole or in part, by single or double
+quotes; backslashes are ordinary characters there. The paths of *Bind=* and its like are separated by colons, and a
+backslash before a colon makes it part of the path; quotes are ordinary characters there.
+
+Of a setting with one value the last assignment holds. Where "Assignments add up" is said below, each adds to the ones
+before. An empty assignment (_Key_=) undoes all before it, also those of a file that was read earlier.
+
+Unknown keys and sections are warned about, with the nearest name that there is, and have no effect; those that start
+with "X-" are passed over in silence. A value that can't be read is an error. All errors are reported at once, as
+_file_:_line_:_column_, and the machine does not start.
+
+# FILES AND TRUST
+
+_NAME_ is the machine's name, or that of its tree's directory where *--machine* is not given. The first _NAME.nspawn_ found
+counts, in the order of this list; then the drop-ins _NAME.nspawn.d/*.conf_ of all these directories are read, in the order of
+their file names. Options of *berth run* and *berth plan* come last.
+
+_/etc/berth/machines/_, _/run/berth/machines/_
+: Trusted. *BERTH_ROOT*, *BERTH_ETC* and *BERTH_RUN* move them, see *berth*(1).
+
+_/etc/systemd/nspawn/_, _/run/systemd/nspawn/_
+: Trusted. Looked into only while settings are in _/etc/berth_.
+
+_/var/lib/machines/_
+: Not trusted: a file beside a tree may have come with it. But in a checkout of berth its own _machines/_ is trusted.
+
+Trusted places make a file trusted only if it belongs to root and nobody else may write to it. Of an untrusted file only
+settings that say so below count: they can neither reach the host nor widen what the machine may do. Its other
+settings are named in warnings and ignored.
+
+# DEFAULTS
+
+Some settings that a file does not mention mean something else than with *systemd-nspawn*(1):
+
+*PrivateUsers=pick*
+: Each machine has user ids of its own. *systemd-nspawn*(1) without options shares the host's. *PrivateUsers=no* does that.
+
+*Private=yes*
+: Each machine has a network of its own, for now with the loopback interface only. The host's network has to be asked for
+by *Private=no*: *VirtualEthernet=no* alone does not mean it.
+
+*PrivateUsersOwnership=auto*
+: Trees keep ids from 0 on disk and are mounted with mapped owners. A tree that was chowned to a range is refused.
+
+*LinkJournal=auto*
+: The machine's journal is not linked into the host's.
+
+# NOT IN EFFECT YET
+
+This version of berth reads every setting of *systemd.nspawn*(5), but does not do all of them yet. One that is listed under
+"Not in effect yet" is checked for its syntax, and an error if it asks for something else than what berth does anyway.
+So a machine is never weaker or other than its settings say. The values said to be accepted are those that ask for
+nothing.
+
+# VALUES
+
+_BOOL_ is yes, no, true, false, on, off, 1 or 0. _PATH_ is absolute. _SIGNAL_ is a name or a number, such as SIGTERM,
+SIGRTMIN+3 or 15. _CAPABILITY_ is a name such as CAP_NET_ADMIN, a number, or all; capabilities are separated by spaces or commas.
+What is in brackets may be left out, and dots stand for more of the same.
+
+# [EXEC] SECTION
+
+What runs, and what it may do.
+
+${settings("Exec")}
+
+# [FILES] SECTION
+
+What the machine's file system is made of.
+
+${settings("Files")}
+
+# [NETWORK] SECTION
+
+What the machine is connected to.
+
+${settings("Network")}
+
+# OWNERS OF BIND MOUNTS
+
+A machine's users are other users to the host, and a bind mount shows what the host has. The last part of *Bind=*, as in
+*/srv/www:/var/www:idmap*, says how owners are told; it is a list separated by commas:
+
+*noidmap*
+: The default. Owners stay the host's. What belongs to users outside of the machine's range shows as nobody's (65534), and
+root inside has no more rights on it than others have. Files made inside belong to ids of the machine's range. A path
+of the tree itself (with a plus sign) has the owners that the tree has.
+
+*idmap*
+: User _N_ of the host shows as user _N_ inside, root as root. Files made inside by root belong to the host's root: bind
+only what the machine may have in that way.
+
+*rootidmap*, *owneridmap*
+: Not in effect yet.
+
+*rbind*, *norbind*
+: With what is mounted below the path, which is the default, or without.
+
+# SEE ALSO
+
+*berth*(1), *systemd.nspawn*(5), *capabilities*(7), *mount_namespaces*(7), *user_namespaces*(7)
+`;
+}
+
+/** By key: what the table's one line of help leaves open. */
+export const DETAILS: Readonly<Record<string, string>> = {
+  Boot: "Without it a command is PID 1, or a shell. Default: *yes* with *berth start* and *berth plan* _NAME_, else *no*.",
+  Ephemeral: "Without *--machine* such a machine gets a name that is free, so that several of a tree may run at once.",
+  Parameters:
+    "Ignored where the command line says how to start: by a command, by *--boot*, and so by *berth start*, which passes it.",
+  Environment: "Of a variable given twice the last value holds.",
+  Capability: "CAP_NET_ADMIN is among the default ones if the machine has a network of its own.",
+  KillSignal: "See STOPPING in *berth*(1).",
+  PrivateUsers:
+    "*pick*: a range of 65536 ids that nobody else has. _BASE_[:_SIZE_]: this range, by default of 65536 ids. " +
+    "*identity*: a user namespace whose ids are the same as the host's. *no*: none, root inside is root on the host.",
+  NotifyReady: "*berth start* asks for it where the init is systemd.",
+  SystemCallFilter: "Groups are those of *systemd.exec*(5). What a start itself needs can't be denied.",
+  ResolvConf:
+    `One of ${RESOLV_CONF_MODES.map((mode) => `*${mode}*`).join(", ")}. *auto* leaves it alone in a machine with a network ` +
+    "of its own, and else takes the stub of systemd-resolved or the host's file, as a copy if the tree can be written to.",
+  Timezone:
+    "One of *off*, *copy*, *bind*, *symlink*, *delete*, *auto*. *auto* makes it a link to the host's time zone, if the " +
+    "tree has that one.",
+  Bind:
+    "The second path is where it is inside, by default the same; it is made where the tree has none, and taken away " +
+    "again. See _OWNERS OF BIND MOUNTS_ for _OPTIONS_.",
+  BindReadOnly: "Otherwise as *Bind=*.",
+  LinkJournal: "One of *no*, *auto*, *host*, *guest*, *try-host*, *try-guest*.",
+  PrivateUsersOwnership: "One of *off*, *chown*, *map*, *auto*.",
+  Private: "See _DEFAULTS_.",
+};

@@ -1,0 +1,258 @@
+/**
+ * What of berth(1) is written by hand, in the markup of man-roff.ts. The verbs and their options come from the
+ * program's own tables.
+ */
+export function programPage(verbs: string, sharedOptions: string, notYet: string): string {
+  return `
+# NAME
+
+berth - boot and manage system containers
+
+# SYNOPSIS
+
+*berth* [*--root* _DIR_] _VERB_ [_OPTION_...] [_ARGUMENT_...]
+
+*berth help*, *berth* _VERB_ *--help*, *berth --version*
+
+# DESCRIPTION
+
+berth boots operating system trees as *system containers*: a whole distribution with an init of its own as PID 1, in
+namespaces and a cgroup of its own, on the kernel of the host and without a virtual machine. Such a container is called
+a _machine_. Its tree is a directory, made by *berth bootstrap* or otherwise; its settings, which may be absent, are a
+file in the format of *berth.nspawn*(5), which is that of *systemd.nspawn*(5).
+
+A machine's name has letters, digits, underscores, dots and hyphens, at most 64 characters. It is the name of its directory in
+_/var/lib/machines_, unless *--directory* and *--machine* say otherwise.
+
+A machine gets by default
+
+a user namespace
+: Root inside is a user of the host without any rights: the ids 0 to 65535 inside are a range of the host's that no
+other machine has (see _FILES_). The tree on disk keeps ids from 0 whatever the range is, since it is mounted with mapped
+owners; nothing is ever chowned.
+
+a network namespace
+: It has the loopback interface only.
+
+PID, mount, IPC, UTS and cgroup namespaces
+: What of _/proc_ and _/sys_ acts on the host is covered or read-only, and root inside can't take these mounts away.
+
+a filter of system calls, and fewer capabilities
+: Limits, signals, environment and open files start clean: nothing of the caller's reaches the machine unless asked for.
+
+Settings and options may ask for less, such as the host's network. Everything that makes a machine weaker than the
+default is said when it starts, with the setting or option that asked for it, and shown by *berth list* and *berth status*.
+
+Beside each machine runs a small process, its _keeper_, which records its console and how it ended. All verbs but
+*plan*, *check*, *recipes*, *doctor* and *version* need root.
+
+# OPTIONS
+
+*--root* _DIR_
+: Keeps everything below _DIR_, as *BERTH_ROOT* does. Stands before the verb.
+
+*--*
+: Ends the options of *run*, *plan*, *exec* and *shell*. These also end where the first argument stands: what follows
+belongs to the command.
+
+# VERBS
+
+${verbs}
+
+# OPTIONS OF run AND plan
+
+The names are those of *systemd-nspawn*(1). Options come after the settings files: they replace settings that have one
+value, and add to the others. An option whose value is in brackets takes it only in the form *--option=*_VALUE_. What each
+setting means is described in *berth.nspawn*(5).
+
+${sharedOptions}
+
+Known but not in effect yet, and refused by name unless they ask for what berth does anyway: ${notYet}.
+
+# TERMINAL
+
+*berth run* connects its terminal to the machine's console in one of these modes, chosen by *--console=*_MODE_:
+
+*interactive*
+: The default where stdin and stdout are terminals. The terminal is put into raw mode, so that every key goes to the
+machine, ^C and ^Z too; its size and *TERM* are passed on. It is put back on every way out.
+
+*read-only*
+: The default elsewhere. The console is shown and nothing goes in. A ^C stops the machine (see _STOPPING_).
+
+*passive*
+: The console is only recorded.
+
+*pipe*
+: The payload gets the caller's stdin, stdout and stderr as they are: pipelines are binary-safe and end where they
+should. A terminal among them is replaced by a pipe, since who has a terminal could type into it for the caller. The
+same as *--pipe*.
+
+*autopipe*
+: *interactive* where stdin and stdout are terminals, else *pipe*.
+
+*^]* (Ctrl and the closing bracket) typed three times within a second kills the machine, in the interactive mode. *berth
+shell* and *berth exec --tty* run on a terminal of the machine's own in the same way, without that key.
+
+# STOPPING
+
+*berth poweroff* and *berth reboot* send the machine's init a signal. For powering off it is the one of *KillSignal=*,
+else the one its kind of init expects: SIGRTMIN+3 for systemd, SIGPWR for sysvinit, SIGINT for OpenRC, SIGCONT for
+runit, SIGUSR2 for busybox, and SIGTERM for all others. For a reboot it is SIGINT. A reboot from inside works the same:
+*berth run* boots the machine again.
+
+*berth run* stops its machine when it gets SIGTERM, SIGINT, SIGHUP or SIGQUIT: with *--boot* or *KillSignal=* PID 1 gets the
+signal above, else the very signal that came. A second one kills the machine; so does the first where PID 1 would ignore
+it, and 90 seconds without an end. When *berth run* itself is killed, the machine ends with it.
+
+*berth exec* passes the same four signals on to its command.
+
+# EXIT STATUS
+
+*0*
+: Done. Of *run*: also after the machine powered itself off.
+
+*1*
+: Failed. One line on stderr says what, mostly with the fix in a line that starts with "hint:". Of *check*: there is an
+error. Of *doctor*: machines with default settings can't run here.
+
+*2*
+: Wrong usage.
+
+*125*, *126*, *127*
+: Of *run*, *exec* and *shell*: berth itself failed, the command can't be executed, there is no such command.
+
+*130*
+: Interrupted; what was begun has been undone.
+
+_N_, *128*+_N_
+: Of *run*, *exec* and *shell*: the exit status of the command, or that signal _N_ killed it.
+
+# ENVIRONMENT
+
+*BERTH_ROOT*
+: Keeps everything below this directory, in _etc_, _run_, _machines_ and _cache_. Two roots know nothing of each other's
+machines.
+
+*BERTH_ETC*, *BERTH_RUN*, *BERTH_MACHINES*, *BERTH_CACHE*
+: Move one of these alone. By default they are _/etc/berth_, _/run/berth_, _/var/lib/machines_ and _/var/cache/berth_.
+
+*NO_COLOR*
+: No colours, spinners and progress bars, which otherwise appear on terminals.
+
+*BERTH_DEBUG*
+: Internal errors show where in berth they happened.
+
+*TERM*
+: Passed on to a machine, or a command in it, that is shown on this terminal.
+
+The environment is not passed on otherwise: *run* sets variables by *--setenv* and *Environment=* only.
+
+# FILES
+
+_/etc/berth/machines/NAME.nspawn_, _/run/berth/machines/NAME.nspawn_
+: Settings of machine _NAME_, with drop-ins in _NAME.nspawn.d/*.conf_. The first file found in this order counts.
+
+_/etc/systemd/nspawn/NAME.nspawn_, _/run/systemd/nspawn/NAME.nspawn_
+: Read after these two, unless *BERTH_ROOT* or *BERTH_ETC* is set.
+
+_/var/lib/machines/NAME.nspawn_
+: Read last, and with care: see *berth.nspawn*(5).
+
+_/var/lib/machines/NAME/_
+: The tree.
+
+_/var/lib/machines/.berth-ranges.json_
+: The ledger: which machine has which range of ids. A machine keeps its range. Ranges that _/etc/subuid_, _/etc/subgid_ and
+running containers of *systemd-nspawn*(1) have are left alone.
+
+_/var/lib/machines/.berth-layer-NAME/_
+: What an ephemeral machine changed, beside its tree; removed when it ends.
+
+_/run/berth/running/NAME/_
+: The record of a running machine: _record.json_, _plan.json_ and the console's output, in pieces with their times, in
+_console.log_ and _console.log.1_.
+
+_/run/berth/locks/NAME_
+: Locked while a machine of that name runs.
+
+_/var/cache/berth/_
+: Bootstrapped trees (_trees/_) and compiled filters of system calls (_seccomp/_). All of it can be made again.
+
+# JSON
+
+With *--json* a verb prints one JSON document on stdout. Names of fields stay; new ones may come. A value that is not
+known is *null*.
+
+*berth list*
+: An array of machines, each with *name*, *class* (container), *service* (berth), *state* (starting, running or stopping),
+*os* and *version* (ID and VERSION_ID of its os-release), *addresses* (an array), *leader* (host PID of its PID 1), *unit*,
+*since* (ISO 8601), *image* (path of its tree), *ready*, *times* (*began*, *executed*, *ready*: ms since the epoch;
+*executedMonotonic*: ms of CLOCK_MONOTONIC) and *weaknesses* (an array of sentences).
+
+*berth status*
+: The machine's record: *name*, *state*, *ready*, *status* (what its init said last), *leader*, *keeper* and *supervisor* (each
+*pid* and *startTime*), *bootId*, *cgroup*, *cgroupMount*, *unit*, *root* (its tree), *layer* (directory of an ephemeral
+machine's changes), *os* (as its os-release shows it), *osVersion*, *killSignal* (a number), *uidShift* (host id of its root),
+*weaknesses* and *times*; and asked inside: *initState* (of systemd) and *boot* (*launch*, *init* and *ready*: ms each took).
+
+*berth plan*
+: *machine* and *steps*, an array of *index*, *phase*, *kind*, *describe* (a sentence), *source* (file:line, the option, or default),
+*args* and *undo*.
+
+*berth check*
+: An array of problems: *severity* (error or warning), *source* (*from*: file, option or default; of a file *file*, *line* and
+*column*, of an option *option*), *what*, and where there is something to say *expected* and *hint*.
+
+*berth bootstrap*
+: *name*, *path*, *recipe*, *release*, *fromCache*, *packages* (how many) and *seconds*.
+
+*berth recipes*
+: An array of *name*, *title* and *releases*, each of these with *name*, *title*, *aliases*, *default* and *cached* (null, or *created*
+and *packages* of the tree in the cache).
+
+*berth doctor*
+: *findings*, an array of *check*, *state* (ok, warning, failed or unknown), *detail* and mostly *fix*; and what they were found
+by: *host* and *survey*, whose fields may change.
+
+*berth version*
+: *version* and *runtime*.
+
+# EXAMPLES
+
+Make a Debian machine, boot it and look into it:
+
+    berth bootstrap debian/trixie web
+    berth start web
+    berth status web
+    berth exec web -- systemctl --failed
+    berth shell web
+    berth poweroff web
+
+Boot it on this terminal; log in, or leave by typing ^] three times:
+
+    berth run -M web -b
+
+Run one command in a throw-away copy of the tree, with a directory of the host to read:
+
+    berth run -M web -x --bind-ro=/srv/data -- du -sh /srv/data
+
+List an archive in a machine; what goes in and out is binary-safe:
+
+    tar c . | berth run -M web -x --pipe -- tar t
+
+See what a start would do, and which setting is behind each step:
+
+    berth plan web
+
+Keep everything in one directory:
+
+    export BERTH_ROOT=/srv/berth
+    berth list --json
+
+# SEE ALSO
+
+*berth.nspawn*(5), *systemd-nspawn*(1), *systemd.nspawn*(5), *mmdebstrap*(1), *namespaces*(7), *user_namespaces*(7),
+*capabilities*(7), *cgroups*(7)
+`;
+}

@@ -1,0 +1,129 @@
+/**
+ * What the pure part of a start takes, piece by piece, at its first call in a process (what a command line pays) and
+ * after many (a daemon); and what a running machine costs in memory: its keeper.
+ */
+import { join } from "node:path";
+import { parseUnitFile } from "../../src/config/unit-file.ts";
+import { compile } from "../../src/exec/compile.ts";
+import { Launch } from "../../src/exec/launch.ts";
+import { compileFilter, loadFilter } from "../../src/exec/seccomp-filter.ts";
+import { INSTALLATION, stagePath } from "../../src/host/installation.ts";
+import { findPaths } from "../../src/host/paths.ts";
+import { readHostFacts } from "../../src/host/read-facts.ts";
+import { placesOf } from "../../src/machine/places.ts";
+import { prepare, readMachineFacts } from "../../src/machine/prepare.ts";
+import { buildPlan } from "../../src/plan/build.ts";
+import { buildSpec } from "../../src/spec/build-spec.ts";
+import type { MachineSpec } from "../../src/spec/machine-spec.ts";
+import { byDefault } from "../../src/spec/source.ts";
+import { whenReadable } from "../../src/sys/poll.ts";
+import { type Contestant, options, pss, report, roundRobin, type Sample, spreadOf, workDirectory } from "./lib.ts";
+import { copyOfDebian } from "./peers.ts";
+
+const MACHINES = 10;
+const USUAL = `
+[Exec]
+Boot=yes
+Hostname=web
+Environment=LANG=C.UTF-8
+Environment=HTTP_PROXY=http://proxy.example:3128
+NotifyReady=yes
+Capability=CAP_NET_ADMIN
+DropCapability=CAP_SYS_CHROOT
+SystemCallFilter=@keyring
+SystemCallFilter=~@swap
+PrivateUsers=pick
+[Files]
+Bind=/srv:/srv:idmap
+BindReadOnly=/etc/ssl/certs
+[Network]
+Private=yes
+`;
+const VARIABLES = Array.from({ length: 10_000 }, (_, n) => `Environment=VARIABLE_${n}="value ${n}"`);
+
+const given = options(31);
+const work = workDirectory();
+const tree = await copyOfDebian(join(work, "tree"));
+const paths = findPaths(process.env, INSTALLATION, work);
+const request = { foreground: false, stdio: "console", term: null } as const;
+const [hostFacts, host] = piece("facts of the host", () => readHostFacts());
+const contestants = [
+  hostFacts,
+  ...pieces("usual settings", USUAL),
+  ...pieces("10,000 lines more", `${USUAL}[Exec]\n${VARIABLES.join("\n")}\n`),
+];
+const results = await roundRobin(contestants, given.rounds, 0);
+report({ title: "Settings to program, in one process", ratioOf: "took", against: [] }, results, given);
+await reportKeepers();
+
+/** From the text to the program that the stage runs, each piece with what the one before it made. */
+function pieces(name: string, text: string): Contestant[] {
+  const [parse, { assignments }] = piece(`${name}: parse`, () => parseUnitFile(text, "bench.nspawn"));
+  const [check, spec] = piece(`${name}: check`, () => specOf(assignments));
+  const [facts, machine] = piece(`${name}: facts of tree and binds`, () => readMachineFacts(spec, host, paths));
+  const [build, plan] = piece(`${name}: plan`, () =>
+    buildPlan({ spec, host, machine, places: placesOf("bench", tree, paths), request }),
+  );
+  const filters = plan.steps.map((step) => (step.kind === "load-filter" ? compileFilter(step.args.policy) : undefined));
+  const filter = filters.find((found) => found !== undefined) ?? Buffer.alloc(0);
+  const named = new Map(plan.steps.flatMap(({ args }, index) => ("fd" in args ? [[args.fd, 20 + index]] : [])));
+  const fds = { status: 10, keeperEnd: 11, initEnd: 12, named };
+  const [compiled] = piece(`${name}: compile`, () => compile(plan, host.arch, fds, filter));
+  return [parse, check, facts, build, compiled];
+}
+
+function specOf(assignments: ReturnType<typeof parseUnitFile>["assignments"]): MachineSpec {
+  const { spec } = buildSpec({
+    name: "bench",
+    root: byDefault(tree),
+    assignments,
+    options: [],
+    command: [],
+    boot: true,
+  });
+  if (spec === undefined) throw new Error("the settings are wrong");
+  return spec;
+}
+
+/** A piece by itself, and what its very first run made; that run is told apart. */
+function piece<T>(name: string, run: () => T): [Contestant, T] {
+  const begin = performance.now();
+  const made = run();
+  const first = performance.now() - begin;
+  const again = async (): Promise<Sample> => {
+    const begin = performance.now();
+    run();
+    return { took: performance.now() - begin };
+  };
+  return [{ name, note: `first call ${first.toFixed(2)}`, run: again }, made];
+}
+
+async function reportKeepers(): Promise<void> {
+  const launches = [];
+  for (let machine = 0; machine < MACHINES; machine++) {
+    const machineRequest = {
+      name: `bench-${machine}`,
+      directory: tree,
+      options: [],
+      command: ["/bin/sleep", "1000"],
+      boot: false,
+      console: undefined,
+    };
+    const { plan } = prepare(machineRequest, paths, INSTALLATION).plan(request);
+    const launch = new Launch(plan, {
+      stage: stagePath(host.arch),
+      arch: host.arch,
+      loadFilter: (policy) => loadFilter(policy, paths.cache),
+    });
+    await launch.run();
+    launches.push(launch);
+  }
+  const { median, min, max } = spreadOf(launches.map(({ keeperPid }) => pss(keeperPid)));
+  console.log(`\nPSS of a keeper with ${MACHINES} machines running: ${median} kB (${min}-${max})`);
+  for (const launch of launches) {
+    process.kill(launch.leaderPid, "SIGKILL");
+    await whenReadable(launch.keeper);
+    launch.reapKeeper();
+    launch.release();
+  }
+}

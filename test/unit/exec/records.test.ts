@@ -1,0 +1,166 @@
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { readExitRecord } from "../../../src/exec/exit-record.ts";
+import { PLAN_FILE, removeLeftovers } from "../../../src/exec/leftovers.ts";
+import { lockFile, unlinkLocked } from "../../../src/exec/lock-file.ts";
+import { recordRange } from "../../../src/exec/range-ledger.ts";
+
+/** The small files of a machine: exit record, locks, the ledger of ranges, the plan that tells what to clean up. */
+let directory = "";
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "records-"));
+});
+afterEach(() => rmSync(directory, { recursive: true, force: true }));
+
+describe("an exit record", () => {
+  function read(...fields: [version: number, code: number, status: number, pid: number, time: bigint]) {
+    const bytes = Buffer.alloc(24);
+    fields.slice(0, 4).forEach((field, index) => {
+      bytes.writeInt32LE(Number(field), index * 4);
+    });
+    bytes.writeBigUInt64LE(fields[4], 16);
+    return readBytes(bytes);
+  }
+
+  function readBytes(bytes: Buffer) {
+    writeFileSync(join(directory, "exit"), bytes);
+    const fd = openSync(join(directory, "exit"), "r");
+    try {
+      return readExitRecord(fd);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  test.each([
+    [1, "exited", 42],
+    [2, "killed", 9],
+    [3, "dumped", 11],
+  ])("with code %i means %s", (code, reason, status) => {
+    expect(read(1, code, status, 77, 1_700_000_000_123_456_789n)).toEqual({
+      reason,
+      status,
+      pid: 77,
+      time: 1_700_000_000_123,
+    });
+  });
+
+  test("that is not whole, of another version or of no known reason is none", () => {
+    expect(readBytes(Buffer.alloc(0))).toBeNull();
+    expect(readBytes(Buffer.alloc(23, 1))).toBeNull();
+    expect(read(2, 1, 0, 1, 0n)).toBeNull();
+    expect(read(1, 9, 0, 1, 0n)).toBeNull();
+  });
+});
+
+describe("a lock", () => {
+  test("is held by one, and free when that has let go", () => {
+    const path = join(directory, "locks/m");
+    const first = lockFile(path);
+    expect(first).not.toBeNull();
+    expect(lockFile(path)).toBeNull();
+    unlinkLocked(path, first ?? -1);
+    expect(existsSync(path)).toBe(false);
+    const next = lockFile(path);
+    expect(next).not.toBeNull();
+    unlinkLocked(path, next ?? -1);
+  });
+
+  test("of a holder that died is taken over with its file", () => {
+    const path = join(directory, "m");
+    const dead = lockFile(path);
+    closeSync(dead ?? -1);
+    expect(existsSync(path)).toBe(true);
+    const next = lockFile(path);
+    expect(next).not.toBeNull();
+    unlinkLocked(path, next ?? -1);
+  });
+
+  test("is never a file that a symbolic link leads to", () => {
+    const path = join(directory, "m");
+    symlinkSync("target", path);
+    expect(() => lockFile(path)).toThrow(/ELOOP/);
+    expect(existsSync(join(directory, "target"))).toBe(false);
+  });
+
+  test("whose file was removed meanwhile is let go of without complaint", () => {
+    const path = join(directory, "m");
+    const held = lockFile(path);
+    rmSync(path);
+    expect(() => unlinkLocked(path, held ?? -1)).not.toThrow();
+  });
+});
+
+describe("the ledger of ranges", () => {
+  const ranges = (): unknown => JSON.parse(readFileSync(join(directory, "ledger"), "utf8")).ranges;
+
+  test("remembers, and forgets what was new when it is taken back", () => {
+    const path = join(directory, "ledger");
+    recordRange(path, "a", 524288);
+    const forget = recordRange(path, "b", 589824);
+    expect(ranges()).toEqual({ a: 524288, b: 589824 });
+    forget();
+    expect(ranges()).toEqual({ a: 524288 });
+  });
+
+  test("keeps what was there before, and puts back what was replaced", () => {
+    const path = join(directory, "ledger");
+    recordRange(path, "a", 524288);
+    recordRange(path, "a", 524288)();
+    expect(ranges()).toEqual({ a: 524288 });
+    recordRange(path, "a", 655360)();
+    expect(ranges()).toEqual({ a: 524288 });
+  });
+
+  test("goes with its last entry, and a damaged one is begun anew", () => {
+    const path = join(directory, "ledger");
+    writeFileSync(path, "{ not json");
+    recordRange(path, "a", 524288)();
+    expect(existsSync(path)).toBe(false);
+    expect(readdirSync(directory)).toEqual(["ledger.lock"]);
+  });
+});
+
+describe("leftovers of a killed launch", () => {
+  const source = { from: "default" };
+
+  test("are removed by the plan in the record: cgroup and layer of the machine, and its range unless somebody has it", () => {
+    const place = (name: string): string => join(directory, name);
+    for (const name of ["record", "shared/m/payload", "other/x", "other/m", "layer/data"])
+      mkdirSync(place(name), { recursive: true });
+    writeFileSync(place("1000"), "");
+    const held = lockFile(place("2000"));
+    const steps = [
+      { phase: "host", kind: "claim-range", args: { path: place("1000"), base: 1000 }, source },
+      { phase: "host", kind: "claim-range", args: { path: place("2000"), base: 2000 }, source },
+      { phase: "host", kind: "make-layer", args: { fd: "layer", directory: place("layer") }, source },
+      { phase: "host", kind: "make-cgroup", args: { path: place("shared/m"), owner: 0, parents: [] }, source },
+      { phase: "host", kind: "make-scope", args: { path: place("other/m"), owner: 0, unit: "m.scope" }, source },
+    ];
+    writeFileSync(place(`record/${PLAN_FILE}`), JSON.stringify({ machine: "m", steps }));
+    removeLeftovers(place("record"));
+    expect(readdirSync(directory).sort()).toEqual(["2000", "other"]);
+    expect(readdirSync(place("other"))).toEqual(["x"]);
+    unlinkLocked(place("2000"), held ?? -1);
+  });
+
+  test.each(["", "{ cut sho"])("without a whole plan are the record alone: %j", (text) => {
+    mkdirSync(join(directory, "record"));
+    writeFileSync(join(directory, "record", PLAN_FILE), text);
+    removeLeftovers(join(directory, "record"));
+    expect(readdirSync(directory)).toEqual([]);
+  });
+});
