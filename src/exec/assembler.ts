@@ -58,11 +58,15 @@ export function subjectOf(op: Op): string {
 export class Program {
   readonly who: number;
   readonly ops: Op[] = [];
+  /** Clean-up: goes on after failures. */
   readonly lenient: boolean;
+  /** Still needed when the machine has ended. */
+  readonly resident: boolean;
 
-  constructor(who: number, lenient = false) {
+  constructor(who: number, lenient = false, resident = false) {
     this.who = who;
     this.lenient = lenient;
+    this.resident = resident;
   }
 }
 
@@ -232,9 +236,9 @@ export class Assembler {
     };
   }
 
-  /** Lenient programs are clean-up and run late: they are resident, with their strings. */
+  /** A resident program keeps its strings with it. */
   #program(program: Program, place: (program: Program) => Pointer): Pointer {
-    const resident = program.lenient;
+    const { resident } = program;
     const pointer = this.reserve(24 + program.ops.length * OP_SIZE, resident);
     this.poke(pointer, 0, program.who);
     this.poke(pointer, 8, program.lenient ? 1 : 0);

@@ -132,7 +132,7 @@ export class Compilation {
   }
 
   cleanups(when: "undo" | "end"): Program {
-    const program = when === "undo" ? this.undo : new Program(5, true);
+    const program = when === "undo" ? this.undo : new Program(5, true, true);
     for (const cleanup of [...this.#cleanups].reverse()) cleanup(program, when);
     return program;
   }

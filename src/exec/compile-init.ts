@@ -31,7 +31,7 @@ import {
   TIOCSWINSZ,
   WALL,
 } from "../sys/constants.ts";
-import { type Compilers, ENOENT, messageBuffer, u32, windowSize, wordsOf } from "./compilation.ts";
+import { type Compilers, messageBuffer, u32, windowSize, wordsOf } from "./compilation.ts";
 import { capabilityData, namespaceFlags } from "./compile-keeper.ts";
 
 const SIGKILL = 9;
@@ -236,15 +236,16 @@ export const INIT: Compilers<InitKinds> = {
     c.asm.call(c.init, "capset", [header, c.asm.bytes(capabilityData(mask))]);
   },
 
-  /** The candidates are what a shell would try along PATH; only the last one may be missing too. */
+  /** The candidates are what a shell would try along PATH; the last one has to work. */
   execute: ({ candidates, argv, environment, directory }, c) => {
     const { asm, init } = c;
     asm.call(init, "chdir", [directory]);
     asm.call(init, "close_range", [3, LAST_FD, CLOSE_RANGE_CLOEXEC]);
     const [args, variables] = [asm.stringArray(argv), asm.stringArray(environment)];
     candidates.forEach((path, index) => {
+      // As execvp(3): one that can't be executed does not end the search.
       const more = index < candidates.length - 1;
-      asm.call(init, "execve", [path, args, variables], more ? { tolerate: ENOENT } : {});
+      asm.call(init, "execve", [path, args, variables], { lenient: more });
     });
   },
 };

@@ -2,22 +2,29 @@ import { constants } from "node:os";
 import { getSystemErrorMap } from "node:util";
 import { BerthError } from "../errors.ts";
 
-const ERRNO = new Map<number, string>(
-  Object.entries(constants.errno)
-    // Second names of EAGAIN and EOPNOTSUPP.
-    .filter(([name]) => name !== "EWOULDBLOCK" && name !== "ENOTSUP")
-    .map(([name, number]) => [number, name]),
-);
-const TEXT = new Map<number, string>([...getSystemErrorMap()].map(([number, [, text]]) => [-number, text]));
+/** Made at the first error: most starts see none. */
+let names: ReadonlyMap<number, string> | undefined;
+let texts: ReadonlyMap<number, readonly [name: string, text: string]> | undefined;
+
+function makeNames(): ReadonlyMap<number, string> {
+  return new Map(
+    Object.entries(constants.errno)
+      // Second names of EAGAIN and EOPNOTSUPP.
+      .filter(([name]) => name !== "EWOULDBLOCK" && name !== "ENOTSUP")
+      .map(([name, number]) => [number, name]),
+  );
+}
 
 /** `ENOENT` for 2; `errno 531` for one Node has no name for. */
 export function errnoName(errno: number): string {
-  return ERRNO.get(errno) ?? `errno ${errno}`;
+  names ??= makeNames();
+  return names.get(errno) ?? `errno ${errno}`;
 }
 
 /** `ENOENT: no such file or directory` for 2; only the name for one without a text. */
 export function errnoText(errno: number): string {
-  const text = TEXT.get(errno);
+  texts ??= getSystemErrorMap();
+  const text = texts.get(-errno)?.[1];
   return text === undefined ? errnoName(errno) : `${errnoName(errno)}: ${text}`;
 }
 

@@ -1,6 +1,6 @@
 import { closeSync, openSync } from "node:fs";
 import { LOCK_EX, LOCK_NB, O_CLOEXEC, O_NONBLOCK, OPEN_FLAGS, RENAME_NOREPLACE, RESOLVE_IN_ROOT } from "./constants.ts";
-import { ARCH, bind, check, lastErrno, pinned } from "./libc.ts";
+import { ARCH, bind, check, failedWith, pinned } from "./libc.ts";
 import { syscallNumber } from "./syscall-numbers.ts";
 
 const openat2Call = bind("long syscall(long number, int dirfd, const char *path, void *how, size_t size)");
@@ -62,7 +62,7 @@ export function truncateFd(fd: number, size: number): void {
 /** flock(2) LOCK_EX without waiting. False: somebody else holds it. The lock lives as long as any copy of the fd. */
 export function tryLock(fd: number, path: string): boolean {
   const result = flockCall(fd, LOCK_EX | LOCK_NB);
-  if (result < 0 && lastErrno() === "EAGAIN") return false;
+  if (result < 0 && failedWith("EAGAIN")) return false;
   check(result, "flock", { path });
   return true;
 }

@@ -1,4 +1,5 @@
-import { errnoName, SysError } from "./errno.ts";
+import { constants } from "node:os";
+import { SysError } from "./errno.ts";
 import koffi from "./koffi.ts";
 
 /**
@@ -27,9 +28,10 @@ export function check(result: number, syscall: string, options: { path?: string;
   return result;
 }
 
-/** errno's name after a failed call that the caller deals with itself (EAGAIN, ESRCH). */
-export function lastErrno(): string {
-  return errnoName(koffi.errno());
+/** Whether errno, after a call that failed, is one of these that the caller deals with itself. */
+export function failedWith(...names: readonly ("EAGAIN" | "EINTR" | "ESRCH")[]): boolean {
+  const errno = koffi.errno();
+  return names.some((name) => constants.errno[name] === errno);
 }
 
 /** The address of a Buffer, for a struct that points to it. */

@@ -1,5 +1,5 @@
 import { P_PIDFD, WEXITED, WNOHANG } from "./constants.ts";
-import { ARCH, bind, check, lastErrno, pinned } from "./libc.ts";
+import { ARCH, bind, check, failedWith, pinned } from "./libc.ts";
 import { syscallNumber } from "./syscall-numbers.ts";
 
 const pidfdOpenCall = bind("long syscall(long number, int pid, uint flags)");
@@ -14,7 +14,7 @@ export function pidfdOpen(pid: number): number {
 /** pidfd_send_signal(2). False: the process is gone already. */
 export function pidfdSendSignal(pidfd: number, signal: number): boolean {
   const result = pidfdSendSignalCall(syscallNumber("pidfd_send_signal", ARCH), pidfd, signal, null, 0);
-  if (result < 0 && lastErrno() === "ESRCH") return false;
+  if (result < 0 && failedWith("ESRCH")) return false;
   check(result, "pidfd_send_signal", { subject: `signal ${signal}` });
   return true;
 }

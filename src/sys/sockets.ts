@@ -13,7 +13,7 @@ import {
   SOL_SOCKET,
 } from "./constants.ts";
 import { closeQuietly } from "./files.ts";
-import { address, bind, check, lastErrno, pinned } from "./libc.ts";
+import { address, bind, check, failedWith, pinned } from "./libc.ts";
 
 const socketpairCall = bind("int socketpair(int domain, int type, int protocol, _Out_ int *fds)");
 const socketCall = bind("int socket(int domain, int type, int protocol)");
@@ -100,7 +100,7 @@ class Receiver {
   receive(fd: number, flags: number): Message | null {
     this.#header.writeBigUInt64LE(BigInt(CONTROL_SIZE), 40);
     const result = recvmsgCall(fd, this.#header, MSG_CMSG_CLOEXEC | flags);
-    if (result < 0 && ["EAGAIN", "EINTR"].includes(lastErrno())) return null;
+    if (result < 0 && failedWith("EAGAIN", "EINTR")) return null;
     check(result, "recvmsg");
     const message = this.#parse(result);
     // More fds than fit were dropped by the kernel: nothing we talk to sends that many, so it is hostile or broken.

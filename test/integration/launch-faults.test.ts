@@ -31,7 +31,7 @@ import { buildJoin } from "../../src/plan/join.ts";
 import type { StepKind } from "../../src/plan/step.ts";
 import { showSource } from "../../src/spec/source.ts";
 import { openNull } from "../../src/sys/files.ts";
-import { ended, launchOf, type MachineOptions, type TestMachine, testMachine } from "../lib/launch.ts";
+import { ended, launchOf, type MachineOptions, says, type TestMachine, testMachine } from "../lib/launch.ts";
 import { leaksSince, type Snapshot, snapshot } from "../lib/leaks.ts";
 import { probe, probeTree } from "../lib/probe.ts";
 import { needs } from "../lib/requires.ts";
@@ -471,6 +471,7 @@ describe("a launch", () => {
       await launch.run();
       const error = await expectFailure(machine, "lock-name", /machine m is running already/);
       expect(error.hint).toMatch(/berth list/);
+      await says(machine, "up");
       process.kill(launch.leaderPid, "SIGTERM");
       const { record, output } = await ended(machine, launch);
       expect(record).toMatchObject({ reason: "exited", status: 3 });
@@ -550,6 +551,7 @@ describe("entering a machine", () => {
     }
     expect(problems).toEqual([]);
     expect(isAlive(leader)).toBe(true);
+    await says(machine, "up");
     process.kill(leader.pid, "SIGTERM");
     expect((await ended(machine, launch)).record).toMatchObject({ reason: "exited" });
   });

@@ -12,7 +12,7 @@ import { isAlive, processId } from "../../src/host/process-id.ts";
 import { sweep } from "../../src/machine/sweep.ts";
 import { SOCK_STREAM } from "../../src/sys/constants.ts";
 import { pipe, receive, socketPair } from "../../src/sys/sockets.ts";
-import { ended, type LogFrame, logFrames, testMachine } from "../lib/launch.ts";
+import { ended, type LogFrame, logFrames, says, testMachine } from "../lib/launch.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { probe, probeTree } from "../lib/probe.ts";
 import { needs } from "../lib/requires.ts";
@@ -402,6 +402,7 @@ describe("when the host process is killed", () => {
     expect([leader, keeper].map((process) => isAlive(process))).toEqual([true, true]);
     const { places } = machine.input;
     expect(lockFile(places.lock), "its name is locked").toBeNull();
+    await says(machine, "up");
     process.kill(leader.pid, "SIGTERM");
     await until("the keeper has gone", () => !isAlive(keeper));
     expect(recordOf(join(places.record, "exit"))).toMatchObject({ reason: "exited", status: 6 });
@@ -434,6 +435,7 @@ describe("the keeper's memory", () => {
     const kB = (name: string): number => Number(new RegExp(`^${name}: +(\\d+) kB`, "m").exec(rollup)?.[1]);
     expect(kB("Pss")).toBeGreaterThan(0);
     expect(kB("Pss")).toBeLessThanOrEqual(60);
+    await says(machine, "up");
     process.kill(launch.leaderPid, "SIGTERM");
     expect((await ended(machine, launch)).record).toMatchObject({ reason: "exited" });
   });

@@ -7,10 +7,12 @@
  *   const launch = machine.launch({ fail: { step: 12, result: -5 } });
  *   await launch.run();                                       // throws LaunchError, or the machine runs
  *   const { record, output } = await ended(machine, launch);  // when it has ended by itself; released then
+ *   await says(machine, "up");                                // its console has shown that
  *   consoleLog(machine)                                       // [{ time, data }] of both log files
  */
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { OptionAssignment } from "../../src/config/setting.ts";
 import { assignOption, COMMAND_OPTIONS, optionName } from "../../src/config/settings.ts";
@@ -136,6 +138,19 @@ export async function ended(
     .join("");
   launch.release();
   return { record, output };
+}
+
+/** Waits until the console of a machine says so: an init that has no handler yet ignores the signal to stop. */
+export async function says(machine: TestMachine, text: string): Promise<void> {
+  const deadline = performance.now() + 10_000;
+  const said = (): string =>
+    consoleLog(machine)
+      .map(({ data }) => data)
+      .join("");
+  while (!said().includes(text)) {
+    if (performance.now() > deadline) throw new Error(`machine ${machine.plan.machine} did not say ${text}: ${said()}`);
+    await sleep(5);
+  }
 }
 
 export interface LogFrame {

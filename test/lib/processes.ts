@@ -55,7 +55,8 @@ export function newProcesses(before: Processes, after: Processes): string[] {
 function isOurs(one: Process, all: Processes, own: Set<number>, isNew: (process: Process) => boolean): boolean {
   const above = ancestors(all, one.pid);
   if (above.includes(process.pid) || read(`/proc/${one.pid}/environ`).split("\0").includes(MARK)) return true;
-  if (!isSuspect(one)) return false;
+  // An orphan that has ended waits for PID 1, which takes its time or, in a container without an init, never comes.
+  if (one.state === "Z" || !isSuspect(one)) return false;
   // The oldest new process above it. Orphans go to PID 1, or to a subreaper that is above us as well.
   let top = one;
   for (const pid of above) {

@@ -123,7 +123,7 @@ function handmade({ build, fds = {}, logLimit = 1 << 20, spoil }: StageOptions, 
     self: asm.register(),
   };
   const [keeper, init, apivfs] = [new Program(0), new Program(1), new Program(2)];
-  const [commit, undo, end] = [new Program(3, true), new Program(4, true), new Program(5, true)];
+  const [commit, undo, end] = [new Program(3, true), new Program(4, true), new Program(5, true, true)];
   build({ asm, keeper, init, apivfs, commit, undo, end, registers });
   const image = asm.finish([
     "registers",

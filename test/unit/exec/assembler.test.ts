@@ -11,7 +11,7 @@ function imageOf(build: (asm: Assembler, keeper: Program, end: Program) => void)
     new Program(0),
     new Program(3, true),
     new Program(4, true),
-    new Program(5, true),
+    new Program(5, true, true),
   ];
   build(asm, keeper, end);
   const given = [20, 21, 22, 23, 24, 25, -1];

@@ -1,0 +1,271 @@
+/** The command line as scripts rely on it: exit statuses, messages, JSON; and never a stack trace. */
+import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { beforeAll, describe, expect, test } from "vitest";
+import { BERTH, type BerthRoot, berthRoot, buildBerth, type End } from "../lib/berth.ts";
+import { checkLeaks } from "../lib/leaks.ts";
+import { probe, probeTree } from "../lib/probe.ts";
+import { needs } from "../lib/requires.ts";
+
+const ready = needs("root", "userns", "cgroup2", "cc");
+checkLeaks();
+
+let verbs: string[] = [];
+beforeAll(async () => {
+  if (!ready) return;
+  buildBerth();
+  await using root = berthRoot();
+  const { stdout } = await root.berth("help");
+  verbs = [...stdout.matchAll(/^ {2}([a-z-]+) +\S/gm)].map(([, verb = ""]) => verb);
+});
+
+/** What every failure looks like: one sentence after berth:, a hint on the next line, and nothing from Node. */
+function expectFailure({ status, stdout, stderr }: End, wanted: number, pattern: RegExp): void {
+  expect(stderr).toMatch(pattern);
+  expect([status, stdout]).toEqual([wanted, ""]);
+  expect(stderr).toMatch(/^(berth: .+\n)+(hint: .+\n)?$/);
+  expect(stderr).not.toMatch(/ {4}at |node:internal|internal error|Error:/);
+}
+
+async function json(root: BerthRoot, ...words: string[]): Promise<unknown> {
+  const { status, stdout, stderr } = await root.berth(...words);
+  if (status !== 0) throw new Error(stderr);
+  return JSON.parse(stdout);
+}
+
+describe("usage", () => {
+  test("without a verb, and with help, every verb is listed", async () => {
+    await using root = berthRoot();
+    expect(verbs).toEqual(
+      expect.arrayContaining(["list", "run", "exec", "shell", "start", "poweroff", "plan", "check", "doctor"]),
+    );
+    for (const words of [[], ["help"], ["--help"], ["-h"]]) {
+      const { status, stdout, stderr } = await root.berth(...words);
+      expect([status, stderr]).toEqual([0, ""]);
+      expect(stdout).toMatch(/^ {2}run +run a machine/m);
+    }
+  });
+
+  test("--help of each verb says what it does, and that is no failure", async () => {
+    await using root = berthRoot();
+    const ends = await Promise.all(verbs.map((verb) => root.berth(verb, "--help")));
+    ends.forEach(({ status, stdout, stderr }, index) => {
+      expect([status, stderr], verbs[index]).toEqual([0, ""]);
+      expect(stdout, verbs[index]).toMatch(new RegExp(`^Usage: berth ${verbs[index]}`));
+    });
+  });
+
+  test.each([
+    [["lst"], /^berth: lst: no such verb\nhint: did you mean list\?\n$/],
+    [["pwoeroff", "m"], /did you mean poweroff\?/],
+    [["list", "--jsno"], /^berth: unknown option '--jsno'\nhint: .*--json/],
+    [["list", "extra"], /too many arguments/],
+    [["exec"], /missing required argument 'name'/],
+    [["exec", "m"], /missing required argument 'command'/],
+    [["run", "--console=loud"], /--console=loud: unknown mode\nhint: one of interactive/],
+    [["run", "--no-such-option"], /unknown option '--no-such-option'/],
+    [["run", "--image=/x"], /--image is not in effect yet/],
+    [["--root"], /--root needs a directory/],
+  ])("%j is wrong: exit status 2", async (words, pattern) => {
+    await using root = berthRoot();
+    expectFailure(await root.berth(...words), 2, pattern);
+  });
+
+  test.each(["exec", "poweroff", "reboot", "terminate", "status"])(
+    "%s of a machine that does not run names what does",
+    async (verb) => {
+      await using root = berthRoot();
+      const more = verb === "exec" ? ["true"] : [];
+      expectFailure(
+        await root.berth(verb, "web", ...more),
+        verb === "exec" ? 125 : 1,
+        /"web" is running\nhint: no machine runs/,
+      );
+    },
+  );
+});
+
+describe("check", () => {
+  test("reports all problems of a file at once, each with its place, and fails if one is an error", async () => {
+    await using root = berthRoot();
+    const path = root.settings(
+      "m",
+      "[Exec]\nBot=yes\nKillSignal=SIGFOO\n  Hostname=-bad-\nUser=nobody\n[Files]\nBind=relative\nBind=/a:/b:what\n[Nonsense]",
+    );
+    const { status, stdout, stderr } = await root.berth("check", path);
+    expect([status, stderr]).toEqual([1, ""]);
+    const lines = stdout.trimEnd().split("\n");
+    const places = lines.map((line) => line.replace(`${path}:`, "").split(":").slice(0, 2).map(Number));
+    expect(places.map(([line]) => line)).toEqual([2, 3, 4, 5, 7, 8]);
+    for (const [, column] of places) expect(column).toBeGreaterThan(0);
+    expect(lines[0]).toMatch(/Bot.*Boot=/);
+    expect(lines[5]).toMatch(/what.*rbind/);
+    // The same as JSON.
+    const asJson = JSON.parse((await root.berth("check", "--json", path)).stdout) as {
+      severity: string;
+      source: object;
+      what: string;
+    }[];
+    expect(asJson.map(({ source }) => source)).toEqual(
+      places.map(([line, column]) => expect.objectContaining({ file: path, line, column })),
+    );
+    expect(asJson.map(({ severity }) => severity)).toEqual(["warning", "error", "error", "error", "error", "error"]);
+  });
+
+  test("without a file checks all of this root; warnings alone are no failure", async () => {
+    await using root = berthRoot();
+    root.settings("good", "[Exec]\nBoot=yes");
+    expect(await root.berth("check")).toMatchObject({
+      status: 0,
+      stdout: "",
+      stderr: expect.stringContaining("1 settings file"),
+    });
+    const path = root.settings("odd", "[Exec]\nBoto=yes");
+    const { status, stdout } = await root.berth("check");
+    expect([status, stdout]).toEqual([0, expect.stringMatching(new RegExp(`^${path}:2:\\d+: warning: .*\n$`))]);
+  });
+
+  test("refuses what is no settings file by name, whatever it is", async () => {
+    await using root = berthRoot();
+    for (const path of ["/nonexistent.nspawn", root.path, "/dev/zero", "/dev/null/x"])
+      expectFailure(await root.berth("check", path), 1, new RegExp(`^berth: .*${path}`));
+    const binary = join(root.path, "m.nspawn");
+    symlinkSync(BERTH, binary);
+    const { stderr } = await root.berth("check", `${BERTH}.cjs`, binary);
+    expect(stderr).not.toContain("    at ");
+  });
+});
+
+describe("JSON", () => {
+  test("list: an array, of each machine that runs what the manual says", async () => {
+    await using root = berthRoot();
+    expect(await json(root, "list", "--json")).toEqual([]);
+    const tree = await probeTree({ at: join(root.machines, "web") });
+    await using child = root.start(
+      "run",
+      "-q",
+      "-M",
+      "web",
+      "--host-network",
+      "--resolv-conf=off",
+      "--pipe",
+      "--",
+      ...probe("init", "--term"),
+    );
+    const { leader } = await root.recordWhen("web");
+    const expected = {
+      ...{
+        name: "web",
+        class: "container",
+        service: "berth",
+        state: "running",
+        ready: true,
+        os: "probe",
+        version: "1",
+      },
+      ...{
+        addresses: [],
+        unit: null,
+        leader: leader.pid,
+        image: tree,
+        since: expect.stringMatching(/^\d{4}-\d\d-\d\dT.*Z$/),
+      },
+    };
+    expect(await json(root, "list", "--json")).toEqual([expect.objectContaining(expected)]);
+    const { stdout } = await root.berth("list");
+    expect(stdout).toMatch(/^MACHINE +CLASS +SERVICE +STATE +OS +VERSION/);
+    expect(stdout).toMatch(/^web +container +berth +running +probe +1 .*shares the host's network/m);
+    child.kill();
+    await child.end;
+    expect(await json(root, "list", "--json")).toEqual([]);
+  });
+
+  test("plan: the machine and its steps, numbered, each with phase, words, origin, arguments and undo", async () => {
+    await using root = berthRoot();
+    await probeTree({ at: join(root.machines, "web"), init: true });
+    root.settings("web", "[Exec]\nHostname=www");
+    const before = readdirSync(root.path, { recursive: true }).sort();
+    const plan = (await json(root, "plan", "web", "--json")) as {
+      machine: string;
+      steps: { index: number; kind: string; source: string }[];
+    };
+    expect(plan.machine).toBe("web");
+    expect(plan.steps.map(({ index }) => index)).toEqual(plan.steps.map((_, index) => index));
+    const shape = {
+      phase: expect.stringMatching(/^(host|keeper|init|apivfs)$/),
+      describe: expect.any(String),
+      undo: expect.any(String),
+    };
+    for (const step of plan.steps)
+      expect(step).toMatchObject({ ...shape, args: expect.any(Object), source: expect.any(String) });
+    const hostname = plan.steps.find(({ kind }) => kind === "set-hostname");
+    expect(hostname).toMatchObject({ args: { hostname: "www" }, source: `${root.etc}/machines/web.nspawn:2` });
+    // Nothing was made.
+    expect(readdirSync(root.path, { recursive: true }).sort()).toEqual(before);
+  });
+
+  test("the plan as text is the same in lines", async () => {
+    await using root = berthRoot();
+    await probeTree({ at: join(root.machines, "web"), init: true });
+    const { stdout, status } = await root.berth("plan", "web");
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/^#000 host {4}/);
+    expect(stdout).toMatch(/^#\d+ init +execute \/sbin\/init/m);
+  });
+});
+
+describe("roots", () => {
+  test("do not see each other's machines, and --root says which", async () => {
+    await using one = berthRoot();
+    await using other = berthRoot();
+    const tree = await probeTree();
+    await using child = one.start("run", "-D", tree, "-M", "m", "--pipe", "--", ...probe("init", "--term"));
+    await one.recordWhen("m");
+    expect(await json(other, "list", "--json")).toEqual([]);
+    expect((await other.berth("exec", "m", "--", ...probe("cwd"))).status).toBe(125);
+    expect(await json(other, "--root", one.path, "list", "--json")).toHaveLength(1);
+    expect(await json(other, `--root=${one.path}`, "list", "--json")).toHaveLength(1);
+    // The same name in the other root is another machine.
+    expect((await other.run(tree, ["-M", "m"], probe("exit", "3"))).status).toBe(3);
+    child.kill();
+    expect((await child.end).status).toBe(0);
+  });
+
+  test("damaged records are passed over, and a root that is no directory is an error by name", async () => {
+    await using root = berthRoot();
+    const records = join(root.path, "run/running");
+    const damage: Record<string, string> = {
+      cut: '{"version":1,"na',
+      empty: "",
+      future: '{"version":99}',
+      odd: "[]",
+      nothing: "null",
+    };
+    for (const [name, text] of Object.entries(damage)) {
+      mkdirSync(join(records, name), { recursive: true });
+      writeFileSync(join(records, name, "record.json"), text);
+    }
+    expect(await json(root, "list", "--json")).toEqual([]);
+    expect((await root.run(await probeTree(), ["-M", "cut"], probe("exit", "3"))).status).toBe(3);
+    expectFailure(
+      await root.berth("--root=/dev/null", "run", "-D", await probeTree(), "-M", "m", "--", "/x"),
+      125,
+      /\/dev\/null/,
+    );
+  });
+
+  test("a damaged ledger of id ranges is made anew", async () => {
+    await using root = berthRoot();
+    writeFileSync(join(root.machines, ".berth-ranges.json"), '{"version":1,"ran');
+    expect((await root.run(await probeTree(), ["-M", "m"], probe("exit", "3"))).status).toBe(3);
+  });
+});
+
+describe("pipes", () => {
+  test.each(["list", "help", "plan -D TREE"])("%s into a closed one ends quietly", async (words) => {
+    await using root = berthRoot();
+    const argv = words.replace("TREE", await probeTree()).split(" ");
+    const { stderr } = await root.spawn(["sh", "-c", `"$@" | true`, "sh", BERTH, ...argv]).end;
+    expect(stderr.replace("no machines\n", "")).toBe("");
+  });
+});

@@ -1,0 +1,170 @@
+import { closeSync, constants, openSync, readSync, writeSync } from "node:fs";
+import { PassThrough } from "node:stream";
+import { buffer } from "node:stream/consumers";
+import { describe, expect, test } from "vitest";
+import { type Caller, ConsoleLink } from "../../../src/supervise/console.ts";
+import { MasterReader } from "../../../src/supervise/master-reader.ts";
+import { TIOCGPTPEER, TIOCSPTLCK } from "../../../src/sys/constants.ts";
+import { bind, check, pinned } from "../../../src/sys/libc.ts";
+import { makeRaw } from "../../../src/sys/terminal.ts";
+import { openFds } from "../../lib/leaks.ts";
+
+const ioctl = bind("int ioctl(int fd, ulong request, void *argument)");
+const ioctlNumber = bind("int ioctl(int fd, ulong request, long argument)");
+
+/** [master, which does not block, and its other side]. */
+function pseudoTerminal(): [number, number] {
+  const master = openSync("/dev/ptmx", constants.O_RDWR | constants.O_NOCTTY | constants.O_NONBLOCK);
+  check(ioctl(master, TIOCSPTLCK, pinned(4)), "ioctl TIOCSPTLCK");
+  return [master, check(ioctlNumber(master, TIOCGPTPEER, constants.O_RDWR | constants.O_NOCTTY), "ioctl TIOCGPTPEER")];
+}
+
+describe("a master's reader", () => {
+  test("has everything that was written when the last one that has the terminal open is gone", async () => {
+    const [master, side] = pseudoTerminal();
+    makeRaw(side);
+    const reader = new MasterReader(master);
+    const read = buffer(reader);
+    const text = Buffer.from("0123456789".repeat(300));
+    writeSync(side, text);
+    closeSync(side);
+    expect((await read).equals(text)).toBe(true);
+    closeSync(master);
+  });
+
+  test("waits while whoever reads is behind, and loses nothing by that", async () => {
+    const [master, side] = pseudoTerminal();
+    makeRaw(side);
+    const reader = new MasterReader(master);
+    const chunks: Buffer[] = [];
+    reader.on("data", (chunk: Buffer) => {
+      chunks.push(chunk);
+      reader.pause();
+      setTimeout(() => reader.resume(), 2);
+    });
+    const ended = new Promise((resolve) => reader.once("end", resolve));
+    for (let i = 0; i < 50; i++) {
+      writeSync(side, `${String(i).padStart(3, "0")}${"x".repeat(500)}`);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    closeSync(side);
+    await ended;
+    const text = Buffer.concat(chunks).toString();
+    expect(text.match(/\d{3}/g)).toEqual(Array.from({ length: 50 }, (_, i) => String(i).padStart(3, "0")));
+    expect(text).toHaveLength(50 * 503);
+    closeSync(master);
+  });
+
+  test("leaves no fd behind when it is done with early", () => {
+    const before = openFds("self");
+    const [master, side] = pseudoTerminal();
+    const reader = new MasterReader(master);
+    reader.resume();
+    reader.destroy();
+    for (const fd of [master, side]) closeSync(fd);
+    expect(openFds("self").length).toBe(before.length);
+  });
+});
+
+interface Scene {
+  readonly stdin: PassThrough;
+  readonly stdout: PassThrough;
+  readonly output: PassThrough;
+  readonly link: ConsoleLink;
+  readonly happened: string[];
+}
+
+/** A caller of streams, which is no terminal. */
+function scene(input = true): Scene {
+  const [stdin, stdout, output] = [new PassThrough(), new PassThrough(), new PassThrough()];
+  const happened: string[] = [];
+  const link = new ConsoleLink({
+    caller: { stdin, stdout } as unknown as Caller,
+    output,
+    input,
+    onEscape: () => happened.push("escape"),
+    onLost: () => happened.push("lost"),
+  });
+  return { stdin, stdout, output, link, happened };
+}
+
+describe("a console's link", () => {
+  test("passes output on and input in, and stops at close", async () => {
+    const [master, side] = pseudoTerminal();
+    makeRaw(side);
+    const { stdin, stdout, output, link } = scene();
+    link.connect(master);
+    output.write("from the console");
+    await expect.poll(() => stdout.read()?.toString()).toBe("from the console");
+    stdin.write("typed");
+    const got = Buffer.alloc(16);
+    await expect.poll(() => readable(side, got)).toBe("typed");
+    link.close();
+    stdin.write("too late");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    for (const fd of [master, side]) closeSync(fd);
+    expect(output.destroyed).toBe(true);
+  });
+
+  test("holds input back while the console takes none, and then hands on all of it", async () => {
+    const [master, side] = pseudoTerminal();
+    makeRaw(side);
+    const { stdin, link } = scene();
+    link.connect(master);
+    const text = Buffer.from(Array.from({ length: 300_000 }, (_, i) => 0x20 + (i % 90)));
+    stdin.end(text);
+    const chunks: Buffer[] = [];
+    const chunk = Buffer.alloc(8192);
+    await expect
+      .poll(
+        () => {
+          for (let part = readable(side, chunk, true); part !== undefined; part = readable(side, chunk, true))
+            chunks.push(Buffer.from(part, "latin1"));
+          return Buffer.concat(chunks).length;
+        },
+        { interval: 1, timeout: 10_000 },
+      )
+      .toBe(text.length);
+    expect(Buffer.concat(chunks).equals(text)).toBe(true);
+    link.close();
+    for (const fd of [master, side]) closeSync(fd);
+  });
+
+  test("without input reads none", async () => {
+    const [master, side] = pseudoTerminal();
+    const { stdin, link } = scene(false);
+    link.connect(master);
+    stdin.write("typed");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(stdin.readableLength).toBe(5);
+    link.close();
+    for (const fd of [master, side]) closeSync(fd);
+  });
+
+  test("whose caller is gone says so, and goes on reading so that the machine's console does not stand still", async () => {
+    const [master, side] = pseudoTerminal();
+    const { stdout, output, link, happened } = scene();
+    link.connect(master);
+    stdout.destroy(Object.assign(new Error("write EPIPE"), { code: "EPIPE" }));
+    await expect.poll(() => happened).toEqual(["lost"]);
+    for (let i = 0; i < 20; i++) output.write(Buffer.alloc(64 << 10));
+    output.end();
+    await link.drained();
+    expect(output.readableEnded || output.destroyed).toBe(true);
+    link.close();
+    for (const fd of [master, side]) closeSync(fd);
+  });
+});
+
+/** What can be read there now; undefined: nothing. */
+function readable(side: number, into: Buffer, many = false): string | undefined {
+  const path = `/proc/self/fd/${side}`;
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NOCTTY | constants.O_NONBLOCK);
+  try {
+    return into.toString("latin1", 0, readSync(fd, into));
+  } catch {
+    return many ? undefined : "";
+  } finally {
+    closeSync(fd);
+  }
+}

@@ -1,0 +1,40 @@
+import { spawn } from "node:child_process";
+import { expect, test } from "vitest";
+import { signalNumber } from "../../../src/spec/signals.ts";
+import { handlesSignal, stopSignal } from "../../../src/supervise/shutdown.ts";
+
+test("KillSignal= wins; else each kind of init has its own way to be stopped", () => {
+  expect(stopSignal(12, "systemd")).toBe(12);
+  expect(stopSignal(undefined, "systemd")).toBe(signalNumber("SIGRTMIN+3"));
+  expect(stopSignal(undefined, "systemd")).toBe(37);
+  expect(stopSignal(undefined, "sysvinit")).toBe(signalNumber("SIGPWR"));
+  expect(stopSignal(undefined, "busybox")).toBe(signalNumber("SIGUSR2"));
+  expect(stopSignal(undefined, "other")).toBe(15);
+  expect(stopSignal(undefined, undefined)).toBe(15);
+});
+
+const SIGPROF = 27;
+
+test("a signal with a handler is handled, one without is not", () => {
+  expect(handlesSignal(process.pid, SIGPROF)).toBe(false);
+  const handler = (): void => undefined;
+  process.on("SIGPROF", handler);
+  expect(handlesSignal(process.pid, SIGPROF)).toBe(true);
+  process.off("SIGPROF", handler);
+  expect(handlesSignal(process.pid, SIGPROF)).toBe(false);
+});
+
+test("one that is blocked, to be read from a signalfd as systemd does, is handled", async () => {
+  // env(1) of coreutils blocks signals for what it runs.
+  const child = spawn("env", ["--block-signal=PROF", "sleep", "100"]);
+  try {
+    await expect.poll(() => handlesSignal(child.pid ?? -1, SIGPROF)).toBe(true);
+    expect(handlesSignal(child.pid ?? -1, 15)).toBe(false);
+  } finally {
+    child.kill("SIGKILL");
+  }
+});
+
+test("a process that is gone handles nothing", () => {
+  expect(handlesSignal(0x3fffffff, 15)).toBe(false);
+});
