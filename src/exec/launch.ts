@@ -4,7 +4,7 @@ import type { SeccompPolicy } from "../plan/seccomp-policy.ts";
 import type { LaunchPlan, Step, StepOf } from "../plan/step.ts";
 import { SOCK_SEQPACKET } from "../sys/constants.ts";
 import { SysError } from "../sys/errno.ts";
-import { closeQuietly, duplicate, memfdCreate, openNull, truncateFd } from "../sys/files.ts";
+import { closeQuietly, duplicate, openNull } from "../sys/files.ts";
 import { whenReadable } from "../sys/poll.ts";
 import { type ExitStatus, pidfdOpen, pidfdSendSignal, reapPidfd } from "../sys/processes.ts";
 import { socketPair } from "../sys/sockets.ts";
@@ -12,6 +12,7 @@ import { spawnProcess } from "../sys/spawn.ts";
 import { type CompiledPlan, compile, SYNC } from "./compile.ts";
 import { readExitRecord } from "./exit-record.ts";
 import { HOST, type Undo } from "./host-steps.ts";
+import { writeImage } from "./image-file.ts";
 import { asBerthError, asSysError, describeExit, LaunchError, meansGone, stageFailure } from "./launch-error.ts";
 import { type StageMessage, StageSocket } from "./stage-socket.ts";
 
@@ -48,6 +49,8 @@ export class Launch {
   #socket: StageSocket | undefined;
   /** What was spawned and what it cloned itself into, when they have been waited for. */
   readonly #ended = new Map<"stage" | "keeper", ExitStatus>();
+  /** The stage did not end by itself and was killed by us. */
+  #impatient = false;
   filter: Buffer = Buffer.alloc(0);
   keeperPid = -1;
   leaderPid = -1;
@@ -138,10 +141,10 @@ export class Launch {
       this.executedMonotonic = Number(process.hrtime.bigint()) / 1e6;
       this.#closeAllBut(HELD);
     } catch (error) {
-      // A stage that was killed makes everything fail that needs it: its death is the cause.
-      const killed = this.#fds.has("stage") && this.reapKeeper()?.reason === "killed" ? this.#keeperDied() : undefined;
       const failure = await this.#abandon();
-      if (killed !== undefined) throw new LaunchError(this.plan, index, killed);
+      // A stage that was killed makes everything fail that needs it: its death is the cause.
+      const died = this.#ended.get("keeper") ?? this.#ended.get("stage");
+      if (died?.reason === "killed" && !this.#impatient) throw new LaunchError(this.plan, index, this.#keeperDied());
       if (error instanceof LaunchError) throw error;
       throw failure ?? new LaunchError(this.plan, index, asBerthError(error));
     }
@@ -268,7 +271,10 @@ export class Launch {
    */
   async #endStage(): Promise<LaunchError | undefined> {
     this.#stage.endTelling();
-    const patience = setInterval(() => this.#kill("leader", "keeper", "stage"), PATIENCE_MS);
+    const patience = setInterval(() => {
+      this.#impatient = true;
+      this.#kill("leader", "keeper", "stage");
+    }, PATIENCE_MS);
     try {
       const failure = await this.#hearOut();
       this.#kill("leader"); // not before: the keeper would take its end for its start
@@ -314,6 +320,7 @@ export class Launch {
         failures.push(error); // the others are undone all the same
       }
     }
+    if (this.#fds.has("keeper") && this.#fds.has("stage")) this.#reap("stage");
     this.#closeAllBut([]);
     if (failures.length > 0) throw failures[0];
   }
@@ -329,13 +336,6 @@ export class Launch {
       if (fd !== undefined && this.#fds.delete(name)) closeQuietly(fd);
     }
   }
-}
-
-function writeImage(compiled: CompiledPlan): number {
-  const fd = memfdCreate("berth-image");
-  truncateFd(fd, compiled.image.size);
-  for (const { offset, bytes } of compiled.image.parts) writeSync(fd, bytes, 0, bytes.length, offset);
-  return fd;
 }
 
 function moveAway(fd: number): number {

@@ -78,7 +78,7 @@ function ranOrRefused({ status, stderr }: End): boolean {
 describe("a mount point of the API file systems that is a link is refused by name", () => {
   const targets: Record<string, (tree: string, path: string, canary: string) => string> = {
     "to a directory of the host": (_tree, _path, canary) => canary,
-    "up and out of the tree": (tree, path, canary) => `${"../".repeat(20)}${relative("/", canary)}`,
+    "up and out of the tree": (_tree, _path, canary) => `${"../".repeat(20)}${relative("/", canary)}`,
     "to a directory of the tree": () => "/usr",
     "to itself": (_tree, path) => path,
     "to nothing": () => "/nowhere",

@@ -257,7 +257,8 @@ export async function poll<T>(what: string, ask: () => T | undefined): Promise<T
 
 /** It runs, or it could: a zombie does not. */
 export function isRunning(pid: number): boolean {
-  return !/^$|^State:\s*Z/m.test(read(`/proc/${pid}/status`) || "\n");
+  const status = read(`/proc/${pid}/status`);
+  return status !== "" && !/^State:\s*Z/m.test(status);
 }
 
 /** Children of a process, by pid. */
