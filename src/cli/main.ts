@@ -30,7 +30,9 @@ async function main(argv: readonly string[]): Promise<number> {
     get signal() {
       return abortSignal();
     },
-    fancy: process.stderr.isTTY && process.stdout.isTTY && !process.env["NO_COLOR"],
+    get fancy() {
+      return process.stderr.isTTY && process.stdout.isTTY && !process.env["NO_COLOR"];
+    },
   };
   const run: Runner =
     (action) =>

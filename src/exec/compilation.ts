@@ -72,6 +72,7 @@ export class Compilation {
   readonly farewell = new Program(6, true);
   readonly pid: Register;
   readonly leader: Register;
+  readonly apivfsPid: Register;
   readonly master: Register;
   readonly slave: Register;
   readonly root: Register;
@@ -82,8 +83,6 @@ export class Compilation {
   readonly #registers = new Map<string, Register>();
   readonly #directories = new Map<string, Register>();
   readonly #cleanups: Cleanup[] = [];
-  /** Where apivfs left each file system it made, by name. */
-  readonly slots = new Map<FdName, number>();
 
   constructor(asm: Assembler, arch: "x64" | "arm64", host: HostFds, filter: Buffer) {
     this.asm = asm;
@@ -92,6 +91,7 @@ export class Compilation {
     this.filter = filter;
     this.pid = asm.register();
     this.leader = asm.register();
+    this.apivfsPid = asm.register();
     this.master = asm.register();
     this.slave = asm.register();
     this.root = asm.register();
@@ -113,11 +113,6 @@ export class Compilation {
   /** An fd by name: the host's number if it opened it, else the stage's register. */
   fd(name: FdName): number | Register {
     return this.host.named.get(name) ?? this.named(name);
-  }
-
-  /** An fd number that nothing uses: where apivfs leaves a file system for init, which shares its fd table. */
-  slot(): number {
-    return this.lastSlot - this.slots.size;
   }
 
   /** Steps of the stage itself hold a few fds at a time, from the lowest free number up. */

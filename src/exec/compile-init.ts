@@ -6,6 +6,8 @@ import {
   CLONE_NEWNS,
   CLONE_PARENT,
   CLONE_PIDFD,
+  CLONE_VFORK,
+  CLONE_VM,
   IFF_UP,
   KEYCTL_JOIN_SESSION_KEYRING,
   LINUX_CAPABILITY_VERSION_3,
@@ -38,6 +40,7 @@ const SIGKILL = 9;
 const SIGCHLD = 17;
 const LAST_FD = 0xffffffff;
 const CLOSE_RANGE_CLOEXEC = 4;
+const LIKE_VFORK = CLONE_VM | CLONE_VFORK;
 const RLIM_INFINITY = 0xffffffffffffffffn;
 /** The pid of the short-lived apivfs child: far from 2, so that the payload's first child is pid 2 as in any boot. */
 const APIVFS_PID = 32000;
@@ -47,9 +50,7 @@ type ApivfsKinds = "make-file-system" | "make-overlay";
 export const APIVFS: Compilers<ApivfsKinds> = {
   "make-file-system": ({ fd, type, options, flags }, c) => {
     const mount = c.makeFileSystem(c.apivfs, type, options, flags);
-    const slot = c.slot();
-    c.asm.call(c.apivfs, "dup3", [mount, slot, O_CLOEXEC]);
-    c.slots.set(fd, slot);
+    c.asm.pseudo(c.apivfs, "result", [mount], { into: c.named(fd) });
   },
 
   /**
@@ -71,9 +72,7 @@ export const APIVFS: Compilers<ApivfsKinds> = {
     asm.call(apivfs, "fchdir", [place]);
     const options = ["lowerdir=lower", "upperdir=upper/data", "workdir=upper/work", "userxattr"];
     const mount = c.makeFileSystem(apivfs, "overlay", options, ["nodev"]);
-    const slot = c.slot();
-    asm.call(apivfs, "dup3", [mount, slot, O_CLOEXEC]);
-    c.slots.set(fd, slot);
+    asm.pseudo(apivfs, "result", [mount], { into: c.named(fd) });
   },
 };
 
@@ -157,17 +156,13 @@ export const INIT: Compilers<InitKinds> = {
 
   "make-api-file-systems": (_, c) => {
     const { asm, init } = c;
-    const child = asm.register();
-    const status = asm.reserve(8);
-    const cloneArguments = asm.words([CLONE_FILES | CLONE_NEWNS, 0, 0, 0, SIGCHLD, 0, 0, 0, 0, 0, 0]);
+    // As vfork: it leaves the fds in init's registers, and init goes on while the kernel takes its mount namespace apart.
+    const cloneArguments = asm.words([LIKE_VFORK | CLONE_FILES | CLONE_NEWNS, 0, 0, 0, SIGCHLD, 0, 0, 0, 0, 0, 0]);
     asm.poke(cloneArguments, 64, asm.bytes(u32([APIVFS_PID])));
     asm.poke(cloneArguments, 72, 1);
     // The fd table is shared from here on, and growing a shared one waits for an RCU grace period: grow it before.
     asm.call(init, "dup3", [c.host.initEnd, c.lastSlot, O_CLOEXEC]);
-    asm.pseudo(init, "spawn", [cloneArguments, 88, c.apivfs], { into: child, accept: [1, 0x7fffffff] });
-    asm.call(init, "wait4", [child, status, WALL, 0], { accept: [1, 0x7fffffff] });
-    asm.pseudo(init, "load", [status], { accept: [0, 0] });
-    for (const [fd, slot] of c.slots) asm.pseudo(init, "result", [slot], { into: c.named(fd) });
+    asm.pseudo(init, "spawn", [cloneArguments, 88, c.apivfs], { into: c.apivfsPid, accept: [1, 0x7fffffff] });
   },
 
   /**
@@ -175,6 +170,9 @@ export const INIT: Compilers<InitKinds> = {
    * every mount in it (mount_namespaces(7)), so root inside can neither unmount the masks nor make them writable.
    */
   "lock-mounts": (_, c) => {
+    const status = c.asm.reserve(8);
+    c.asm.call(c.init, "wait4", [c.apivfsPid, status, WALL, 0], { accept: [1, 0x7fffffff] });
+    c.asm.pseudo(c.init, "load", [status], { accept: [0, 0] });
     c.asm.call(c.init, "unshare", [CLONE_NEWNS]);
     // Shared among themselves, as an init that finds itself in a container expects.
     c.asm.call(c.init, "mount", [0, "/", 0, MS_REC | MS_SHARED, 0]);

@@ -134,10 +134,13 @@ export const KEEPER: Compilers<Kinds> = {
     c.asm.call(c.keeper, "umount2", [".", MNT_DETACH]);
   },
 
-  /** Back to the host's mounts: the assembled ones then belong to init alone. */
+  /**
+   * Back to the host's mounts, once the payload has been executed: the last one to leave the assembled ones waits until
+   * the kernel has taken them apart, and that should not be init when it copies them.
+   */
   "leave-root": (_, c) => {
-    for (const call of ["setfsuid", "setfsgid"] as const) c.asm.call(c.keeper, call, [0], { lenient: true });
-    c.asm.call(c.keeper, "setns", [c.hostMounts, CLONE_NEWNS]);
+    for (const call of ["setfsuid", "setfsgid"] as const) c.asm.call(c.commit, call, [0], { lenient: true });
+    c.asm.call(c.commit, "setns", [c.hostMounts, CLONE_NEWNS]);
   },
 };
 

@@ -42,12 +42,13 @@ type Kinds =
 /** The machine's root, put together by the keeper. */
 export const MOUNTS: Compilers<Kinds> = {
   "attach-root": ({ fd }, c) => {
-    // Any directory will do as a place until enter-root; /proc is one that every host has.
-    c.asm.call(c.keeper, "move_mount", [c.fd(fd), "", AT_FDCWD, "/proc", MOVE_MOUNT_F_EMPTY_PATH]);
+    // Any directory will do as a place until enter-root, but /proc and /sys: init is just making new ones of those,
+    // which the kernel allows where the host's are in full sight.
+    c.asm.call(c.keeper, "move_mount", [c.fd(fd), "", AT_FDCWD, "/dev", MOVE_MOUNT_F_EMPTY_PATH]);
     c.asm.call(
       c.keeper,
       "openat2",
-      [AT_FDCWD, "/proc", c.how(OPEN_FLAGS[c.arch].O_DIRECTORY, RESOLVE_NO_SYMLINKS), 24],
+      [AT_FDCWD, "/dev", c.how(OPEN_FLAGS[c.arch].O_DIRECTORY, RESOLVE_NO_SYMLINKS), 24],
       {
         into: c.root,
       },

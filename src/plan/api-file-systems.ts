@@ -53,15 +53,23 @@ export function apiFileSystems(input: PlanInput): Step[] {
   const overlay = spec.ephemeral.value
     ? [apivfs("make-overlay", { fd: "overlay", lower: "root", upper: "layer" }, spec.ephemeral.source)]
     : [];
-  const carries = [...kernelFileSystems(input).map(({ fd }) => fd), ...(spec.ephemeral.value ? ["overlay"] : [])];
-  const says = "the kernel's file systems are made";
   return [
     init("make-api-file-systems", {}),
     ...made,
     ...overlay,
-    init("signal", { sync: 6, to: "keeper", says, carries }),
-    keeper("await", { sync: 6, from: "init", says, carries }),
+    init("signal", { sync: 6, to: "keeper", says: MADE, carries: madeFds(input) }),
   ];
+}
+
+const MADE = "the kernel's file systems are made";
+
+/** What init hands over, in this order. */
+function madeFds(input: PlanInput): FdName[] {
+  return [...kernelFileSystems(input).map(({ fd }) => fd), ...(input.spec.ephemeral.value ? ["overlay"] : [])];
+}
+
+export function awaitApiFileSystems(input: PlanInput): Step[] {
+  return [keeper("await", { sync: 6, from: "init", says: MADE, carries: madeFds(input) })];
 }
 
 /** sysfs belongs to a network namespace: with the host's network the kernel refuses a new one in a user namespace. */
@@ -98,8 +106,8 @@ function bindsBelowTmp({ spec }: PlanInput): boolean {
   return spec.binds.some(({ value }) => `${value.target}/`.startsWith("/tmp/"));
 }
 
-/** /dev and /run are fresh; /proc, /sys and /dev must be plain directories of the tree. */
-export function attachApiFileSystems(input: PlanInput): Step[] {
+/** /dev and /run are fresh. */
+export function freshFileSystems(input: PlanInput): Step[] {
   const remove = !input.spec.ephemeral.value;
   const tmpfs = (target: string, mode: number, flags: MountFlag[], options: string[]): Step =>
     keeper("mount-tmpfs", { target, mode, flags, options, remove: remove && !target.startsWith("/dev/") });
@@ -112,6 +120,13 @@ export function attachApiFileSystems(input: PlanInput): Step[] {
     bindsBelowTmp(input)
       ? keeper("mount-tmpfs", { ...TMP, flags: [...TMP_FLAGS], remove })
       : keeper("make-mount-point", { path: TMP.target, remove }),
+  ];
+}
+
+/** /proc, /sys and /dev must be plain directories of the tree. */
+export function attachApiFileSystems(input: PlanInput): Step[] {
+  const remove = !input.spec.ephemeral.value;
+  return [
     ...KERNEL.map(({ fd, target }) => {
       const inTree = ["/proc", "/sys"].includes(target);
       const create = target === "/sys/fs/cgroup" ? null : "directory";

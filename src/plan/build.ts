@@ -1,4 +1,10 @@
-import { apiFileSystems, attachApiFileSystems, ownMounts } from "./api-file-systems.ts";
+import {
+  apiFileSystems,
+  attachApiFileSystems,
+  awaitApiFileSystems,
+  freshFileSystems,
+  ownMounts,
+} from "./api-file-systems.ts";
 import { attachBinds, bindSources } from "./binds.ts";
 import { enterCgroup, makeCgroup } from "./cgroup.ts";
 import { configurationSources, configureTree } from "./configure-tree.ts";
@@ -122,11 +128,16 @@ function mapOwners({ spec }: PlanInput): Step[] {
 
 function assembleRoot(input: PlanInput): Step[] {
   const { capabilities } = input.host;
+  // Keeper and init work at the same time, unless the root itself is one of the file systems that init makes.
+  const first = input.spec.ephemeral.value;
   return [
     keeper("act-as", { uid: rootId(input), capabilities }, input.spec.privateUsers.source),
+    ...(first ? awaitApiFileSystems(input) : []),
     keeper("attach-root", { fd: rootFd(input) }, input.spec.root.source),
-    ...attachApiFileSystems(input),
+    ...freshFileSystems(input),
     ...publishIdentity(input),
+    ...(first ? [] : awaitApiFileSystems(input)),
+    ...attachApiFileSystems(input),
     ...maskKernel(),
     ...attachConsole(input),
     ...attachBinds(input),

@@ -102,6 +102,19 @@ export function seccompPolicy(
   capabilities: readonly string[],
   arch: "x64" | "arm64",
 ): SeccompPolicy {
+  const key = JSON.stringify([spec.systemCallFilter.map(({ value }) => value), capabilities, arch]);
+  // Most machines of a host have the same, and it is the longest part of a plan: 400 names.
+  if (latest?.key !== key) latest = { key, policy: makePolicy(spec, capabilities, arch) };
+  return latest.policy;
+}
+
+let latest: { readonly key: string; readonly policy: SeccompPolicy } | undefined;
+
+function makePolicy(
+  spec: Pick<MachineSpec, "systemCallFilter">,
+  capabilities: readonly string[],
+  arch: "x64" | "arm64",
+): SeccompPolicy {
   const denied = expand(namesOf(spec, "deny"));
   const asked = expand([
     ...words(DEFAULT_ALLOW),

@@ -53,11 +53,12 @@ export class ConsoleLink {
   /** Call when the machine runs: `master` is the fd of its console's terminal, which stays the caller's. */
   connect(master: number): void {
     this.#master = master;
-    const { stdin, stdout } = this.#options.caller;
+    const { stdout } = this.#options.caller;
     this.#resize();
     stdout.on("resize", this.#onResize);
     stdout.on("error", this.#onLost);
     if (this.#options.input) {
+      const { stdin } = this.#options.caller;
       process.on("exit", this.#restore);
       this.#makeRaw();
       stdin.on("error", this.#onLost);
@@ -73,11 +74,10 @@ export class ConsoleLink {
   }
 
   close(): void {
-    const { stdin, stdout } = this.#options.caller;
+    const { stdout } = this.#options.caller;
     stdout.off("resize", this.#onResize);
     stdout.off("error", this.#onLost);
-    stdin.off("data", this.#onData);
-    stdin.pause();
+    if (this.#options.input) this.#options.caller.stdin.off("data", this.#onData).pause();
     this.#restore();
     process.off("exit", this.#restore);
     this.#unwatch?.();

@@ -37,6 +37,7 @@ export const RESOLVE_IN_ROOT = 0x10;
 export const CLONE_VM = 0x100;
 export const CLONE_FILES = 0x400;
 export const CLONE_PIDFD = 0x1000;
+export const CLONE_VFORK = 0x4000;
 export const CLONE_PARENT = 0x8000;
 export const CLONE_NEWNS = 0x20000;
 export const CLONE_NEWCGROUP = 0x2000000;

@@ -9,6 +9,8 @@ import { findTool } from "../lib/requires.ts";
 import { BERTH, type Contestant, options, report, roundRobin, type Sample, skip, workDirectory } from "./lib.ts";
 
 const RELEASE = "bookworm";
+/** As in the recipe: without it bookworm installs usrmerge, and with it all of perl. */
+const HOOK = "/usr/share/mmdebstrap/hooks/maybe-merged-usr";
 const PACKAGES = [
   "systemd",
   "systemd-sysv",
@@ -30,7 +32,8 @@ if (debootstrap === undefined) skip("debootstrap", "it is not installed here");
 
 const contestants: Contestant[] = [
   build("mmdebstrap", "the recipe's packages, all their files", (directory) => {
-    run("mmdebstrap", ["--quiet", "--variant=minbase", `--include=${PACKAGES.join(",")}`, RELEASE, directory]);
+    const options = ["--quiet", "--variant=minbase", `--hook-directory=${HOOK}`, `--include=${PACKAGES.join(",")}`];
+    run("mmdebstrap", [...options, RELEASE, directory]);
   }),
   build("berth bootstrap, first", "builds, fills the cache", () => {
     rmSync(join(work, "cache"), { recursive: true, force: true });
@@ -40,7 +43,7 @@ const contestants: Contestant[] = [
   ...(debootstrap === undefined
     ? []
     : [
-        build("debootstrap", "the recipe's packages, all their files", (directory) => {
+        build("debootstrap", "the same, and usrmerge with perl", (directory) => {
           run(debootstrap, ["--variant=minbase", `--include=${PACKAGES.join(",")}`, RELEASE, directory]);
         }),
       ]),

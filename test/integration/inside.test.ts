@@ -3,6 +3,9 @@ import { execFileSync } from "node:child_process";
 import { readFileSync, readlinkSync } from "node:fs";
 import { beforeAll, describe, expect, test } from "vitest";
 import { capabilityNumber } from "../../src/spec/capabilities.ts";
+import { KEYCTL_JOIN_SESSION_KEYRING } from "../../src/sys/constants.ts";
+import { ARCH, bind, check } from "../../src/sys/libc.ts";
+import { syscallNumber } from "../../src/sys/syscall-numbers.ts";
 import { BERTH, berthRoot, buildBerth, type End } from "../lib/berth.ts";
 import { type Answers, interview } from "../lib/interview.ts";
 import { checkLeaks } from "../lib/leaks.ts";
@@ -56,6 +59,8 @@ const EVERYTHING = interview({
   inaccessibleFile: ["stat", "/run/host/inaccessible/reg"],
   inaccessibleDirectory: ["stat", "/run/host/inaccessible/dir"],
 });
+
+const keyctl = bind("long syscall(long number, long operation, const char *name)");
 
 let tree = "";
 let end: End;
@@ -193,22 +198,35 @@ test("keys of the host are out of sight, and the session keyring is new where a 
   const program = await probeProgram();
   const host = (...words: string[]) =>
     parseProbe(execFileSync(program, words, { encoding: "utf8" }))[0] ?? { verb: "" };
-  const serial = String(host("add-key", `berth-inside-${process.pid}`, "secret")["serial"]);
+  // Two places where a caller has keys: its user's keyring, and a session's that its children inherit.
+  const ofUser = String(host("add-key", `berth-inside-${process.pid}`, "secret")["serial"]);
+  expect(host("keyring", ofUser)).toMatchObject({ described: true, read: true });
+  joinSessionKeyring(KEYCTL_JOIN_SESSION_KEYRING, "berth-inside");
+  const session = Number(host("keyring")["session"]);
   try {
     await using root = berthRoot();
-    const result = await root.run(tree, ["-q", "--system-call-filter=keyctl"], probe("keyring", serial));
-    const outside = host("keyring", serial);
-    const inside = parseProbe(result.stdout, "keyring");
-    expect(outside).toMatchObject({ described: true, read: true });
-    expect(inside).toMatchObject({ described: false, read: false });
-    expect(inside["session"]).toBeGreaterThan(0);
-    expect(inside["session"]).not.toBe(outside["session"]);
-    expect(inside["user"]).not.toBe(outside["user"]);
+    const talk = interview({ ofUser: ["keyring", ofUser], session: ["keyring", String(session)] });
+    const options = ["-q", "--system-call-filter=keyctl"];
+    const answers = talk.answers((await root.run(tree, options, talk.command)).stdout);
+    const outside = host("keyring", ofUser);
+    expect(outside).toMatchObject({ described: true, session });
+    for (const question of ["ofUser", "session"] as const) {
+      const inside = answers.line(question);
+      expect(inside, question).toMatchObject({ described: false, read: false });
+      expect(inside["session"]).toBeGreaterThan(0);
+      expect(inside["session"]).not.toBe(session);
+      expect(inside["user"]).not.toBe(outside["user"]);
+    }
   } finally {
-    host("remove-key", serial);
+    host("remove-key", ofUser);
+    joinSessionKeyring(KEYCTL_JOIN_SESSION_KEYRING, null);
   }
   expect(seen.line("keyring")).toMatchObject({ session: -1, user: -1 });
 });
+
+function joinSessionKeyring(operation: number, name: string | null): void {
+  check(keyctl(syscallNumber("keyctl", ARCH), operation, name), "keyctl");
+}
 
 describe("what is covered and read-only", () => {
   interface Mount {

@@ -93,6 +93,18 @@ test("pick: a machine keeps its range over runs, another gets another, and both 
   expect(ledger).toEqual({ version: 1, ranges: { a, b } });
 });
 
+test("pick: what is written down holds, also where another range would be picked now", async () => {
+  await using root = berthRoot();
+  const other = 524288 + 77 * 65536;
+  const ledger = join(root.machines, ".berth-ranges.json");
+  writeFileSync(ledger, JSON.stringify({ version: 1, ranges: { m: other } }));
+  expect(await base(root, "-M", "m")).toBe(other);
+  // What another machine has been given is passed over.
+  const own = await base(root, "-M", "n");
+  writeFileSync(ledger, JSON.stringify({ version: 1, ranges: { m: own } }));
+  expect(await base(root, "-M", "n")).not.toBe(own);
+});
+
 test("pick: while a machine runs its range is locked for nspawn to see, and a throw-away one is not written down", async () => {
   await using root = berthRoot();
   await using child = root.start("run", "-x", "-D", tree, "-M", "m", "--pipe", "--", ...probe("init", "--term"));

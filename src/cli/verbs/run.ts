@@ -1,3 +1,4 @@
+import { isatty } from "node:tty";
 import type { Command } from "commander";
 import { BerthError } from "../../errors.ts";
 import { INSTALLATION } from "../../host/installation.ts";
@@ -44,13 +45,13 @@ async function runMachine(context: Context, options: StartOptions, words: readon
   const console = consoleFor(spec.console.value);
   if (console === "interactive" && spec.boot.value)
     say(`booting ${spec.name}; ^] three times within a second kills it`);
-  const { stdin, stdout } = process;
-  return runForeground(prepared, { paths: context.paths, caller: { stdin, stdout }, console, env: context.env, say });
+  // `process`, whose streams are made when somebody asks for them: stdin alone takes 2 ms.
+  return runForeground(prepared, { paths: context.paths, caller: process, console, env: context.env, say });
 }
 
 /** systemd-nspawn(1), --console=: by default interactive on a terminal, else output only. */
 function consoleFor(mode: ConsoleMode): ForegroundConsole {
-  const terminal = process.stdin.isTTY === true && process.stdout.isTTY === true;
+  const terminal = isatty(0) && isatty(1);
   if (mode === "auto") return terminal ? "interactive" : "read-only";
   if (mode === "autopipe") return terminal ? "interactive" : "pipe";
   return mode;

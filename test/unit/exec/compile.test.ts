@@ -3,6 +3,7 @@ import { type CompiledPlan, compile } from "../../../src/exec/compile.ts";
 import { buildPlan } from "../../../src/plan/build.ts";
 import type { PlanInput } from "../../../src/plan/input.ts";
 import type { LaunchPlan } from "../../../src/plan/step.ts";
+import { CLONE_VM } from "../../../src/sys/constants.ts";
 import { syscallNumber } from "../../../src/sys/syscall-numbers.ts";
 import { GOLDENS, goldenInput } from "../../golden/inputs.ts";
 import { BASE, BECOME, DecodedImage, type DecodedOp, handedFds, SPAWN } from "./image.ts";
@@ -93,7 +94,9 @@ describe("an image", () => {
       for (const op of ops) {
         for (const register of [...registersOf(op), ...(op.guard >= 0 ? [op.guard] : [])])
           expect(known.has(register), `register ${register} of call ${op.number}`).toBe(true);
-        if (op.number === SPAWN) walk(decoded.program(op.args[2] ?? 0n).ops, new Set(known));
+        // With CLONE_VM what the child fills is filled for its parent too.
+        const shared = op.number === SPAWN && (decoded.word(op.args[0] ?? 0n) & BigInt(CLONE_VM)) !== 0n;
+        if (op.number === SPAWN) walk(decoded.program(op.args[2] ?? 0n).ops, shared ? known : new Set(known));
         if (op.number === BECOME) walk(decoded.program(op.args[2] ?? 0n).ops, new Set([...known, self]));
         if (op.target >= 0) known.add(op.target);
       }
