@@ -1,6 +1,7 @@
 import { BerthError } from "../errors.ts";
 import type { SyscallName } from "../sys/syscall-numbers.ts";
 import { syscallNumber } from "../sys/syscall-numbers.ts";
+import { MAGIC } from "./stage-abi.ts";
 
 /**
  * Lays out the image that the stage runs (stage.c: struct image, program, op). Everything is a flat byte: strings,
@@ -11,8 +12,6 @@ import { syscallNumber } from "../sys/syscall-numbers.ts";
 /** Where the stage maps the image, and where in it the part begins that is dropped once the machine runs. */
 const BASE = 0x200000000;
 const TRANSIENT = 16 << 20;
-/** Spells "Vberth01" little-endian in stage.c: the format's version. */
-const MAGIC = 0x3130687472656256n;
 
 export type Pseudo = "spawn" | "store" | "load" | "result" | "become";
 const PSEUDO: Readonly<Record<Pseudo, number>> = { spawn: -1, store: -2, load: -3, result: -4, become: -5 };

@@ -13,8 +13,6 @@ import {
   MOUNT_ATTR_NOSUID,
   MOUNT_ATTR_RDONLY,
   MOUNT_ATTR_STRICTATIME,
-  MOVE_MOUNT_F_EMPTY_PATH,
-  MOVE_MOUNT_T_EMPTY_PATH,
   O_CLOEXEC,
   O_PATH,
   OPEN_FLAGS,
@@ -26,6 +24,7 @@ import {
   SOL_SOCKET,
 } from "../sys/constants.ts";
 import { type Assembler, type Pointer, Program, type Register } from "./assembler.ts";
+import { FIRST_FD, SYNC } from "./stage-abi.ts";
 
 export const EEXIST = 17;
 export const ENOENT = 2;
@@ -43,14 +42,19 @@ export function mountAttributes(flags: readonly MountFlag[]): number {
   return flags.reduce((bits, flag) => bits | ATTRIBUTES[flag], 0);
 }
 
-/** What the host hands to the stage, by number. */
+/** What the host hands to the stage, by the numbers they have there. */
 export interface HostFds {
-  readonly status: number;
   /** Two ends of the socket between keeper and init. */
   readonly keeperEnd: number;
   readonly initEnd: number;
   /** fds that host steps opened, by name. */
   readonly named: ReadonlyMap<FdName, number>;
+}
+
+/** The numbers in the order of handing over: the image, the pair, and what is named. */
+export function numberFds(names: readonly FdName[]): HostFds {
+  const [keeperEnd, initEnd, first] = [FIRST_FD + 1, FIRST_FD + 2, FIRST_FD + 3];
+  return { keeperEnd, initEnd, named: new Map(names.map((name, index) => [name, first + index])) };
 }
 
 type Cleanup = (program: Program, when: "undo" | "end") => void;
@@ -81,7 +85,7 @@ export class Compilation {
   /** struct clone_args of init. */
   readonly cloneArguments: Pointer;
   readonly #registers = new Map<string, Register>();
-  readonly #directories = new Map<string, Register>();
+  readonly #directories = new Map<string, Register | number>();
   readonly #cleanups: Cleanup[] = [];
 
   constructor(asm: Assembler, arch: "x64" | "arm64", host: HostFds, filter: Buffer) {
@@ -117,8 +121,7 @@ export class Compilation {
 
   /** Steps of the stage itself hold a few fds at a time, from the lowest free number up. */
   get lastSlot(): number {
-    const { status, keeperEnd, initEnd, named } = this.host;
-    return Math.max(status, keeperEnd, initEnd, ...named.values()) + 64;
+    return this.host.initEnd + this.host.named.size + 64;
   }
 
   /** Work to do backwards when the launch fails (undo) and when the machine has ended (end). */
@@ -151,20 +154,37 @@ export class Compilation {
    * The directory that holds `path`, for *at calls on its last part. Directories on berth's own fresh mounts (/dev,
    * /run) are opened once and never through a symbolic link.
    */
-  parent(path: string): { directory: Register; name: string } {
+  parent(path: string): { directory: Register | number; name: string } {
     const parent = posix.dirname(path);
     let directory = this.#directories.get(parent);
     if (directory === undefined) {
-      directory = this.asm.register();
-      this.openInRoot(parent, directory, { api: true, directory: true });
-      this.#directories.set(parent, directory);
+      const opened = this.asm.register();
+      this.openInRoot(parent, opened, { api: true, directory: true });
+      this.#directories.set(parent, opened);
+      directory = opened;
     }
     return { directory, name: posix.basename(path) };
   }
 
   /** A directory of ours is known by its mount's own fd. */
-  rememberDirectory(path: string, directory: Register): void {
+  rememberDirectory(path: string, directory: Register | number): void {
     this.#directories.set(path, directory);
+  }
+
+  /** A path on one of berth's own mounts, by the nearest directory that is open; undefined: it is in the tree. */
+  own(path: string): { directory: Register | number; name: string } | undefined {
+    for (let parent = posix.dirname(path); parent !== "/"; parent = posix.dirname(parent)) {
+      const directory = this.#directories.get(parent);
+      if (directory !== undefined) return { directory, name: path.slice(parent.length + 1) };
+    }
+    return undefined;
+  }
+
+  /** The same of a path that has to be there. */
+  within(path: string): { directory: Register | number; name: string } {
+    const own = this.own(path);
+    if (own === undefined) throw new Error(`${path} is on no mount of ours`);
+    return own;
   }
 
   /**
@@ -210,12 +230,6 @@ export class Compilation {
     });
   }
 
-  /** move_mount(2) of a detached mount onto an opened target. */
-  attach(mount: number | Register, target: Register): void {
-    const flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
-    this.asm.call(this.keeper, "move_mount", [mount, "", target, "", flags]);
-  }
-
   /** A detached copy of what is at an opened place, with MOUNT_ATTR_* set. */
   cloneMount(program: Program, from: number | Register, path: string, attributes: number, onlyIf?: Register): Register {
     const { asm } = this;
@@ -254,9 +268,6 @@ export class Compilation {
     return mount;
   }
 }
-
-/** First word of a message that is no report of a failure: SYNC + the sync point's number. */
-export const SYNC = 0x100;
 
 /** struct msghdr with its iovec, 24 bytes of data {SYNC + number, pid, 0} and room for fds: the same for both directions. */
 export function messageBuffer(

@@ -45,7 +45,7 @@ export const FILES: Compilers<Kinds> = {
 /** A file that must not exist yet, with all its content. */
 export function writeNewFile(
   c: Compilation,
-  directory: Register,
+  directory: Register | number,
   name: string,
   mode: number,
   bytes: Buffer,

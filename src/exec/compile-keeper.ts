@@ -22,7 +22,7 @@ import {
   PR_SET_NAME,
   WALL,
 } from "../sys/constants.ts";
-import { type Compilation, type Compilers, messageBuffer, u32 } from "./compilation.ts";
+import { type Compilers, messageBuffer, u32 } from "./compilation.ts";
 
 const NAMESPACES: Readonly<Record<Namespace, number>> = {
   mount: CLONE_NEWNS,
@@ -34,7 +34,6 @@ const NAMESPACES: Readonly<Record<Namespace, number>> = {
   cgroup: CLONE_NEWCGROUP,
 };
 const SIGCHLD = 17;
-const LAST_FD = 0xffffffff;
 
 type Kinds =
   | "begin-keeper"
@@ -49,7 +48,6 @@ type Kinds =
 /** The keeper itself: its place, the clone of init, and its way into the root and back. */
 export const KEEPER: Compilers<Kinds> = {
   "begin-keeper": (_, c) => {
-    closeAllBut(c, [c.host.status, c.host.keeperEnd, c.host.initEnd, ...c.host.named.values()]);
     c.asm.call(c.keeper, "setsid", []);
     c.asm.call(c.keeper, "prctl", [PR_SET_NAME, "berth-keeper"]);
     c.asm.call(c.keeper, "umask", [0]);
@@ -146,16 +144,6 @@ export const KEEPER: Compilers<Kinds> = {
 
 export function namespaceFlags(namespaces: readonly Namespace[]): number {
   return namespaces.reduce((bits, namespace) => bits | NAMESPACES[namespace], 0);
-}
-
-/** close_range(2) over every gap between the fds that stay. */
-function closeAllBut(c: Compilation, keep: readonly number[]): void {
-  let next = 3;
-  for (const fd of [...new Set(keep)].sort((a, b) => a - b)) {
-    if (fd > next) c.asm.call(c.keeper, "close_range", [next, fd - 1, 0]);
-    next = Math.max(next, fd + 1);
-  }
-  c.asm.call(c.keeper, "close_range", [next, LAST_FD, 0]);
 }
 
 /** struct __user_cap_data_struct[2]: effective and permitted = mask, inheritable empty. `mask` is hex. */

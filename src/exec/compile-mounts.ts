@@ -10,20 +10,25 @@ import {
   O_CLOEXEC,
   O_NOCTTY,
   O_NONBLOCK,
+  O_PATH,
   O_RDWR,
   OPEN_FLAGS,
+  OPEN_TREE_CLONE,
   RESOLVE_IN_ROOT,
   RESOLVE_NO_SYMLINKS,
   S_IFCHR,
+  S_IFREG,
   TIOCGPTPEER,
   TIOCSPTLCK,
   TIOCSWINSZ,
 } from "../sys/constants.ts";
-import { type Compilers, ENOENT, windowSize } from "./compilation.ts";
+import type { Register } from "./assembler.ts";
+import { type Compilation, type Compilers, EEXIST, ENOENT, windowSize } from "./compilation.ts";
 import { writeNewFile } from "./compile-files.ts";
 
 const LOCKED_DOWN = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
-const EMPTY_PATHS = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
+
+const BOTH_BY_FD = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
 
 type Kinds =
   | "attach-root"
@@ -57,9 +62,7 @@ export const MOUNTS: Compilers<Kinds> = {
 
   "mount-tmpfs": ({ target, mode, flags, options, remove }, c) => {
     const mount = c.makeFileSystem(c.keeper, "tmpfs", [`mode=${mode.toString(8)}`, ...options], flags);
-    const place = c.openTarget(target, "directory", true, remove);
-    c.attach(mount, place);
-    c.asm.call(c.keeper, "close", [place]);
+    attachTo(c, mount, target, "directory", true, remove);
     c.rememberDirectory(target, mount);
   },
 
@@ -91,38 +94,46 @@ export const MOUNTS: Compilers<Kinds> = {
   },
 
   attach: ({ fd, target, create, api, remove }, c) => {
-    const place = c.openTarget(target, create, api, remove);
-    c.attach(c.fd(fd), place);
-    c.asm.call(c.keeper, "close", [place]);
+    attachTo(c, c.fd(fd), target, create, api, remove);
+    if (api) c.rememberDirectory(target, c.fd(fd));
   },
 
   "make-mount-point": ({ path, remove }, c) => {
-    c.asm.call(c.keeper, "close", [c.openTarget(path, "directory", false, remove)]);
+    c.openTarget(path, "directory", false, remove);
   },
 
-  /** Nothing to see and nothing to open; a path that this kernel does not have needs no mask. */
+  /**
+   * Nothing to see and nothing to open: a copy of what lies in /run/host, which is read-only by then, nosuid, nodev and
+   * noexec. A path that this kernel does not have needs no mask.
+   */
   mask: ({ path, over }, c) => {
     const { asm, keeper } = c;
+    const empty = c.parent(`/run/host/inaccessible/${over === "directory" ? "dir" : "reg"}`);
+    const { directory, name } = c.within(path);
     const place = asm.register();
-    c.openInRoot(path, place, { api: true, tolerate: ENOENT });
-    const source = c.parent(`/run/host/inaccessible/${over === "directory" ? "dir" : "reg"}`);
-    const mount = c.cloneMount(keeper, source.directory, source.name, LOCKED_DOWN, place);
-    asm.call(keeper, "move_mount", [mount, "", place, "", EMPTY_PATHS], { onlyIf: place });
+    // Before the copy is made: to drop one that was never attached waits for an RCU grace period.
+    const flags = O_PATH | O_CLOEXEC | OPEN_FLAGS[c.arch].O_NOFOLLOW;
+    asm.call(keeper, "openat", [directory, name, flags], { into: place, tolerate: ENOENT });
+    const mount = c.cloneMount(keeper, empty.directory, empty.name, 0, place);
+    asm.call(keeper, "move_mount", [mount, "", place, "", BOTH_BY_FD], { onlyIf: place });
     for (const fd of [mount, place]) asm.call(keeper, "close", [fd], { onlyIf: place });
   },
 
   /** `except` is a directory below that stays writable: it is opened before it is covered. */
   "lock-read-only": ({ path, except }, c) => {
     const { asm, keeper } = c;
-    const place = asm.register();
-    c.openInRoot(path, place, { api: true, tolerate: ENOENT });
-    const mount = c.cloneMount(keeper, place, "", LOCKED_DOWN, place);
-    const writable = except === null ? undefined : c.cloneMount(keeper, place, except, 0, place);
-    asm.call(keeper, "move_mount", [mount, "", place, "", EMPTY_PATHS], { onlyIf: place });
-    if (writable !== undefined)
-      asm.call(keeper, "move_mount", [writable, "", mount, except ?? "", MOVE_MOUNT_F_EMPTY_PATH], { onlyIf: place });
-    for (const fd of [mount, place]) asm.call(keeper, "close", [fd], { onlyIf: place });
-    if (writable !== undefined) asm.call(keeper, "close", [writable], { onlyIf: place });
+    const { directory, name } = c.within(path);
+    const mount = asm.register();
+    asm.call(keeper, "open_tree", [directory, name, OPEN_TREE_CLONE | O_CLOEXEC], { into: mount, tolerate: ENOENT });
+    const covered = { onlyIf: mount };
+    asm.call(keeper, "mount_setattr", [mount, "", AT_EMPTY_PATH, asm.words([LOCKED_DOWN, 0, 0, 0]), 32], covered);
+    const writable = except === null ? undefined : c.cloneMount(keeper, directory, `${name}/${except}`, 0, mount);
+    asm.call(keeper, "move_mount", [mount, "", directory, name, MOVE_MOUNT_F_EMPTY_PATH], covered);
+    if (writable !== undefined) {
+      asm.call(keeper, "move_mount", [writable, "", mount, except ?? "", MOVE_MOUNT_F_EMPTY_PATH], covered);
+      asm.call(keeper, "close", [writable], covered);
+    }
+    asm.call(keeper, "close", [mount], covered);
   },
 
   /** The machine's own devpts holds its console; only fds are used, so nothing in the tree can stand in for it. */
@@ -136,8 +147,33 @@ export const MOUNTS: Compilers<Kinds> = {
     const TTY_GROUP = 5;
     asm.call(keeper, "fchown", [c.slave, owner, owner + TTY_GROUP]);
     const mount = c.cloneMount(keeper, c.slave, "", 0);
-    const place = c.openTarget("/dev/console", "file", true, false);
-    c.attach(mount, place);
-    for (const used of [mount, place]) asm.call(keeper, "close", [used]);
+    attachTo(c, mount, "/dev/console", "file", true, false);
+    asm.call(keeper, "close", [mount]);
   },
 };
+
+/**
+ * Attaches a detached mount. On berth's own mounts a name is enough, since nobody else has been there; in the tree the
+ * place is opened before, and `api` ones never through a symbolic link.
+ */
+function attachTo(
+  c: Compilation,
+  mount: number | Register,
+  target: string,
+  create: "directory" | "file" | null,
+  api: boolean,
+  remove: boolean,
+): void {
+  const { asm, keeper } = c;
+  const own = api ? c.own(target) : undefined;
+  if (own === undefined) {
+    const place = c.openTarget(target, create, api, remove);
+    asm.call(keeper, "move_mount", [mount, "", place, "", BOTH_BY_FD]);
+    asm.call(keeper, "close", [place]);
+    return;
+  }
+  const { directory, name } = own;
+  if (create === "directory") asm.call(keeper, "mkdirat", [directory, name, 0o755], { tolerate: EEXIST });
+  if (create === "file") asm.call(keeper, "mknodat", [directory, name, S_IFREG | 0o644, 0]);
+  asm.call(keeper, "move_mount", [mount, "", directory, name, MOVE_MOUNT_F_EMPTY_PATH]);
+}

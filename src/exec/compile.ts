@@ -1,14 +1,12 @@
 import type { LaunchPlan, Step, StepKind, StepOf } from "../plan/step.ts";
 import { MSG_CMSG_CLOEXEC, MSG_NOSIGNAL } from "../sys/constants.ts";
 import { Assembler, type Image, type Program, type Register } from "./assembler.ts";
-import { Compilation, type HostFds, messageBuffer, SYNC } from "./compilation.ts";
+import { Compilation, type HostFds, messageBuffer } from "./compilation.ts";
 import { FILES } from "./compile-files.ts";
 import { APIVFS, INIT } from "./compile-init.ts";
 import { KEEPER } from "./compile-keeper.ts";
 import { MOUNTS } from "./compile-mounts.ts";
-
-/** fds the keeper lives with (stage.c: enum RECORD ...), by the names the host steps gave them. -1: none. */
-export const KEPT_FDS = ["record", "directory", "log", "mirror", "lifeline", "name-lock", "range-lock"] as const;
+import { KEPT_FDS, STATUS_FD, SYNC } from "./stage-abi.ts";
 
 const CONSOLE_LOG_LIMIT = 1 << 20;
 /** struct image of stage.c, in 64-bit words. */
@@ -57,7 +55,7 @@ export function compile(
     c.commit,
     undo,
     end,
-    host.status,
+    plan.steps.some((step) => step.kind === "begin-keeper" && step.args.foreground) ? 1 : 0,
     host.initEnd,
     ...fds,
     ...registers,
@@ -89,7 +87,7 @@ function awaitExecution(c: Compilation): void {
 /** Who speaks to whom over which fd: [the host's socket or the pair between keeper and init]. */
 function socketOf(step: StepOf<"await"> | StepOf<"signal">, c: Compilation): number {
   const other = step.kind === "await" ? step.args.from : step.args.to;
-  if (other === "host") return c.host.status;
+  if (other === "host") return STATUS_FD;
   return step.phase === "init" ? c.host.initEnd : c.host.keeperEnd;
 }
 
@@ -133,5 +131,3 @@ function registerOf(c: Compilation, fd: string): Register | number {
   if (fd === "console") return c.master;
   return c.fd(fd);
 }
-
-export { SYNC };

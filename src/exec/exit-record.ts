@@ -1,10 +1,8 @@
 import { readSync } from "node:fs";
+import type { ExitStatus } from "../sys/processes.ts";
 
 /** How a machine ended, as its keeper wrote it down (stage.c: record_exit). */
-export interface ExitRecord {
-  /** exited: `status` is init's exit code; killed or dumped: the signal that ended it. */
-  readonly reason: "exited" | "killed" | "dumped";
-  readonly status: number;
+export interface ExitRecord extends ExitStatus {
   readonly pid: number;
   /** When, in ms since the epoch. */
   readonly time: number;
@@ -14,6 +12,12 @@ const VERSION = 1;
 /** Bytes. They are reserved before the machine starts: how it ended is known even when the disk is full by then. */
 export const EXIT_RECORD_SIZE = 24;
 const REASONS: Readonly<Record<number, ExitRecord["reason"]>> = { 1: "exited", 2: "killed", 3: "dumped" };
+
+/** si_code and si_status of waitid(2). */
+export function exitStatus(code: number, status: number): ExitStatus | null {
+  const reason = REASONS[code];
+  return reason === undefined ? null : { reason, status };
+}
 
 /** Null: there is none, because the keeper itself was killed. */
 export function readExitRecord(fd: number): ExitRecord | null {

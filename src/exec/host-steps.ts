@@ -1,21 +1,10 @@
 import { execFileSync } from "node:child_process";
-import {
-  chmodSync,
-  chownSync,
-  constants,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-  writeSync,
-} from "node:fs";
+import { chmodSync, chownSync, constants, mkdirSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { BerthError } from "../errors.ts";
 import { startTimeOf } from "../host/process-id.ts";
 import type { StepKind, StepOf } from "../plan/step.ts";
 import { MS_PRIVATE, MS_SLAVE } from "../sys/constants.ts";
-import { memfdCreate } from "../sys/files.ts";
 import { cloneInside, cloneTree, setMountAttributes } from "../sys/mounts.ts";
 import { pidfdOpen } from "../sys/processes.ts";
 import { boundDatagramSocket } from "../sys/sockets.ts";
@@ -23,7 +12,7 @@ import { enableControllers, removeCgroup, removeSharedCgroup } from "./cgroup.ts
 import { mountAttributes } from "./compilation.ts";
 import { EXIT_RECORD_SIZE } from "./exit-record.ts";
 import type { Launch } from "./launch.ts";
-import { PLAN_FILE } from "./leftovers.ts";
+import { announceLeftovers } from "./leftovers.ts";
 import { lockFile, unlinkLocked } from "./lock-file.ts";
 import { recordRange } from "./range-ledger.ts";
 
@@ -81,12 +70,10 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
   },
 
   "make-record": ({ directory }, launch) => {
-    // A killed run leaves its directory; its lock is ours now, so nobody uses it.
-    rmSync(directory, { recursive: true, force: true });
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    makeEmptyDirectory(directory);
     launch.undoBy(() => rmSync(directory, { recursive: true, force: true }));
     // First of all: who is killed from here on leaves word of what there is to clean up.
-    writeFileSync(join(directory, PLAN_FILE), JSON.stringify(launch.plan), { mode: 0o600 });
+    announceLeftovers(directory, launch.plan);
     const create = constants.O_CREAT | constants.O_EXCL | constants.O_RDWR;
     launch.name("directory", openSync(directory, constants.O_DIRECTORY));
     const record = openSync(join(directory, "exit"), create, 0o600);
@@ -96,12 +83,12 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     launch.name("log", openSync(join(directory, "console.log"), create | constants.O_APPEND, 0o600));
   },
 
-  "make-cgroup": ({ path, owner, parents }, launch) => {
+  "make-cgroup": ({ path, owner, parents, controllers }, launch) => {
     const made = mkdirSync(path, { recursive: true });
     launch.undoBy(() => removeSharedCgroup(path));
-    // Whoever made the parents has handed on their controllers. Its own too, as long as nothing runs in it: the step
-    // enable-controllers then finds nothing to do.
-    for (const cgroup of made === path ? [path] : [...parents, path]) enableControllers(cgroup);
+    // Whoever made the parents has handed on their controllers. Its own too, while nothing runs in it: that is cheap.
+    const cgroups = made === path ? [path] : [...parents, path];
+    if (controllers.length > 0) for (const cgroup of cgroups) enableControllers(cgroup);
     prepareCgroup(path, owner);
   },
 
@@ -114,7 +101,7 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
 
   "enable-controllers": async ({ path }, launch) => {
     // A cgroup can't have both processes and controllers for its children, and a scope's first process was the stage.
-    if (launch.plan.steps.some(({ kind }) => kind === "make-scope")) await launch.stageEnd();
+    await launch.stageEnd();
     enableControllers(path);
   },
 
@@ -163,13 +150,19 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     // The pid may have become another process's before the pidfd was taken.
     if (startTimeOf(pid) !== startTime) throw new BerthError(`machine ${launch.plan.machine} has just ended`);
     launch.name("cgroup", openSync(cgroup, constants.O_DIRECTORY));
-    launch.name("record", memfdCreate("berth-exit-record"));
   },
 
   "set-oom-score": ({ score }, launch) => {
     launch.writeLeaderFile("oom_score_adj", `${score}\n`);
   },
 };
+
+/** A killed run leaves its directory; its lock is ours now, so nobody uses it. */
+function makeEmptyDirectory(directory: string): void {
+  if (mkdirSync(directory, { recursive: true, mode: 0o700 }) !== undefined) return;
+  rmSync(directory, { recursive: true, force: true });
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+}
 
 /** supervisor/ for the keeper, payload/ for the machine: whose it is, so that its init may divide it further. */
 function prepareCgroup(path: string, owner: number): void {

@@ -15,7 +15,7 @@ export class LaunchError extends BerthError {
     const step = plan.steps[index];
     const what = step === undefined ? "" : `step #${index} ${step.phase} (${describe(step)}): `;
     const where = step === undefined || step.source.from === "default" ? "" : ` [${showSource(step.source)}]`;
-    const doing = plan.steps[0]?.kind === "hold-machine" ? "entering" : "starting";
+    const doing = plan.steps[1]?.kind === "hold-machine" ? "entering" : "starting";
     super(`${doing} ${plan.machine} failed at ${what}${cause.message}${where}`, {
       hint: cause.hint,
       exitStatus: cause.exitStatus,

@@ -4,17 +4,19 @@ import type { SeccompPolicy } from "../plan/seccomp-policy.ts";
 import type { LaunchPlan, Step, StepOf } from "../plan/step.ts";
 import { SOCK_SEQPACKET } from "../sys/constants.ts";
 import { SysError } from "../sys/errno.ts";
-import { closeQuietly, duplicate, openNull } from "../sys/files.ts";
+import { closeQuietly } from "../sys/files.ts";
 import { whenReadable } from "../sys/poll.ts";
-import { type ExitStatus, pidfdOpen, pidfdSendSignal, reapPidfd } from "../sys/processes.ts";
+import { type ExitStatus, pidfdSendSignal, reapPidfd } from "../sys/processes.ts";
 import { socketPair } from "../sys/sockets.ts";
-import { spawnProcess } from "../sys/spawn.ts";
-import { type CompiledPlan, compile, SYNC } from "./compile.ts";
-import { readExitRecord } from "./exit-record.ts";
+import { numberFds } from "./compilation.ts";
+import { type CompiledPlan, compile } from "./compile.ts";
+import { exitStatus, readExitRecord } from "./exit-record.ts";
 import { HOST, type Undo } from "./host-steps.ts";
 import { writeImage } from "./image-file.ts";
 import { asBerthError, asSysError, describeExit, LaunchError, meansGone, stageFailure } from "./launch-error.ts";
-import { type StageMessage, StageSocket } from "./stage-socket.ts";
+import { EXECUTED, EXITED, SYNC } from "./stage-abi.ts";
+import { StageProcess } from "./stage-process.ts";
+import type { StageMessage, StageSocket } from "./stage-socket.ts";
 
 export { LaunchError } from "./launch-error.ts";
 
@@ -24,8 +26,10 @@ export interface LaunchOptions {
   readonly arch: "x64" | "arm64";
   /** BPF for a seccomp policy, from the cache or compiled. */
   readonly loadFilter: (policy: SeccompPolicy) => Buffer;
-  /** More fds for the stage, by the names the plan uses (`stdio:0`, `mirror`, `lifeline`); launch owns and closes them. */
+  /** More fds for the stage, by the names the plan uses (`stdio:0`, `mirror`); launch owns and closes them. */
   readonly fds?: ReadonlyMap<string, number>;
+  /** A stage that was spawned ahead; launch owns it. */
+  readonly spare?: StageProcess;
   /** Tests: the step with this index fails with this result (a negative errno). */
   readonly fail?: { readonly step: number; readonly result: number };
 }
@@ -47,6 +51,7 @@ export class Launch {
   readonly #undos: Undo[] = [];
   #compiled: CompiledPlan | undefined;
   #socket: StageSocket | undefined;
+  #process: StageProcess | undefined;
   /** What was spawned and what it cloned itself into, when they have been waited for. */
   readonly #ended = new Map<"stage" | "keeper", ExitStatus>();
   /** The stage did not end by itself and was killed by us. */
@@ -69,8 +74,7 @@ export class Launch {
 
   /** Gives an fd its name in the plan. */
   name(name: string, fd: number): void {
-    // The stage finds its image at fd 3, so nothing that is handed to it may have that number.
-    this.#fds.set(name, fd === 3 ? moveAway(fd) : fd);
+    this.#fds.set(name, fd);
   }
 
   fd(name: string): number {
@@ -152,8 +156,10 @@ export class Launch {
 
   async #perform(step: Step): Promise<void> {
     switch (step.kind) {
-      case "spawn-keeper":
-        return this.#spawnKeeper(step.args.title);
+      case "spawn-stage":
+        return this.#spawnStage();
+      case "hand-over":
+        return this.#handOver(step.args.title);
       case "await":
         // Init's last word is none: its end of the socket closes at exec.
         return step.args.from === "init" && step.args.carries.length === 0
@@ -168,32 +174,30 @@ export class Launch {
     }
   }
 
-  #spawnKeeper(title: string): void {
-    const [ours, status] = socketPair(SOCK_SEQPACKET);
+  #spawnStage(): void {
+    const stage = this.#options.spare ?? new StageProcess(this.#options.stage);
+    this.#socket = stage.socket;
+    this.#process = stage;
+    this.keeperPid = stage.pid;
+    this.name("stage", stage.pidfd);
+  }
+
+  #handOver(title: string): void {
+    const named = [...this.#fds].filter(([name]) => !PRIVATE.has(name));
+    this.#compiled = compile(
+      this.plan,
+      this.#options.arch,
+      numberFds(named.map(([name]) => name)),
+      this.filter,
+      this.#options.fail,
+    );
     const [keeperEnd, initEnd] = socketPair(SOCK_SEQPACKET);
-    this.#socket = new StageSocket(ours);
-    for (const [name, fd] of [
-      ["status", status],
-      ["keeper-end", keeperEnd],
-      ["init-end", initEnd],
-    ] as const)
-      this.name(name, fd);
-    const passed = new Map([...this.#fds].filter(([name]) => !PRIVATE.has(name)));
-    const named = new Map([...passed].filter(([name]) => !["status", "keeper-end", "init-end"].includes(name)));
-    const fds = { status: this.fd("status"), keeperEnd: this.fd("keeper-end"), initEnd: this.fd("init-end"), named };
-    this.#compiled = compile(this.plan, this.#options.arch, fds, this.filter, this.#options.fail);
     const image = writeImage(this.#compiled);
-    const nothing = openNull();
     try {
-      const stdio = [0, 1, 2].map((target) => [nothing, target] as const);
-      const kept = [...passed.values()].map((fd) => [fd, fd] as const);
-      this.keeperPid = spawnProcess(this.#options.stage, [title], [...kept, ...stdio, [image, 3]]);
-      this.name("stage", pidfdOpen(this.keeperPid));
+      this.#process?.handOver(title, [image, keeperEnd, initEnd, ...named.map(([, fd]) => fd)]);
     } finally {
-      closeSync(image);
-      closeSync(nothing);
-      // From here on the stage's death shows as end of file.
-      this.#close(["status", "keeper-end", "init-end"]);
+      // From here on the death of either side shows as end of file.
+      for (const fd of [image, keeperEnd, initEnd]) closeQuietly(fd);
     }
   }
 
@@ -219,12 +223,28 @@ export class Launch {
     if (carries.includes("keeper")) this.keeperPid = value;
   }
 
-  /** End of file on the status socket: init has been executed and the keeper keeps. */
+  /** The keeper says so when init's end of their socket is closed: by exec. */
   async #awaitExecution(): Promise<void> {
     const message = await this.#stage.hear();
-    if (message !== null && message.who < SYNC) throw this.#stageFailed(message);
-    // A keeper that is gone already without a record did not see the payload end: it was killed.
-    if (this.reapKeeper() !== null && readExitRecord(this.fd("record")) === null) throw this.#keeperDied();
+    if (message === null) throw this.#keeperDied();
+    if (message.who < SYNC) throw this.#stageFailed(message);
+    if (message.who !== EXECUTED) throw new Error(`the keeper said ${message.who} instead of that the payload runs`);
+  }
+
+  /**
+   * How the machine's init has ended; null: the keeper was killed. It is known before the keeper has cleaned up and
+   * exited, which `keeperEnd` waits for.
+   */
+  async exit(): Promise<ExitStatus | null> {
+    const message = await this.#stage.hear();
+    if (message?.who === EXITED) return exitStatus(message.value, message.result);
+    return this.#fds.has("record") ? readExitRecord(this.fd("record")) : null;
+  }
+
+  async keeperEnd(): Promise<void> {
+    if (this.#reap(this.#fds.has("keeper") ? "keeper" : "stage") !== null) return;
+    await whenReadable(this.keeper);
+    this.reapKeeper();
   }
 
   #stageFailed({ who, value, result }: StageMessage): LaunchError {
@@ -322,12 +342,12 @@ export class Launch {
     }
     if (this.#fds.has("keeper") && this.#fds.has("stage")) this.#reap("stage");
     this.#closeAllBut([]);
+    this.#socket?.close();
     if (failures.length > 0) throw failures[0];
   }
 
   #closeAllBut(held: readonly string[]): void {
     this.#close([...this.#fds.keys()].filter((name) => !held.includes(name)));
-    this.#socket?.close();
   }
 
   #close(names: readonly string[]): void {
@@ -336,10 +356,4 @@ export class Launch {
       if (fd !== undefined && this.#fds.delete(name)) closeQuietly(fd);
     }
   }
-}
-
-function moveAway(fd: number): number {
-  const moved = duplicate(fd, 4);
-  closeSync(fd);
-  return moved;
 }

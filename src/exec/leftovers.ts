@@ -1,11 +1,18 @@
-import { readFileSync, rmSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { LaunchPlan, Step } from "../plan/step.ts";
 import { removeCgroup, removeSharedCgroup } from "./cgroup.ts";
 import { lockFile, unlinkLocked } from "./lock-file.ts";
 
-/** In a record directory: the plan its machine was started by, written before anything else is made. */
-export const PLAN_FILE = "plan.json";
+/** In a record directory: the steps that leave something on the host, written before any of them is done. */
+const FILE = "leftovers.json";
+const KINDS: ReadonlySet<Step["kind"]> = new Set(["make-cgroup", "make-scope", "make-layer", "claim-range"]);
+
+/** Leaves word of what there will be to clean up. */
+export function announceLeftovers(directory: string, plan: LaunchPlan): void {
+  const steps = plan.steps.filter(({ kind }) => KINDS.has(kind));
+  writeFileSync(join(directory, FILE), JSON.stringify(steps), { mode: 0o600 });
+}
 
 /**
  * Undoes the host's steps of a machine whose supervisor was killed, during its launch or later, and removes its record.
@@ -28,7 +35,7 @@ function removeStaleLock(path: string): void {
 
 function readSteps(directory: string): readonly Step[] {
   try {
-    return (JSON.parse(readFileSync(join(directory, PLAN_FILE), "utf8")) as LaunchPlan).steps;
+    return JSON.parse(readFileSync(join(directory, FILE), "utf8")) as readonly Step[];
   } catch {
     return []; // its launch did not get that far, so there is nothing
   }

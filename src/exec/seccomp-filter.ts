@@ -45,6 +45,18 @@ export function loadFilter(
   return program;
 }
 
+/** The same for who starts many machines: the planner gives equal policies the same object, and one is read once. */
+export function filterFor(policy: SeccompPolicy, cacheDir: string): Buffer {
+  let program = loaded.get(policy);
+  if (program === undefined) {
+    program = loadFilter(policy, cacheDir);
+    loaded.set(policy, program);
+  }
+  return program;
+}
+
+const loaded = new WeakMap<SeccompPolicy, Buffer>();
+
 export function compileFilter(policy: SeccompPolicy): Buffer {
   return assembleFilter(policy, systemCallNumbers);
 }

@@ -2,7 +2,7 @@ import { SysError } from "../sys/errno.ts";
 import { closeQuietly } from "../sys/files.ts";
 import { whenReadable } from "../sys/poll.ts";
 import { type Message, receive, send, shutdownWrites } from "../sys/sockets.ts";
-import { SYNC } from "./compilation.ts";
+import { SYNC } from "./stage-abi.ts";
 
 /** What the stage says: a sync point (SYNC + its number, a pid, fds) or a failure (program, operation, result). */
 export interface StageMessage {

@@ -1,11 +1,8 @@
-import { closeSync } from "node:fs";
 import { setTimeout } from "node:timers/promises";
 import type { Paths } from "../host/paths.ts";
 import { type Caller, ConsoleLink, sizeOf } from "../supervise/console.ts";
 import { MasterReader } from "../supervise/master-reader.ts";
-import { whenReadable } from "../sys/poll.ts";
 import { pidfdSendSignal } from "../sys/processes.ts";
-import { pipe } from "../sys/sockets.ts";
 import { callerStdio } from "./caller-stdio.ts";
 import { joinedStatus, joinMachine } from "./join.ts";
 import type { MachineRecord } from "./record.ts";
@@ -28,8 +25,7 @@ const TAIL_MS = 100;
 export async function execIn(machine: MachineRecord, request: ExecRequest, paths: Paths): Promise<number> {
   const { argv, candidates, caller } = request;
   const stdio = request.terminal ? undefined : callerStdio(caller);
-  const [lifeline, held] = pipe();
-  const fds = new Map([["lifeline", lifeline], ...(stdio?.fds ?? [])]);
+  const fds = stdio?.fds ?? new Map<string, number>();
   const term = request.terminal ? (request.env["TERM"] ?? "xterm") : undefined;
   const launch = joinMachine(machine, { argv, candidates, term, size: sizeOf(caller), fds }, paths);
   let running = false;
@@ -44,16 +40,15 @@ export async function execIn(machine: MachineRecord, request: ExecRequest, paths
     running = true;
     if (early !== undefined) forward(early);
     const link = request.terminal ? showTerminal(launch.fd("terminal"), caller, () => forward("SIGHUP")) : undefined;
-    await whenReadable(launch.keeper);
+    const status = await joinedStatus(launch);
     if (link !== undefined) await Promise.race([link.drained(), setTimeout(TAIL_MS, undefined, { ref: false })]);
     link?.close();
     await stdio?.drained();
-    return joinedStatus(launch);
+    return status;
   } finally {
     for (const signal of Object.keys(FORWARDED)) process.off(signal, forward);
     launch.release();
     stdio?.close();
-    closeSync(held);
   }
 }
 

@@ -1,4 +1,4 @@
-import type { ExitRecord } from "../exec/exit-record.ts";
+import type { ExitStatus } from "../sys/processes.ts";
 
 const SIGHUP = 1;
 const SIGINT = 2;
@@ -10,14 +10,14 @@ export type Outcome =
   | { readonly kind: "killed"; readonly signal: number };
 
 /**
- * What an exit record means. In a pid namespace reboot(2) ends PID 1 itself: with SIGHUP for a restart and with SIGINT
+ * What the end of a machine's init means. In a pid namespace reboot(2) ends PID 1 itself: with SIGHUP for a restart and with SIGINT
  * for halt and power-off (reboot(2), "Behavior inside PID namespaces").
  */
-export function outcomeOf(record: ExitRecord | null): Outcome {
-  if (record === null) return { kind: "killed", signal: 9 };
-  if (record.reason === "exited") return { kind: "exited", status: record.status };
-  if (record.status === SIGHUP) return { kind: "reboot" };
-  return record.status === SIGINT ? { kind: "poweroff" } : { kind: "killed", signal: record.status };
+export function outcomeOf(exit: ExitStatus | null): Outcome {
+  if (exit === null) return { kind: "killed", signal: 9 };
+  if (exit.reason === "exited") return { kind: "exited", status: exit.status };
+  if (exit.status === SIGHUP) return { kind: "reboot" };
+  return exit.status === SIGINT ? { kind: "poweroff" } : { kind: "killed", signal: exit.status };
 }
 
 /** Of `berth run`: the payload's own, 128+N for a signal; a machine that powered itself off has done what it should. */

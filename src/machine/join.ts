@@ -3,9 +3,8 @@ import { Socket } from "node:net";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { BerthError } from "../errors.ts";
-import { readExitRecord } from "../exec/exit-record.ts";
 import { Launch } from "../exec/launch.ts";
-import { loadFilter } from "../exec/seccomp-filter.ts";
+import { filterFor } from "../exec/seccomp-filter.ts";
 import { parseMemberships } from "../host/cgroups.ts";
 import { stagePath } from "../host/installation.ts";
 import type { Paths } from "../host/paths.ts";
@@ -14,7 +13,6 @@ import { buildJoin } from "../plan/join.ts";
 import type { WindowSize } from "../plan/step.ts";
 import { openNull } from "../sys/files.ts";
 import { ARCH } from "../sys/libc.ts";
-import { whenReadable } from "../sys/poll.ts";
 import { pipe } from "../sys/sockets.ts";
 import { type MachineRecord, readPlan } from "./record.ts";
 
@@ -45,7 +43,7 @@ export function joinMachine(machine: MachineRecord, options: JoinOptions, paths:
       ...(options.size === undefined ? {} : { size: options.size }),
     },
   );
-  const load = (policy: Parameters<typeof loadFilter>[0]): Buffer => loadFilter(policy, paths.cache);
+  const load = (policy: Parameters<typeof filterFor>[0]): Buffer => filterFor(policy, paths.cache);
   return new Launch(plan, { stage: stagePath(ARCH), arch: ARCH, fds: options.fds, loadFilter: load });
 }
 
@@ -57,12 +55,12 @@ function leaderCgroup({ name, leader, cgroupMount }: MachineRecord): string {
   return join(cgroupMount, own.path);
 }
 
-/** Exit status of a joined command that has ended, 128+N for a signal, and takes its keeper away. */
-export function joinedStatus(launch: Launch): number {
-  const record = readExitRecord(launch.fd("record"));
-  launch.reapKeeper();
-  if (record === null) return 128 + 9;
-  return record.reason === "exited" ? record.status : 128 + record.status;
+/** Exit status of a joined command, when it has ended: 128+N for a signal. */
+export async function joinedStatus(launch: Launch): Promise<number> {
+  const exit = await launch.exit();
+  await launch.keeperEnd();
+  if (exit === null) return 128 + 9;
+  return exit.reason === "exited" ? exit.status : 128 + exit.status;
 }
 
 /** What a command in a machine prints on stdout; undefined: it failed. */
@@ -82,8 +80,7 @@ export async function captureIn(
   try {
     await launch.run();
     const said = await text(socket);
-    await whenReadable(launch.keeper);
-    return joinedStatus(launch) === 0 ? said : undefined;
+    return (await joinedStatus(launch)) === 0 ? said : undefined;
   } catch (error) {
     if (error instanceof BerthError) return undefined; // no such program in there
     throw error;

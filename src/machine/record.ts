@@ -1,7 +1,6 @@
 import { readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { BerthError } from "../errors.ts";
-import { PLAN_FILE } from "../exec/leftovers.ts";
 import type { Paths } from "../host/paths.ts";
 import { isAlive, type ProcessId } from "../host/process-id.ts";
 import type { LaunchPlan } from "../plan/step.ts";
@@ -45,6 +44,7 @@ export interface MachineRecord {
 }
 
 const FILE = "record.json";
+const PLAN = "plan.json";
 
 /** Written to a temporary name and renamed: a reader sees the old or the new one. */
 export function writeRecord(directory: string, record: MachineRecord): void {
@@ -54,8 +54,12 @@ export function writeRecord(directory: string, record: MachineRecord): void {
 }
 
 /** The plan a machine was started by, for commands that join it. */
+export function writePlan(directory: string, plan: LaunchPlan): void {
+  writeFileSync(join(directory, PLAN), JSON.stringify(plan), { mode: 0o600 });
+}
+
 export function readPlan(name: string, paths: Paths): LaunchPlan {
-  return JSON.parse(readFileSync(join(recordsDirectory(paths), name, PLAN_FILE), "utf8")) as LaunchPlan;
+  return JSON.parse(readFileSync(join(recordsDirectory(paths), name, PLAN), "utf8")) as LaunchPlan;
 }
 
 /** Null: there is none, or it is of another version, or its machine does not run any more. */

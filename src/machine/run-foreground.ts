@@ -1,10 +1,8 @@
-import { closeSync } from "node:fs";
 import { Socket } from "node:net";
 import { join } from "node:path";
 import { killCgroup, ranOutOfMemory } from "../exec/cgroup.ts";
-import { readExitRecord } from "../exec/exit-record.ts";
 import { Launch } from "../exec/launch.ts";
-import { loadFilter } from "../exec/seccomp-filter.ts";
+import { filterFor } from "../exec/seccomp-filter.ts";
 import { stagePath } from "../host/installation.ts";
 import type { Paths } from "../host/paths.ts";
 import { processId } from "../host/process-id.ts";
@@ -15,13 +13,12 @@ import { type Caller, ConsoleLink, sizeOf } from "../supervise/console.ts";
 import { watchNotifications } from "../supervise/notify.ts";
 import { handlesSignal, stopSignal } from "../supervise/shutdown.ts";
 import { SOCK_STREAM } from "../sys/constants.ts";
-import { whenReadable } from "../sys/poll.ts";
 import { pidfdSendSignal } from "../sys/processes.ts";
-import { pipe, socketPair } from "../sys/sockets.ts";
+import { socketPair } from "../sys/sockets.ts";
 import { callerStdio } from "./caller-stdio.ts";
 import { exitStatusOf, type Outcome, outcomeOf } from "./exit-status.ts";
 import type { Prepared } from "./prepare.ts";
-import { type MachineRecord, writeRecord } from "./record.ts";
+import { type MachineRecord, writePlan, writeRecord } from "./record.ts";
 import { sweep } from "./sweep.ts";
 
 export type ForegroundConsole = "interactive" | "read-only" | "passive" | "pipe";
@@ -67,10 +64,9 @@ class ForegroundBoot {
   readonly #launch: Launch;
   readonly #link: ConsoleLink | undefined;
   readonly #stdio: ReturnType<typeof callerStdio> | undefined;
-  /** The machine ends when this does. */
-  readonly #lifeline: number;
   readonly #onSignal = (signal: NodeJS.Signals): void => this.#stop(signal);
   #record: MachineRecord | undefined;
+  #recorded = false;
   #stopping = false;
   #aborted: NodeJS.Signals | undefined;
   #killer: NodeJS.Timeout | undefined;
@@ -81,9 +77,6 @@ class ForegroundBoot {
     const { plan, input } = prepared.plan(requestOf(options));
     this.#input = input;
     const fds = new Map<string, number>();
-    const [lifeline, held] = pipe();
-    this.#lifeline = held;
-    fds.set("lifeline", lifeline);
     if (options.console === "interactive" || options.console === "read-only") {
       const [output, mirror] = socketPair(SOCK_STREAM);
       fds.set("mirror", mirror);
@@ -103,7 +96,7 @@ class ForegroundBoot {
       stage: stagePath(arch),
       arch,
       fds,
-      loadFilter: (policy) => loadFilter(policy, options.paths.cache),
+      loadFilter: (policy) => filterFor(policy, options.paths.cache),
     });
   }
 
@@ -120,13 +113,12 @@ class ForegroundBoot {
       if (this.#aborted !== undefined) this.#kill(`${this.#aborted} came during its launch`);
       const notified = this.#hearInit();
       this.#link?.connect(this.#launch.fd("console"));
-      await whenReadable(this.#launch.keeper);
+      const outcome = outcomeOf(await this.#launch.exit());
       notified();
-      const outcome = outcomeOf(readExitRecord(this.#launch.fd("record")));
       this.#explain(outcome);
-      this.#launch.reapKeeper();
       await this.#link?.drained();
       await this.#stdio?.drained();
+      await this.#launch.keeperEnd();
       this.#launch.release(false, outcome.kind === "reboot" && !this.#stopping);
       return outcome;
     } finally {
@@ -134,7 +126,6 @@ class ForegroundBoot {
       for (const signal of STOP_SIGNALS) process.off(signal, this.#onSignal);
       this.#link?.close();
       this.#stdio?.close();
-      closeSync(this.#lifeline);
     }
   }
 
@@ -184,8 +175,11 @@ class ForegroundBoot {
   #update(change: Partial<MachineRecord>): void {
     if (this.#record === undefined) return;
     this.#record = { ...this.#record, ...change };
+    const { record } = this.#input.places;
     try {
-      writeRecord(this.#input.places.record, this.#record);
+      if (!this.#recorded) writePlan(record, this.#launch.plan); // first: who finds the record finds the plan
+      this.#recorded = true;
+      writeRecord(record, this.#record);
     } catch (error) {
       this.#options.say(`the record of machine ${this.#record.name} is out of date: ${(error as Error).message}`);
     }

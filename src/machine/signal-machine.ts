@@ -1,7 +1,9 @@
 import { closeSync } from "node:fs";
 import { join } from "node:path";
+import { BerthError } from "../errors.ts";
 import { killCgroup } from "../exec/cgroup.ts";
 import { startTimeOf } from "../host/process-id.ts";
+import { handlesSignal } from "../supervise/shutdown.ts";
 import { whenReadable } from "../sys/poll.ts";
 import { pidfdOpen, pidfdSendSignal } from "../sys/processes.ts";
 import type { MachineRecord } from "./record.ts";
@@ -24,6 +26,18 @@ export async function signalMachine(
   } finally {
     closeSync(pidfd);
   }
+}
+
+/**
+ * Asks a machine's init to do what a signal means to it. Resolves as signalMachine does.
+ * @throws BerthError when its PID 1 does not handle the signal: the kernel drops it, and the wait would have no end
+ */
+export async function askMachine(machine: MachineRecord, signal: number, wait: boolean): Promise<void> {
+  if (!handlesSignal(machine.leader.pid, signal) && startTimeOf(machine.leader.pid) === machine.leader.startTime)
+    throw new BerthError(`machine ${machine.name} can't be asked: its PID 1 does not handle signal ${signal}`, {
+      hint: `berth terminate ${machine.name} kills it; KillSignal= says which signal stops it`,
+    });
+  await signalMachine(machine, signal, wait);
 }
 
 /** Kills everything in a machine. */

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BerthError } from "../errors.ts";
 import { Launch, LaunchError } from "../exec/launch.ts";
-import { loadFilter } from "../exec/seccomp-filter.ts";
+import { filterFor } from "../exec/seccomp-filter.ts";
 import type { Finding } from "../host/doctor.ts";
 import { INSTALLATION, stagePath } from "../host/installation.ts";
 import type { Paths } from "../host/paths.ts";
@@ -47,7 +47,7 @@ async function tryLaunch(paths: Paths): Promise<Finding> {
     const prepared = prepare(request, own, INSTALLATION);
     const { plan } = prepared.plan({ foreground: false, stdio: "console", term: null });
     const { arch } = prepared.host;
-    const load = (policy: Parameters<typeof loadFilter>[0]): Buffer => loadFilter(policy, paths.cache);
+    const load = (policy: Parameters<typeof filterFor>[0]): Buffer => filterFor(policy, paths.cache);
     await new Launch(plan, { stage: stagePath(arch), arch, loadFilter: load }).run();
     throw new BerthError("a program that is not there was executed");
   } catch (error) {

@@ -15,7 +15,7 @@ import { idRange, type PlanInput, rootId } from "./input.ts";
 import { host, init, keeper } from "./make-step.ts";
 import { maskKernel } from "./masks.ts";
 import { openRoot, rootFd } from "./root.ts";
-import { confine, loadFilter } from "./security.ts";
+import { confine, giveUp, loadFilter } from "./security.ts";
 import type { LaunchPlan, Namespace, Step } from "./step.ts";
 
 /**
@@ -32,16 +32,19 @@ export function buildPlan(input: PlanInput): LaunchPlan {
   return {
     machine: input.spec.name,
     steps: [
+      // First, so that it comes to life on another processor while the rest is prepared.
+      host("spawn-stage", {}),
       ...claim(input),
       ...openRoot(input),
       ...bindSources(input),
       ...configurationSources(input),
       ...notifySocket(input),
       ...loadFilter(input),
-      ...spawnKeeper(input),
+      ...startKeeper(input),
       ...cloneInit(input),
       ...mapUsers(input),
       ...apiFileSystems(input),
+      ...prepareInit(input),
       ...assembleRoot(input),
       ...finishInit(input),
     ],
@@ -70,12 +73,12 @@ function notifySocket(input: PlanInput): Step[] {
   return [host("notify-socket", { directory, owner: rootId(input), fd: "notify" }, input.spec.notifyReady.source)];
 }
 
-function spawnKeeper(input: PlanInput): Step[] {
+function startKeeper(input: PlanInput): Step[] {
   return [
     ...makeCgroup(input, "before"),
-    host("spawn-keeper", { title: `berth-keeper: ${input.spec.name}` }),
+    host("hand-over", { title: `berth-keeper: ${input.spec.name}` }),
     ...makeCgroup(input, "after"),
-    keeper("begin-keeper", {}),
+    keeper("begin-keeper", { foreground: input.request.foreground }),
     ...enterCgroup(input),
     keeper("unshare-mounts", {}),
   ];
@@ -107,7 +110,6 @@ function mapUsers(input: PlanInput): Step[] {
     init("await", { sync: 5, from: "keeper", says, carries: [] }),
     init("become-root", { foreground: input.request.foreground }),
     init("unshare", { namespaces: ["cgroup", "ipc"] }),
-    ...(spec.privateNetwork.value ? [init("loopback-up", {}, spec.privateNetwork.source)] : []),
   ];
 }
 
@@ -124,6 +126,12 @@ function mapOwners({ spec }: PlanInput): Step[] {
     ...layers.map((fd) => host("map-owners", { fd, recursive: fd === "root" }, spec.privateUsers.source)),
     ...binds,
   ];
+}
+
+/** What init can do by itself, while the keeper assembles the root. */
+function prepareInit(input: PlanInput): Step[] {
+  const { value: own, source } = input.spec.privateNetwork;
+  return [...(own ? [init("loopback-up", {}, source)] : []), ...identify(input), ...giveUp(input)];
 }
 
 function assembleRoot(input: PlanInput): Step[] {
@@ -156,7 +164,6 @@ function finishInit(input: PlanInput): Step[] {
     init("await", { sync: 8, from: "keeper", says, carries: [] }),
     init("lock-mounts", {}),
     ...ownMounts(input),
-    ...identify(input),
     ...connectStdio(input),
     ...confine(input),
     ...executePayload(input),

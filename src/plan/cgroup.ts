@@ -11,7 +11,16 @@ export function makeCgroup(input: PlanInput, when: "before" | "after"): Step[] {
   const owner = rootId(input);
   const path = cgroupPath(input);
   if (!input.host.systemd)
-    return when === "before" ? [host("make-cgroup", { path, owner, parents: parentsOf(input) })] : [];
+    return when === "before"
+      ? [
+          host("make-cgroup", {
+            path,
+            owner,
+            parents: parentsOf(input),
+            controllers: [...input.host.cgroup.controllers],
+          }),
+        ]
+      : [];
   if (when === "before") return [];
   const says = "the scope is made";
   return [
@@ -29,7 +38,8 @@ export function enterCgroup(input: PlanInput): Step[] {
     keeper("move-keeper", { path: cgroupPath(input) }),
     keeper("signal", { sync: 2, to: "host", says, carries: ["keeper"] }),
     host("await", { sync: 2, from: "keeper", says, carries: ["keeper"] }),
-    host("enable-controllers", { path: cgroupPath(input) }),
+    // Without systemd they were handed down when the cgroup was made.
+    ...(input.host.systemd ? [host("enable-controllers", { path: cgroupPath(input) })] : []),
   ];
 }
 

@@ -13,7 +13,8 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   "make-layer": ({ fd, directory }) => `make the layer for changes in ${directory} as ${fd}`,
   "notify-socket": ({ fd, owner }) => `bind the notify socket as ${fd}, owned by ${owner}`,
   "load-filter": ({ policy }) => `prepare the seccomp filter: ${policy.allow.length} system calls allowed`,
-  "spawn-keeper": ({ title }) => `spawn the stage as "${title}"`,
+  "spawn-stage": () => "spawn the stage, which waits for its program",
+  "hand-over": ({ title }) => `hand over the program and its fds to the stage, now "${title}"`,
   "write-id-maps": ({ base, size }) => `map ids 0..${size - 1} inside to ${base}..${base + size - 1}`,
   "map-owners": ({ fd, recursive }) =>
     `show the owners of ${fd} as the machine's ids${flagText(recursive ? ["recursive"] : [])}`,
@@ -22,7 +23,7 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   await: ({ sync, from, says }) => `#${sync} wait for ${from}: ${says}`,
   signal: ({ sync, to, says, carries }) =>
     `#${sync} tell ${to}: ${says}${carries.length > 0 ? ` (with ${carries.join(", ")})` : ""}`,
-  "begin-keeper": () => "close all but the fds of this plan, start a session",
+  "begin-keeper": ({ foreground }) => `start a session${foreground ? ", end with berth" : ""}`,
   "unshare-mounts": () => "leave the host's mount namespace for a copy that is a slave of it",
   "move-keeper": ({ path }) => `become a child of berth in ${path}/supervisor`,
   "clone-init": ({ namespaces, cgroup }) =>

@@ -45,10 +45,11 @@ export function buildJoin(target: JoinTarget, request: JoinRequest): LaunchPlan 
   return {
     machine: target.machine,
     steps: [
+      host("spawn-stage", {}),
       host("hold-machine", { pid: target.pid, startTime: target.startTime, cgroup: target.cgroup }),
       stepOf(plan, "load-filter"),
-      host("spawn-keeper", { title: `berth-exec: ${target.machine}` }),
-      keeper("begin-keeper", {}),
+      host("hand-over", { title: `berth-exec: ${target.machine}` }),
+      keeper("begin-keeper", { foreground: true }),
       keeper("clone-init", { namespaces: [], cgroup: "cgroup" }),
       init("enter-machine", { namespaces, sync: 1 }),
       keeper("adopt-joined", { sync: 1 }),

@@ -29,19 +29,34 @@ export function loadFilter(input: PlanInput): Step[] {
   return [host("load-filter", { policy }, firstSource(input.spec.systemCallFilter))];
 }
 
+/** What init gives up while the keeper assembles the root. */
+export function giveUp(input: PlanInput): Step[] {
+  const { spec, host: facts } = input;
+  return [
+    init("set-limits", { limits: limits(facts) }),
+    init("set-umask", { mask: 0o022 }),
+    init(
+      "drop-bounding-set",
+      { keep: keptCapabilities(input), last: facts.lastCapability },
+      firstSource(spec.capabilities),
+    ),
+  ];
+}
+
+function keptCapabilities(input: PlanInput): number[] {
+  const numbers = retained(input).map((name) => capabilityNumber(name) ?? -1);
+  return numbers.filter((number) => number >= 0 && number <= input.host.lastCapability);
+}
+
 /** The last steps before exec. The filter is loaded while init may still load one, so it allows what follows it. */
 export function confine(input: PlanInput): Step[] {
   const { spec, host: facts } = input;
-  const keep = retained(input).map((name) => capabilityNumber(name) ?? -1);
-  const known = keep.filter((number) => number >= 0 && number <= facts.lastCapability);
+  const known = keptCapabilities(input);
   const source = firstSource(spec.capabilities);
   const wanted = known.reduce((bits, number) => bits | (1n << BigInt(number)), 0n);
   // In the host's user namespace nobody can have what berth itself does not have.
   const possible = spec.privateUsers.value.mode === "no" ? wanted & BigInt(`0x${facts.capabilities}`) : wanted;
   return [
-    init("set-limits", { limits: limits(facts) }),
-    init("set-umask", { mask: 0o022 }),
-    init("drop-bounding-set", { keep: known, last: facts.lastCapability }, source),
     init("load-seccomp", {}, firstSource(spec.systemCallFilter)),
     init("set-capabilities", { mask: possible.toString(16) }, source),
   ];

@@ -23,7 +23,7 @@ export interface StepKinds {
   "lock-name": { path: string };
   "claim-range": { path: string; base: number; size: number; ledger: string | null };
   "make-record": { directory: string };
-  "make-cgroup": { path: string; owner: number; parents: string[] };
+  "make-cgroup": { path: string; owner: number; parents: string[]; controllers: string[] };
   "make-scope": { unit: string; path: string; owner: number };
   "enable-controllers": { path: string };
   "clone-tree": {
@@ -38,7 +38,8 @@ export interface StepKinds {
   "make-layer": { fd: FdName; directory: string };
   "notify-socket": { directory: string; owner: number; fd: FdName };
   "load-filter": { policy: SeccompPolicy };
-  "spawn-keeper": { title: string };
+  "spawn-stage": Record<never, never>;
+  "hand-over": { title: string };
   "write-id-maps": { base: number; size: number };
   "map-owners": { fd: FdName; recursive: boolean };
   "hold-machine": { pid: number; startTime: string; cgroup: string };
@@ -47,7 +48,7 @@ export interface StepKinds {
   await: { sync: number; from: Phase; says: string; carries: FdName[] };
   signal: { sync: number; to: Phase; says: string; carries: FdName[] };
   // ---- keeper ----
-  "begin-keeper": Record<never, never>;
+  "begin-keeper": { foreground: boolean };
   "unshare-mounts": Record<never, never>;
   "move-keeper": { path: string };
   "clone-init": { namespaces: Namespace[]; cgroup: string };

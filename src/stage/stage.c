@@ -2,8 +2,9 @@
  * stage: runs the program that berth compiled from a launch plan, then stays as the machine's keeper.
  *
  * Freestanding: no libc, no heap, no strings but the few below. Everything it does was decided before it started
- * and lies in the image behind fd 3, which is mapped at a fixed address so that the pointers in it are absolute:
- * a launch is a straight walk over system calls, their arguments and the results they may have.
+ * and lies in an image, which is mapped at a fixed address so that the pointers in it are absolute: a launch is a
+ * straight walk over system calls, their arguments and the results they may have. The host sends it over the socket
+ * that is fd 3, with the fds it works on, which have the same numbers in every launch.
  *
  *     keeper (this process; outside, host root)          init (cloned; becomes the machine's PID 1)
  *     prepare, SPAWN init ------------------------------> wait for the uid maps
@@ -12,8 +13,8 @@
  *     leave ---------------------------------------------> lock the mounts, drop, execve
  *     keep: console, exit status
  *
- * A program that fails reports {who, op, result} on the status socket. End of file there means: init has been
- * executed. Compiled for x86-64 and arm64 by scripts/build-stage; the executables are committed beside this file.
+ * A program that fails reports {who, op, result} on that socket; the keeper says there when the payload has been
+ * executed, and how it ended. Compiled for x86-64 and arm64 by scripts/build-stage; the executables are committed beside this file.
  */
 
 typedef unsigned long u64;
@@ -23,7 +24,13 @@ typedef int i32;
 
 #define BASE 0x200000000UL
 #define MAGIC 0x3130687472656256UL /* "Vberth01": format 1; the image and the stage must agree */
-#define IMAGE_FD 3
+#define STATUS_FD 3 /* the socket to the host, inherited */
+#define IMAGE_FD 4  /* the first fd that comes over it; the others follow in order */
+#define TITLE 96    /* bytes of argv[0] that the process is spawned with, for its title */
+
+/* First words of what the keeper says that is no report: see exec/stage-socket.ts. */
+#define EXECUTED 0x200 /* the payload has been executed */
+#define EXITED 0x201   /* and has ended: si_code, si_status of waitid(2) */
 
 /* Operations that are no system calls. */
 #define OP_SPAWN -1 /* clone3(arg0, arg1); the child runs program arg2 and exits 0 */
@@ -52,8 +59,14 @@ struct program {
 
 /* The fds that a keeper lives with, in this order; -1: absent. */
 enum {
-  RECORD, DIRECTORY, LOG, MIRROR, LIFELINE, NAME_LOCK, RANGE_LOCK, GIVEN,
-  LEADER = GIVEN, MASTER, SLAVE, ROOT, KEPT
+  RECORD, DIRECTORY, LOG, MIRROR, NAME_LOCK, RANGE_LOCK, GIVEN,
+  STATUS = GIVEN, LEADER, MASTER, SLAVE, ROOT, KEPT
+};
+
+/* What the host sends: this, with all fds; where they are too many for one message, this again with the next ones. */
+struct handover {
+  u64 magic, fds;
+  char title[TITLE];
 };
 
 struct image {
@@ -63,7 +76,7 @@ struct image {
   struct program *commit; /* after init was executed */
   struct program *undo;   /* when the launch failed */
   struct program *end;    /* when the machine has ended */
-  i64 status;             /* the socket to the host */
+  u64 foreground;         /* the machine ends with whoever started it */
   i64 alarm;              /* init's end of the socket to the keeper */
   i64 given[GIVEN];
   i64 pid, leader, master, slave, root, self; /* numbers of the registers that hold them */
@@ -75,7 +88,7 @@ struct image {
 enum {
   SYS_write = 1, SYS_close = 3, SYS_mmap = 9, SYS_munmap = 11, SYS_sendto = 44, SYS_exit_group = 231, SYS_wait4 = 61,
   SYS_kill = 62, SYS_fcntl = 72, SYS_clock_gettime = 228, SYS_waitid = 247, SYS_openat = 257, SYS_renameat2 = 316,
-  SYS_ppoll = 271, SYS_dup3 = 292, SYS_lseek = 8, SYS_read = 0, SYS_ftruncate = 77
+  SYS_ppoll = 271, SYS_dup3 = 292, SYS_lseek = 8, SYS_read = 0, SYS_ftruncate = 77, SYS_recvfrom = 45, SYS_recvmsg = 47
 };
 static inline i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f) {
   i64 result;
@@ -85,12 +98,13 @@ static inline i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f) {
   __asm__ volatile("syscall" : "=a"(result) : "a"(n), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
   return result;
 }
-__asm__(".globl _start\n_start: xor %ebp, %ebp\n and $-16, %rsp\n call main\n");
+__asm__(".globl _start\n_start: xor %ebp, %ebp\n mov %rsp, %rdi\n and $-16, %rsp\n call main\n");
 #elif defined(__aarch64__)
 enum {
   SYS_write = 64, SYS_close = 57, SYS_mmap = 222, SYS_munmap = 215, SYS_sendto = 206, SYS_exit_group = 94,
   SYS_wait4 = 260, SYS_kill = 129, SYS_fcntl = 25, SYS_clock_gettime = 113, SYS_waitid = 95, SYS_openat = 56,
-  SYS_renameat2 = 276, SYS_ppoll = 73, SYS_dup3 = 24, SYS_lseek = 62, SYS_read = 63, SYS_ftruncate = 46
+  SYS_renameat2 = 276, SYS_ppoll = 73, SYS_dup3 = 24, SYS_lseek = 62, SYS_read = 63, SYS_ftruncate = 46, SYS_recvfrom = 207,
+  SYS_recvmsg = 212
 };
 static inline i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f) {
   register u64 x8 __asm__("x8") = n;
@@ -103,13 +117,14 @@ static inline i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f) {
   __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
   return x0;
 }
-__asm__(".globl _start\n_start: mov x29, 0\n mov x30, 0\n b main\n");
+__asm__(".globl _start\n_start: mov x29, 0\n mov x30, 0\n mov x0, sp\n b main\n");
 #else
 #error "x86-64 and arm64 only"
 #endif
 enum {
   SYS_clone3 = 435, SYS_close_range = 436, SYS_pidfd_send_signal = 424,
-  SIGKILL = 9, F_DUPFD = 0, P_PIDFD = 3, WEXITED = 4, WALL = 0x40000000, MSG_NOSIGNAL = 0x4000,
+  SIGKILL = 9, F_DUPFD = 0, P_PIDFD = 3, WEXITED = 4, WALL = 0x40000000, MSG_NOSIGNAL = 0x4000, MSG_DONTWAIT = 0x40,
+  MSG_CMSG_CLOEXEC = 0x40000000,
   PROT_READ_WRITE = 3, MAP_PRIVATE_FIXED_NOREPLACE = 0x100002, SEEK_END = 2,
   POLLIN = 1, O_WRONLY_CREAT_TRUNC_CLOEXEC = 02001101, PAGE = 4096
 };
@@ -138,10 +153,10 @@ _Noreturn static void abandon(void) {
 _Noreturn static void fail(u64 who, i64 index, i64 result) {
   i64 report[3] = {who, index, result};
   if (who == image->keeper->who) { /* the host may be gone: that must not kill what still has to clean up */
-    call(SYS_sendto, image->status, (u64)report, sizeof report, MSG_NOSIGNAL, 0, 0);
+    call(SYS_sendto, STATUS_FD, (u64)report, sizeof report, MSG_NOSIGNAL, 0, 0);
     abandon();
   }
-  call(SYS_write, image->status, (u64)report, sizeof report, 0, 0, 0);
+  call(SYS_write, STATUS_FD, (u64)report, sizeof report, 0, 0, 0);
   call(SYS_write, image->alarm, (u64)report, 1, 0, 0, 0); /* else our end of file would look like exec */
   leave(127);
 }
@@ -210,10 +225,16 @@ static u64 now(void) {
   return time[0] * 1000000000 + time[1];
 }
 
-/* Gives the kept fds low numbers and closes all others, among them the status socket: the host sees end of file. */
+static void say(i64 fd, i64 what, i64 value, i64 more) {
+  i64 message[3] = {what, value, more};
+  call(SYS_sendto, fd, (u64)message, sizeof message, MSG_NOSIGNAL | MSG_DONTWAIT, 0, 0);
+}
+
+/* Gives the kept fds low numbers and closes all others. */
 static void keep_only(void) {
   i64 *registers = image->registers;
   for (int i = 0; i < GIVEN; i++) fds[i] = image->given[i];
+  fds[STATUS] = STATUS_FD;
   fds[LEADER] = registers[image->leader];
   fds[MASTER] = registers[image->master];
   fds[SLAVE] = registers[image->slave]; /* held open, or the master hangs up whenever nobody inside has the console */
@@ -274,25 +295,31 @@ static int read_console(void) {
   return 1;
 }
 
-/* {version, si_code, si_status, pid, time in ns}: exec/exit-record.ts reads it. */
+/* To who started it, and to a file for who comes later: {version, si_code, si_status, pid, time in ns} (exec/exit-record.ts). */
 static void record_exit(void) {
   i32 info[32];
   while (call(SYS_waitid, P_PIDFD, fds[LEADER], (u64)info, WEXITED, 0, 0) < 0) continue;
   struct { u32 version; i32 code, status, pid; u64 time; } record = {1, info[2], info[6], info[4], now()};
   call(SYS_write, fds[RECORD], (u64)&record, sizeof record, 0, 0, 0);
+  say(fds[STATUS], EXITED, record.code, record.status);
+}
+
+/* The host has nothing to say any more. Nothing but its end is waited for, and a foreground machine ends with it. */
+static void hear_host(void) {
+  i64 length = call(SYS_recvfrom, fds[STATUS], (u64)frame.data, sizeof frame.data, MSG_DONTWAIT, 0, 0);
+  if (length > 0) return;
+  if (image->foreground) call(SYS_pidfd_send_signal, fds[LEADER], SIGKILL, 0, 0, 0, 0);
+  drop(STATUS);
 }
 
 _Noreturn static void keep(void) {
   struct { i32 fd; short events, revents; } watched[3];
   for (;;) {
-    static const int which[3] = {LEADER, LIFELINE, MASTER};
+    static const int which[3] = {LEADER, STATUS, MASTER};
     for (int i = 0; i < 3; i++) watched[i].fd = fds[which[i]], watched[i].events = POLLIN, watched[i].revents = 0;
     if (call(SYS_ppoll, (u64)watched, 3, 0, 0, 0, 0) < 0) continue;
     if (watched[2].revents) read_console();
-    if (watched[1].revents) { /* a foreground run has gone: so does its machine */
-      call(SYS_pidfd_send_signal, fds[LEADER], SIGKILL, 0, 0, 0, 0);
-      drop(LIFELINE);
-    }
+    if (watched[1].revents) hear_host();
     if (watched[0].revents) break;
   }
   while (fds[MASTER] >= 0 && read_console()) continue;
@@ -301,12 +328,29 @@ _Noreturn static void keep(void) {
   leave(0);
 }
 
-_Noreturn void main(void) {
+/* Waits for the host to hand over the program and what it works on. A stage that is not needed is told by end of file. */
+static void take_over(char *title) {
+  struct handover handover;
+  call(SYS_close_range, STATUS_FD + 1, ~0U, 0, 0, 0, 0); /* what comes gets the lowest free numbers: none may be taken */
+  for (u64 have = 0, all = 1; have < all; all = handover.fds) {
+    struct { u64 base, length; } part = {(u64)&handover, sizeof handover};
+    struct { u64 length; i32 level, type, fds[]; } *control = (void *)frame.data;
+    struct { u64 name, namelen, parts, count, control, controllen, flags; } message = {0, 0, (u64)&part, 1, (u64)control, sizeof frame.data, 0};
+    i64 length = call(SYS_recvmsg, STATUS_FD, (u64)&message, MSG_CMSG_CLOEXEC, 0, 0, 0);
+    if (length == 0) leave(0);
+    if (length != sizeof handover || handover.magic != MAGIC || message.controllen < sizeof *control) leave(126);
+    have += (control->length - sizeof *control) / sizeof(i32);
+  }
+  for (int i = 0; i < TITLE && title[i]; i++) title[i] = handover.title[i];
+}
+
+_Noreturn void main(char **stack) {
+  take_over(stack[1]); /* argc, argv[0] */
   u64 size = call(SYS_lseek, IMAGE_FD, 0, SEEK_END, 0, 0, 0);
   i64 mapped = call(SYS_mmap, BASE, size, PROT_READ_WRITE, MAP_PRIVATE_FIXED_NOREPLACE, IMAGE_FD, 0);
   if (mapped != (i64)BASE || image->magic != MAGIC || image->size != size) leave(126);
   run(image->keeper);
-  call(SYS_close, image->status, 0, 0, 0, 0, 0); /* end of file there: the payload has been executed */
+  say(STATUS_FD, EXECUTED, 0, 0);
   run(image->commit);
   shrink();
   keep_only();

@@ -20,6 +20,7 @@ const socketCall = bind("int socket(int domain, int type, int protocol)");
 const bindCall = bind("int bind(int fd, void *address, uint length)");
 const setsockoptCall = bind("int setsockopt(int fd, int level, int name, void *value, uint length)");
 const recvmsgCall = bind("long recvmsg(int fd, void *message, int flags)");
+const sendmsgCall = bind("long sendmsg(int fd, void *message, int flags)");
 const sendCall = bind("long send(int fd, void *data, size_t length, int flags)");
 const shutdownCall = bind("int shutdown(int fd, int how)");
 const pipe2Call = bind("int pipe2(_Out_ int *fds, int flags)");
@@ -69,6 +70,29 @@ export function send(fd: number, data: Buffer): void {
 export function shutdownWrites(fd: number): void {
   const SHUT_WR = 1;
   check(shutdownCall(fd, SHUT_WR), "shutdown");
+}
+
+/** sendmsg(2) of a whole message with fds (SCM_RIGHTS, at most 253); never raises SIGPIPE. */
+export function sendWithFds(fd: number, data: Buffer, fds: readonly number[]): void {
+  const length = 16 + fds.length * 4;
+  const control = pinned((length + 7) & ~7);
+  control.writeBigUInt64LE(BigInt(length), 0);
+  control.writeInt32LE(SOL_SOCKET, 8);
+  control.writeInt32LE(SCM_RIGHTS, 12);
+  fds.forEach((sent, index) => {
+    control.writeInt32LE(sent, 16 + index * 4);
+  });
+  const content = pinned(data.length);
+  data.copy(content);
+  const iovec = pinned(16);
+  iovec.writeBigUInt64LE(address(content), 0);
+  iovec.writeBigUInt64LE(BigInt(content.length), 8);
+  const header = pinned(56);
+  header.writeBigUInt64LE(address(iovec), 16);
+  header.writeBigUInt64LE(1n, 24);
+  header.writeBigUInt64LE(address(control), 32);
+  header.writeBigUInt64LE(BigInt(control.length), 40);
+  check(sendmsgCall(fd, header, MSG_NOSIGNAL), "sendmsg");
 }
 
 export interface Message {

@@ -23,7 +23,6 @@ import { INSTALLATION, stagePath } from "../../src/host/installation.ts";
 import { findPaths } from "../../src/host/paths.ts";
 import { prepare } from "../../src/machine/prepare.ts";
 import type { SeccompPolicy } from "../../src/plan/seccomp-policy.ts";
-import { whenReadable } from "../../src/sys/poll.ts";
 import { cgroup2Mount } from "../lib/requires.ts";
 import { BERTH, type Contestant, installed, options, report, roundRobin, type Sample, workDirectory } from "./lib.ts";
 import { copyOfDebian, makeFloor, NSPAWN, PROTECTED, UNPROTECTED, writeLxcConfig } from "./peers.ts";
@@ -174,8 +173,7 @@ async function launch(): Promise<Booting> {
   const loadFilterOf = (policy: SeccompPolicy) => loadFilter(policy, paths.cache);
   const launch = new Launch(planNow(), { stage: stagePath(arch), arch, loadFilter: loadFilterOf });
   await launch.run();
-  const ended = whenReadable(launch.keeper).then(() => {
-    launch.reapKeeper();
+  const ended = launch.keeperEnd().then(() => {
     launch.release();
   });
   return { init: () => launch.leaderPid, ended, kill: () => process.kill(launch.leaderPid, "SIGKILL") };

@@ -9,7 +9,6 @@ import { loadFilter } from "../../src/exec/seccomp-filter.ts";
 import { INSTALLATION, stagePath } from "../../src/host/installation.ts";
 import { findPaths } from "../../src/host/paths.ts";
 import { prepare } from "../../src/machine/prepare.ts";
-import { whenReadable } from "../../src/sys/poll.ts";
 import {
   type Contestant,
   command,
@@ -72,9 +71,9 @@ async function launch() {
   });
   await launch.run();
   const executed = performance.now();
-  await whenReadable(launch.keeper);
+  await launch.exit();
   const exited = performance.now();
-  launch.reapKeeper();
+  await launch.keeperEnd();
   launch.release();
   const released = performance.now();
   return {

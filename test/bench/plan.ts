@@ -16,7 +16,6 @@ import { buildPlan } from "../../src/plan/build.ts";
 import { buildSpec } from "../../src/spec/build-spec.ts";
 import type { MachineSpec } from "../../src/spec/machine-spec.ts";
 import { byDefault } from "../../src/spec/source.ts";
-import { whenReadable } from "../../src/sys/poll.ts";
 import { type Contestant, options, pss, report, roundRobin, type Sample, spreadOf, workDirectory } from "./lib.ts";
 import { copyOfDebian } from "./peers.ts";
 
@@ -122,8 +121,7 @@ async function reportKeepers(): Promise<void> {
   console.log(`\nPSS of a keeper with ${MACHINES} machines running: ${median} kB (${min}-${max})`);
   for (const launch of launches) {
     process.kill(launch.leaderPid, "SIGKILL");
-    await whenReadable(launch.keeper);
-    launch.reapKeeper();
+    await launch.keeperEnd();
     launch.release();
   }
 }

@@ -220,21 +220,19 @@ function difference(before: readonly string[], after: readonly string[]): string
 }
 
 /** Where a launch is killed: as soon as it has the fd of that name, or after so many ms. */
-const KILLED_AT = ["name-lock", "directory", "range-lock", "root", "notify", "status", "stage", "keeper", "leader"];
+const KILLED_AT = ["stage", "name-lock", "directory", "range-lock", "root", "notify", "keeper", "leader"];
 const KILLED_LATER = ["user-namespace", "console", 1, 2, 4, 6, 9, 13, 20];
 
 describe("a launch whose process is killed", () => {
   const LIBRARY = fileURLToPath(new URL("../lib/launch.ts", import.meta.url));
-  const SOCKETS = fileURLToPath(new URL("../../src/sys/sockets.ts", import.meta.url));
 
   /** In the foreground, so that a machine that runs by then ends as well. */
   async function killedLaunch(options: MachineOptions, at: string | number): Promise<void> {
     const script = `
       const { testMachine } = await import(${JSON.stringify(LIBRARY)});
-      const { pipe } = await import(${JSON.stringify(SOCKETS)});
       const at = ${JSON.stringify(at)};
       const machine = testMachine(${JSON.stringify({ ...options, request: { foreground: true } })});
-      const launch = machine.launch({ fds: new Map([["lifeline", pipe()[0]]]) });
+      const launch = machine.launch();
       const name = launch.name;
       launch.name = (fdName, fd) => {
         name.call(launch, fdName, fd);

@@ -165,6 +165,35 @@ describe("reboot(2)", () => {
   });
 });
 
+describe("from outside", () => {
+  test("poweroff asks the init and waits until all of the machine is gone", async () => {
+    await using root = berthRoot();
+    await using child = root.start("run", "-D", bootable, "-M", "m", "-b", console, "--", "--term");
+    await child.until(/^up/m);
+    await root.recordWhen("m");
+    expect(await root.berth("poweroff", "m")).toMatchObject({ status: 0, stdout: "", stderr: "" });
+    expect(root.leftovers()).toEqual([]);
+    expect((await child.end).status).toBe(0);
+    expect(child.stdout).toContain("stopping");
+  });
+
+  test("a PID 1 that can't be asked is named at once instead of waited for; terminate kills it", async () => {
+    await using root = berthRoot();
+    await using child = root.start("run", "-D", tree, "-M", "m", "--pipe", "--", ...probe("sleep", "100000"));
+    await root.recordWhen("m");
+    for (const verb of ["poweroff", "reboot"]) {
+      const { status, stderr } = await root.berth(verb, "m");
+      expect(status, verb).toBe(1);
+      expect(stderr, verb).toMatch(
+        /^berth: machine m can't be asked: its PID 1 does not handle signal \d+\nhint: berth terminate m kills it/,
+      );
+    }
+    expect((await root.berth("terminate", "m")).status).toBe(0);
+    expect((await child.end).status).toBe(137);
+    expect(root.leftovers()).toEqual([]);
+  });
+});
+
 describe("kill -9 of berth", () => {
   test("ends the machine, and the next run of its name works at once and clears up", async () => {
     await using root = berthRoot();

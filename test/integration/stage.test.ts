@@ -8,10 +8,11 @@ import { fileURLToPath } from "node:url";
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { type ExitRecord, readExitRecord } from "../../src/exec/exit-record.ts";
 import { lockFile, unlinkLocked } from "../../src/exec/lock-file.ts";
+import { EXECUTED } from "../../src/exec/stage-abi.ts";
 import { isAlive, processId } from "../../src/host/process-id.ts";
 import { sweep } from "../../src/machine/sweep.ts";
 import { SOCK_STREAM } from "../../src/sys/constants.ts";
-import { pipe, receive, socketPair } from "../../src/sys/sockets.ts";
+import { receive, socketPair } from "../../src/sys/sockets.ts";
 import { ended, type LogFrame, logFrames, says, testMachine } from "../lib/launch.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { probe, probeTree } from "../lib/probe.ts";
@@ -135,7 +136,10 @@ function shellMachine(p: Programs, script: string): void {
   asm.call(init, "execve", ["/bin/sh", asm.stringArray(["sh", "-c", script]), asm.stringArray([PATH])]);
 }
 
-function keep(script: string, more: { fds?: Partial<Record<Given, number>>; logLimit?: number } = {}): Kept {
+function keep(
+  script: string,
+  more: { fds?: Partial<Record<Given, number>>; logLimit?: number; foreground?: boolean } = {},
+): Kept {
   const create = constants.O_CREAT | constants.O_RDWR | constants.O_APPEND;
   const fds = {
     ...more.fds,
@@ -143,7 +147,8 @@ function keep(script: string, more: { fds?: Partial<Record<Given, number>>; logL
     directory: more.fds?.directory ?? openSync(directory, constants.O_DIRECTORY),
     log: more.fds?.log ?? openSync(join(directory, "console.log"), create, 0o600),
   };
-  const run = stage({ build: (p) => shellMachine(p, script), fds, ...(more.logLimit && { logLimit: more.logLimit }) });
+  const { logLimit, foreground = false } = more;
+  const run = stage({ build: (p) => shellMachine(p, script), fds, foreground, ...(logLimit && { logLimit }) });
   return {
     run,
     fds,
@@ -216,11 +221,10 @@ test("the end program runs when the machine has ended, with what is resident", a
   closeSync(record);
 });
 
-test("the host sees end of file as soon as the machine runs, and the keeper holds what it needs alone", async () => {
+test("the keeper says when the machine runs and how it ended, and holds what it needs alone", async () => {
   const kept = keep("echo up; read line");
   await until("it is up", () => text(kept.frames()).includes("up"));
-  const message = receive(kept.run.status);
-  expect(message?.data.length).toBe(0);
+  expect(kept.run.said()).toEqual([[EXECUTED, 0, 0]]);
   const { pid } = kept.run.process;
   const held = [3, 4, 5].map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
   expect(held).toEqual([join(directory, "exit"), directory, join(directory, "console.log")]);
@@ -334,13 +338,12 @@ describe("the mirror", () => {
   }
 });
 
-describe("the lifeline", () => {
-  test("kills the machine when its other end closes", async () => {
-    const [lifeline, held] = pipe();
-    const kept = keep("trap '' TERM HUP INT; echo up; while :; do sleep 1; done", { fds: { lifeline } });
+describe("the socket to the host", () => {
+  test("kills a foreground machine when its other end closes", async () => {
+    const kept = keep("trap '' TERM HUP INT; echo up; while :; do sleep 1; done", { foreground: true });
     await until("it is up", () => text(kept.frames()).includes("up"));
     expect(kept.record()).toBeNull();
-    closeSync(held);
+    kept.run.hangUp();
     await kept.run.ended;
     expect(kept.record()).toMatchObject({ reason: "killed", status: SIGKILL });
     closeAll(kept);
@@ -352,7 +355,6 @@ describe("the lifeline", () => {
 describe("when the host process is killed", () => {
   const ready = needs("root", "userns", "cgroup2", "cc");
   const LIBRARY = fileURLToPath(new URL("../lib/launch.ts", import.meta.url));
-  const SOCKETS = fileURLToPath(new URL("../../src/sys/sockets.ts", import.meta.url));
   let tree = "";
   beforeAll(async () => {
     if (ready) tree = await probeTree();
@@ -363,9 +365,8 @@ describe("when the host process is killed", () => {
     const options = { directory, root: tree, name: "kept", command: probe("init", "--term", "--status", "6") };
     const script = `
       const { testMachine } = await import(${JSON.stringify(LIBRARY)});
-      const { pipe } = await import(${JSON.stringify(SOCKETS)});
       const machine = testMachine(${JSON.stringify({ ...options, request: { foreground } })});
-      const launch = machine.launch({ fds: new Map(${foreground ? '[["lifeline", pipe()[0]]]' : ""}) });
+      const launch = machine.launch();
       await launch.run();
       console.log(JSON.stringify({ leader: launch.leaderPid, keeper: launch.keeperPid }));
       setInterval(() => {}, 1000);`;
@@ -395,7 +396,7 @@ describe("when the host process is killed", () => {
     }
   }
 
-  test("a machine without a lifeline runs on, and its exit is recorded", async () => {
+  test("a machine in the background runs on, and its exit is recorded", async () => {
     const { machine, leader, keeper, kill } = await launchInChild(false);
     await kill();
     await sleep(50);

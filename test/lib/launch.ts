@@ -33,7 +33,6 @@ import { buildSpec } from "../../src/spec/build-spec.ts";
 import type { MachineSpec } from "../../src/spec/machine-spec.ts";
 import { type Problem, showProblem } from "../../src/spec/problem.ts";
 import { DEFAULT } from "../../src/spec/source.ts";
-import { whenReadable } from "../../src/sys/poll.ts";
 import { TEST_CACHE } from "./trees.ts";
 
 const REPOSITORY = fileURLToPath(new URL("../..", import.meta.url));
@@ -130,9 +129,11 @@ export async function ended(
   machine: TestMachine,
   launch: Launch,
 ): Promise<{ record: ExitRecord | null; output: string }> {
-  await whenReadable(launch.keeper);
-  launch.reapKeeper();
+  const exit = await launch.exit();
+  await launch.keeperEnd();
   const record = readExitRecord(launch.fd("record"));
+  if (record?.status !== exit?.status || record?.reason !== exit?.reason)
+    throw new Error(`the keeper said ${JSON.stringify(exit)} and wrote ${JSON.stringify(record)}`);
   const output = consoleLog(machine)
     .map(({ data }) => data)
     .join("");

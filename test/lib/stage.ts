@@ -11,14 +11,15 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, writeSync } from "node:fs";
 import { Assembler, type Image, Program, type Register } from "../../src/exec/assembler.ts";
+import { MAGIC, SYNC, TITLE_SIZE } from "../../src/exec/stage-abi.ts";
 import { SOCK_SEQPACKET } from "../../src/sys/constants.ts";
 import { memfdCreate, truncateFd } from "../../src/sys/files.ts";
-import { receive, socketPair } from "../../src/sys/sockets.ts";
+import { receive, sendWithFds, socketPair } from "../../src/sys/sockets.ts";
 import { stageOf } from "./launch.ts";
 
 /** Those of struct image, in its order, come last. */
-const NAMES = ["image", "status", "keeper-end", "init-end"] as const;
-const GIVEN = ["record", "directory", "log", "mirror", "lifeline", "name-lock", "range-lock"] as const;
+const NAMES = ["status", "image", "keeper-end", "init-end"] as const;
+const GIVEN = ["record", "directory", "log", "mirror", "name-lock", "range-lock"] as const;
 export type Given = (typeof GIVEN)[number];
 export const FD = Object.fromEntries([...NAMES, ...GIVEN].map((name, index) => [name, 3 + index])) as Readonly<
   Record<(typeof NAMES)[number] | Given, number>
@@ -41,6 +42,8 @@ export interface StageOptions {
   readonly arch?: "x64" | "arm64";
   readonly fds?: Partial<Record<Given, number>>;
   readonly logLimit?: number;
+  /** The machine ends when the host does. */
+  readonly foreground?: boolean;
   /** Changes the image's bytes: `(offset, bytes)` of each part. */
   readonly spoil?: (parts: Image["parts"]) => void;
   /** argv that the stage's path is added to. */
@@ -61,21 +64,31 @@ export interface StageRun extends Disposable {
   /** Closes it, as the death of the host does. */
   hangUp(): void;
   reports(): Report[];
+  /** What else it has said: [first word, value, more] of the keeper's own messages. */
+  said(): number[][];
 }
 
-const HEADER_WORDS = 24;
+const HEADER_WORDS = 23;
 
 export function stage(options: StageOptions): StageRun {
   const { arch = process.arch === "arm64" ? "arm64" : "x64", fds = {}, under = [] } = options;
   const image = writeImage(handmade(options, arch));
   const [ours, status] = socketPair(SOCK_SEQPACKET);
   const [keeperEnd, initEnd] = socketPair(SOCK_SEQPACKET);
-  const given = GIVEN.map((name) => fds[name] ?? ("ignore" as const));
+  const given = GIVEN.map((name) => fds[name]);
   const [program = "", ...words] = [...under, stageOf(arch)];
   const child = spawn(program, words, {
-    stdio: ["ignore", "pipe", "pipe", image, status, keeperEnd, initEnd, ...given],
+    argv0: program.padEnd(TITLE_SIZE - 1),
+    stdio: ["ignore", "pipe", "pipe", status],
   });
+  const present = given.filter((fd) => fd !== undefined);
+  const message = Buffer.alloc(16 + TITLE_SIZE);
+  message.writeBigUInt64LE(MAGIC, 0);
+  message.writeBigUInt64LE(BigInt(3 + present.length), 8);
+  message.write("berth-stage under test", 16);
+  sendWithFds(ours, message, [image, keeperEnd, initEnd, ...present]);
   for (const fd of [image, status, keeperEnd, initEnd]) closeSync(fd);
+  const heard: Report[] = [];
   let open = true;
   const hangUp = (): void => {
     if (open) closeSync(ours);
@@ -92,7 +105,14 @@ export function stage(options: StageOptions): StageRun {
     ended,
     status: ours,
     hangUp,
-    reports: () => receiveAll(ours),
+    reports: () => {
+      heard.push(...receiveAll(ours));
+      return heard.filter(({ who }) => who < SYNC);
+    },
+    said: () => {
+      heard.push(...receiveAll(ours));
+      return heard.filter(({ who }) => who >= SYNC).map(({ who, index, result }) => [who, index, result]);
+    },
     [Symbol.dispose]() {
       child.kill("SIGKILL");
       hangUp();
@@ -112,7 +132,16 @@ function receiveAll(socket: number): Report[] {
   return reports;
 }
 
-function handmade({ build, fds = {}, logLimit = 1 << 20, spoil }: StageOptions, arch: "x64" | "arm64"): Image {
+/** Only those that are given are handed over, so they have the numbers from the first one on. */
+function numbered(fds: Partial<Record<Given, number>>): number[] {
+  let next: number = FD.record;
+  return GIVEN.map((name) => (fds[name] === undefined ? -1 : next++));
+}
+
+function handmade(
+  { build, fds = {}, logLimit = 1 << 20, foreground = false, spoil }: StageOptions,
+  arch: "x64" | "arm64",
+): Image {
   const asm = new Assembler(arch, HEADER_WORDS * 8);
   const registers = {
     pid: asm.register(),
@@ -131,9 +160,9 @@ function handmade({ build, fds = {}, logLimit = 1 << 20, spoil }: StageOptions, 
     commit,
     undo,
     end,
-    FD.status,
+    foreground ? 1 : 0,
     FD["init-end"],
-    ...GIVEN.map((name) => (fds[name] === undefined ? -1 : FD[name])),
+    ...numbered(fds),
     ...Object.values(registers).map(({ register }) => register),
     logLimit,
   ]);

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { findMachine } from "../../machine/find-machine.ts";
-import { signalMachine } from "../../machine/signal-machine.ts";
+import { askMachine } from "../../machine/signal-machine.ts";
 import type { Context, Runner } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
@@ -16,6 +16,6 @@ export function define(program: Command, run: Runner): void {
 
 async function poweroff({ paths }: Context, names: string[], options: { wait: boolean }): Promise<number> {
   const machines = names.map((name) => findMachine(name, paths));
-  await Promise.all(machines.map((machine) => signalMachine(machine, machine.killSignal, options.wait)));
+  await Promise.all(machines.map((machine) => askMachine(machine, machine.killSignal, options.wait)));
   return 0;
 }

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { findMachine } from "../../machine/find-machine.ts";
-import { signalMachine } from "../../machine/signal-machine.ts";
+import { askMachine } from "../../machine/signal-machine.ts";
 import { REBOOT_SIGNAL } from "../../supervise/shutdown.ts";
 import type { Context, Runner } from "../verb.ts";
 
@@ -15,6 +15,6 @@ export function define(program: Command, run: Runner): void {
 
 async function reboot({ paths }: Context, names: string[]): Promise<number> {
   const machines = names.map((name) => findMachine(name, paths));
-  await Promise.all(machines.map((machine) => signalMachine(machine, REBOOT_SIGNAL, false)));
+  await Promise.all(machines.map((machine) => askMachine(machine, REBOOT_SIGNAL, false)));
   return 0;
 }

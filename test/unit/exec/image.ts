@@ -8,7 +8,7 @@
  *   image.programs()                    // all that can be reached from the header
  */
 import type { Image } from "../../../src/exec/assembler.ts";
-import type { HostFds } from "../../../src/exec/compilation.ts";
+import { type HostFds, numberFds } from "../../../src/exec/compilation.ts";
 import type { LaunchPlan } from "../../../src/plan/step.ts";
 
 export const BASE = 0x200000000n;
@@ -44,9 +44,9 @@ export interface Header {
   readonly commit: DecodedProgram;
   readonly undo: DecodedProgram;
   readonly end: DecodedProgram;
-  readonly status: bigint;
+  readonly foreground: bigint;
   readonly alarm: bigint;
-  /** RECORD, DIRECTORY, LOG, MIRROR, LIFELINE, NAME_LOCK, RANGE_LOCK */
+  /** RECORD, DIRECTORY, LOG, MIRROR, NAME_LOCK, RANGE_LOCK */
   readonly given: readonly bigint[];
   /** pid, leader, master, slave, root, self: numbers of registers. */
   readonly numbers: readonly bigint[];
@@ -72,12 +72,12 @@ export class DecodedImage {
       commit: this.program(word(4)),
       undo: this.program(word(5)),
       end: this.program(word(6)),
-      status: word(7),
+      foreground: word(7),
       alarm: word(8),
-      given: words(9, 7),
-      numbers: words(16, 6),
-      logLimit: word(22),
-      resident: word(23),
+      given: words(9, 6),
+      numbers: words(15, 6),
+      logLimit: word(21),
+      resident: word(22),
     };
   }
 
@@ -161,14 +161,14 @@ export class DecodedImage {
 export function handedFds(plan: LaunchPlan): HostFds {
   const names: string[] = [];
   for (const step of plan.steps) {
-    if (step.kind === "spawn-keeper") break;
+    if (step.kind === "hand-over") break;
     if (step.kind === "lock-name") names.push("name-lock");
     if (step.kind === "claim-range") names.push("range-lock");
     if (step.kind === "make-record") names.push("directory", "record", "log");
-    if (step.kind === "hold-machine") names.push("machine", "cgroup", "record");
+    if (step.kind === "hold-machine") names.push("machine", "cgroup");
     if (step.phase === "host" && "fd" in step.args && step.kind !== "map-owners") names.push(step.args.fd);
   }
   if (plan.steps.some((step) => step.kind === "stdio" && step.args.from === "caller"))
     names.push("stdio:0", "stdio:1", "stdio:2");
-  return { status: 7, keeperEnd: 8, initEnd: 9, named: new Map(names.map((name, index) => [name, 10 + index])) };
+  return numberFds(names);
 }

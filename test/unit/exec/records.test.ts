@@ -14,9 +14,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { readExitRecord } from "../../../src/exec/exit-record.ts";
-import { PLAN_FILE, removeLeftovers } from "../../../src/exec/leftovers.ts";
+import { announceLeftovers, removeLeftovers } from "../../../src/exec/leftovers.ts";
 import { lockFile, unlinkLocked } from "../../../src/exec/lock-file.ts";
 import { recordRange } from "../../../src/exec/range-ledger.ts";
+import type { LaunchPlan } from "../../../src/plan/step.ts";
 
 /** The small files of a machine: exit record, locks, the ledger of ranges, the plan that tells what to clean up. */
 let directory = "";
@@ -147,10 +148,15 @@ describe("leftovers of a killed launch", () => {
       { phase: "host", kind: "claim-range", args: { path: place("1000"), base: 1000 }, source },
       { phase: "host", kind: "claim-range", args: { path: place("2000"), base: 2000 }, source },
       { phase: "host", kind: "make-layer", args: { fd: "layer", directory: place("layer") }, source },
-      { phase: "host", kind: "make-cgroup", args: { path: place("shared/m"), owner: 0, parents: [] }, source },
+      {
+        phase: "host",
+        kind: "make-cgroup",
+        args: { path: place("shared/m"), owner: 0, parents: [], controllers: [] },
+        source,
+      },
       { phase: "host", kind: "make-scope", args: { path: place("other/m"), owner: 0, unit: "m.scope" }, source },
     ];
-    writeFileSync(place(`record/${PLAN_FILE}`), JSON.stringify({ machine: "m", steps }));
+    announceLeftovers(place("record"), { machine: "m", steps } as LaunchPlan);
     removeLeftovers(place("record"));
     expect(readdirSync(directory).sort()).toEqual(["2000", "other"]);
     expect(readdirSync(place("other"))).toEqual(["x"]);
@@ -159,7 +165,7 @@ describe("leftovers of a killed launch", () => {
 
   test.each(["", "{ cut sho"])("without a whole plan are the record alone: %j", (text) => {
     mkdirSync(join(directory, "record"));
-    writeFileSync(join(directory, "record", PLAN_FILE), text);
+    writeFileSync(join(directory, "record", "leftovers.json"), text);
     removeLeftovers(join(directory, "record"));
     expect(readdirSync(directory)).toEqual([]);
   });

@@ -38,7 +38,7 @@ function actorOf(step: Step): Actor {
 
 function actionsOfStep(step: Step): Action[] {
   switch (step.kind) {
-    case "spawn-keeper":
+    case "hand-over":
       return [{ do: "start", actor: "keeper" }];
     case "move-keeper":
       return [{ do: "start", actor: "farewell" }];
@@ -227,7 +227,7 @@ export function namelessFds(plan: LaunchPlan): string[] {
   };
   return plan.steps.flatMap((step, index) => {
     const mine = known[step.phase];
-    if (step.kind === "spawn-keeper") known.keeper = new Set(known.host);
+    if (step.kind === "hand-over") known.keeper = new Set(known.host);
     if (step.kind === "make-api-file-systems") {
       known.apivfs = new Set(known.init);
       known.init = new Set([...mine, ...madeBy(plan, "apivfs")]);
