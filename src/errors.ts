@@ -23,6 +23,11 @@ export class UsageError extends BerthError {
   }
 }
 
+/** The errno name (`ENOENT`) that a failed system call of Node or of ours carries; undefined for any other error. */
+export function errorCode(error: unknown): string | undefined {
+  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
+}
+
 /** For the end of a switch over a closed set: a forgotten case is a compile error here. */
 export function never(value: never): never {
   throw new Error(`unexpected value ${JSON.stringify(value)}`);

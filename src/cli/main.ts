@@ -1,5 +1,5 @@
 import { Command, CommanderError } from "commander";
-import { BerthError, UsageError } from "../errors.ts";
+import { BerthError, errorCode, UsageError } from "../errors.ts";
 import { INSTALLATION } from "../host/installation.ts";
 import { findPaths } from "../host/paths.ts";
 import { suggest } from "../spec/nearest.ts";
@@ -91,7 +91,7 @@ function report(error: unknown): number {
     return error.exitStatus === 1 ? failure : error.exitStatus;
   }
   if (error instanceof Error && error.name === "AbortError") return INTERRUPTED;
-  if (error instanceof Error && "code" in error && error.code === "EPIPE") return 0;
+  if (errorCode(error) === "EPIPE") return 0;
   // Node's own errors of system calls read well as they are: what, errno, path.
   if (error instanceof Error && "syscall" in error) {
     process.stderr.write(`berth: ${error.message}\n`);

@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { errorCode } from "../errors.ts";
 import { words } from "../host/host-files.ts";
 
 /**
@@ -56,7 +57,7 @@ export function removeCgroup(path: string): void {
       removeTree(path);
       return;
     } catch (error) {
-      const code = error instanceof Error && "code" in error ? error.code : undefined;
+      const code = errorCode(error);
       if (code === "ENOENT") return;
       if (code !== "EBUSY" || Date.now() > deadline) throw error;
       killCgroup(path);

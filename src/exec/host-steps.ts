@@ -48,8 +48,8 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
       throw new BerthError(`machine ${launch.plan.machine} is running already, or another command is starting it`, {
         hint: `berth list shows what runs; its lock is ${path}`,
       });
-    launch.name("name-lock", fd);
-    launch.undoBy(() => unlinkLocked(path, launch.fd("name-lock")));
+    launch.fds.name("name-lock", fd);
+    launch.undoBy(() => unlinkLocked(path, launch.fds.get("name-lock")));
   },
 
   "claim-range": ({ path, base, size, ledger }, launch) => {
@@ -60,8 +60,8 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
       throw new BerthError(`the ids from ${base} to ${base + size - 1} are in use by another running container`, {
         hint: "PrivateUsers=pick chooses a range that is free",
       });
-    launch.name("range-lock", fd);
-    launch.undoBy(() => unlinkLocked(path, launch.fd("range-lock")));
+    launch.fds.name("range-lock", fd);
+    launch.undoBy(() => unlinkLocked(path, launch.fds.get("range-lock")));
     if (ledger === null) return;
     const forget = recordRange(ledger, launch.plan.machine, base);
     launch.undoBy((failed) => {
@@ -75,12 +75,12 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     // First of all: who is killed from here on leaves word of what there is to clean up.
     announceLeftovers(directory, launch.plan);
     const create = constants.O_CREAT | constants.O_EXCL | constants.O_RDWR;
-    launch.name("directory", openSync(directory, constants.O_DIRECTORY));
+    launch.fds.name("directory", openSync(directory, constants.O_DIRECTORY));
     const record = openSync(join(directory, "exit"), create, 0o600);
-    launch.name("record", record);
+    launch.fds.name("record", record);
     // At a position, so the keeper still writes from the beginning.
     writeSync(record, Buffer.alloc(EXIT_RECORD_SIZE), 0, EXIT_RECORD_SIZE, 0);
-    launch.name("log", openSync(join(directory, "console.log"), create | constants.O_APPEND, 0o600));
+    launch.fds.name("log", openSync(join(directory, "console.log"), create | constants.O_APPEND, 0o600));
   },
 
   "make-cgroup": ({ path, owner, parents, controllers }, launch) => {
@@ -101,13 +101,13 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
 
   "enable-controllers": async ({ path }, launch) => {
     // A cgroup can't have both processes and controllers for its children, and a scope's first process was the stage.
-    await launch.stageEnd();
+    await launch.stage.stageEnd();
     enableControllers(path);
   },
 
   "clone-tree": ({ fd, path, inside, recursive, flags, propagation }, launch) => {
     const tree = inside === null ? cloneTree(path, recursive) : cloneInside(path, inside, recursive);
-    launch.name(fd, tree);
+    launch.fds.name(fd, tree);
     const mode = propagation === "private" ? MS_PRIVATE : MS_SLAVE;
     setMountAttributes(tree, { set: mountAttributes(flags), propagation: mode }, recursive, path);
   },
@@ -119,18 +119,18 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     });
     // data is the root directory of the overlay and shows its mode inside.
     for (const part of ["data", "work"]) mkdirSync(join(directory, part), { recursive: true, mode: 0o755 });
-    launch.name(fd, cloneTree(directory, false));
+    launch.fds.name(fd, cloneTree(directory, false));
   },
 
   "notify-socket": ({ directory, owner, fd }, launch) => {
     // Bound through the directory's fd: a socket's path may have 107 bytes only.
-    const name = `/proc/self/fd/${launch.fd("directory")}/notify`;
+    const name = `/proc/self/fd/${launch.fds.get("directory")}/notify`;
     const socket = boundDatagramSocket(name);
-    launch.name("notify-socket", socket);
+    launch.fds.name("notify-socket", socket);
     const path = join(directory, "notify");
     chmodSync(path, 0o666);
     chownSync(path, owner, owner);
-    launch.name(fd, cloneTree(path, false));
+    launch.fds.name(fd, cloneTree(path, false));
   },
 
   "load-filter": ({ policy }, launch) => {
@@ -142,14 +142,14 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
   },
 
   "map-owners": ({ fd, recursive }, launch) => {
-    setMountAttributes(launch.fd(fd), { idmap: launch.leaderUserNamespace() }, recursive, launch.pathOf(fd));
+    setMountAttributes(launch.fds.get(fd), { idmap: launch.leaderUserNamespace() }, recursive, launch.pathOf(fd));
   },
 
   "hold-machine": ({ pid, startTime, cgroup }, launch) => {
-    launch.name("machine", pidfdOpen(pid));
+    launch.fds.name("machine", pidfdOpen(pid));
     // The pid may have become another process's before the pidfd was taken.
     if (startTimeOf(pid) !== startTime) throw new BerthError(`machine ${launch.plan.machine} has just ended`);
-    launch.name("cgroup", openSync(cgroup, constants.O_DIRECTORY));
+    launch.fds.name("cgroup", openSync(cgroup, constants.O_DIRECTORY));
   },
 
   "set-oom-score": ({ score }, launch) => {

@@ -1,17 +1,15 @@
 import { closeSync, constants, fstatSync, openSync, readFileSync, readlinkSync, readSync, type Stats } from "node:fs";
+import { errorCode } from "../errors.ts";
+import { O_PATH } from "../sys/constants.ts";
+import { SysError } from "../sys/errno.ts";
+import { O_DIRECTORY, O_NOFOLLOW, openat2, readLink } from "../sys/files.ts";
 
-const { O_DIRECTORY, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants;
-/** asm-generic/fcntl.h; the same on x86-64 and arm64. Opens no device, waits for no fifo, needs no read permission. */
-const O_PATH = 0o10000000;
-
-/** As path_resolution(7): more links than this are a loop. */
-const MAX_LINKS = 40;
-/** Directories held open at once and components walked in all: far above any real tree, far below what hurts. */
-const MAX_DEPTH = 256;
-const MAX_STEPS = 4096;
+const { O_NOCTTY, O_NONBLOCK, O_RDONLY } = constants;
 
 /** These mean "there is no such file" to whoever asks; anything else (EACCES, EMFILE, EIO) is thrown. */
-const MISSING = new Set(["ENOENT", "ENOTDIR", "ELOOP", "ENAMETOOLONG"]);
+const MISSING = new Set(["ENOENT", "ENOTDIR", "ELOOP", "ENAMETOOLONG", "EXDEV"]);
+/** openat2(2) gives up with EAGAIN when somebody renames directories on its way through `..`. */
+const TRIES = 100;
 
 export interface Entry {
   /** Where it really is inside the tree, absolute and without links. */
@@ -29,21 +27,22 @@ export interface Entry {
 }
 
 /**
- * Reads files of an untrusted tree: what openat2(2) RESOLVE_IN_ROOT does, in user space and without FFI, so that
- * `berth plan` need not load it. Every path is walked one component at a time, each opened below the directory
- * fd held so far (`/proc/self/fd/N/name`, which is openat(N, name)) with O_PATH|O_NOFOLLOW. A symbolic link is
- * read as text and walked like the rest, from the tree's root if it is absolute; `..` goes back to the directory
- * we came through and stops at the root. The kernel therefore never follows a link of the tree, and one that is
- * swapped while we walk makes us arrive elsewhere inside the tree, never outside.
+ * Reads files of an untrusted tree. The kernel resolves every path with the tree as root (openat2(2),
+ * RESOLVE_IN_ROOT): absolute links and `..` stay inside whatever is swapped meanwhile. What is there is first opened
+ * with O_PATH, which opens no device and waits for no fifo, and read only when it is a regular file.
  *
- * Only reads. Whoever writes into a tree or mounts over it uses openat2 (src/sys/files.ts).
+ * Only reads. Mount points and files in a tree are made by the stage.
  */
 export class InRoot {
   readonly #root: number;
+  /** The root's own path, which those of everything in it begin with. */
+  readonly #prefix: string;
 
   /** @throws the errno error of open(2) when `root` (a trusted path of the host) is no directory we may search */
   constructor(root: string) {
     this.#root = openSync(root, O_PATH | O_DIRECTORY);
+    const path = readlinkSync(`/proc/self/fd/${this.#root}`);
+    this.#prefix = path === "/" ? "" : path;
   }
 
   close(): void {
@@ -52,12 +51,12 @@ export class InRoot {
 
   /** What `path` leads to, links followed. Null: nothing there. */
   resolve(path: string): Entry | null {
-    return this.#withEntry(path, true, (entry) => entry);
+    return this.#withEntry(path, O_PATH, (entry) => entry);
   }
 
   /** What is at `path` itself, a last link not followed. */
   lstat(path: string): Entry | null {
-    return this.#withEntry(path, false, (entry) => entry);
+    return this.#withEntry(path, O_PATH | O_NOFOLLOW, (entry) => entry);
   }
 
   /** The whole content. Null: nothing there, no regular file, or more than `max` bytes. */
@@ -73,7 +72,7 @@ export class InRoot {
 
   /** Both `resolve` and `readHead` of one walk, for a regular file. Null: nothing there, or something else. */
   resolveWithHead(path: string, max: number): { entry: Entry; head: Buffer } | null {
-    return this.#withEntry(path, true, (entry, fd) =>
+    return this.#withEntry(path, O_PATH, (entry, fd) =>
       entry.type === "file" ? { entry, head: readUpTo(fd, max) } : null,
     );
   }
@@ -84,127 +83,52 @@ export class InRoot {
     return id === undefined ? null : Number(id);
   }
 
-  #withEntry<T>(path: string, followLast: boolean, use: (entry: Entry, fd: number) => T): T | null {
-    const walk = new Walk(this.#root);
+  #withEntry<T>(path: string, flags: number, use: (entry: Entry, fd: number) => T): T | null {
+    const fd = this.#open(path, flags);
+    if (fd === null) return null;
     try {
-      const found = walk.to(path, followLast);
-      return found === null ? null : use(found.entry, found.fd);
-    } catch (error) {
-      if (MISSING.has((error as NodeJS.ErrnoException).code ?? "")) return null;
-      throw error;
+      const found = this.#pathOf(fd);
+      return found === null ? null : use(entryOf(fd, found), fd);
     } finally {
-      walk.close();
+      closeSync(fd);
+    }
+  }
+
+  #open(path: string, flags: number): number | null {
+    for (let tried = 1; ; tried++) {
+      try {
+        return openat2(this.#root, path, flags);
+      } catch (error) {
+        if (!(error instanceof SysError)) throw error;
+        if (MISSING.has(error.code)) return null;
+        if (error.code !== "EAGAIN" || tried === TRIES) throw error;
+      }
+    }
+  }
+
+  /** Null: longer than PATH_MAX, which no call could be given. */
+  #pathOf(fd: number): string | null {
+    try {
+      const path = readlinkSync(`/proc/self/fd/${fd}`).slice(this.#prefix.length);
+      return path === "" ? "/" : path;
+    } catch (error) {
+      if (errorCode(error) === "ENAMETOOLONG") return null;
+      throw error;
     }
   }
 }
 
-interface Found {
-  readonly entry: Entry;
-  readonly fd: number;
-}
-
-/** One way from the root to a file, with every directory on it held open. */
-class Walk {
-  readonly #root: number;
-  /** From below the root to where we are. */
-  readonly #directories: { readonly fd: number; readonly name: string }[] = [];
-  /** Opened last and no directory, or not yet known to be one. */
-  #last: number | null = null;
-
-  constructor(root: number) {
-    this.#root = root;
-  }
-
-  to(path: string, followLast: boolean): Found | null {
-    /** Components still to walk, the next one at the end. */
-    const pending = components(path);
-    let links = 0;
-    for (let steps = 0; steps < MAX_STEPS && this.#directories.length < MAX_DEPTH; steps++) {
-      const name = pending.pop();
-      if (name === undefined) return this.#found(this.#here(), fstatSync(this.#here()));
-      if (name === "..") {
-        this.#up();
-        continue;
-      }
-      const at = `/proc/self/fd/${this.#here()}/${name}`;
-      const fd = openSync(at, O_PATH | O_NOFOLLOW);
-      this.#last = fd;
-      const stat = fstatSync(fd);
-      if (stat.isDirectory()) {
-        this.#down(fd, name);
-        continue;
-      }
-      const target = stat.isSymbolicLink() ? linkTarget(at) : null;
-      if (target === null || (pending.length === 0 && !followLast)) {
-        return pending.length > 0 ? null : this.#found(fd, stat, name, target);
-      }
-      this.#forget();
-      if (++links > MAX_LINKS) return null;
-      if (target.startsWith("/")) this.#toRoot();
-      pending.push(...components(target));
-    }
-    return null;
-  }
-
-  close(): void {
-    this.#forget();
-    this.#toRoot();
-  }
-
-  #found(fd: number, stat: Stats, name: string | null = null, target: string | null = null): Found {
-    const names = [...this.#directories.map((directory) => directory.name), ...(name === null ? [] : [name])];
-    const entry: Entry = {
-      path: `/${names.join("/")}`,
-      type: typeOf(stat),
-      target,
-      mode: stat.mode & 0o7777,
-      uid: stat.uid,
-      size: stat.size,
-      identity: `${stat.dev}:${stat.ino}`,
-    };
-    return { entry, fd };
-  }
-
-  #here(): number {
-    return this.#directories.at(-1)?.fd ?? this.#root;
-  }
-
-  #down(fd: number, name: string): void {
-    this.#directories.push({ fd, name });
-    this.#last = null;
-  }
-
-  #up(): void {
-    const left = this.#directories.pop();
-    if (left !== undefined) closeSync(left.fd);
-  }
-
-  #toRoot(): void {
-    while (this.#directories.length > 0) this.#up();
-  }
-
-  #forget(): void {
-    if (this.#last !== null) closeSync(this.#last);
-    this.#last = null;
-  }
-}
-
-/** Last first. */
-function components(path: string): string[] {
-  return path
-    .split("/")
-    .filter((name) => name !== "" && name !== ".")
-    .reverse();
-}
-
-/** readlinkat(2). Null: swapped for something that is no link since we looked, so whatever it is now, it is not followed. */
-function linkTarget(path: string): string | null {
-  try {
-    return readlinkSync(path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "EINVAL") return null;
-    throw error;
-  }
+function entryOf(fd: number, path: string): Entry {
+  const stat = fstatSync(fd);
+  return {
+    path,
+    type: typeOf(stat),
+    target: stat.isSymbolicLink() ? readLink(fd) : null,
+    mode: stat.mode & 0o7777,
+    uid: stat.uid,
+    size: stat.size,
+    identity: `${stat.dev}:${stat.ino}`,
+  };
 }
 
 function typeOf(stat: Stats): Entry["type"] {

@@ -1,5 +1,5 @@
 import { readFileSync, statSync } from "node:fs";
-import { BerthError } from "../errors.ts";
+import { BerthError, errorCode } from "../errors.ts";
 import type { HostFacts, PathFacts, TreeFacts } from "../plan/facts.ts";
 import { parseMachineId, timezoneOfLink } from "./identity.ts";
 import { InRoot } from "./in-root.ts";
@@ -21,7 +21,7 @@ export function readTreeFacts(root: string, host: HostFacts): TreeFacts {
     tree = new InRoot(root);
     return factsOf(tree, host);
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
+    const code = errorCode(error);
     if (code === "EACCES" || code === "EPERM") return assumedFacts(root, host);
     throw treeError(root, code, error);
   } finally {
@@ -83,7 +83,7 @@ export function readPathFacts(path: string): PathFacts {
   try {
     return { type: statSync(path).isDirectory() ? "directory" : "file" };
   } catch (error) {
-    return { type: "missing", errno: (error as NodeJS.ErrnoException).code ?? "EIO" };
+    return { type: "missing", errno: errorCode(error) ?? "EIO" };
   }
 }
 
@@ -99,6 +99,6 @@ export function readInsideFacts(root: string, path: string): PathFacts {
       tree.close();
     }
   } catch (error) {
-    return { type: "missing", errno: (error as NodeJS.ErrnoException).code ?? "EIO" };
+    return { type: "missing", errno: errorCode(error) ?? "EIO" };
   }
 }

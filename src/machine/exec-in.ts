@@ -31,7 +31,7 @@ export async function execIn(machine: MachineRecord, request: ExecRequest, paths
   let running = false;
   let early: NodeJS.Signals | undefined;
   const forward = (signal: NodeJS.Signals): void => {
-    if (running) pidfdSendSignal(launch.fd("leader"), FORWARDED[signal as keyof typeof FORWARDED]);
+    if (running) pidfdSendSignal(launch.fds.get("leader"), FORWARDED[signal as keyof typeof FORWARDED]);
     else early = signal;
   };
   for (const signal of Object.keys(FORWARDED)) process.on(signal, forward);
@@ -39,7 +39,9 @@ export async function execIn(machine: MachineRecord, request: ExecRequest, paths
     await launch.run();
     running = true;
     if (early !== undefined) forward(early);
-    const link = request.terminal ? showTerminal(launch.fd("terminal"), caller, () => forward("SIGHUP")) : undefined;
+    const link = request.terminal
+      ? showTerminal(launch.fds.get("terminal"), caller, () => forward("SIGHUP"))
+      : undefined;
     const status = await joinedStatus(launch);
     if (link !== undefined) await Promise.race([link.drained(), setTimeout(TAIL_MS, undefined, { ref: false })]);
     link?.close();

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { BerthError } from "../errors.ts";
+import { BerthError, errorCode } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
 import { isAlive, type ProcessId } from "../host/process-id.ts";
 import type { LaunchPlan } from "../plan/step.ts";
@@ -78,7 +78,7 @@ export function listRecords(paths: Paths): readonly MachineRecord[] {
   try {
     names = readdirSync(recordsDirectory(paths)).sort();
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "EACCES")
+    if (errorCode(error) === "EACCES")
       throw new BerthError(`${recordsDirectory(paths)} can be read by root only`, { hint: "run this as root" });
     return []; // nothing has run here yet
   }

@@ -112,7 +112,7 @@ class ForegroundBoot {
       this.#writeRecord();
       if (this.#aborted !== undefined) this.#kill(`${this.#aborted} came during its launch`);
       const notified = this.#hearInit();
-      this.#link?.connect(this.#launch.fd("console"));
+      this.#link?.connect(this.#launch.fds.get("console"));
       const outcome = outcomeOf(await this.#launch.exit());
       notified();
       this.#explain(outcome);
@@ -186,7 +186,7 @@ class ForegroundBoot {
   }
 
   #hearInit(): () => void {
-    return watchNotifications(this.#launch.fd("notify-socket"), this.#launch.leaderPid, (notification) => {
+    return watchNotifications(this.#launch.fds.get("notify-socket"), this.#launch.leaderPid, (notification) => {
       const record = this.#record;
       if (record === undefined) return;
       const becameReady = notification.ready && record.times.ready === null;
@@ -221,7 +221,7 @@ class ForegroundBoot {
   #ask(signal: number): void {
     this.#options.say(`stopping machine ${this.#prepared.spec.name} (once more: kill it)`);
     this.#update({ state: "stopping" });
-    pidfdSendSignal(this.#launch.fd("leader"), signal);
+    pidfdSendSignal(this.#launch.fds.get("leader"), signal);
     this.#killer = setTimeout(() => this.#kill(`it did not stop within ${STOP_TIMEOUT_MS / 1000} s`), STOP_TIMEOUT_MS);
   }
 
@@ -229,7 +229,7 @@ class ForegroundBoot {
     this.#options.say(`killing machine ${this.#prepared.spec.name}: ${why}`);
     if (this.#record === undefined) return;
     killCgroup(join(this.#record.cgroup, "payload"));
-    pidfdSendSignal(this.#launch.fd("leader"), SIGKILL);
+    pidfdSendSignal(this.#launch.fds.get("leader"), SIGKILL);
   }
 }
 

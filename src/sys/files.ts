@@ -4,6 +4,7 @@ import { ARCH, bind, check, failedWith, pinned } from "./libc.ts";
 import { syscallNumber } from "./syscall-numbers.ts";
 
 const openat2Call = bind("long syscall(long number, int dirfd, const char *path, void *how, size_t size)");
+const readlinkatCall = bind("long readlinkat(int dirfd, const char *path, void *buffer, size_t size)");
 const renameat2Call = bind("int renameat2(int from_fd, const char *from, int to_fd, const char *to, uint flags)");
 const memfdCreateCall = bind("int memfd_create(const char *name, uint flags)");
 const flockCall = bind("int flock(int fd, int operation)");
@@ -12,6 +13,7 @@ const lseekCall = bind("long ftruncate(int fd, long size)");
 
 const F_GETFL = 3;
 const F_SETFL = 4;
+const PATH_MAX = 4096;
 const F_DUPFD_CLOEXEC = 1030;
 const MFD_CLOEXEC = 1;
 const MFD_NOEXEC_SEAL = 8;
@@ -32,6 +34,13 @@ export function openat2(
   how.writeBigUInt64LE(BigInt(mode), 8);
   how.writeBigUInt64LE(BigInt(resolve), 16);
   return check(openat2Call(syscallNumber("openat2", ARCH), dirfd, path, how, 24), "openat2", { path });
+}
+
+/** readlinkat(2) of a symbolic link that an O_PATH | O_NOFOLLOW fd holds. */
+export function readLink(fd: number): string {
+  const target = pinned(PATH_MAX);
+  const length = check(readlinkatCall(fd, "", target, target.length), "readlinkat", { subject: `fd ${fd}` });
+  return target.toString("utf8", 0, length);
 }
 
 /** open(2) flags of this architecture that Node has no constants for. */

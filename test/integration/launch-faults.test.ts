@@ -233,9 +233,9 @@ describe("a launch whose process is killed", () => {
       const at = ${JSON.stringify(at)};
       const machine = testMachine(${JSON.stringify({ ...options, request: { foreground: true } })});
       const launch = machine.launch();
-      const name = launch.name;
-      launch.name = (fdName, fd) => {
-        name.call(launch, fdName, fd);
+      const name = launch.fds.name.bind(launch.fds);
+      launch.fds.name = (fdName, fd) => {
+        name(fdName, fd);
         if (fdName === at) process.kill(process.pid, "SIGKILL");
       };
       console.log("go");
@@ -498,8 +498,8 @@ describe("a launch", () => {
   ] as const)("says so when its %s is killed as it gets the %s", async (victim, at, message) => {
     await withProbe(nothing, {}, async (machine) => {
       const launch = machine.launch();
-      const name = launch.name.bind(launch);
-      launch.name = (fdName, fd) => {
+      const name = launch.fds.name.bind(launch.fds);
+      launch.fds.name = (fdName, fd) => {
         name(fdName, fd);
         if (fdName === at)
           queueMicrotask(() => process.kill(victim === "keeper" ? launch.keeperPid : launch.leaderPid, 9));

@@ -131,7 +131,7 @@ export async function ended(
 ): Promise<{ record: ExitRecord | null; output: string }> {
   const exit = await launch.exit();
   await launch.keeperEnd();
-  const record = readExitRecord(launch.fd("record"));
+  const record = readExitRecord(launch.fds.get("record"));
   if (record?.status !== exit?.status || record?.reason !== exit?.reason)
     throw new Error(`the keeper said ${JSON.stringify(exit)} and wrote ${JSON.stringify(record)}`);
   const output = consoleLog(machine)

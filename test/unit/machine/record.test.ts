@@ -90,7 +90,7 @@ describe("sweep", () => {
     const directory = write({ ...running("web"), layer: join(root, "layer") });
     mkdirSync(join(root, "layer/data"), { recursive: true });
     const step = { phase: "host", kind: "make-layer", args: { fd: "layer", directory: join(root, "layer") } };
-    writeFileSync(join(directory, "plan.json"), JSON.stringify({ machine: "web", steps: [step] }));
+    writeFileSync(join(directory, "leftovers.json"), JSON.stringify([step]));
     mkdirSync(join(recordsDirectory(paths), "early"));
     expect(sweep(paths)).toEqual(expect.arrayContaining(["web", "early"]));
     expect(readdirSync(recordsDirectory(paths))).toEqual([]);
