@@ -8,11 +8,9 @@
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout } from "node:timers/promises";
-import { lockFile, unlinkLocked } from "../../src/exec/lock-file.ts";
+import { lockHost } from "./host-lock.ts";
 
 const OWN_TMPDIR_PREFIX = "berth-test-";
-const HOST_LOCK = "/run/lock/berth-tests";
 
 export default async function setup(): Promise<() => void> {
   const outer = process.env["TMPDIR"];
@@ -22,22 +20,12 @@ export default async function setup(): Promise<() => void> {
   // mkdtemp gives 0700, but the root of a machine's range has to reach the trees in it.
   chmodSync(own, 0o755);
   process.env["TMPDIR"] = own;
-  const lock = await lockHost();
+  const unlock = await lockHost();
   return () => {
-    unlinkLocked(HOST_LOCK, lock);
+    unlock();
     if (outer === undefined) delete process.env["TMPDIR"];
     else process.env["TMPDIR"] = outer;
     if (process.env["KEEP"]) console.log(`KEEP: ${own}`);
     else rmSync(own, { recursive: true, force: true });
   };
-}
-
-/** The leak check of one run would see the cgroups and processes of another. */
-async function lockHost(): Promise<number> {
-  for (let waiting = false; ; waiting = true) {
-    const lock = lockFile(HOST_LOCK);
-    if (lock !== null) return lock;
-    if (!waiting) console.log(`waiting for another run of these tests, which holds ${HOST_LOCK}`);
-    await setTimeout(500);
-  }
 }
