@@ -14,7 +14,7 @@
  *     keep: console, exit status
  *
  * A program that fails reports {who, op, result} on that socket; the keeper says there when the payload has been
- * executed, and how it ended. Compiled for x86-64 and arm64 by scripts/build-stage; the executables are committed beside this file.
+ * executed, and how it ended. Compiled for x86-64 and arm64 by .scripts/build-stage; the executables are committed beside this file.
  */
 
 typedef unsigned long u64;

@@ -1,6 +1,6 @@
 /**
  * What the benchmarks share: contestants that take turns, so that the drift of a noisy machine hits all alike, and
- * tables of medians. Each file beside this one is a benchmark of its own; scripts/bench runs them.
+ * tables of medians. Each file beside this one is a benchmark of its own; .scripts/bench runs them.
  */
 import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from "node:child_process";
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -12,7 +12,7 @@ import { parseArgs } from "node:util";
 import { findTool } from "../lib/requires.ts";
 
 export const REPOSITORY = fileURLToPath(new URL("../..", import.meta.url));
-/** The launcher that scripts/build made. */
+/** The launcher that .scripts/build made. */
 export const BERTH = join(REPOSITORY, "dist/berth");
 export const RUNTIME = process.execPath;
 

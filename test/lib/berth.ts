@@ -41,7 +41,7 @@ const CALLER_MARK = { BERTH_TEST_SECRET: "of the caller" };
 
 export function buildBerth(): void {
   if (newest(join(CHECKOUT, "src")) < modified(join(CHECKOUT, "dist/berth.cjs"))) return;
-  execFileSync("sh", [join(CHECKOUT, "scripts/build")], { stdio: "pipe" });
+  execFileSync("sh", [join(CHECKOUT, ".scripts/build")], { stdio: "pipe" });
 }
 
 function newest(directory: string): number {

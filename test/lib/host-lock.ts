@@ -2,7 +2,7 @@ import { setTimeout } from "node:timers/promises";
 import { lockFile } from "../../src/exec/lock-file.ts";
 import { closeQuietly } from "../../src/sys/files.ts";
 
-/** scripts/bench locks it too. Never unlinked, as flock(1) does not check that. */
+/** .scripts/bench locks it too. Never unlinked, as flock(1) does not check that. */
 const HOST_LOCK = "/run/lock/berth-tests";
 
 /**

@@ -8,7 +8,7 @@
  * reason is a failure.
  *
  * The line is written when the process exits, so that nothing vitest prints can follow it: to the file
- * BERTH_TEST_SUMMARY names (scripts/test prints that last), else to standard output.
+ * BERTH_TEST_SUMMARY names (.scripts/test prints that last), else to standard output.
  */
 import { writeFileSync, writeSync } from "node:fs";
 import type { Reporter, SerializedError, TestCase, TestModule, TestSuite, Vitest } from "vitest/node";

@@ -88,7 +88,7 @@ function forbidden(path: string, { target, typeOnly }: Import): string | undefin
   const to = areaOf(target);
   if (to !== undefined) return forbiddenArea(from, to, target, typeOnly);
   if (target === "koffi" && from !== "sys") return "only src/sys calls foreign functions";
-  if (/^(test|scripts|node_modules)\//.test(target)) return "it lies outside src/";
+  if (/^(test|\.scripts|node_modules)\//.test(target)) return "it lies outside src/";
   if (PURE.includes(from) && !typeOnly && !PURE_PACKAGES.includes(target))
     return `src/${from} touches nothing of the world`;
   return undefined;

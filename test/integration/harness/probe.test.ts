@@ -162,12 +162,19 @@ describe("escape", () => {
   });
 
   test("nothing succeeds in systemd-nspawn with both namespaces", async (ctx) => {
-    needsHere(ctx, "systemd-nspawn");
+    needsHere(ctx, "systemd-nspawn", "cgroup2");
     await using marks = await canaries();
     const tree = await probeTree({ at: join(tmpdir(), "nspawn-tree") });
     const env = Object.entries(marks.env).flatMap(([name, value]) => ["--setenv", `${name}=${value}`]);
     const where = ["--quiet", "--register=no", "--keep-unit", "--private-users=pick", "--private-network", "-D", tree];
-    const result = spawnSync("systemd-nspawn", [...where, ...env, ...probe("escape")], { encoding: "utf8" });
+    // It leaves cgroups behind in the one it is started in, on hybrid hosts in the v1 tree of systemd too.
+    const script = `
+      umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup || exit
+      cgroup=/sys/fs/cgroup/berth-nspawn-$$; mkdir $cgroup
+      sh -c 'echo $$ >"$0/cgroup.procs" && exec systemd-nspawn "$@"' $cgroup "$@"
+      status=$?; find $cgroup -depth -type d -delete; exit $status`;
+    const words = ["--mount", "sh", "-c", script, "sh", ...where, ...env, ...probe("escape")];
+    const result = spawnSync("unshare", words, { encoding: "utf8" });
     rmSync(tree, { recursive: true });
     expect(parseEscape(result.stdout)).toMatchObject({ escaped: [], skipped: [] });
     expect(result.status).toBe(0);

@@ -38,7 +38,7 @@ describe("the committed executables", () => {
     built = temporary("built");
     mkdirSync(built);
     // Without the other architecture's compiler it fails after it has made the first one.
-    said = spawnSync("sh", ["scripts/build-stage", built], { cwd: REPOSITORY, encoding: "utf8" }).stderr;
+    said = spawnSync("sh", [".scripts/build-stage", built], { cwd: REPOSITORY, encoding: "utf8" }).stderr;
   });
 
   test.for(ARCHS)("are what stage.c compiles to: %s", (arch, ctx) => {
@@ -48,7 +48,7 @@ describe("the committed executables", () => {
     const [fresh, kept] = [built, join(REPOSITORY, "src/stage")].map((place) =>
       readFileSync(join(place, `stage-${arch}`)),
     );
-    expect(fresh?.equals(kept ?? Buffer.alloc(0)), `sh scripts/build-stage, and commit what it made\n${said}`).toBe(
+    expect(fresh?.equals(kept ?? Buffer.alloc(0)), `sh .scripts/build-stage, and commit what it made\n${said}`).toBe(
       true,
     );
   });
