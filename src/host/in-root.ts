@@ -51,12 +51,12 @@ export class InRoot {
 
   /** What `path` leads to, links followed. Null: nothing there. */
   resolve(path: string): Entry | null {
-    return this.#withEntry(path, O_PATH, (entry) => entry);
+    return this.#with(path, O_PATH, (fd) => this.#entry(fd));
   }
 
   /** What is at `path` itself, a last link not followed. */
   lstat(path: string): Entry | null {
-    return this.#withEntry(path, O_PATH | O_NOFOLLOW, (entry) => entry);
+    return this.#with(path, O_PATH | O_NOFOLLOW, (fd) => this.#entry(fd));
   }
 
   /** The whole content. Null: nothing there, no regular file, or more than `max` bytes. */
@@ -67,14 +67,18 @@ export class InRoot {
 
   /** The first `max` bytes. Null: nothing there, or no regular file. */
   readHead(path: string, max: number): Buffer | null {
-    return this.resolveWithHead(path, max)?.head ?? null;
+    return this.#with(path, O_PATH, (fd) => {
+      const stat = fstatSync(fd);
+      return stat.isFile() ? readUpTo(fd, Math.min(max, stat.size + 1)) : null;
+    });
   }
 
   /** Both `resolve` and `readHead` of one walk, for a regular file. Null: nothing there, or something else. */
   resolveWithHead(path: string, max: number): { entry: Entry; head: Buffer } | null {
-    return this.#withEntry(path, O_PATH, (entry, fd) =>
-      entry.type === "file" ? { entry, head: readUpTo(fd, max) } : null,
-    );
+    return this.#with(path, O_PATH, (fd) => {
+      const entry = this.#entry(fd);
+      return entry?.type === "file" ? { entry, head: readUpTo(fd, max) } : null;
+    });
   }
 
   /** The id in /proc/self/mountinfo of the mount that the root is on: proc_pid_fdinfo(5). */
@@ -83,15 +87,19 @@ export class InRoot {
     return id === undefined ? null : Number(id);
   }
 
-  #withEntry<T>(path: string, flags: number, use: (entry: Entry, fd: number) => T): T | null {
+  #with<T>(path: string, flags: number, use: (fd: number) => T | null): T | null {
     const fd = this.#open(path, flags);
     if (fd === null) return null;
     try {
-      const found = this.#pathOf(fd);
-      return found === null ? null : use(entryOf(fd, found), fd);
+      return use(fd);
     } finally {
       closeSync(fd);
     }
+  }
+
+  #entry(fd: number): Entry | null {
+    const path = this.#pathOf(fd);
+    return path === null ? null : entryOf(fd, path);
   }
 
   #open(path: string, flags: number): number | null {

@@ -3,13 +3,16 @@
  * is noticed. berth in this Node process with all protections on, beside floor.c, which does the same in C and in one
  * process too, and beside the other managers, which have no such mode and so are whole processes.
  */
-import { join } from "node:path";
+import { mkdirSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { removeSharedCgroup } from "../../src/exec/cgroup.ts";
 import { Launch } from "../../src/exec/launch.ts";
 import { filterFor } from "../../src/exec/seccomp-filter.ts";
 import { StageProcess } from "../../src/exec/stage-process.ts";
 import { INSTALLATION, stagePath } from "../../src/host/installation.ts";
 import { findPaths } from "../../src/host/paths.ts";
 import { prepare } from "../../src/machine/prepare.ts";
+import type { LaunchPlan } from "../../src/plan/step.ts";
 import {
   type Contestant,
   command,
@@ -41,6 +44,7 @@ const planNow = () => prepared.plan({ foreground: false, stdio: "console", term:
 /** A daemon has a stage waiting, 12 kB, and spawns the next one when a machine has been started. */
 let spare = new StageProcess(stagePath(prepared.host.arch));
 const floor = makeFloor(work);
+keepCgroup(planNow());
 const first = (await launch())["to exit"];
 // A daemon's code is hot: V8 has compiled what it does often.
 for (let n = 0; n < WARMUP; n++) await launch();
@@ -98,6 +102,16 @@ async function launch() {
     "to exit": exited - begin,
     released: released - begin,
   };
+}
+
+/** The cgroup above those of machines is there already, as floor.c has it and a daemon would: something else is in it. */
+function keepCgroup({ steps }: LaunchPlan): void {
+  for (const step of steps) {
+    if (step.kind !== "make-cgroup") continue;
+    const kept = join(dirname(step.args.path), `kept-${process.pid}`);
+    mkdirSync(kept, { recursive: true });
+    process.on("exit", () => removeSharedCgroup(kept));
+  }
 }
 
 function floorServer(name: string, note: string, args: readonly string[]): Contestant {
