@@ -3,6 +3,7 @@ import { BerthError, errorCode, UsageError } from "../errors.ts";
 import { INSTALLATION } from "../host/installation.ts";
 import { findPaths } from "../host/paths.ts";
 import { suggest } from "../spec/nearest.ts";
+import { print, say } from "./output.ts";
 import type { Context, Runner } from "./verb.ts";
 import { VERBS } from "./verbs.ts";
 
@@ -14,7 +15,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const { root, rest } = splitGlobalOptions(argv);
   const [verb, ...words] = rest;
   if (verb === undefined || verb === "help" || verb === "--help" || verb === "-h") {
-    process.stdout.write(overview());
+    print(overview());
     return 0;
   }
   const entry = VERBS[verb === "--version" ? "version" : verb === "stop" ? "poweroff" : verb];
@@ -42,7 +43,8 @@ async function main(argv: readonly string[]): Promise<number> {
   const program = new Command("berth").exitOverride().enablePositionalOptions();
   const module = await entry.load();
   module.define(program, run);
-  for (const command of program.commands) command.exitOverride().configureOutput({ writeErr: () => undefined });
+  for (const command of program.commands)
+    command.exitOverride().configureOutput({ writeOut: print, writeErr: () => undefined });
   await program.parseAsync([program.commands[0]?.name() ?? verb, ...(module.prepare?.(words) ?? words)], {
     from: "user",
   });
@@ -82,22 +84,22 @@ function report(error: unknown): number {
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return 0; // --help
     const message = error.message.replace(/^error: /, "");
-    process.stderr.write(`berth: ${message.replace(/\n\((.*)\)$/, "\nhint: $1")}\n`);
+    say(`berth: ${message.replace(/\n\((.*)\)$/, "\nhint: $1")}\n`);
     return 2;
   }
   if (error instanceof BerthError) {
-    process.stderr.write(`berth: ${error.message}\n`);
-    if (error.hint !== undefined) process.stderr.write(`hint: ${error.hint}\n`);
+    say(`berth: ${error.message}\n`);
+    if (error.hint !== undefined) say(`hint: ${error.hint}\n`);
     return error.exitStatus === 1 ? failure : error.exitStatus;
   }
   if (error instanceof Error && error.name === "AbortError") return INTERRUPTED;
   if (errorCode(error) === "EPIPE") return 0;
   // Node's own errors of system calls read well as they are: what, errno, path.
   if (error instanceof Error && "syscall" in error) {
-    process.stderr.write(`berth: ${error.message}\n`);
+    say(`berth: ${error.message}\n`);
     return failure;
   }
-  process.stderr.write(`berth: internal error: ${describe(error)}\n`);
+  say(`berth: internal error: ${describe(error)}\n`);
   return failure;
 }
 
@@ -107,8 +109,6 @@ function describe(error: unknown): string {
   return process.env["BERTH_DEBUG"] ? (error.stack ?? error.message) : error.message;
 }
 
-// Nobody is left to tell when stderr is gone: a closed pipe, a terminal that was hung up.
-process.stderr.on("error", () => undefined);
 // What is thrown in an event's callback, a closed stdout among it, ends berth like any other failure.
 process.on("uncaughtException", (error) => {
   // Said last: a terminal that was made raw has been put back by then.
@@ -123,6 +123,6 @@ void main(process.argv.slice(2))
   .catch(report)
   .then((status) => {
     process.exitCode = status;
-    // Without the 2 ms in which Node, left alone, takes its heap apart; unless a reader has not taken all yet.
-    if (process.stdout.writableLength + process.stderr.writableLength === 0) process.exit();
+    // At once: Node, left alone, takes its heap apart first, for 2 ms.
+    process.exit();
   });

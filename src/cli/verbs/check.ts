@@ -5,6 +5,7 @@ import { readSettingsFile } from "../../host/settings-files.ts";
 import { buildSpec } from "../../spec/build-spec.ts";
 import { type Problem, showProblem } from "../../spec/problem.ts";
 import { byDefault } from "../../spec/source.ts";
+import { print, say } from "../output.ts";
 import type { Context, Runner } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
@@ -23,10 +24,10 @@ export function define(program: Command, run: Runner): void {
 async function check(context: Context, files: readonly string[], options: { json?: boolean }): Promise<number> {
   const checked = files.length > 0 ? files : everyFile(context);
   const problems = checked.flatMap(problemsOf);
-  if (options.json === true) process.stdout.write(`${JSON.stringify(problems, null, 2)}\n`);
+  if (options.json === true) print(`${JSON.stringify(problems, null, 2)}\n`);
   else {
-    process.stdout.write(problems.map((problem) => `${showProblem(problem)}\n`).join(""));
-    if (problems.length === 0) process.stderr.write(`${checked.length} settings files checked, nothing to report\n`);
+    print(problems.map((problem) => `${showProblem(problem)}\n`).join(""));
+    if (problems.length === 0) say(`${checked.length} settings files checked, nothing to report\n`);
   }
   return problems.some(({ severity }) => severity === "error") ? 1 : 0;
 }

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { listRecords, type MachineRecord } from "../../machine/record.ts";
+import { print, say } from "../output.ts";
 import { table } from "../table.ts";
 import type { Context, Runner } from "../verb.ts";
 
@@ -15,14 +16,11 @@ export function define(program: Command, run: Runner): void {
 async function list({ paths }: Context, options: { json?: boolean }): Promise<number> {
   const records = listRecords(paths);
   if (options.json === true) {
-    process.stdout.write(`${JSON.stringify(records.map(asJson), null, 2)}\n`);
+    print(`${JSON.stringify(records.map(asJson), null, 2)}\n`);
     return 0;
   }
-  if (records.length === 0) process.stderr.write("no machines\n");
-  else
-    process.stdout.write(
-      table(["MACHINE", "CLASS", "SERVICE", "STATE", "OS", "VERSION", "LEADER", "NOTE"], records.map(row)),
-    );
+  if (records.length === 0) say("no machines\n");
+  else print(table(["MACHINE", "CLASS", "SERVICE", "STATE", "OS", "VERSION", "LEADER", "NOTE"], records.map(row)));
   return 0;
 }
 

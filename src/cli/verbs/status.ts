@@ -3,6 +3,7 @@ import { findMachine } from "../../machine/find-machine.ts";
 import { type Inspection, inspect } from "../../machine/inspect.ts";
 import type { MachineRecord } from "../../machine/record.ts";
 import { printable } from "../../spec/quote.ts";
+import { print } from "../output.ts";
 import type { Context, Runner } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
@@ -18,8 +19,8 @@ export function define(program: Command, run: Runner): void {
 async function status({ paths }: Context, name: string, options: { json?: boolean }): Promise<number> {
   const machine = findMachine(name, paths);
   const inspection = await inspect(machine, paths);
-  if (options.json === true) process.stdout.write(`${JSON.stringify({ ...machine, ...inspection }, null, 2)}\n`);
-  else process.stdout.write(page(machine, inspection));
+  if (options.json === true) print(`${JSON.stringify({ ...machine, ...inspection }, null, 2)}\n`);
+  else print(page(machine, inspection));
   return 0;
 }
 
