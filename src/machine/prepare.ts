@@ -103,7 +103,7 @@ export function readMachineFacts(spec: MachineSpec, host: HostFacts, paths: Path
     ),
     rangeBase: spec.privateUsers.value.mode === "pick" ? pickRange(spec.name, paths.machines) : null,
     resolvConf: file === null ? null : readIfThere(file),
-    localtime: spec.timezone.value === "copy" ? readIfThere("/etc/localtime") : null,
+    localtime: ["copy", "bind"].includes(spec.timezone.value) ? readIfThere("/etc/localtime") : null,
     randomId: randomId(),
   };
 }

@@ -14,7 +14,7 @@ const HOST_FILES: Readonly<Record<string, string>> = {
   stub: "/run/systemd/resolve/stub-resolv.conf",
 };
 
-/** The two files that follow the host: /etc/resolv.conf and /etc/localtime. */
+/** The two files that follow the host: /etc/resolv.conf and /etc/localtime. What the host lacks, the tree keeps as it is. */
 export function configureTree(input: PlanInput): Step[] {
   return [...resolvConf(input), ...localtime(input)];
 }
@@ -40,12 +40,14 @@ export function resolvConfFile(mode: ResolvConfMode): string | null {
 /** Files that are bound rather than copied are opened on the host, like any bind source. */
 export function configurationSources({ spec, host, machine }: PlanInput): Step[] {
   const mode = resolvConfMode(spec, host, machine.tree.readOnly);
-  const file = mode.startsWith("bind-") ? resolvConfFile(mode) : null;
+  const file = mode.startsWith("bind-") && machine.resolvConf !== null ? resolvConfFile(mode) : null;
   const source = (fd: string, path: string, from: Source): Step =>
     hostStep("clone-tree", { fd, path, inside: null, recursive: false, flags: ["ro"], propagation: "private" }, from);
   return [
     ...(file === null ? [] : [source("resolv.conf", file, spec.resolvConf.source)]),
-    ...(spec.timezone.value === "bind" ? [source("localtime", LOCALTIME, spec.timezone.source)] : []),
+    ...(spec.timezone.value === "bind" && machine.localtime !== null
+      ? [source("localtime", LOCALTIME, spec.timezone.source)]
+      : []),
   ];
 }
 
@@ -54,6 +56,7 @@ function resolvConf({ spec, host, machine }: PlanInput): Step[] {
   const { source } = spec.resolvConf;
   if (mode === "off") return [];
   if (mode === "delete") return [keeper("delete-file", { path: RESOLV_CONF }, source)];
+  if (machine.resolvConf === null) return [];
   if (mode.startsWith("bind-"))
     return [
       keeper(
@@ -62,7 +65,6 @@ function resolvConf({ spec, host, machine }: PlanInput): Step[] {
         source,
       ),
     ];
-  if (machine.resolvConf === null) return [];
   const replace = mode.startsWith("replace-");
   return [keeper("copy-file", { target: RESOLV_CONF, base64: machine.resolvConf, replace }, source)];
 }
@@ -83,6 +85,7 @@ function localtime({ spec, host, machine }: PlanInput): Step[] {
       if (host.timezone === null || !tree.hasTimezone || tree.readOnly || tree.timezone === host.timezone) return [];
       return [keeper("replace-symlink", link, source)];
     case "bind": {
+      if (machine.localtime === null) return [];
       const remove = !spec.ephemeral.value;
       return [keeper("attach", { fd: "localtime", target: LOCALTIME, create: "file", api: false, remove }, source)];
     }

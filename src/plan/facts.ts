@@ -78,7 +78,7 @@ export interface MachineFacts {
   readonly rangeBase: number | null;
   /** The host's resolv.conf that ResolvConf= asks for, in base64; null: none is asked for, or there is none. */
   readonly resolvConf: string | null;
-  /** The host's /etc/localtime in base64, null unless Timezone=copy asks for it. */
+  /** The host's /etc/localtime in base64, null unless Timezone=copy or bind asks for it. */
   readonly localtime: string | null;
   /** A new random machine id, for a tree that has none. 32 hex digits. */
   readonly randomId: string;
