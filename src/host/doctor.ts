@@ -1,11 +1,11 @@
 import type { HostFacts } from "../plan/facts.ts";
 import { controllers, hierarchy } from "./checks/cgroups.ts";
 import type { Check, Finding } from "./checks/finding.ts";
-import { appArmor, kernel, memfd, ptrace, seccomp, selinux } from "./checks/kernel.ts";
+import { appArmor, kernel, seccomp, selinux } from "./checks/kernel.ts";
 import { inotify, keys, openFiles, pids } from "./checks/limits.ts";
 import { freshMounts, idRanges, namespaces, nestedNamespaces } from "./checks/namespaces.ts";
 import { container, privileges } from "./checks/privileges.ts";
-import { bus, mmdebstrap, runtime, systemd } from "./checks/programs.ts";
+import { mmdebstrap, runtime, systemd } from "./checks/programs.ts";
 import { cacheDirectory, idmappedMounts, machinesDirectory, overlay } from "./checks/storage.ts";
 import type { Survey } from "./survey.ts";
 
@@ -23,8 +23,6 @@ const CHECKS: readonly Check[] = [
   idRanges,
   freshMounts,
   seccomp,
-  ptrace,
-  memfd,
   appArmor,
   selinux,
   idmappedMounts,
@@ -36,7 +34,6 @@ const CHECKS: readonly Check[] = [
   keys,
   pids,
   systemd,
-  bus,
   mmdebstrap,
   runtime,
 ];

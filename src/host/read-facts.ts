@@ -31,8 +31,6 @@ export function readHostFacts(files: HostFiles = hostFiles, arch: string = proce
     sysctls: {
       // No such file: a kernel without user namespaces.
       maxUserNamespaces: sysctl(files, "user/max_user_namespaces") ?? 0,
-      ptraceScope: sysctl(files, "kernel/yama/ptrace_scope"),
-      memfdNoexec: sysctl(files, "vm/memfd_noexec"),
     },
     hostname: required(files, "/proc/sys/kernel/hostname").trim(),
     machineId: parseMachineId(files.text("/etc/machine-id")),

@@ -35,8 +35,6 @@ export interface Survey {
   readonly programs: Readonly<Record<Program, string | null>>;
   readonly libseccomp: boolean;
   readonly runtime: { readonly version: string; readonly path: string; readonly pinned: string | null };
-  readonly machined: boolean;
-  readonly systemBus: boolean;
 }
 
 export interface CgroupSurvey {
@@ -76,7 +74,7 @@ const SYSCTLS = {
   pidMax: "kernel/pid_max",
 } as const;
 
-export const PROGRAMS = ["mmdebstrap", "dbus-daemon", "apt-get", "dnf", "zypper", "pacman", "apk"] as const;
+export const PROGRAMS = ["mmdebstrap", "apt-get", "dnf", "zypper", "pacman", "apk"] as const;
 export type Program = (typeof PROGRAMS)[number];
 
 /** `pinned`: the exact Node version that berth's package.json asks for, null where that is not known. */
@@ -106,8 +104,6 @@ export function readSurvey(
     programs: record(PROGRAMS, (name) => findProgram(name, env)),
     libseccomp: findLibrary("libseccomp.so.2"),
     runtime: { version: process.versions.node, path: process.execPath, pinned },
-    machined: files.exists("/run/systemd/userdb/io.systemd.Machine"),
-    systemBus: files.exists("/run/dbus/system_bus_socket"),
   };
 }
 

@@ -21,10 +21,6 @@ export interface HostFacts {
   readonly sysctls: {
     /** user.max_user_namespaces */
     readonly maxUserNamespaces: number;
-    /** kernel.yama.ptrace_scope, null where yama is not built in */
-    readonly ptraceScope: number | null;
-    /** vm.memfd_noexec, null before 6.3 */
-    readonly memfdNoexec: number | null;
   };
   readonly hostname: string;
   readonly machineId: string | null;

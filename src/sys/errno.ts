@@ -61,7 +61,6 @@ const HINTS: Readonly<Record<string, string>> = {
   "execve ENOEXEC": "the file is neither a program for this machine nor a script with an interpreter line",
   "execve ENOENT": "the program, its interpreter (#!) or its loader is missing in the tree",
   "execve EACCES": "the file is not executable",
-  "pidfd_getfd EPERM": "kernel.yama.ptrace_scope=3 forbids it",
   "posix_spawn EACCES": "the file is not executable, or its file system is mounted noexec",
 };
 

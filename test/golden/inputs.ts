@@ -25,7 +25,7 @@ export const HOST: HostFacts = {
     nproc: 63432,
     sigpending: 63432,
   },
-  sysctls: { maxUserNamespaces: 63432, ptraceScope: 0, memfdNoexec: 0 },
+  sysctls: { maxUserNamespaces: 63432 },
   hostname: "host",
   machineId: "0123456789abcdef0123456789abcdef",
   bootId: "01234567-89ab-cdef-0123-456789abcdef",

@@ -1,5 +1,5 @@
 import { atLeast, type KernelVersion } from "../kernel.ts";
-import { type Check, failed, installPackage, ok, setSysctl, warning } from "./finding.ts";
+import { type Check, failed, installPackage, ok, warning } from "./finding.ts";
 
 const OLDEST_TESTED: KernelVersion = [6, 1];
 
@@ -23,24 +23,6 @@ export const kernel: Check = ({ kernel: { release, version } }) => {
   return missing.some(({ needed }) => needed) ? failed("kernel", detail, upgrade) : warning("kernel", detail, upgrade);
 };
 
-export const ptrace: Check = ({ sysctls: { ptraceScope } }) =>
-  ptraceScope === 3
-    ? warning(
-        "ptrace",
-        "kernel.yama.ptrace_scope is 3: a restarted berthd cannot take back its machines' console input (pidfd_getfd)",
-        "set kernel.yama.ptrace_scope to 2 or less in /etc/sysctl.d, then reboot: 3 cannot be undone while running",
-      )
-    : ok("ptrace", ptraceScope === null ? "no yama" : `kernel.yama.ptrace_scope is ${ptraceScope}`);
-
-export const memfd: Check = ({ sysctls: { memfdNoexec } }) =>
-  memfdNoexec === 2
-    ? warning(
-        "memfd",
-        "vm.memfd_noexec is 2: memory files cannot be executed, so exec and shell need a read-only mount instead",
-        setSysctl("vm.memfd_noexec", 1),
-      )
-    : ok("memfd", memfdNoexec === null ? "not restricted" : `vm.memfd_noexec is ${memfdNoexec}`);
-
 export const seccomp: Check = (_, survey) => [
   survey.seccompActions.includes("errno")
     ? ok("seccomp", "system calls can be filtered")
@@ -63,7 +45,7 @@ export const appArmor: Check = (_, { appArmorProfile }) => {
   return warning(
     "AppArmor",
     `this process is confined by ${appArmorProfile}: unless that profile allows it, mounts fail with EACCES`,
-    "start berthd unconfined (in docker: --security-opt apparmor=unconfined)",
+    "start berth unconfined (in docker: --security-opt apparmor=unconfined)",
   );
 };
 

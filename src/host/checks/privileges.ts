@@ -18,7 +18,7 @@ const CAPABILITIES: readonly {
   { bit: 21, name: "CAP_SYS_ADMIN", needed: true, loss: "namespaces and mounts" },
   { bit: 3, name: "CAP_FOWNER", needed: false, loss: "modes of files that others own" },
   { bit: 12, name: "CAP_NET_ADMIN", needed: false, loss: "virtual Ethernet links and bridges" },
-  { bit: 19, name: "CAP_SYS_PTRACE", needed: false, loss: "taking running machines back after a restart of berthd" },
+  { bit: 19, name: "CAP_SYS_PTRACE", needed: false, loss: "entering machines that run" },
   { bit: 24, name: "CAP_SYS_RESOURCE", needed: false, loss: "limits above our own and OOM scores below it" },
   { bit: 27, name: "CAP_MKNOD", needed: false, loss: "device nodes" },
   { bit: 31, name: "CAP_SETFCAP", needed: false, loss: "PrivateUsers=identity" },
@@ -26,7 +26,7 @@ const CAPABILITIES: readonly {
 
 export const privileges: Check = (facts, { euid }) => {
   if (euid !== 0) {
-    const detail = `running as user ${euid}: root or berthd start machines, and some of what follows only root can see`;
+    const detail = `running as user ${euid}: only root starts machines, and some of what follows only root can see`;
     return warning("privileges", detail, "sudo berth doctor");
   }
   const missing = CAPABILITIES.filter(({ bit }) => !hasCapability(facts.capabilities, bit));

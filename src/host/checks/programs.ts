@@ -18,20 +18,8 @@ export const runtime: Check = (_, { runtime: { version, path, pinned } }) => {
   );
 };
 
-export const systemd: Check = ({ systemd: booted }, { machined }) => {
-  if (!booted) return ok("systemd", "not PID 1: berthd manages cgroups itself and owns org.freedesktop.machine1");
-  return ok(
+export const systemd: Check = ({ systemd: booted }) =>
+  ok(
     "systemd",
-    machined ? "PID 1, with machined: machines are registered there" : "PID 1: machines are scopes of machine.slice",
+    booted ? "PID 1: machines are scopes of machine.slice" : "not PID 1: berth makes machines' cgroups itself",
   );
-};
-
-export const bus: Check = (_, survey) => {
-  if (survey.systemBus) return ok("D-Bus", "the system bus is there");
-  if (survey.programs["dbus-daemon"] !== null) return ok("D-Bus", "no system bus: berthd starts a private one");
-  return warning(
-    "D-Bus",
-    "no system bus and no dbus-daemon: berth works, machinectl and other programs cannot reach it",
-    installPackage(survey, "dbus-daemon", "dbus"),
-  );
-};

@@ -52,7 +52,6 @@ export const unified: Sample = {
   files: {
     ...common,
     "/proc/sys/kernel/osrelease": "6.1.0-18-amd64\n",
-    "/proc/sys/kernel/yama/ptrace_scope": "0\n",
     "/proc/self/uid_map": ID_MAP,
     "/proc/self/cgroup": "0::/user.slice/user-0.slice/session-1.scope\n",
     "/proc/self/mountinfo": `24 30 0:22 / /sys rw,nosuid,nodev,noexec,relatime shared:7 - sysfs sysfs rw
@@ -91,7 +90,6 @@ export const hybrid: Sample = {
     ...common,
     "/proc/self/status": status("000001fffeffffff"),
     "/proc/sys/kernel/osrelease": "6.18.44-fc-v669\n",
-    "/proc/sys/vm/memfd_noexec": "0\n",
     "/proc/self/uid_map": ID_MAP,
     "/proc/self/cgroup": `9:name=systemd:/
 8:pids:/
@@ -130,7 +128,6 @@ export const legacy: Sample = {
     ...common,
     "/proc/sys/kernel/osrelease": "5.4.0-190-generic\n",
     "/proc/sys/kernel/cap_last_cap": "37\n",
-    "/proc/sys/kernel/yama/ptrace_scope": "3\n",
     "/proc/self/uid_map": ID_MAP,
     "/proc/self/cgroup": `12:pids:/user.slice/user-0.slice/session-1.scope
 4:cpu,cpuacct:/user.slice
@@ -157,8 +154,6 @@ export const docker: Sample = {
     ...common,
     "/proc/self/status": status("00000000a80425fb"),
     "/proc/sys/kernel/osrelease": "6.8.0-45-generic\n",
-    "/proc/sys/kernel/yama/ptrace_scope": "1\n",
-    "/proc/sys/vm/memfd_noexec": "0\n",
     "/proc/self/uid_map": ID_MAP,
     "/proc/self/cgroup": "0::/\n",
     "/proc/self/mountinfo": `1287 911 0:151 / / rw,relatime master:406 - overlay overlay rw,lowerdir=/var/lib/docker/overlay2/l/A:/var/lib/docker/overlay2/l/B,upperdir=/u,workdir=/w,nouserxattr
