@@ -1,56 +1,89 @@
-import { Socket } from "node:net";
 import { isatty } from "node:tty";
-import type { Caller } from "../supervise/console.ts";
-import { duplicate, makeBlocking } from "../sys/files.ts";
+import type { Caller } from "../supervise/caller.ts";
+import { FdReader } from "../supervise/fd-reader.ts";
+import { flushed, SteadyOutput } from "../supervise/steady-output.ts";
+import { closeQuietly, duplicate, makeBlocking } from "../sys/files.ts";
 import { pipe } from "../sys/sockets.ts";
-
-export interface CallerStdio {
-  /** `stdio:0` to `stdio:2`: what the payload gets. The launch owns them. */
-  readonly fds: ReadonlyMap<string, number>;
-  /** Resolves when everything the payload wrote has been passed on. */
-  drained(): Promise<void>;
-  close(): void;
-}
 
 /**
  * --pipe: the payload gets the caller's fds as they are, so that pipelines are binary-safe and end where they should.
  * A terminal is never among them, since a program that has one can type into it (TIOCSTI): it is replaced by a pipe
  * that is copied to or from it.
  */
-export function callerStdio(caller: Caller): CallerStdio {
-  const fds = new Map<string, number>();
-  const copies: Promise<void>[] = [];
-  const sockets: Socket[] = [];
-  for (const target of [0, 1, 2]) {
-    if (!isatty(target)) {
-      makeBlocking(target);
-      fds.set(`stdio:${target}`, duplicate(target));
-      continue;
-    }
-    const [readEnd, writeEnd] = pipe();
-    fds.set(`stdio:${target}`, target === 0 ? readEnd : writeEnd);
-    const socket = new Socket({
-      fd: target === 0 ? writeEnd : readEnd,
-      readable: target !== 0,
-      writable: target === 0,
-    });
-    sockets.push(socket);
-    if (target === 0) {
-      socket.on("error", () => caller.stdin.unpipe(socket)); // the payload has closed its stdin
-      caller.stdin.pipe(socket);
-    } else {
-      const to = target === 1 ? caller.stdout : process.stderr;
-      copies.push(new Promise((resolve) => socket.on("close", () => resolve()).pipe(to, { end: false })));
+export class CallerStdio {
+  /** `stdio:0` to `stdio:2`: what the payload gets. The launch owns them. */
+  readonly fds: ReadonlyMap<string, number>;
+  readonly #caller: Caller;
+  #input: SteadyOutput | undefined;
+  readonly #outputs: { readonly from: FdReader; readonly to: Caller["stdout"]; readonly onLost: () => void }[] = [];
+  readonly #onInputLost = (): void => this.#loseInput();
+
+  constructor(caller: Caller) {
+    this.#caller = caller;
+    this.fds = new Map(
+      [0, 1, 2].map((target) => [`stdio:${target}`, isatty(target) ? this.#pipe(target) : pass(target)]),
+    );
+  }
+
+  /** Copies to and from terminals from now on. */
+  start(): void {
+    for (const { from, to, onLost } of this.#outputs) from.pipe(to.on("error", onLost), { end: false });
+    // Not touched otherwise: Node makes a stdin it knows of non-blocking, and the payload has the same open file.
+    if (this.#input === undefined) return;
+    const { stdin } = this.#caller;
+    this.#input.on("error", this.#onInputLost); // the payload has closed its stdin
+    stdin.on("error", this.#onInputLost); // the terminal was hung up
+    if (stdin.readableEnded) this.#input.end();
+    else stdin.pipe(this.#input);
+  }
+
+  /** Who wrote has ended, but what it has started may go on and hold its stdout: that is not waited for. */
+  endSoon(grace: number): void {
+    for (const { from } of this.#outputs) from.endSoon(grace);
+  }
+
+  /** Resolves when everything the payload wrote has been passed on. */
+  async drained(): Promise<void> {
+    for (const { from, to } of this.#outputs) {
+      if (!from.closed) await new Promise((resolve) => from.once("close", resolve));
+      await flushed(to);
     }
   }
-  return {
-    fds,
-    drained: async () => {
-      await Promise.all(copies);
-    },
-    close: () => {
-      caller.stdin.pause();
-      for (const socket of sockets) socket.destroy();
-    },
-  };
+
+  close(): void {
+    if (this.#input !== undefined) {
+      this.#loseInput();
+      this.#caller.stdin.off("error", this.#onInputLost).pause();
+    }
+    for (const { from, to, onLost } of this.#outputs) {
+      to.off("error", onLost);
+      from.destroy();
+    }
+  }
+
+  /** The payload's end of a pipe in place of the terminal that is the caller's. */
+  #pipe(target: number): number {
+    const [readEnd, writeEnd] = pipe();
+    if (target === 0) {
+      this.#input = new SteadyOutput(writeEnd);
+      closeQuietly(writeEnd); // it has one of its own
+      return readEnd;
+    }
+    const from = new FdReader(readEnd, true);
+    // The payload learns of it as it would in any pipeline: by SIGPIPE.
+    const onLost = (): void => void from.destroy();
+    this.#outputs.push({ from, to: target === 1 ? this.#caller.stdout : this.#caller.stderr, onLost });
+    return writeEnd;
+  }
+
+  #loseInput(): void {
+    if (this.#input === undefined) return;
+    this.#caller.stdin.unpipe(this.#input);
+    this.#input.destroy();
+  }
+}
+
+function pass(target: number): number {
+  makeBlocking(target);
+  return duplicate(target);
 }

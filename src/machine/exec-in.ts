@@ -1,9 +1,12 @@
-import { setTimeout } from "node:timers/promises";
+import type { Launch } from "../exec/launch.ts";
 import type { Paths } from "../host/paths.ts";
-import { type Caller, ConsoleLink, sizeOf } from "../supervise/console.ts";
-import { MasterReader } from "../supervise/master-reader.ts";
+import type { ProcessCaller } from "../supervise/caller.ts";
+import { ConsoleLink } from "../supervise/console.ts";
+import { FdReader } from "../supervise/fd-reader.ts";
+import { onStopSignals, STOP_SIGNALS, type StopSignal } from "../supervise/stop-signals.ts";
+import { closeQuietly, openNull } from "../sys/files.ts";
 import { pidfdSendSignal } from "../sys/processes.ts";
-import { callerStdio } from "./caller-stdio.ts";
+import { CallerStdio } from "./caller-stdio.ts";
 import { joinedStatus, joinMachine } from "./join.ts";
 import type { MachineRecord } from "./record.ts";
 
@@ -13,50 +16,108 @@ export interface ExecRequest {
   readonly candidates?: readonly string[];
   /** On a terminal of the machine's own; otherwise the caller's stdio is passed on. */
   readonly terminal: boolean;
-  readonly caller: Caller;
+  readonly caller: ProcessCaller;
   readonly env: NodeJS.ProcessEnv;
 }
 
-const FORWARDED = { SIGTERM: 15, SIGINT: 2, SIGHUP: 1, SIGQUIT: 3 } as const;
-/** A job left in the background may hold the terminal open: what it shows so long after the command is not waited for. */
+const SIGKILL = 9;
+/** A job left in the background may hold the output open: what it says so long after the command is not waited for. */
 const TAIL_MS = 100;
+/** How long a command may go on when ^] has taken its terminal away. */
+const HANGUP_MS = 2000;
 
 /** Runs a command in a running machine as its root. Returns the command's exit status, 128+N when signal N killed it. */
 export async function execIn(machine: MachineRecord, request: ExecRequest, paths: Paths): Promise<number> {
-  const { argv, candidates, caller } = request;
-  const stdio = request.terminal ? undefined : callerStdio(caller);
-  const fds = stdio?.fds ?? new Map<string, number>();
-  const term = request.terminal ? (request.env["TERM"] ?? "xterm") : undefined;
-  const launch = joinMachine(machine, { argv, candidates, term, size: sizeOf(caller), fds }, paths);
-  let running = false;
-  let early: NodeJS.Signals | undefined;
-  const forward = (signal: NodeJS.Signals): void => {
-    if (running) pidfdSendSignal(launch.fds.get("leader"), FORWARDED[signal as keyof typeof FORWARDED]);
-    else early = signal;
-  };
-  for (const signal of Object.keys(FORWARDED)) process.on(signal, forward);
+  const command = new JoinedCommand(machine, request, paths);
+  const release = onStopSignals((signal) => command.signal(signal));
   try {
-    await launch.run();
-    running = true;
-    if (early !== undefined) forward(early);
-    const link = request.terminal
-      ? showTerminal(launch.fds.get("terminal"), caller, () => forward("SIGHUP"))
-      : undefined;
-    const status = await joinedStatus(launch);
-    if (link !== undefined) await Promise.race([link.drained(), setTimeout(TAIL_MS, undefined, { ref: false })]);
-    link?.close();
-    await stdio?.drained();
-    return status;
+    return await command.run();
   } finally {
-    for (const signal of Object.keys(FORWARDED)) process.off(signal, forward);
-    launch.release();
-    stdio?.close();
+    await command.close();
+    release();
   }
 }
 
-function showTerminal(master: number, caller: Caller, onLost: () => void): ConsoleLink {
-  const output = new MasterReader(master);
-  const link = new ConsoleLink({ caller, output, input: true, onEscape: () => undefined, onLost });
-  link.connect(master);
-  return link;
+class JoinedCommand {
+  readonly #caller: ProcessCaller;
+  readonly #launch: Launch;
+  readonly #stdio: CallerStdio | undefined;
+  #link: ConsoleLink | undefined;
+  #state: "launching" | "running" | "ended" | "gone" = "launching";
+  #signalled: StopSignal | undefined;
+  #killer: NodeJS.Timeout | undefined;
+
+  constructor(machine: MachineRecord, { argv, candidates, terminal, caller, env }: ExecRequest, paths: Paths) {
+    this.#caller = caller;
+    this.#stdio = terminal ? undefined : new CallerStdio(caller);
+    const fds = this.#stdio?.fds ?? new Map<string, number>();
+    const term = terminal ? (env["TERM"] ?? "xterm") : undefined;
+    this.#launch = joinMachine(machine, { argv, candidates, term, size: caller.terminal.size, fds }, paths);
+  }
+
+  async run(): Promise<number> {
+    await this.#launch.run();
+    this.#state = "running";
+    if (this.#signalled !== undefined) this.signal(this.#signalled);
+    const output = this.#connect();
+    const status = await joinedStatus(this.#launch);
+    this.#state = "ended";
+    if (this.#signalled !== undefined) this.#caller.hurry();
+    output.endSoon(TAIL_MS);
+    await output.drained();
+    return status;
+  }
+
+  /** It is for the command; who has none any more means us. */
+  signal(signal: StopSignal): void {
+    this.#signalled = signal;
+    if (this.#state === "running") pidfdSendSignal(this.#launch.fds.get("leader"), STOP_SIGNALS[signal]);
+    if (this.#state === "ended") this.#caller.giveUp();
+  }
+
+  async close(): Promise<void> {
+    clearTimeout(this.#killer);
+    this.#link?.close();
+    this.#stdio?.close();
+    if (this.#state === "running") {
+      // What went wrong was ours: nothing is left of the command either.
+      pidfdSendSignal(this.#launch.fds.get("leader"), SIGKILL);
+      await this.#launch.keeperEnd();
+    }
+    this.#state = "gone";
+    this.#launch.release();
+    this.#caller.close();
+  }
+
+  #connect(): { endSoon(grace: number): void; drained(): Promise<void> } {
+    if (this.#stdio !== undefined) {
+      this.#stdio.start();
+      return this.#stdio;
+    }
+    const master = this.#launch.fds.get("terminal");
+    const reader = new FdReader(master, false);
+    const link = new ConsoleLink({
+      caller: this.#caller,
+      output: reader,
+      input: true,
+      onEscape: () => {
+        this.#hangUp();
+        this.#killer = setTimeout(() => pidfdSendSignal(this.#launch.fds.get("leader"), SIGKILL), HANGUP_MS);
+      },
+      onLost: () => this.#hangUp(),
+    });
+    this.#link = link;
+    link.connect(master);
+    return { endSoon: (grace) => reader.endSoon(grace), drained: () => link.drained() };
+  }
+
+  /** As when the window of a terminal is closed: SIGHUP to its session's leader and its foreground (tty_ioctl(4)). */
+  #hangUp(): void {
+    if (this.#state !== "running") return;
+    this.#link?.close();
+    const { fds } = this.#launch;
+    const master = fds.get("terminal");
+    fds.name("terminal", openNull());
+    closeQuietly(master);
+  }
 }

@@ -1,23 +1,19 @@
 import { writeSync } from "node:fs";
 import type { Readable } from "node:stream";
+import { errorCode } from "../errors.ts";
+import { closeQuietly, duplicate } from "../sys/files.ts";
 import { type Unwatch, watch } from "../sys/poll.ts";
-import { getWindowSize, makeRaw, setWindowSize, type WindowSize } from "../sys/terminal.ts";
+import { setWindowSize } from "../sys/terminal.ts";
+import type { Caller } from "./caller.ts";
 import { EscapeDetector } from "./escape.ts";
+import { flushed } from "./steady-output.ts";
 
-/** The size of the terminal a caller looks at, if it is one. */
-export function sizeOf({ stdout }: Caller): WindowSize | undefined {
-  return stdout.isTTY ? getWindowSize(stdout.fd) : undefined;
-}
-
-/** Where the caller of a foreground machine sits. */
-export interface Caller {
-  readonly stdin: NodeJS.ReadStream & { readonly fd: number };
-  readonly stdout: NodeJS.WriteStream & { readonly fd: number };
-}
+/** Bytes typed ahead of a machine that reads none. Up to here it can still be left by ^]. */
+const TYPED_AHEAD = 1 << 20;
 
 export interface ConsoleOptions {
   readonly caller: Caller;
-  /** The console's output: from the keeper's socket, or a MasterReader where no keeper reads. */
+  /** What the console shows: from the keeper's socket, or from the terminal's master where no keeper reads it. */
   readonly output: Readable;
   /** What is typed goes in; false: only the output is shown. */
   readonly input: boolean;
@@ -28,69 +24,70 @@ export interface ConsoleOptions {
 }
 
 /**
- * Connects a caller's terminal to a machine's console: output from the keeper, which reads the console alone, input to
- * the terminal's master. The caller's terminal is raw meanwhile, and is put back on every way out: `close`, the end of
- * the process, and Node's own end on a signal or an exception.
+ * Connects a caller to a terminal in a machine: what it shows goes to the caller's stdout, what is typed to its master,
+ * and the caller's own terminal is lent to it.
  */
 export class ConsoleLink {
   readonly #options: ConsoleOptions;
   readonly #output: Readable;
   readonly #escape = new EscapeDetector();
   readonly #queue: Buffer[] = [];
+  #queued = 0;
+  #connected = false;
   #master = -1;
   #unwatch: Unwatch | undefined;
   readonly #onData = (chunk: Buffer): void => this.#type(chunk);
-  readonly #onResize = (): void => this.#resize();
   readonly #onLost = (): void => this.#lose();
-  readonly #restore = (): void => this.#putModesBack();
-  #modes: (() => void)[] = [];
 
   constructor(options: ConsoleOptions) {
     this.#options = options;
     this.#output = options.output;
   }
 
-  /** Call when the machine runs: `master` is the fd of its console's terminal, which stays the caller's. */
+  /** `master` is the fd of the machine's terminal, which stays the caller's. */
   connect(master: number): void {
-    this.#master = master;
-    const { stdout } = this.#options.caller;
+    // One that reads it watches it, and libuv aborts the process when an fd is watched twice.
+    this.#master = duplicate(master);
+    this.#connected = true;
+    const { caller, input } = this.#options;
     this.#resize();
-    stdout.on("resize", this.#onResize);
-    stdout.on("error", this.#onLost);
-    if (this.#options.input) {
-      const { stdin } = this.#options.caller;
-      process.on("exit", this.#restore);
-      this.#makeRaw();
-      stdin.on("error", this.#onLost);
-      stdin.on("data", this.#onData);
+    caller.terminal.lend(input, () => this.#resize());
+    caller.stdout.on("error", this.#onLost);
+    if (input) {
+      // Of a terminal, which has no key for it while it is raw, the end is a hang-up.
+      if (caller.stdin.isTTY === true) caller.stdin.on("end", this.#onLost);
+      caller.stdin.on("error", this.#onLost).on("data", this.#onData).resume();
     }
-    this.#output.pipe(stdout, { end: false });
+    this.#output.pipe(caller.stdout, { end: false });
   }
 
-  /** Resolves when the last of the output is on its way to the caller. */
+  /** Resolves when the caller has taken the last of the output. */
   async drained(): Promise<void> {
-    if (this.#output.destroyed || this.#output.readableEnded) return;
-    await new Promise((resolve) => this.#output.once("close", resolve));
+    if (!this.#output.closed) await new Promise((resolve) => this.#output.once("close", resolve));
+    await flushed(this.#options.caller.stdout);
   }
 
   close(): void {
-    const { stdout } = this.#options.caller;
-    stdout.off("resize", this.#onResize);
-    stdout.off("error", this.#onLost);
-    if (this.#options.input) this.#options.caller.stdin.off("data", this.#onData).pause();
-    this.#restore();
-    process.off("exit", this.#restore);
-    this.#unwatch?.();
-    this.#master = -1;
     this.#output.destroy();
+    if (!this.#connected) return;
+    this.#connected = false;
+    const { caller, input } = this.#options;
+    caller.stdout.off("error", this.#onLost);
+    if (input) caller.stdin.off("error", this.#onLost).off("data", this.#onData).off("end", this.#onLost).pause();
+    caller.terminal.takeBack();
+    this.#unwatch?.();
+    this.#unwatch = undefined;
+    closeQuietly(this.#master);
+    this.#master = -1;
   }
 
   #type(chunk: Buffer): void {
-    if (this.#options.caller.stdin.isTTY && this.#escape.feed(chunk, performance.now())) {
+    if (this.#options.caller.stdin.isTTY === true && this.#escape.feed(chunk, performance.now())) {
       this.#options.onEscape();
       return;
     }
     this.#queue.push(chunk);
+    this.#queued += chunk.length;
     this.#flush();
   }
 
@@ -101,24 +98,25 @@ export class ConsoleLink {
     const { stdin } = this.#options.caller;
     for (let chunk = this.#queue[0]; chunk !== undefined && this.#master >= 0; chunk = this.#queue[0]) {
       const written = tryWrite(this.#master, chunk);
+      this.#queued -= written;
       if (written < chunk.length) {
         this.#queue[0] = chunk.subarray(written);
-        stdin.pause();
+        if (stdin.isTTY !== true || this.#queued >= TYPED_AHEAD) stdin.pause();
         this.#unwatch = watch(this.#master, { writable: true }, () => this.#flush());
         return;
       }
       this.#queue.shift();
     }
-    if (this.#options.input && this.#master >= 0) stdin.resume();
+    if (this.#master >= 0) stdin.resume();
   }
 
   #resize(): void {
-    const { stdout } = this.#options.caller;
-    if (this.#master < 0 || !stdout.isTTY) return;
+    const { size } = this.#options.caller.terminal;
+    if (this.#master < 0 || size === undefined) return;
     try {
-      setWindowSize(this.#master, getWindowSize(stdout.fd));
+      setWindowSize(this.#master, size);
     } catch {
-      // The terminal went away under us; the machine keeps the size it has.
+      // The machine's terminal went away under us.
     }
   }
 
@@ -128,17 +126,6 @@ export class ConsoleLink {
     this.#output.resume();
     this.#options.onLost();
   }
-
-  /** Mostly both are one terminal: it is made raw twice then, and put back last as it was found first. */
-  #makeRaw(): void {
-    const { stdin, stdout } = this.#options.caller;
-    if (stdin.isTTY) this.#modes.unshift(makeRaw(stdin.fd));
-    if (stdout.isTTY) this.#modes.unshift(makeRaw(stdout.fd));
-  }
-
-  #putModesBack(): void {
-    for (const putBack of this.#modes.splice(0)) putBack();
-  }
 }
 
 /** Bytes taken; 0 when the terminal's buffer is full. A console that is gone takes everything. */
@@ -146,7 +133,6 @@ function tryWrite(fd: number, chunk: Buffer): number {
   try {
     return writeSync(fd, chunk);
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "EAGAIN") return 0;
-    return chunk.length;
+    return errorCode(error) === "EAGAIN" ? 0 : chunk.length;
   }
 }

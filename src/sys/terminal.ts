@@ -2,6 +2,9 @@ import { TCGETS, TCSETS, TIOCGWINSZ, TIOCSWINSZ } from "./constants.ts";
 import { bind, check, pinned } from "./libc.ts";
 
 const ioctlCall = bind("int ioctl(int fd, ulong request, void *argument)");
+const getpgrpCall = bind("int getpgrp()");
+
+const TIOCGPGRP = 0x540f; // asm-generic/ioctls.h
 
 /** struct winsize of tty_ioctl(4), the two fields programs look at. */
 export interface WindowSize {
@@ -21,6 +24,15 @@ export function setWindowSize(fd: number, size: WindowSize): void {
   value.writeUInt16LE(size.rows, 0);
   value.writeUInt16LE(size.columns, 2);
   check(ioctlCall(fd, TIOCSWINSZ, value), "ioctl TIOCSWINSZ");
+}
+
+/**
+ * Whether a terminal's modes can be changed without being stopped for it (SIGTTOU, which a background process gets). One
+ * that is not our controlling terminal has no such rule (ENOTTY).
+ */
+export function inForeground(fd: number): boolean {
+  const group = pinned(4);
+  return ioctlCall(fd, TIOCGPGRP, group) < 0 || group.readInt32LE(0) === getpgrpCall();
 }
 
 // struct termios of asm-generic/termbits.h: four words of flags, the line discipline, the control characters.

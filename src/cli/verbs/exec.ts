@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { execIn } from "../../machine/exec-in.ts";
 import { findMachine } from "../../machine/find-machine.ts";
+import { ProcessCaller } from "../../supervise/caller.ts";
 import { type Context, type Runner, withoutDashes } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
@@ -9,7 +10,8 @@ export function define(program: Command, run: Runner): void {
     .summary("run a command in a machine")
     .description(
       "Runs COMMAND as root in a running machine; stdin, stdout, stderr and the exit status are the command's own " +
-        "(128+N when signal N killed it, 125 to 127 when it could not be started).",
+        "(128+N when signal N killed it, 125 to 127 when it could not be started). With --tty ^] three times within a " +
+        "second hangs its terminal up.",
     )
     .argument("<name>", "the machine")
     .argument("<command...>", "the command and its arguments")
@@ -20,7 +22,6 @@ export function define(program: Command, run: Runner): void {
 
 async function exec(context: Context, name: string, words: string[], options: { tty?: boolean }): Promise<number> {
   const argv = withoutDashes(words);
-  const { stdin, stdout } = process;
-  const request = { argv, terminal: options.tty === true, caller: { stdin, stdout }, env: context.env };
+  const request = { argv, terminal: options.tty === true, caller: new ProcessCaller(), env: context.env };
   return execIn(findMachine(name, context.paths), request, context.paths);
 }

@@ -8,6 +8,7 @@ import type { ConsoleMode } from "../../spec/machine-spec.ts";
 import { showProblem } from "../../spec/problem.ts";
 import { showSource } from "../../spec/source.ts";
 import { weaknesses } from "../../spec/weaknesses.ts";
+import { ProcessCaller } from "../../supervise/caller.ts";
 import { addStartOptions, requestFrom, type StartOptions, spellOutOptionalValues } from "../start-options.ts";
 import type { Context, Runner } from "../verb.ts";
 
@@ -36,17 +37,17 @@ async function runMachine(context: Context, options: StartOptions, words: readon
     });
   const prepared = prepareMachine(requestFrom(options, words, false), context.paths, INSTALLATION);
   const { spec } = prepared;
+  const caller = new ProcessCaller();
+  const lineEnd = isatty(2) ? "\r\n" : "\n";
   const say = (line: string): void => {
-    if (options.quiet !== true)
-      process.stderr.write(`berth: ${line}\r\n`.replace("\r", process.stderr.isTTY ? "\r" : ""));
+    if (options.quiet !== true) caller.stderr.write(`berth: ${line}${lineEnd}`);
   };
   for (const warning of prepared.warnings) say(showProblem(warning));
   for (const { what, source } of weaknesses(spec)) say(`weaker than the default: ${what} [${showSource(source)}]`);
   const console = consoleFor(spec.console.value);
   if (console === "interactive" && spec.boot.value)
     say(`booting ${spec.name}; ^] three times within a second kills it`);
-  // `process`, whose streams are made when somebody asks for them: stdin alone takes 2 ms.
-  return runForeground(prepared, { paths: context.paths, caller: process, console, env: context.env, say });
+  return runForeground(prepared, { paths: context.paths, caller, console, env: context.env, say });
 }
 
 /** systemd-nspawn(1), --console=: by default interactive on a terminal, else output only. */

@@ -1,14 +1,19 @@
+import { isatty } from "node:tty";
 import type { Command } from "commander";
 import { UsageError } from "../../errors.ts";
 import { execIn } from "../../machine/exec-in.ts";
 import { findMachine } from "../../machine/find-machine.ts";
+import { ProcessCaller } from "../../supervise/caller.ts";
 import { type Context, type Runner, withoutDashes } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
   program
     .command("shell")
     .summary("open a shell in a machine")
-    .description("Opens root's login shell in a running machine, on a terminal of the machine's own.")
+    .description(
+      "Opens root's login shell in a running machine, on a terminal of the machine's own. ^] three times within a " +
+        "second hangs that terminal up, and with it the shell.",
+    )
     .argument("<name>", "the machine")
     .argument("[command...]", "what to run instead of the shell")
     .passThroughOptions()
@@ -17,11 +22,10 @@ export function define(program: Command, run: Runner): void {
 
 async function shell(context: Context, name: string, given: string[]): Promise<number> {
   const words = withoutDashes(given);
-  const { stdin, stdout } = process;
-  if (!stdin.isTTY) throw new UsageError("shell needs a terminal", `berth exec ${name} -- COMMAND does not`);
+  if (!isatty(0)) throw new UsageError("shell needs a terminal", `berth exec ${name} -- COMMAND does not`);
   const request = {
     terminal: true,
-    caller: { stdin, stdout },
+    caller: new ProcessCaller(),
     env: context.env,
     // The leading hyphen makes it a login shell.
     ...(words.length > 0 ? { argv: words } : { argv: ["-sh"], candidates: ["/bin/bash", "/bin/sh"] }),

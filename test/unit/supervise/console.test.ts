@@ -1,13 +1,11 @@
-import { closeSync, constants, openSync, readSync, writeSync } from "node:fs";
+import { closeSync, constants, openSync, readSync } from "node:fs";
 import { PassThrough } from "node:stream";
-import { buffer } from "node:stream/consumers";
 import { describe, expect, test } from "vitest";
-import { type Caller, ConsoleLink } from "../../../src/supervise/console.ts";
-import { MasterReader } from "../../../src/supervise/master-reader.ts";
+import type { Caller } from "../../../src/supervise/caller.ts";
+import { ConsoleLink } from "../../../src/supervise/console.ts";
 import { TIOCGPTPEER, TIOCSPTLCK } from "../../../src/sys/constants.ts";
 import { bind, check, pinned } from "../../../src/sys/libc.ts";
 import { makeRaw } from "../../../src/sys/terminal.ts";
-import { openFds } from "../../lib/leaks.ts";
 
 const ioctl = bind("int ioctl(int fd, ulong request, void *argument)");
 const ioctlNumber = bind("int ioctl(int fd, ulong request, long argument)");
@@ -19,53 +17,6 @@ function pseudoTerminal(): [number, number] {
   return [master, check(ioctlNumber(master, TIOCGPTPEER, constants.O_RDWR | constants.O_NOCTTY), "ioctl TIOCGPTPEER")];
 }
 
-describe("a master's reader", () => {
-  test("has everything that was written when the last one that has the terminal open is gone", async () => {
-    const [master, side] = pseudoTerminal();
-    makeRaw(side);
-    const reader = new MasterReader(master);
-    const read = buffer(reader);
-    const text = Buffer.from("0123456789".repeat(300));
-    writeSync(side, text);
-    closeSync(side);
-    expect((await read).equals(text)).toBe(true);
-    closeSync(master);
-  });
-
-  test("waits while whoever reads is behind, and loses nothing by that", async () => {
-    const [master, side] = pseudoTerminal();
-    makeRaw(side);
-    const reader = new MasterReader(master);
-    const chunks: Buffer[] = [];
-    reader.on("data", (chunk: Buffer) => {
-      chunks.push(chunk);
-      reader.pause();
-      setTimeout(() => reader.resume(), 2);
-    });
-    const ended = new Promise((resolve) => reader.once("end", resolve));
-    for (let i = 0; i < 50; i++) {
-      writeSync(side, `${String(i).padStart(3, "0")}${"x".repeat(500)}`);
-      await new Promise((resolve) => setTimeout(resolve, 1));
-    }
-    closeSync(side);
-    await ended;
-    const text = Buffer.concat(chunks).toString();
-    expect(text.match(/\d{3}/g)).toEqual(Array.from({ length: 50 }, (_, i) => String(i).padStart(3, "0")));
-    expect(text).toHaveLength(50 * 503);
-    closeSync(master);
-  });
-
-  test("leaves no fd behind when it is done with early", () => {
-    const before = openFds("self");
-    const [master, side] = pseudoTerminal();
-    const reader = new MasterReader(master);
-    reader.resume();
-    reader.destroy();
-    for (const fd of [master, side]) closeSync(fd);
-    expect(openFds("self").length).toBe(before.length);
-  });
-});
-
 interface Scene {
   readonly stdin: PassThrough;
   readonly stdout: PassThrough;
@@ -74,12 +25,14 @@ interface Scene {
   readonly happened: string[];
 }
 
+const NO_TERMINAL = { size: undefined, lend: () => undefined, takeBack: () => undefined };
+
 /** A caller of streams, which is no terminal. */
 function scene(input = true): Scene {
   const [stdin, stdout, output] = [new PassThrough(), new PassThrough(), new PassThrough()];
   const happened: string[] = [];
   const link = new ConsoleLink({
-    caller: { stdin, stdout } as unknown as Caller,
+    caller: { stdin, stdout, terminal: NO_TERMINAL } as unknown as Caller,
     output,
     input,
     onEscape: () => happened.push("escape"),

@@ -1,0 +1,179 @@
+import { ranOutOfMemory } from "../exec/cgroup.ts";
+import { Launch } from "../exec/launch.ts";
+import { filterFor } from "../exec/seccomp-filter.ts";
+import { stagePath } from "../host/installation.ts";
+import type { Paths } from "../host/paths.ts";
+import { cgroupPath } from "../plan/cgroup.ts";
+import type { PlanInput, PlanRequest } from "../plan/input.ts";
+import type { ProcessCaller } from "../supervise/caller.ts";
+import { ConsoleLink } from "../supervise/console.ts";
+import { FdReader } from "../supervise/fd-reader.ts";
+import { watchNotifications } from "../supervise/notify.ts";
+import type { StopSignal } from "../supervise/stop-signals.ts";
+import { SOCK_STREAM } from "../sys/constants.ts";
+import type { Unwatch } from "../sys/poll.ts";
+import { socketPair } from "../sys/sockets.ts";
+import { CallerStdio } from "./caller-stdio.ts";
+import { type Outcome, outcomeOf } from "./exit-status.ts";
+import { ForegroundStop, killMachineNow } from "./foreground-stop.ts";
+import { LiveRecord } from "./live-record.ts";
+import type { Prepared } from "./prepare.ts";
+
+export type ForegroundConsole = "interactive" | "read-only" | "passive" | "pipe";
+
+export interface ForegroundOptions {
+  readonly paths: Paths;
+  readonly caller: ProcessCaller;
+  readonly console: ForegroundConsole;
+  readonly env: NodeJS.ProcessEnv;
+  /** For the user: what happens, one line each. */
+  readonly say: (line: string) => void;
+}
+
+/** One boot of a machine: from launch to the end of its init. */
+export class ForegroundBoot {
+  readonly #prepared: Prepared;
+  readonly #options: ForegroundOptions;
+  readonly #input: PlanInput;
+  readonly #launch: Launch;
+  readonly #link: ConsoleLink | undefined;
+  readonly #stdio: CallerStdio | undefined;
+  #stop: ForegroundStop | undefined;
+  #unwatch: Unwatch | undefined;
+  /** The stop signal that came while there was no machine yet. */
+  #early: StopSignal | undefined;
+  #stopping = false;
+
+  /** Nothing has been made yet. @throws BerthError when the machine can't be started as things are now */
+  constructor(prepared: Prepared, options: ForegroundOptions) {
+    this.#prepared = prepared;
+    this.#options = options;
+    const { plan, input } = prepared.plan(requestOf(options));
+    this.#input = input;
+    const { arch } = prepared.host;
+    const fds = new Map<string, number>();
+    if (options.console === "pipe") {
+      this.#stdio = new CallerStdio(options.caller);
+      for (const [name, fd] of this.#stdio.fds) fds.set(name, fd);
+    } else if (options.console !== "passive") {
+      const [output, mirror] = socketPair(SOCK_STREAM);
+      fds.set("mirror", mirror);
+      this.#link = this.#linkTo(output);
+    }
+    const loadFilter = (policy: Parameters<typeof filterFor>[0]): Buffer => filterFor(policy, options.paths.cache);
+    this.#launch = new Launch(plan, { stage: stagePath(arch), arch, fds, loadFilter });
+  }
+
+  /** It has been told to stop: whatever its init makes of that, it is not to come back. */
+  get stopping(): boolean {
+    return this.#stopping;
+  }
+
+  /** Resolves when nothing of the boot is left, whatever comes of it. */
+  async run(): Promise<Outcome> {
+    let running = false;
+    try {
+      await this.#launch.run();
+      running = true;
+      const outcome = await this.#supervise();
+      running = false;
+      this.#disconnect();
+      this.#launch.release(false, outcome.kind === "reboot" && !this.#stopping);
+      return outcome;
+    } finally {
+      this.#disconnect();
+      if (running) await this.#abandon();
+    }
+  }
+
+  /** A signal that asks berth to end came. */
+  stop(signal: StopSignal): void {
+    this.#stopping = true;
+    if (this.#stop === undefined) {
+      this.#early = signal; // still being launched
+      return;
+    }
+    const { caller } = this.#options;
+    if (this.#stop.ended || this.#stop.request(signal)) caller.giveUp();
+    else caller.hurry();
+  }
+
+  async #supervise(): Promise<Outcome> {
+    const { fds } = this.#launch;
+    const { spec } = this.#prepared;
+    const record = new LiveRecord(this.#input, this.#launch, this.#options.say);
+    this.#stop = new ForegroundStop({
+      machine: record.current,
+      leader: fds.get("leader"),
+      ownSignal: spec.boot.value || spec.killSignal.value !== undefined,
+      say: this.#options.say,
+      onAsked: () => record.update({ state: "stopping" }),
+    });
+    if (this.#early !== undefined) this.#kill(`${this.#early} came during its launch`);
+    this.#unwatch = watchNotifications(fds.get("notify-socket"), this.#launch.leaderPid, (notification) =>
+      record.notified(notification),
+    );
+    this.#link?.connect(fds.get("console"));
+    this.#stdio?.start();
+    const outcome = outcomeOf(await this.#launch.exit());
+    this.#explain(outcome);
+    await this.#link?.drained();
+    await this.#stdio?.drained();
+    await this.#launch.keeperEnd();
+    return outcome;
+  }
+
+  #kill(why: string): void {
+    this.#stopping = true;
+    this.#stop?.kill(why);
+    this.#options.caller.hurry();
+  }
+
+  #explain(outcome: Outcome): void {
+    if (outcome.kind !== "killed") return;
+    const cgroup = cgroupPath(this.#input);
+    const why = ranOutOfMemory(cgroup) ? `: out of memory, see ${cgroup}/memory.max` : "";
+    const { name } = this.#prepared.spec;
+    this.#options.say(`machine ${name}: its PID 1 was killed by signal ${outcome.signal}${why}`);
+  }
+
+  /** What the machine has of ours. */
+  #disconnect(): void {
+    this.#stop?.close();
+    this.#unwatch?.();
+    this.#unwatch = undefined;
+    this.#link?.close();
+    this.#stdio?.close();
+  }
+
+  /** After a failure of ours: nobody is left to supervise the machine, so it ends. */
+  async #abandon(): Promise<void> {
+    try {
+      killMachineNow({ cgroup: cgroupPath(this.#input) }, this.#launch.fds.get("leader"));
+      await this.#launch.keeperEnd();
+    } finally {
+      this.#launch.release();
+    }
+  }
+
+  #linkTo(output: number): ConsoleLink {
+    const { caller, console } = this.#options;
+    return new ConsoleLink({
+      caller,
+      output: new FdReader(output, true),
+      input: console === "interactive",
+      onEscape: () => this.#kill("^] was typed three times"),
+      onLost: () => this.stop("SIGHUP"),
+    });
+  }
+}
+
+function requestOf({ console, caller, env }: ForegroundOptions): PlanRequest {
+  const { size } = caller.terminal;
+  return {
+    foreground: true,
+    stdio: console === "pipe" ? "caller" : "console",
+    term: console === "interactive" ? (env["TERM"] ?? null) : null,
+    ...(console === "pipe" || size === undefined ? {} : { size }),
+  };
+}

@@ -1,0 +1,86 @@
+import type { Launch } from "../exec/launch.ts";
+import { processId } from "../host/process-id.ts";
+import { cgroupPath } from "../plan/cgroup.ts";
+import { idRange, type PlanInput } from "../plan/input.ts";
+import { weaknesses } from "../spec/weaknesses.ts";
+import type { Notification } from "../supervise/notify.ts";
+import { stopSignal } from "../supervise/shutdown.ts";
+import { type MachineRecord, writePlan, writeRecord } from "./record.ts";
+
+/** The record of a machine that this process runs, as it changes. */
+export class LiveRecord {
+  readonly #directory: string;
+  readonly #launch: Launch;
+  readonly #say: (line: string) => void;
+  #current: MachineRecord;
+  #planned = false;
+
+  /** Of a machine that has just been launched. */
+  constructor(input: PlanInput, launch: Launch, say: (line: string) => void) {
+    this.#directory = input.places.record;
+    this.#launch = launch;
+    this.#say = say;
+    this.#current = firstRecord(input, launch);
+    this.update({});
+  }
+
+  get current(): MachineRecord {
+    return this.#current;
+  }
+
+  /** News for other commands. A disk that is full costs them the news, never the machine its supervisor. */
+  update(change: Partial<MachineRecord>): void {
+    this.#current = { ...this.#current, ...change };
+    try {
+      if (!this.#planned) writePlan(this.#directory, this.#launch.plan); // first: who finds the record finds the plan
+      this.#planned = true;
+      writeRecord(this.#directory, this.#current);
+    } catch (error) {
+      this.#say(`the record of machine ${this.#current.name} is out of date: ${(error as Error).message}`);
+    }
+  }
+
+  /** What its init says of itself. */
+  notified({ ready, status, stopping }: Notification): void {
+    const { times } = this.#current;
+    this.update({
+      ...(status === undefined ? {} : { status }),
+      ...(stopping ? { state: "stopping" as const } : {}),
+      ...(ready && times.ready === null
+        ? { ready: true, state: "running" as const, times: { ...times, ready: Date.now() } }
+        : {}),
+    });
+  }
+}
+
+function firstRecord(input: PlanInput, launch: Launch): MachineRecord {
+  const { spec, host, machine } = input;
+  const ready = !spec.notifyReady.value;
+  return {
+    version: 1,
+    name: spec.name,
+    state: ready ? "running" : "starting",
+    ready,
+    status: null,
+    bootId: host.bootId,
+    leader: processId(launch.leaderPid),
+    keeper: processId(launch.keeperPid),
+    supervisor: processId(process.pid),
+    cgroup: cgroupPath(input),
+    cgroupMount: host.cgroup.mount ?? "",
+    unit: null,
+    root: spec.root.value,
+    layer: spec.ephemeral.value ? input.places.layer : null,
+    os: machine.tree.osRelease?.["ID"] ?? null,
+    osVersion: machine.tree.osRelease?.["VERSION_ID"] ?? null,
+    killSignal: stopSignal(spec.killSignal.value, spec.boot.value ? machine.tree.init?.kind : undefined),
+    uidShift: idRange(input)?.base ?? null,
+    weaknesses: weaknesses(spec).map(({ what }) => what),
+    times: {
+      began: launch.began,
+      executed: launch.executed,
+      executedMonotonic: launch.executedMonotonic,
+      ready: ready ? launch.executed : null,
+    },
+  };
+}
