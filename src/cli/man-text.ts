@@ -92,7 +92,8 @@ same as *--pipe*.
 : *interactive* where stdin and stdout are terminals, else *pipe*.
 
 *^]* (Ctrl and the closing bracket) typed three times within a second kills the machine, in the interactive mode. *berth
-shell* and *berth exec --tty* run on a terminal of the machine's own in the same way, without that key.
+shell* and *berth exec --tty* run on a terminal of the machine's own in the same way; there the key hangs that terminal up:
+its programs get SIGHUP, and SIGKILL two seconds later.
 
 # STOPPING
 
@@ -103,7 +104,8 @@ runit, SIGUSR2 for busybox, and SIGTERM for all others. For a reboot it is SIGIN
 
 *berth run* stops its machine when it gets SIGTERM, SIGINT, SIGHUP or SIGQUIT: with *--boot* or *KillSignal=* PID 1 gets the
 signal above, else the very signal that came. A second one kills the machine; so does the first where PID 1 would ignore
-it, and 90 seconds without an end. When *berth run* itself is killed, the machine ends with it.
+it, and 90 seconds without an end. When *berth run* itself is killed, the machine ends with it. Output that nobody reads
+holds up the end of *berth run* as it would in any pipeline; once it was told to stop, for 3 seconds only.
 
 *berth exec* passes the same four signals on to its command.
 

@@ -1,9 +1,9 @@
-import { isatty } from "node:tty";
 import type { Caller } from "../supervise/caller.ts";
 import { FdReader } from "../supervise/fd-reader.ts";
 import { flushed, SteadyOutput } from "../supervise/steady-output.ts";
 import { closeQuietly, duplicate, makeBlocking } from "../sys/files.ts";
 import { pipe } from "../sys/sockets.ts";
+import { isTerminal } from "../sys/terminal.ts";
 
 /**
  * --pipe: the payload gets the caller's fds as they are, so that pipelines are binary-safe and end where they should.
@@ -21,7 +21,7 @@ export class CallerStdio {
   constructor(caller: Caller) {
     this.#caller = caller;
     this.fds = new Map(
-      [0, 1, 2].map((target) => [`stdio:${target}`, isatty(target) ? this.#pipe(target) : pass(target)]),
+      [0, 1, 2].map((target) => [`stdio:${target}`, isTerminal(target) ? this.#pipe(target) : pass(target)]),
     );
   }
 

@@ -1,5 +1,6 @@
-import { isatty } from "node:tty";
-import { getWindowSize, inForeground, makeRaw, type WindowSize } from "../sys/terminal.ts";
+import { getWindowSize, inForeground, isTerminal, makeRaw, type WindowSize } from "../sys/terminal.ts";
+
+export { isTerminal } from "../sys/terminal.ts";
 
 const [STDIN, STDOUT] = [0, 1] as const;
 
@@ -9,7 +10,7 @@ const [STDIN, STDOUT] = [0, 1] as const;
  */
 export class CallerTerminal {
   /** Mostly both are one terminal: it is made raw twice then, and put back last as it was found first. */
-  readonly #fds = [STDIN, STDOUT].filter((fd) => isatty(fd));
+  readonly #fds = [STDIN, STDOUT].filter((fd) => isTerminal(fd));
   #found: { readonly fd: number; readonly putBack: () => void }[] = [];
   #onSize: () => void = () => undefined;
   readonly #onWindow = (): void => this.#onSize();

@@ -19,6 +19,8 @@ export type Unwatch = () => void;
 
 /** koffi collects a handle nobody refers to, and the watch silently stops: so all that are active stay here. */
 const active = new Set<object>();
+/** libuv aborts the process when an fd is watched twice. */
+const watched = new Set<number>();
 
 interface PollHandle {
   close(): void;
@@ -40,6 +42,7 @@ export function watch(
   interest: { readable?: boolean; writable?: boolean },
   onReady: (ready: Ready) => void,
 ): Unwatch {
+  if (watched.has(fd)) throw new Error(`fd ${fd} is watched already`);
   // index.d.ts says the callback gets (events), the code calls (status, events).
   const poll = koffi.node.poll as unknown as Poll;
   const handle = poll(fd, { ...interest, disconnect: false }, (status, events) => {
@@ -50,8 +53,10 @@ export function watch(
     });
   });
   active.add(handle);
+  watched.add(fd);
   return () => {
     if (!active.delete(handle)) return;
+    watched.delete(fd);
     handle.close();
   };
 }

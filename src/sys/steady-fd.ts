@@ -1,9 +1,9 @@
 import { constants, fstatSync, openSync, writeSync } from "node:fs";
-import { isatty } from "node:tty";
 import { errorCode } from "../errors.ts";
 import { MSG_DONTWAIT, MSG_NOSIGNAL } from "./constants.ts";
 import { closeQuietly, duplicate } from "./files.ts";
 import { bind, check, failedWith } from "./libc.ts";
+import { isTerminal } from "./terminal.ts";
 
 const sendCall = bind("long send(int fd, void *data, size_t length, int flags)");
 
@@ -21,7 +21,7 @@ export interface SteadyFd {
  */
 export function openSteady(fd: number): SteadyFd {
   const stats = fstatSync(fd);
-  const own = (stats.isFIFO() || isatty(fd) ? openAgain(fd) : undefined) ?? duplicate(fd);
+  const own = (stats.isFIFO() || isTerminal(fd) ? openAgain(fd) : undefined) ?? duplicate(fd);
   return {
     fd: own,
     write: (chunk) => (stats.isSocket() ? sendSome(own, chunk) : writeSome(own, chunk)),

@@ -18,6 +18,11 @@ export function getWindowSize(fd: number): WindowSize {
   return { rows: size.readUInt16LE(0), columns: size.readUInt16LE(2) };
 }
 
+/** isatty(3). Node's own is in node:tty, which brings all of its sockets along: 0.8 ms of a command that needs none. */
+export function isTerminal(fd: number): boolean {
+  return ioctlCall(fd, TCGETS, pinned(SIZE_OF_TERMIOS)) === 0;
+}
+
 /** Sets the size and sends SIGWINCH to the foreground process group of the terminal. */
 export function setWindowSize(fd: number, size: WindowSize): void {
   const value = pinned(8);

@@ -1,4 +1,3 @@
-import { isatty } from "node:tty";
 import type { Command } from "commander";
 import { BerthError } from "../../errors.ts";
 import { INSTALLATION } from "../../host/installation.ts";
@@ -9,6 +8,7 @@ import { showProblem } from "../../spec/problem.ts";
 import { showSource } from "../../spec/source.ts";
 import { weaknesses } from "../../spec/weaknesses.ts";
 import { ProcessCaller } from "../../supervise/caller.ts";
+import { isTerminal } from "../../supervise/caller-terminal.ts";
 import { addStartOptions, requestFrom, type StartOptions, spellOutOptionalValues } from "../start-options.ts";
 import type { Context, Runner } from "../verb.ts";
 
@@ -38,7 +38,7 @@ async function runMachine(context: Context, options: StartOptions, words: readon
   const prepared = prepareMachine(requestFrom(options, words, false), context.paths, INSTALLATION);
   const { spec } = prepared;
   const caller = new ProcessCaller();
-  const lineEnd = isatty(2) ? "\r\n" : "\n";
+  const lineEnd = isTerminal(2) ? "\r\n" : "\n";
   const say = (line: string): void => {
     if (options.quiet !== true) caller.stderr.write(`berth: ${line}${lineEnd}`);
   };
@@ -52,7 +52,7 @@ async function runMachine(context: Context, options: StartOptions, words: readon
 
 /** systemd-nspawn(1), --console=: by default interactive on a terminal, else output only. */
 function consoleFor(mode: ConsoleMode): ForegroundConsole {
-  const terminal = isatty(0) && isatty(1);
+  const terminal = isTerminal(0) && isTerminal(1);
   if (mode === "auto") return terminal ? "interactive" : "read-only";
   if (mode === "autopipe") return terminal ? "interactive" : "pipe";
   return mode;

@@ -1,9 +1,9 @@
-import { isatty } from "node:tty";
 import type { Command } from "commander";
 import { UsageError } from "../../errors.ts";
 import { execIn } from "../../machine/exec-in.ts";
 import { findMachine } from "../../machine/find-machine.ts";
 import { ProcessCaller } from "../../supervise/caller.ts";
+import { isTerminal } from "../../supervise/caller-terminal.ts";
 import { type Context, type Runner, withoutDashes } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
@@ -22,7 +22,7 @@ export function define(program: Command, run: Runner): void {
 
 async function shell(context: Context, name: string, given: string[]): Promise<number> {
   const words = withoutDashes(given);
-  if (!isatty(0)) throw new UsageError("shell needs a terminal", `berth exec ${name} -- COMMAND does not`);
+  if (!isTerminal(0)) throw new UsageError("shell needs a terminal", `berth exec ${name} -- COMMAND does not`);
   const request = {
     terminal: true,
     caller: new ProcessCaller(),
