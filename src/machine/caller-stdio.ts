@@ -1,7 +1,9 @@
+import { fstatSync } from "node:fs";
+import { BerthError } from "../errors.ts";
 import type { Caller } from "../supervise/caller.ts";
 import { FdReader } from "../supervise/fd-reader.ts";
 import { flushed, SteadyOutput } from "../supervise/steady-output.ts";
-import { closeQuietly, duplicate, makeBlocking } from "../sys/files.ts";
+import { closeQuietly, duplicate, isPath, makeBlocking } from "../sys/files.ts";
 import { pipe } from "../sys/sockets.ts";
 import { isTerminal } from "../sys/terminal.ts";
 
@@ -83,7 +85,13 @@ export class CallerStdio {
   }
 }
 
+/** A directory would be a way out: `..` from it goes on above the machine's root (the class of CVE-2024-21626). */
 function pass(target: number): number {
+  const name = ["stdin", "stdout", "stderr"][target];
+  if (isPath(target) || fstatSync(target).isDirectory())
+    throw new BerthError(`${name} is a directory or was opened as a path only`, {
+      hint: "give the machine a file, a pipe, a socket or a terminal",
+    });
   makeBlocking(target);
   return duplicate(target);
 }

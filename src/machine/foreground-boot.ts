@@ -101,7 +101,7 @@ export class ForegroundBoot {
   async #supervise(): Promise<Outcome> {
     const { fds } = this.#launch;
     const { spec } = this.#prepared;
-    const record = new LiveRecord(this.#input, this.#launch, this.#options.say);
+    const record = new LiveRecord(this.#prepared, this.#input, this.#launch, this.#options.say);
     this.#stop = new ForegroundStop({
       machine: record.current,
       leader: fds.get("leader"),

@@ -2,9 +2,9 @@ import type { Launch } from "../exec/launch.ts";
 import { processId } from "../host/process-id.ts";
 import { cgroupPath } from "../plan/cgroup.ts";
 import { idRange, type PlanInput } from "../plan/input.ts";
-import { weaknesses } from "../spec/weaknesses.ts";
 import type { Notification } from "../supervise/notify.ts";
 import { stopSignal } from "../supervise/shutdown.ts";
+import type { Prepared } from "./prepare.ts";
 import { type MachineRecord, writePlan, writeRecord } from "./record.ts";
 
 /** The record of a machine that this process runs, as it changes. */
@@ -16,11 +16,11 @@ export class LiveRecord {
   #planned = false;
 
   /** Of a machine that has just been launched. */
-  constructor(input: PlanInput, launch: Launch, say: (line: string) => void) {
+  constructor(prepared: Prepared, input: PlanInput, launch: Launch, say: (line: string) => void) {
     this.#directory = input.places.record;
     this.#launch = launch;
     this.#say = say;
-    this.#current = firstRecord(input, launch);
+    this.#current = firstRecord(prepared, input, launch);
     this.update({});
   }
 
@@ -53,7 +53,7 @@ export class LiveRecord {
   }
 }
 
-function firstRecord(input: PlanInput, launch: Launch): MachineRecord {
+function firstRecord(prepared: Prepared, input: PlanInput, launch: Launch): MachineRecord {
   const { spec, host, machine } = input;
   const ready = !spec.notifyReady.value;
   return {
@@ -75,7 +75,7 @@ function firstRecord(input: PlanInput, launch: Launch): MachineRecord {
     osVersion: machine.tree.osRelease?.["VERSION_ID"] ?? null,
     killSignal: stopSignal(spec.killSignal.value, spec.boot.value ? machine.tree.init?.kind : undefined),
     uidShift: idRange(input)?.base ?? null,
-    weaknesses: weaknesses(spec).map(({ what }) => what),
+    weaknesses: prepared.weaknesses.map(({ what }) => what),
     times: {
       began: launch.began,
       executed: launch.executed,

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import type { OptionAssignment } from "../config/setting.ts";
 import { BerthError } from "../errors.ts";
+import { isExposed } from "../host/exposure.ts";
 import { randomId } from "../host/hash.ts";
 import type { Paths } from "../host/paths.ts";
 import { pickRange } from "../host/ranges.ts";
@@ -18,6 +19,7 @@ import { buildSpec } from "../spec/build-spec.ts";
 import type { ConsoleMode, MachineSpec } from "../spec/machine-spec.ts";
 import { type Problem, showProblem } from "../spec/problem.ts";
 import { DEFAULT, type Sourced } from "../spec/source.ts";
+import { type Weakness, weaknesses } from "../spec/weaknesses.ts";
 import { placesOf } from "./places.ts";
 
 /** What the command line asks for. */
@@ -39,6 +41,7 @@ export interface Prepared {
   readonly settings: FoundSettings;
   /** Warnings; errors are thrown. */
   readonly warnings: readonly Problem[];
+  readonly weaknesses: readonly Weakness[];
   /** Facts are read anew for each start (a reboot may find another tree), so the plan is made on demand. */
   plan(request: PlanRequest): { plan: LaunchPlan; input: PlanInput };
 }
@@ -69,6 +72,7 @@ export function prepare(request: MachineRequest, paths: Paths, installation: str
     host,
     settings,
     warnings: problems,
+    weaknesses: weaknesses(spec, isExposed(spec.root.value, readFileSync("/proc/self/mountinfo", "utf8"))),
     plan: (planRequest) => {
       const machine = readMachineFacts(spec, host, paths);
       const input = { spec, host, machine, places: placesOf(name, spec.root.value, paths), request: planRequest };

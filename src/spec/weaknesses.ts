@@ -12,15 +12,26 @@ export interface Weakness {
 /** User ids below this belong to the host's own users on any distribution. */
 const HOST_USERS_END = 65536;
 
-/** Everything asked for that is weaker than the default, for printing at start and in status. Empty for a default machine. */
-export function weaknesses(spec: MachineSpec): readonly Weakness[] {
+/**
+ * Everything asked for that is weaker than the default, for printing at start and in status. Empty for a default machine.
+ * `exposed`: users of the host can come to its tree (host/exposure.ts).
+ */
+export function weaknesses(spec: MachineSpec, exposed: boolean): readonly Weakness[] {
   return [
+    ...(exposed ? [treeWeakness(spec)] : []),
     ...userWeaknesses(spec),
     ...networkWeaknesses(spec),
     ...capabilityWeaknesses(spec),
     ...systemCallWeaknesses(spec),
     ...bindWeaknesses(spec),
   ];
+}
+
+/** Whatever range it has: on disk, what belongs to root inside belongs to root. */
+function treeWeakness({ root: { value, source } }: MachineSpec): Weakness {
+  const path = printable(value);
+  const what = `users of the host can come to ${path} and run set-user-ID programs that root inside makes there`;
+  return { what: `${what}: a directory above it should have mode 0700`, source };
 }
 
 function userWeaknesses({ privateUsers: { value, source } }: MachineSpec): readonly Weakness[] {
@@ -59,5 +70,8 @@ function systemCallWeaknesses({ systemCallFilter }: MachineSpec): readonly Weakn
 function bindWeaknesses({ binds }: MachineSpec): readonly Weakness[] {
   return binds
     .filter(({ value }) => !value.readOnly && !value.fromRoot)
-    .map(({ value, source }) => ({ what: `it may write to ${printable(value.source)} of the host`, source }));
+    .map(({ value, source }) => {
+      const asRoot = value.idmap === "noidmap" ? "" : ", with owners and set-user-ID bits as on the host";
+      return { what: `it may write to ${printable(value.source)} of the host${asRoot}`, source };
+    });
 }

@@ -1,5 +1,14 @@
 import { closeSync, openSync } from "node:fs";
-import { LOCK_EX, LOCK_NB, O_CLOEXEC, O_NONBLOCK, OPEN_FLAGS, RENAME_NOREPLACE, RESOLVE_IN_ROOT } from "./constants.ts";
+import {
+  LOCK_EX,
+  LOCK_NB,
+  O_CLOEXEC,
+  O_NONBLOCK,
+  O_PATH,
+  OPEN_FLAGS,
+  RENAME_NOREPLACE,
+  RESOLVE_IN_ROOT,
+} from "./constants.ts";
 import { ARCH, bind, check, failedWith, pinned } from "./libc.ts";
 import { syscallNumber } from "./syscall-numbers.ts";
 
@@ -84,6 +93,11 @@ export function lockWaiting(fd: number, path: string): void {
 /** A close-on-exec copy of `fd` with a number of at least `minimum`. */
 export function duplicate(fd: number, minimum = 3): number {
   return check(fcntlCall(fd, F_DUPFD_CLOEXEC, minimum), "fcntl F_DUPFD_CLOEXEC", { subject: `fd ${fd}` });
+}
+
+/** Whether `fd` names a file without having it open (O_PATH). */
+export function isPath(fd: number): boolean {
+  return (check(fcntlCall(fd, F_GETFL, 0), "fcntl F_GETFL", { subject: `fd ${fd}` }) & O_PATH) !== 0;
 }
 
 /**

@@ -172,6 +172,16 @@ describe("with --pipe", () => {
     }
   });
 
+  test("a directory of the host is not passed on", async () => {
+    await using root = berthRoot();
+    const run = ["run", "-q", "-D", tree, "--pipe", "--", ...probe("cwd")];
+    const { status, stderr } = await root.spawn(["sh", "-c", 'exec "$@" </etc', "sh", BERTH, ...run]).end;
+    expect({ status, stderr }).toEqual({
+      status: 125,
+      stderr: expect.stringMatching(/^berth: stdin is a directory .*\nhint: /),
+    });
+  });
+
   test("closed stdin, stdout and stderr of berth's own do no harm", async () => {
     await using root = berthRoot();
     const run = ["run", "-q", "-D", tree, "--pipe", "--", ...probe("exit", "3")];

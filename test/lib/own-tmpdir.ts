@@ -5,11 +5,12 @@
  *
  * vitest runs this file itself (globalSetup in vitest.config.ts). KEEP=1 keeps the directory and says where it is.
  */
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { lockHost } from "./host-lock.ts";
 
+const CACHE = join(import.meta.dirname, "../.cache");
 const OWN_TMPDIR_PREFIX = "berth-test-";
 
 export default async function setup(): Promise<() => void> {
@@ -17,9 +18,10 @@ export default async function setup(): Promise<() => void> {
   // Every project with this set-up calls it, all before the first test: the first one does it for all.
   if (outer?.includes(OWN_TMPDIR_PREFIX)) return () => {};
   const own = mkdtempSync(join(tmpdir(), OWN_TMPDIR_PREFIX));
-  // mkdtemp gives 0700, but the root of a machine's range has to reach the trees in it.
-  chmodSync(own, 0o755);
   process.env["TMPDIR"] = own;
+  // Trees are kept in it, and those that users of the host can come to are weaker (host/exposure.ts).
+  mkdirSync(CACHE, { recursive: true });
+  chmodSync(CACHE, 0o700);
   const unlock = await lockHost();
   return () => {
     unlock();

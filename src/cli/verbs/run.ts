@@ -6,7 +6,6 @@ import { type ForegroundConsole, runForeground } from "../../machine/run-foregro
 import type { ConsoleMode } from "../../spec/machine-spec.ts";
 import { showProblem } from "../../spec/problem.ts";
 import { showSource } from "../../spec/source.ts";
-import { weaknesses } from "../../spec/weaknesses.ts";
 import { ProcessCaller } from "../../supervise/caller.ts";
 import { isTerminal } from "../../supervise/caller-terminal.ts";
 import { addStartOptions, requestFrom, type StartOptions, spellOutOptionalValues } from "../start-options.ts";
@@ -43,7 +42,7 @@ async function runMachine(context: Context, options: StartOptions, words: readon
     if (options.quiet !== true) caller.stderr.write(`berth: ${line}${lineEnd}`);
   };
   for (const warning of prepared.warnings) say(showProblem(warning));
-  for (const { what, source } of weaknesses(spec)) say(`weaker than the default: ${what} [${showSource(source)}]`);
+  for (const { what, source } of prepared.weaknesses) say(`weaker than the default: ${what} [${showSource(source)}]`);
   const console = consoleFor(spec.console.value);
   if (console === "interactive" && spec.boot.value)
     say(`booting ${spec.name}; ^] three times within a second kills it`);

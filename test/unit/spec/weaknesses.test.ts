@@ -4,7 +4,7 @@ import { buildSpec } from "../../../src/spec/build-spec.ts";
 import { showSource } from "../../../src/spec/source.ts";
 import { weaknesses } from "../../../src/spec/weaknesses.ts";
 
-function weak(text: string): string[] {
+function weak(text: string, exposed = false): string[] {
   const { spec } = buildSpec({
     name: "m",
     root: { value: "/m", source: { from: "default" } },
@@ -13,7 +13,7 @@ function weak(text: string): string[] {
     command: [],
   });
   if (spec === undefined) throw new Error("no spec");
-  return weaknesses(spec).map(({ what, source }) => `${showSource(source)}: ${what}`);
+  return weaknesses(spec, exposed).map(({ what, source }) => `${showSource(source)}: ${what}`);
 }
 
 test.each([
@@ -34,6 +34,16 @@ test.each([
   ],
   ["[Exec]\nSystemCallFilter=@clock bpf\nSystemCallFilter=~sync", ["f:2: it may make more system calls: @clock, bpf"]],
   ["[Files]\nBind=/srv:/x\nBindReadOnly=/a", ["f:2: it may write to /srv of the host"]],
+  [
+    "[Files]\nBind=/srv:/x:idmap",
+    ["f:2: it may write to /srv of the host, with owners and set-user-ID bits as on the host"],
+  ],
 ])("%j", (text, expected) => {
   expect(weak(text)).toEqual(expected);
+});
+
+test("a tree that users of the host can come to", () => {
+  expect(weak("", true)).toEqual([
+    expect.stringMatching(/^default: users of the host can come to \/m and run .*0700$/),
+  ]);
 });
