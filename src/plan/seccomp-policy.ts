@@ -75,6 +75,8 @@ const TIOCSTI = 0x5412;
 const TIOCLINUX = 0x541c;
 const AF_NETLINK = 16;
 const NETLINK_AUDIT = 9;
+const AF_VSOCK = 40;
+const AF_QIPCRTR = 42;
 
 const RULES: readonly ArgumentRule[] = [
   // Both put characters into a terminal's input as if somebody had typed them: a way out of an attached console.
@@ -90,6 +92,10 @@ const RULES: readonly ArgumentRule[] = [
       { index: 2, value: NETLINK_AUDIT },
     ],
   },
+  // Families that heed no network namespace: the hypervisor's sockets, and those of a phone's or laptop's modem. Not
+  // told apart in i386's socketcall, whose arguments are in memory: a 32-bit program still has them.
+  { call: "socket", errno: "EAFNOSUPPORT", args: [{ index: 0, value: AF_VSOCK }] },
+  { call: "socket", errno: "EAFNOSUPPORT", args: [{ index: 0, value: AF_QIPCRTR }] },
 ];
 
 /**

@@ -185,6 +185,15 @@ test("audit sockets are as if the kernel had no audit", () => {
   expect(errnos(compile(), calls)).toEqual([EAFNOSUPPORT, EAFNOSUPPORT]);
 });
 
+test("families of sockets that no network namespace holds do not exist, others do", () => {
+  const [AF_UNIX, AF_INET, AF_VSOCK, AF_QIPCRTR] = [1n, 2n, 40n, 42n];
+  const calls = [AF_VSOCK, HIGH | AF_VSOCK, AF_QIPCRTR, AF_UNIX, AF_INET].map((family) => ({
+    name: "socket",
+    args: [family, 2n, 0n],
+  }));
+  expect(errnos(compile(), calls)).toEqual([EAFNOSUPPORT, EAFNOSUPPORT, EAFNOSUPPORT, 0, 0]);
+});
+
 test("a capability opens its calls to the kernel", () => {
   const calls = [
     { name: "settimeofday", args: [0n, 0n] },

@@ -19,7 +19,10 @@ export const hierarchy: Check = ({ cgroup, systemd }, { cgroup: survey }) => {
       `mount -o remount,rw ${cgroup.mount} (in docker: --privileged, or --cgroupns=private with a writable mount)`,
     );
   }
-  if (cgroup.mode === "hybrid") return ok("cgroup2", `${cgroup.mount}, beside v1 hierarchies`);
+  if (cgroup.mode === "hybrid") {
+    const detail = `${cgroup.mount}, beside v1 hierarchies: machines can mount those and read what cgroups the host has`;
+    return warning("cgroup2", detail, "boot with cgroup_no_v1=all");
+  }
   if (!survey.options.includes("nsdelegate")) {
     const remount = `mount -o remount,nsdelegate ${cgroup.mount}`;
     const detail = `${cgroup.mount} without nsdelegate: the kernel sees no border between a machine's cgroup and ours`;

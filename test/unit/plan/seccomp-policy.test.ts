@@ -90,7 +90,7 @@ test("what the launch needs stays allowed, and the policy says so", () => {
   expect(policy([deny("@mount")]).kept).toEqual([]);
 });
 
-test("terminal injection and audit sockets are refused by argument", () => {
+test("terminal injection, audit sockets and families without namespaces are refused by argument", () => {
   expect(policy().rules).toEqual([
     { call: "ioctl", errno: "EPERM", args: [{ index: 1, value: 0x5412 }] },
     { call: "ioctl", errno: "EPERM", args: [{ index: 1, value: 0x541c }] },
@@ -102,6 +102,8 @@ test("terminal injection and audit sockets are refused by argument", () => {
         { index: 2, value: 9 },
       ],
     },
+    { call: "socket", errno: "EAFNOSUPPORT", args: [{ index: 0, value: 40 }] },
+    { call: "socket", errno: "EAFNOSUPPORT", args: [{ index: 0, value: 42 }] },
   ]);
 });
 
