@@ -50,7 +50,7 @@ function show(text: string, file: string): string {
     ...(built.spec === undefined ? ["none"] : showSpec(built.spec)),
     ...(built.spec === undefined
       ? []
-      : weaknesses(built.spec, true).map((each) => `weak: ${each.what} (${showSource(each.source)})`)),
+      : weaknesses(built.spec, false).map((each) => `weak: ${each.what} (${showSource(each.source)})`)),
     "",
   ].join("\n");
 }
