@@ -3,6 +3,7 @@ import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
 import { chmod, lstat, mkdir, open, readdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { BerthError } from "../errors.ts";
+import { removeTree } from "../host/remove-tree.ts";
 import { renameNoReplace, tryLock } from "../sys/files.ts";
 import { runCommand } from "./command.ts";
 
@@ -31,7 +32,7 @@ export async function createWorkspace(store: string, name: string): Promise<Work
     return {
       path,
       async [Symbol.asyncDispose]() {
-        await removeTree(path);
+        removeTree(path);
         closeSync(lock);
       },
     };
@@ -44,7 +45,7 @@ async function sweep(store: string): Promise<void> {
   for (const path of left.map((name) => join(store, name))) {
     const lock = lockDirectory(path);
     if (lock === undefined) continue;
-    await removeTree(path);
+    removeTree(path);
     closeSync(lock);
   }
 }
@@ -64,12 +65,6 @@ function lockDirectory(path: string): number | undefined {
 
 function isStill(path: string, fd: number): boolean {
   return statSync(path, { throwIfNoEntry: false })?.ino === fstatSync(fd).ino;
-}
-
-/** Never into a mount, should one have got there. Runs to its end even while the user presses ^C. */
-export async function removeTree(path: string): Promise<void> {
-  const result = await runCommand("rm", ["-rf", "--one-file-system", "--", path]);
-  if (!result.ok) throw new BerthError(`cannot remove ${path}: ${result.tail.at(-1) ?? result.status}`);
 }
 
 /**

@@ -3,6 +3,7 @@ import { BerthError, errorCode, UsageError } from "../errors.ts";
 import { INSTALLATION } from "../host/installation.ts";
 import { findPaths } from "../host/paths.ts";
 import { suggest } from "../spec/nearest.ts";
+import { quote, visible } from "../spec/quote.ts";
 import { print, say } from "./output.ts";
 import type { Context, Runner } from "./verb.ts";
 import { VERBS } from "./verbs.ts";
@@ -12,6 +13,7 @@ const INTERRUPTED = 130;
 let failure = 1;
 
 async function main(argv: readonly string[]): Promise<number> {
+  refuseForeignBytes(argv);
   const { root, rest } = splitGlobalOptions(argv);
   const [verb, ...words] = rest;
   if (verb === undefined || verb === "help" || verb === "--help" || verb === "-h") {
@@ -51,6 +53,12 @@ async function main(argv: readonly string[]): Promise<number> {
   return status;
 }
 
+/** Node has put U+FFFD where it could not decode a byte: what is left is another name, or another path, than was meant. */
+function refuseForeignBytes(argv: readonly string[]): void {
+  const index = argv.findIndex((word) => word.includes("\uFFFD"));
+  if (index >= 0) throw new UsageError(`argument ${index + 1}, ${quote(argv[index] ?? "")}, is not UTF-8`);
+}
+
 let controller: AbortController | undefined;
 
 /** Made when a verb first asks for it: from then on the first ^C or SIGTERM aborts, and a second ends the process. */
@@ -83,24 +91,30 @@ function overview(): string {
 function report(error: unknown): number {
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return 0; // --help
-    const message = error.message.replace(/^error: /, "");
-    say(`berth: ${message.replace(/\n\((.*)\)$/, "\nhint: $1")}\n`);
+    const [, message = "", hint] = /^(?:error: )?(.*?)(?:\n\((.*)\))?$/s.exec(error.message) ?? [];
+    complain(message, hint);
     return 2;
   }
   if (error instanceof BerthError) {
-    say(`berth: ${error.message}\n`);
-    if (error.hint !== undefined) say(`hint: ${error.hint}\n`);
+    complain(error.message, error.hint);
     return error.exitStatus === 1 ? failure : error.exitStatus;
   }
   if (error instanceof Error && error.name === "AbortError") return INTERRUPTED;
   if (errorCode(error) === "EPIPE") return 0;
   // Node's own errors of system calls read well as they are: what, errno, path.
   if (error instanceof Error && "syscall" in error) {
-    say(`berth: ${error.message}\n`);
+    complain(error.message);
     return failure;
   }
-  say(`berth: internal error: ${describe(error)}\n`);
+  complain(`internal error: ${describe(error)}`);
   return failure;
+}
+
+/** There may be names and paths in it. The line breaks that are ours come before another problem, or are indented. */
+function complain(message: string, hint?: string): void {
+  const lines = message.split(/\n(?=berth: | {2})/);
+  say(`berth: ${lines.map(visible).join("\n")}\n`);
+  if (hint !== undefined) say(`hint: ${visible(hint)}\n`);
 }
 
 /** Where in berth it happened is for who works on berth. */

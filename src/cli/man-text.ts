@@ -187,16 +187,18 @@ With *--json* a verb prints one JSON document on stdout. Names of fields stay; n
 known is *null*.
 
 *berth list*
-: An array of machines, each with *name*, *class* (container), *service* (berth), *state* (starting, running or stopping),
-*os* and *version* (ID and VERSION_ID of its os-release), *addresses* (an array), *leader* (host PID of its PID 1), *unit*,
-*since* (ISO 8601), *image* (path of its tree), *ready*, *times* (*began*, *executed*, *ready*: ms since the epoch;
-*executedMonotonic*: ms of CLOCK_MONOTONIC) and *weaknesses* (an array of sentences).
+: An array of machines, each with *name*, *class* (container), *service* (berth), *state* (starting, running, stopping,
+or unknown where its record can't be read), *reason* (of an unknown state), *os* and *version* (ID and VERSION_ID of its
+os-release), *addresses* (an array), *leader* (host PID of its PID 1), *unit*, *since* (ISO 8601), *image* (path of its tree),
+*ready*, *times* (*began*, *executed*, *ready*: ms since the epoch; *executedMonotonic*: ms of CLOCK_MONOTONIC) and
+*weaknesses* (an array of sentences).
 
 *berth status*
 : The machine's record: *name*, *state*, *ready*, *status* (what its init said last), *leader*, *keeper* and *supervisor* (each
 *pid* and *startTime*), *bootId*, *cgroup*, *cgroupMount*, *unit*, *root* (its tree), *layer* (directory of an ephemeral
 machine's changes), *os* (as its os-release shows it), *osVersion*, *killSignal* (a number), *uidShift* (host id of its root),
-*weaknesses* and *times*; and asked inside: *initState* (of systemd) and *boot* (*launch*, *init* and *ready*: ms each took).
+*weaknesses* and *times*; and asked inside, in at most two seconds: *initState* (of systemd) and *boot* (*launch*, *init* and
+*ready*: ms each took); *problem* says why nothing could be asked.
 
 *berth plan*
 : *machine* and *steps*, an array of *index*, *phase*, *kind*, *describe* (a sentence), *source* (file:line, the option, or default),

@@ -1,7 +1,33 @@
-import { readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import {
+  chownSync,
+  closeSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { errorCode } from "../errors.ts";
 import { words } from "../host/host-files.ts";
+
+/** Levels of cgroups that a machine may make below its own: more than nested managers need, and soon taken apart. */
+const MAX_DEPTH = 64;
+
+/** supervisor/ for the keeper, payload/ for the machine: whose it is, so that its init may divide it further. */
+export function prepareCgroup(path: string, owner: number): void {
+  mkdirSync(join(path, "supervisor"), { recursive: true });
+  const payload = join(path, "payload");
+  mkdirSync(payload, { recursive: true });
+  writeFileSync(join(payload, "cgroup.max.depth"), String(MAX_DEPTH));
+  // The files that cgroup_subtree_control(7) and the kernel's delegation rules name, and no others (limits stay ours).
+  if (owner !== 0)
+    for (const file of ["", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"])
+      chownSync(join(payload, file), owner, owner);
+}
 
 /**
  * Lets the children of a cgroup have every controller it has itself. One that can't be handed on (a parent with
@@ -37,6 +63,11 @@ export function ranOutOfMemory(path: string): boolean {
   }
 }
 
+/** Whether there is a process in a cgroup or below it (cgroup.events, cgroup v2). */
+export function isPopulated(path: string): boolean {
+  return /^populated 1/m.test(readFileSync(join(path, "cgroup.events"), "utf8"));
+}
+
 /** Kills every process of a cgroup and what is below it, at once and without a race (cgroup.kill, kernel 5.14). */
 export function killCgroup(path: string): void {
   try {
@@ -58,8 +89,8 @@ export function removeCgroup(path: string): void {
       return;
     } catch (error) {
       const code = errorCode(error);
-      if (code === "ENOENT") return;
-      if (code !== "EBUSY" || Date.now() > deadline) throw error;
+      if (code === "ENOENT" && !existsSync(path)) return;
+      if ((code !== "EBUSY" && code !== "ENOENT") || Date.now() > deadline) throw error;
       killCgroup(path);
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
     }
@@ -76,8 +107,15 @@ export function removeSharedCgroup(path: string): void {
   }
 }
 
+/** Each level through the fd of the one above: however deep a machine has nested them, no path gets longer than that. */
 function removeTree(path: string): void {
-  for (const entry of readdirSync(path, { withFileTypes: true }))
-    if (entry.isDirectory()) removeTree(join(path, entry.name));
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  try {
+    const here = `/proc/self/fd/${fd}`;
+    for (const entry of readdirSync(here, { withFileTypes: true }))
+      if (entry.isDirectory()) removeTree(`${here}/${entry.name}`);
+  } finally {
+    closeSync(fd);
+  }
   rmdirSync(path);
 }

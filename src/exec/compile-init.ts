@@ -1,4 +1,3 @@
-import { RLIMIT_NAMES } from "../plan/facts.ts";
 import {
   AF_INET,
   AT_FDCWD,
@@ -34,14 +33,13 @@ import {
   WALL,
 } from "../sys/constants.ts";
 import { type Compilers, messageBuffer, u32, windowSize, wordsOf } from "./compilation.ts";
-import { capabilityData, namespaceFlags } from "./compile-keeper.ts";
+import { capabilityData, namespaceFlags, setLimits } from "./compile-keeper.ts";
 
 const SIGKILL = 9;
 const SIGCHLD = 17;
 const LAST_FD = 0xffffffff;
 const CLOSE_RANGE_CLOEXEC = 4;
 const LIKE_VFORK = CLONE_VM | CLONE_VFORK;
-const RLIM_INFINITY = 0xffffffffffffffffn;
 /** The pid of the short-lived apivfs child: far from 2, so that the payload's first child is pid 2 as in any boot. */
 const APIVFS_PID = 32000;
 
@@ -206,10 +204,7 @@ export const INIT: Compilers<InitKinds> = {
   },
 
   "set-limits": ({ limits }, c) => {
-    for (const { name, soft, hard } of limits) {
-      const limit = c.asm.words([soft ?? RLIM_INFINITY, hard ?? RLIM_INFINITY]);
-      c.asm.call(c.init, "prlimit64", [0, RLIMIT_NAMES.indexOf(name), limit, 0]);
-    }
+    setLimits(c, c.init, limits);
   },
 
   "set-umask": ({ mask }, c) => {

@@ -1,4 +1,5 @@
-import type { Namespace } from "../plan/step.ts";
+import { RLIMIT_NAMES } from "../plan/facts.ts";
+import type { Limit, Namespace } from "../plan/step.ts";
 import {
   AT_FDCWD,
   CLONE_CLEAR_SIGHAND,
@@ -19,10 +20,10 @@ import {
   MSG_CMSG_CLOEXEC,
   O_CLOEXEC,
   OPEN_FLAGS,
-  PR_SET_NAME,
   WALL,
 } from "../sys/constants.ts";
-import { type Compilers, messageBuffer, u32 } from "./compilation.ts";
+import type { CallOptions, Program } from "./assembler.ts";
+import { type Compilation, type Compilers, messageBuffer, u32 } from "./compilation.ts";
 
 const NAMESPACES: Readonly<Record<Namespace, number>> = {
   mount: CLONE_NEWNS,
@@ -34,9 +35,12 @@ const NAMESPACES: Readonly<Record<Namespace, number>> = {
   cgroup: CLONE_NEWCGROUP,
 };
 const SIGCHLD = 17;
+const EPERM = 1;
+const RLIM_INFINITY = 0xffffffffffffffffn;
 
 type Kinds =
   | "begin-keeper"
+  | "raise-limits"
   | "unshare-mounts"
   | "move-keeper"
   | "clone-init"
@@ -49,8 +53,12 @@ type Kinds =
 export const KEEPER: Compilers<Kinds> = {
   "begin-keeper": (_, c) => {
     c.asm.call(c.keeper, "setsid", []);
-    c.asm.call(c.keeper, "prctl", [PR_SET_NAME, "berth-keeper"]);
     c.asm.call(c.keeper, "umask", [0]);
+  },
+
+  /** Berth's own user namespace may be another machine's: there the capability is none to the kernel, and they stay. */
+  "raise-limits": ({ limits }, c) => {
+    setLimits(c, c.keeper, limits, { tolerate: EPERM });
   },
 
   "unshare-mounts": (_, c) => {
@@ -144,6 +152,13 @@ export const KEEPER: Compilers<Kinds> = {
 
 export function namespaceFlags(namespaces: readonly Namespace[]): number {
   return namespaces.reduce((bits, namespace) => bits | NAMESPACES[namespace], 0);
+}
+
+export function setLimits(c: Compilation, program: Program, limits: readonly Limit[], options: CallOptions = {}): void {
+  for (const { name, soft, hard } of limits) {
+    const limit = c.asm.words([soft ?? RLIM_INFINITY, hard ?? RLIM_INFINITY]);
+    c.asm.call(program, "prlimit64", [0, RLIMIT_NAMES.indexOf(name), limit, 0], options);
+  }
 }
 
 /** struct __user_cap_data_struct[2]: effective and permitted = mask, inheritable empty. `mask` is hex. */

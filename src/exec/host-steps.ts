@@ -1,19 +1,32 @@
 import { execFileSync } from "node:child_process";
-import { chmodSync, chownSync, constants, mkdirSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  constants,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
-import { BerthError } from "../errors.ts";
+import { BerthError, errorCode } from "../errors.ts";
 import { startTimeOf } from "../host/process-id.ts";
+import { removeTree } from "../host/remove-tree.ts";
 import type { StepKind, StepOf } from "../plan/step.ts";
 import { MS_PRIVATE, MS_SLAVE } from "../sys/constants.ts";
+import { tryFileLock } from "../sys/file-lock.ts";
 import { cloneInside, cloneTree, setMountAttributes } from "../sys/mounts.ts";
 import { pidfdOpen } from "../sys/processes.ts";
 import { boundDatagramSocket } from "../sys/sockets.ts";
-import { enableControllers, removeCgroup, removeSharedCgroup } from "./cgroup.ts";
+import { enableControllers, isPopulated, prepareCgroup, removeCgroup, removeSharedCgroup } from "./cgroup.ts";
 import { mountAttributes } from "./compilation.ts";
 import { EXIT_RECORD_SIZE } from "./exit-record.ts";
 import type { Launch } from "./launch.ts";
+import { divideLayer, makeLayer, openLayer } from "./layer.ts";
 import { announceLeftovers } from "./leftovers.ts";
-import { lockFile, unlinkLocked } from "./lock-file.ts";
+import { lockFile, treeLock, unlinkLocked } from "./lock-file.ts";
 import { recordRange } from "./range-ledger.ts";
 
 /**
@@ -26,6 +39,7 @@ type Action<K extends StepKind> = (args: StepOf<K>["args"], launch: Launch) => v
 
 type Kinds =
   | "lock-name"
+  | "lock-tree"
   | "claim-range"
   | "make-record"
   | "make-cgroup"
@@ -52,6 +66,18 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     launch.undoBy(() => unlinkLocked(path, launch.fds.get("name-lock")));
   },
 
+  "lock-tree": ({ tree, registry }, launch) => {
+    // systemd-nspawn's own registry of trees, so that neither writes to one the other writes to.
+    mkdirSync(dirname(registry), { recursive: true, mode: 0o755 });
+    const path = treeLock(registry, tree);
+    const fd = lockFile(path);
+    if (fd === null)
+      throw new BerthError(`${tree} is in use by another machine`, {
+        hint: "-x runs one beside it, from the tree as it is, and throws its changes away",
+      });
+    launch.undoBy(() => unlinkLocked(path, fd));
+  },
+
   "claim-range": ({ path, base, size, ledger }, launch) => {
     // systemd-nspawn's own registry of ranges, so that neither takes one the other has.
     mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
@@ -70,7 +96,7 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
   },
 
   "make-record": ({ directory }, launch) => {
-    makeEmptyDirectory(directory);
+    makeRecordDirectory(directory, launch.plan.machine);
     launch.undoBy(() => rmSync(directory, { recursive: true, force: true }));
     // First of all: who is killed from here on leaves word of what there is to clean up.
     announceLeftovers(directory, launch.plan);
@@ -78,6 +104,8 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     launch.fds.name("directory", openSync(directory, constants.O_DIRECTORY));
     const record = openSync(join(directory, "exit"), create, 0o600);
     launch.fds.name("record", record);
+    // Says whose the directory is, should somebody remove the lock of the name: nobody waits for this one.
+    tryFileLock(record, directory);
     // At a position, so the keeper still writes from the beginning.
     writeSync(record, Buffer.alloc(EXIT_RECORD_SIZE), 0, EXIT_RECORD_SIZE, 0);
     launch.fds.name("log", openSync(join(directory, "console.log"), create | constants.O_APPEND, 0o600));
@@ -85,6 +113,7 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
 
   "make-cgroup": ({ path, owner, parents, controllers }, launch) => {
     const made = mkdirSync(path, { recursive: true });
+    if (made === undefined && isPopulated(path)) throw isRunning(launch.plan.machine, `there are processes in ${path}`);
     launch.undoBy(() => removeSharedCgroup(path));
     // Whoever made the parents has handed on their controllers. Its own too, while nothing runs in it: that is cheap.
     const cgroups = made === path ? [path] : [...parents, path];
@@ -112,14 +141,18 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     setMountAttributes(tree, { set: mountAttributes(flags), propagation: mode }, recursive, path);
   },
 
-  "make-layer": ({ fd, directory }, launch) => {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
-    launch.undoBy((_, rebooting) => {
-      if (!rebooting) rmSync(directory, { recursive: true, force: true });
-    });
-    // data is the root directory of the overlay and shows its mode inside.
-    for (const part of ["data", "work"]) mkdirSync(join(directory, part), { recursive: true, mode: 0o755 });
-    launch.fds.name(fd, cloneTree(directory, false));
+  "make-layer": ({ fd, directory, content }, launch) => {
+    if (content === "empty") makeLayer(directory);
+    const layer = openLayer(directory);
+    try {
+      launch.undoBy((_, rebooting) => {
+        if (!rebooting) removeTree(directory);
+      });
+      if (content === "empty") divideLayer(layer);
+      launch.fds.name(fd, cloneTree(`/proc/self/fd/${layer}`, false));
+    } finally {
+      closeSync(layer);
+    }
   },
 
   "notify-socket": ({ directory, owner, fd }, launch) => {
@@ -157,22 +190,21 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
   },
 };
 
-/** A killed run leaves its directory; its lock is ours now, so nobody uses it. */
-function makeEmptyDirectory(directory: string): void {
-  if (mkdirSync(directory, { recursive: true, mode: 0o700 }) !== undefined) return;
-  rmSync(directory, { recursive: true, force: true });
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
+/** Its own, and new: in one that is there another machine lives, or what is left of one. */
+function makeRecordDirectory(directory: string, machine: string): void {
+  mkdirSync(dirname(directory), { recursive: true, mode: 0o700 });
+  try {
+    mkdirSync(directory, 0o700);
+  } catch (error) {
+    if (errorCode(error) !== "EEXIST") throw error;
+    throw isRunning(machine, `or what is left of it could not be cleaned up: ${directory}`);
+  }
 }
 
-/** supervisor/ for the keeper, payload/ for the machine: whose it is, so that its init may divide it further. */
-function prepareCgroup(path: string, owner: number): void {
-  mkdirSync(join(path, "supervisor"), { recursive: true });
-  const payload = join(path, "payload");
-  mkdirSync(payload, { recursive: true });
-  // The files that cgroup_subtree_control(7) and the kernel's delegation rules name, and no others (limits stay ours).
-  if (owner !== 0)
-    for (const file of ["", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"])
-      chownSync(join(payload, file), owner, owner);
+function isRunning(machine: string, more: string): BerthError {
+  return new BerthError(`machine ${machine} is running already, ${more}`, {
+    hint: "berth list shows what runs; a start says what it could not clean up, and why",
+  });
 }
 
 /** A transient scope by systemd's own client: PIDs=keeper, Delegate=yes. Waits until the keeper is in it. */

@@ -1,6 +1,7 @@
 import { BerthError } from "../errors.ts";
 import { describe } from "../plan/describe.ts";
 import type { LaunchPlan, Step } from "../plan/step.ts";
+import { signalName } from "../spec/signals.ts";
 import { showSource } from "../spec/source.ts";
 import { SysError } from "../sys/errno.ts";
 import type { ExitStatus } from "../sys/processes.ts";
@@ -29,11 +30,13 @@ export class LaunchError extends BerthError {
 const EXIT_NOT_EXECUTABLE = 126;
 const EXIT_NOT_FOUND = 127;
 
+/** The system calls behind operations of its own. */
+const CALLS: Readonly<Partial<Record<Op["name"], string>>> = { spawn: "clone3", become: "clone3" };
+
 /** What the stage reports, an operation and its result, as the step it belongs to and the call that failed. */
 export function stageFailure(plan: LaunchPlan, op: Op, result: number): LaunchError {
-  const cause = meansGone(result)
-    ? otherDied(op.name, result)
-    : new SysError(op.name, -result, { subject: subjectOf(op) });
+  const call = CALLS[op.name] ?? op.name;
+  const cause = meansGone(result) ? otherDied(call, result) : new SysError(call, -result, { subject: subjectOf(op) });
   if (op.name !== "execve") return new LaunchError(plan, op.step, cause);
   const exitStatus = cause instanceof SysError && cause.code === "ENOENT" ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
   return new LaunchError(plan, op.step, new BerthError(cause.message, { hint: cause.hint, exitStatus, cause }));
@@ -68,5 +71,7 @@ export function asSysError(call: string, error: unknown, path: string): BerthErr
 }
 
 export function describeExit(status: ExitStatus): string {
-  return status.reason === "exited" ? `exited with status ${status.status}` : `was killed by signal ${status.status}`;
+  return status.reason === "exited"
+    ? `exited with status ${status.status}`
+    : `was killed by ${signalName(status.status)}`;
 }

@@ -39,6 +39,8 @@ export class Launch {
   readonly #paths = new Map<string, string>();
   readonly #undos: Undo[] = [];
   #session: StageSession | undefined;
+  #state: "new" | "launching" | "over" = "new";
+  #aborted: BerthError | undefined;
   filter: Buffer = Buffer.alloc(0);
   /** ms since the epoch: when the launch began and when init was executed. */
   readonly began = Date.now();
@@ -105,17 +107,34 @@ export class Launch {
     if (!pidfdSendSignal(this.fds.get("leader"), 0)) throw new BerthError("init died before it was executed");
   }
 
+  /**
+   * Makes `run` end soon, whatever the stage waits for: it throws this error, when everything is undone. Too late once
+   * the payload runs or the launch has failed.
+   */
+  abort(reason: BerthError): void {
+    this.#aborted ??= reason;
+    if (this.#state === "launching") this.#session?.endSoon();
+  }
+
+  #throwIfAborted(): void {
+    if (this.#aborted !== undefined) throw this.#aborted;
+  }
+
   /** Runs the plan. After a failure everything is undone before the error is thrown. */
   async run(): Promise<void> {
     let index = 0;
+    this.#state = "launching";
     try {
       for (const step of this.plan.steps) {
         if (step.phase === "host") {
+          this.#throwIfAborted();
           if (this.#options.fail?.step === index) throw new SysError("injected", -this.#options.fail.result);
           await this.#perform(step);
         }
         index++;
       }
+      this.#throwIfAborted();
+      this.#state = "over";
       // What the keeper was cloned from has exited.
       this.stage.reapStage();
       this.executed = Date.now();
@@ -123,7 +142,9 @@ export class Launch {
       this.fds.closeAllBut(HELD);
     } catch (error) {
       const cause = await this.#session?.abandon();
+      this.#state = "over";
       this.release(true);
+      this.#throwIfAborted();
       // The first report is the cause, unless the keeper was killed: then everything fails that needs it.
       const failure = cause instanceof LaunchError && error instanceof LaunchError ? error : (cause ?? error);
       throw failure instanceof LaunchError ? failure : new LaunchError(this.plan, index, asBerthError(failure));

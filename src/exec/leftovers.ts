@@ -1,12 +1,19 @@
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { LaunchPlan, Step } from "../plan/step.ts";
+import { removeTree } from "../host/remove-tree.ts";
+import type { LaunchPlan, Step, StepOf } from "../plan/step.ts";
 import { removeCgroup, removeSharedCgroup } from "./cgroup.ts";
-import { lockFile, unlinkLocked } from "./lock-file.ts";
+import { lockFile, treeLock, unlinkLocked } from "./lock-file.ts";
 
 /** In a record directory: the steps that leave something on the host, written before any of them is done. */
 const FILE = "leftovers.json";
-const KINDS: ReadonlySet<Step["kind"]> = new Set(["make-cgroup", "make-scope", "make-layer", "claim-range"]);
+const KINDS: ReadonlySet<Step["kind"]> = new Set([
+  "make-cgroup",
+  "make-scope",
+  "make-layer",
+  "claim-range",
+  "lock-tree",
+]);
 
 /** Leaves word of what there will be to clean up. */
 export function announceLeftovers(directory: string, plan: LaunchPlan): void {
@@ -22,8 +29,9 @@ export function removeLeftovers(directory: string): void {
   for (const step of readSteps(directory).toReversed()) {
     if (step.kind === "make-cgroup") removeSharedCgroup(step.args.path);
     if (step.kind === "make-scope") removeCgroup(step.args.path);
-    if (step.kind === "make-layer") rmSync(step.args.directory, { recursive: true, force: true });
+    if (step.kind === "make-layer") removeTree(step.args.directory);
     if (step.kind === "claim-range") removeStaleLock(step.args.path);
+    if (step.kind === "lock-tree") removeTreeLock(step.args);
   }
   rmSync(directory, { recursive: true, force: true });
 }
@@ -31,6 +39,16 @@ export function removeLeftovers(directory: string): void {
 function removeStaleLock(path: string): void {
   const lock = lockFile(path);
   if (lock !== null) unlinkLocked(path, lock);
+}
+
+function removeTreeLock({ registry, tree }: StepOf<"lock-tree">["args"]): void {
+  let path: string;
+  try {
+    path = treeLock(registry, tree);
+  } catch {
+    return; // the tree is gone, and with it who would lock it
+  }
+  removeStaleLock(path);
 }
 
 function readSteps(directory: string): readonly Step[] {

@@ -1,6 +1,7 @@
 import { constants, fstatSync, mkdirSync, openSync, statSync, unlinkSync } from "node:fs";
 import { dirname } from "node:path";
-import { closeQuietly, tryLock } from "../sys/files.ts";
+import { tryFileLock } from "../sys/file-lock.ts";
+import { closeQuietly } from "../sys/files.ts";
 
 /**
  * Opens and locks `path`; null: somebody else holds it. The file may have been unlinked between open and lock by a
@@ -11,7 +12,7 @@ export function lockFile(path: string): number | null {
   for (;;) {
     const fd = openSync(path, constants.O_CREAT | constants.O_RDWR | constants.O_NOFOLLOW, 0o600);
     try {
-      if (!tryLock(fd, path)) {
+      if (!tryFileLock(fd, path)) {
         closeQuietly(fd);
         return null;
       }
@@ -22,6 +23,12 @@ export function lockFile(path: string): number | null {
     }
     closeQuietly(fd);
   }
+}
+
+/** The lock file of a tree in systemd-nspawn's registry, which knows trees by their inodes. @throws where there is none */
+export function treeLock(registry: string, tree: string): string {
+  const { dev, ino } = statSync(tree, { bigint: true });
+  return `${registry}/inode-${dev}:${ino}`;
 }
 
 export function unlinkLocked(path: string, fd: number): void {

@@ -1,6 +1,6 @@
 import { mkdirSync, openSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
-import { readLedger } from "../host/ranges.ts";
+import { LEDGER_VERSION, type RangeLedger, readLedger } from "../host/ranges.ts";
 import { closeQuietly, lockWaiting } from "../sys/files.ts";
 
 /**
@@ -9,34 +9,61 @@ import { closeQuietly, lockWaiting } from "../sys/files.ts";
  */
 export function recordRange(path: string, name: string, base: number): () => void {
   // The caller holds the lock of the name: nobody else changes its entry, and most starts find it as it should be.
-  if (readLedger(path).ranges[name] === base) return () => undefined;
-  const before = update(path, (ranges) => ({ ...ranges, [name]: base }));
+  if (readLedger(path).ranges.get(name) === base) return () => undefined;
+  const before = update(path, (ranges) => ranges.set(name, base));
   return () =>
     update(path, (ranges) => {
-      const { [name]: _, ...others } = ranges;
-      return before[name] === undefined ? others : { ...others, [name]: before[name] };
+      const old = before.get(name);
+      return old === undefined ? ranges.delete(name) : ranges.set(name, old);
     });
 }
 
-type Ranges = Readonly<Record<string, number>>;
+/** Renames a ledger that can't be read, so that its place is free for a new one. Returns its new name; null: it is fine. */
+export function setAsideDamaged(path: string): string | null {
+  return isDamaged(path) ? withLock(path, () => moveDamaged(path)) : null;
+}
 
-function update(path: string, change: (ranges: Ranges) => Ranges): Ranges {
+function moveDamaged(path: string): string | null {
+  if (!isDamaged(path)) return null;
+  const aside = `${path}.damaged`;
+  rmSync(aside, { recursive: true, force: true });
+  renameSync(path, aside);
+  return aside;
+}
+
+/** One of another version is not: who needs it will be told. */
+function isDamaged(path: string): boolean {
+  try {
+    return readLedger(path).damaged;
+  } catch {
+    return false;
+  }
+}
+
+/** Returns what was in it before. */
+function update(path: string, change: (ranges: Map<string, number>) => void): RangeLedger["ranges"] {
+  return withLock(path, () => {
+    moveDamaged(path);
+    const { ranges } = readLedger(path);
+    const changed = new Map(ranges);
+    change(changed);
+    if (changed.size === 0) rmSync(path, { force: true });
+    else {
+      const ledger = { version: LEDGER_VERSION, ranges: Object.fromEntries(changed) };
+      const temporary = `${path}.new`;
+      writeFileSync(temporary, `${JSON.stringify(ledger, null, 1)}\n`, { mode: 0o600, flush: true });
+      renameSync(temporary, path);
+    }
+    return ranges;
+  });
+}
+
+function withLock<T>(path: string, act: () => T): T {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const lock = openSync(`${path}.lock`, "w", 0o600);
   try {
     lockWaiting(lock, `${path}.lock`);
-    const { ranges } = readLedger(path);
-    const changed = change(ranges);
-    const temporary = `${path}.new`;
-    if (Object.keys(changed).length === 0) rmSync(path, { force: true });
-    else {
-      writeFileSync(temporary, `${JSON.stringify({ version: 1, ranges: changed }, null, 1)}\n`, {
-        mode: 0o600,
-        flush: true,
-      });
-      renameSync(temporary, path);
-    }
-    return ranges;
+    return act();
   } finally {
     closeQuietly(lock);
   }

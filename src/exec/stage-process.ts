@@ -1,5 +1,5 @@
 import { SOCK_SEQPACKET } from "../sys/constants.ts";
-import { closeQuietly, duplicate, openNull } from "../sys/files.ts";
+import { closeQuietly, duplicate, openNull, sealedExecutable } from "../sys/files.ts";
 import { whenReadable } from "../sys/poll.ts";
 import { pidfdOpen, reapPidfd } from "../sys/processes.ts";
 import { sendWithFds, socketPair } from "../sys/sockets.ts";
@@ -9,6 +9,31 @@ import { StageSocket } from "./stage-socket.ts";
 
 /** SCM_MAX_FD of the kernel. */
 const FDS_PER_MESSAGE = 253;
+
+/** By path: what a stage is executed from. Made once, for the life of this process. */
+const executables = new Map<string, string>();
+
+/**
+ * A sealed copy, so that a machine which gets hold of a stage on its way in (a script whose interpreter is
+ * /proc/self/exe is enough) has no file of the host; or that file itself, where the host allows no such copy.
+ */
+function executableOf(path: string): string {
+  let executable = executables.get(path);
+  if (executable === undefined) {
+    const fd = sealedExecutable(path, "berth-stage");
+    executable = fd === null ? path : `/proc/self/fd/${above(STATUS_FD, fd)}`;
+    executables.set(path, executable);
+  }
+  return executable;
+}
+
+/** The same open file with a number that is none of those the stage begins with. */
+function above(last: number, fd: number): number {
+  if (fd > last) return fd;
+  const moved = duplicate(fd, last + 1);
+  closeQuietly(fd);
+  return moved;
+}
 
 /**
  * A stage that has been spawned and waits for its program: spawned early it is there when it is needed. It ends by
@@ -27,8 +52,15 @@ export class StageProcess {
     const status = theirs === STATUS_FD ? duplicate(theirs, FIRST_FD) : theirs;
     try {
       const stdio = [0, 1, 2].map((target) => [nothing, target] as const);
-      this.pid = spawnProcess(path, ["berth-stage".padEnd(TITLE_SIZE - 1)], [...stdio, [status, STATUS_FD]]);
+      this.pid = spawnProcess(
+        executableOf(path),
+        ["berth-stage".padEnd(TITLE_SIZE - 1)],
+        [...stdio, [status, STATUS_FD]],
+      );
       this.pidfd = pidfdOpen(this.pid);
+    } catch (error) {
+      closeQuietly(ours);
+      throw error;
     } finally {
       for (const fd of new Set([theirs, status, nothing])) closeQuietly(fd);
     }

@@ -1,9 +1,11 @@
+import { readFileSync } from "node:fs";
 import { BerthError } from "../errors.ts";
 import type { LaunchPlan, StepOf } from "../plan/step.ts";
 import { SOCK_SEQPACKET } from "../sys/constants.ts";
+import { SysError } from "../sys/errno.ts";
 import { closeQuietly } from "../sys/files.ts";
 import { whenReadable } from "../sys/poll.ts";
-import { type ExitStatus, pidfdSendSignal, reapPidfd } from "../sys/processes.ts";
+import { type ExitStatus, pidfdOpen, pidfdSendSignal, reapPidfd } from "../sys/processes.ts";
 import { socketPair } from "../sys/sockets.ts";
 import type { CompiledPlan } from "./compile.ts";
 import { exitStatus, readExitRecord } from "./exit-record.ts";
@@ -17,7 +19,7 @@ import type { StageMessage } from "./stage-socket.ts";
 /** Names of fds that are the host's alone and never go to the stage. */
 const PRIVATE = new Set(["notify-socket", "stage", "keeper", "leader", "user-namespace"]);
 const SIGKILL = 9;
-/** How long a keeper may take to clean up after a failure. */
+/** How long a keeper may take to clean up after a failure; and again, when what it waited for was killed. */
 const PATIENCE_MS = 2000;
 
 /** The processes of one launch, and what they and the host say to each other, from the stage's spawn to their end. */
@@ -28,7 +30,9 @@ export class StageSession {
   #compiled: CompiledPlan | undefined;
   /** What was spawned and what it cloned itself into, when they have been waited for. */
   readonly #ended = new Map<"stage" | "keeper", ExitStatus>();
-  /** The stage did not end by itself and was killed by us. */
+  /** Since it was told to end. */
+  #patience: NodeJS.Timeout | undefined;
+  /** The stage did not end by itself, and we kill what there is of it. */
   #impatient = false;
   keeperPid: number;
   leaderPid = -1;
@@ -144,16 +148,26 @@ export class StageSession {
   }
 
   /**
-   * Ends what the stage has become. It is told that we have nothing more to say, so that the keeper cleans up wherever
-   * it waits for us, and is listened to until it has gone or its machine runs: by its messages only we know all of its
-   * processes. Returns why the stage failed, if that is why anything failed.
+   * The stage is told that we have nothing more to say, so that the keeper cleans up wherever it waits for us, and what
+   * does not end by itself is killed: first what the keeper waits for, which lets it clean up, then the keeper.
+   */
+  endSoon(): void {
+    if (this.#patience !== undefined) return;
+    this.#process.socket.endTelling();
+    this.#patience = setInterval(() => {
+      this.#kill("leader");
+      if (!this.#ended.has(this.#keeper)) killChildren(this.keeperPid);
+      if (this.#impatient) this.#kill("keeper", "stage");
+      this.#impatient = true;
+    }, PATIENCE_MS);
+  }
+
+  /**
+   * Ends what the stage has become, and listens to it until it has gone or its machine runs: by its messages only we
+   * know all of its processes. Returns why the stage failed, if that is why anything failed.
    */
   async abandon(): Promise<BerthError | undefined> {
-    this.#process.socket.endTelling();
-    const patience = setInterval(() => {
-      this.#impatient = true;
-      this.#kill("leader", "keeper", "stage");
-    }, PATIENCE_MS);
+    this.endSoon();
     try {
       const failure = await this.#hearOut();
       this.#kill("leader"); // not before: the keeper would take its end for its start
@@ -165,7 +179,7 @@ export class StageSession {
       // A stage that was killed makes everything fail that needs it: its death is the cause.
       return this.#ended.get(this.#keeper)?.reason === "killed" && !this.#impatient ? this.#keeperDied() : failure;
     } finally {
-      clearInterval(patience);
+      clearInterval(this.#patience);
     }
   }
 
@@ -188,5 +202,28 @@ export class StageSession {
   close(): void {
     this.reapStage();
     this.#process.socket.close();
+  }
+}
+
+/** All that a child of ours has cloned, also what it has not been able to tell us of. */
+function killChildren(parent: number): void {
+  for (const child of childrenOf(parent)) {
+    try {
+      const pidfd = pidfdOpen(child);
+      // Its pid may have become another process's before the pidfd was taken.
+      if (childrenOf(parent).includes(child)) pidfdSendSignal(pidfd, SIGKILL);
+      closeQuietly(pidfd);
+    } catch (error) {
+      if (!(error instanceof SysError && error.code === "ESRCH")) throw error;
+    }
+  }
+}
+
+/** proc_tid_children(5), exact for a process that waits. Empty on a kernel without CONFIG_PROC_CHILDREN. */
+function childrenOf(pid: number): readonly number[] {
+  try {
+    return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ").filter(Boolean).map(Number);
+  } catch {
+    return [];
   }
 }

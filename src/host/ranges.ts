@@ -1,5 +1,7 @@
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { BerthError, errorCode } from "../errors.ts";
+import { isLocked } from "../sys/file-lock.ts";
 import { hash32 } from "./hash.ts";
 import { type IdRange, PICK_WINDOW, parseSubordinateIds, RANGE_SIZE } from "./id-ranges.ts";
 
@@ -11,20 +13,33 @@ export function ledgerPath(machines: string): string {
 /** Registry of the ranges that running containers use, a lock file each: systemd-nspawn's own, so that both heed it. */
 export const RANGES_IN_USE = "/run/systemd/nspawn-uid";
 
+export const LEDGER_VERSION = 1;
+
 export interface RangeLedger {
-  readonly version: 1;
-  /** First host id by machine name. */
-  readonly ranges: Readonly<Record<string, number>>;
+  /** First host id by machine name: each a range that PrivateUsers=pick may give, and no two the same. */
+  readonly ranges: ReadonlyMap<string, number>;
+  /** There is a file, but no ledger in it. */
+  readonly damaged: boolean;
 }
 
+/**
+ * What the file says is checked, since it decides which ids of the host a machine gets: what can't be true is left out.
+ * @throws BerthError when another version of berth wrote it
+ */
 export function readLedger(path: string): RangeLedger {
-  try {
-    const ledger = JSON.parse(readFileSync(path, "utf8")) as RangeLedger;
-    if (ledger.version === 1 && typeof ledger.ranges === "object") return ledger;
-  } catch {
-    // None yet, or one that was damaged: it is made anew, and what runs is found by its locks.
-  }
-  return { version: 1, ranges: {} };
+  const text = readLedgerText(path);
+  if (text === null) return { ranges: new Map(), damaged: false };
+  const ledger = parse(text);
+  if (!isObject(ledger) || !Number.isInteger(ledger["version"])) return { ranges: new Map(), damaged: true };
+  if (ledger["version"] !== LEDGER_VERSION)
+    throw new BerthError(`${path} is of version ${ledger["version"]}, not ${LEDGER_VERSION}: another berth wrote it`, {
+      hint: "use that berth, or move the file away: machines then get new ranges of ids",
+    });
+  if (!isObject(ledger["ranges"])) return { ranges: new Map(), damaged: true };
+  const names = new Map<number, string>();
+  for (const [name, base] of Object.entries(ledger["ranges"]))
+    if (isPickable(base) && !names.has(base)) names.set(base, name);
+  return { ranges: new Map([...names].map(([base, name]) => [name, base])), damaged: false };
 }
 
 /**
@@ -33,9 +48,9 @@ export function readLedger(path: string): RangeLedger {
  */
 export function pickRange(name: string, machines: string, inUse: (base: number) => boolean = isInUse): number | null {
   const { ranges } = readLedger(ledgerPath(machines));
-  const own = Object.hasOwn(ranges, name) ? ranges[name] : undefined;
+  const own = ranges.get(name);
   if (own !== undefined && !inUse(own)) return own;
-  const others = Object.entries(ranges).filter(([other]) => other !== name);
+  const others = [...ranges].filter(([other]) => other !== name);
   const taken: readonly IdRange[] = [...others.map(([, start]) => ({ start, count: RANGE_SIZE })), ...hostRanges()];
   const slots = (PICK_WINDOW.last - PICK_WINDOW.first) / RANGE_SIZE + 1;
   const first = hash32(Buffer.from(`${machines}\0${name}`)) % slots;
@@ -63,9 +78,35 @@ function overlaps({ start, count }: IdRange, base: number): boolean {
   return start < base + RANGE_SIZE && base < start + count;
 }
 
-/** A lock file is removed when its container ends; one that a killed manager left is found out when it is claimed. */
+/** By the lock, as a manager that was killed leaves the file. */
 function isInUse(base: number): boolean {
-  return existsSync(join(RANGES_IN_USE, String(base)));
+  return isLocked(join(RANGES_IN_USE, String(base)));
+}
+
+function isPickable(base: unknown): base is number {
+  const { first, last } = PICK_WINDOW;
+  return typeof base === "number" && base >= first && base <= last && base % RANGE_SIZE === 0;
+}
+
+/** Null: none yet, or none for us to read (who plans without root sees the range that a new machine would get). */
+function readLedgerText(path: string): string | null {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    return ["ENOENT", "EACCES"].includes(errorCode(error) ?? "") ? null : "";
+  }
+}
+
+function parse(json: string): unknown {
+  try {
+    return JSON.parse(json);
+  } catch {
+    return undefined;
+  }
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function readText(path: string): string {

@@ -31,6 +31,7 @@ export function readHostFacts(files: HostFiles = hostFiles, arch: string = proce
     sysctls: {
       // No such file: a kernel without user namespaces.
       maxUserNamespaces: sysctl(files, "user/max_user_namespaces") ?? 0,
+      threadsMax: sysctl(files, "kernel/threads-max"),
     },
     hostname: required(files, "/proc/sys/kernel/hostname").trim(),
     machineId: parseMachineId(files.text("/etc/machine-id")),

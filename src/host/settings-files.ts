@@ -1,8 +1,9 @@
-import { readdirSync, readFileSync, type Stats, statSync } from "node:fs";
+import { lstatSync, readdirSync, readFileSync, type Stats, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { restrictToSafe } from "../config/trust.ts";
 import { type Assignment, FILE_LENGTH_MAX, parseUnitFile } from "../config/unit-file.ts";
 import { BerthError } from "../errors.ts";
+import { requireName } from "../spec/name.ts";
 import type { Problem } from "../spec/problem.ts";
 import { DEFAULT } from "../spec/source.ts";
 import type { Paths } from "./paths.ts";
@@ -17,12 +18,14 @@ export interface FoundSettings {
 /**
  * Reads the settings of a machine. The first NAME.nspawn found counts, and every drop-in NAME.nspawn.d/*.conf, by
  * file name (systemd.nspawn(5)). Settings are trusted by place: see `places`.
+ * @throws BerthError for one that is no file: without it the machine would be another one
  */
 export function readSettings(name: string, paths: Paths, installation: string): FoundSettings {
+  requireName(name, "-M");
   const [all, hidden] = readable(places(paths, installation));
   const main = all
     .map((place) => ({ ...place, path: join(place.directory, `${name}.nspawn`) }))
-    .find(({ path }) => isFile(path));
+    .find(({ path }) => lstatSync(path, { throwIfNoEntry: false }) !== undefined);
   const dropIns = all
     .flatMap((place) => listDropIns(join(place.directory, `${name}.nspawn.d`), place.trusted))
     // One of the same file name in an earlier place stands for it (systemd.syntax(7), drop-ins).
@@ -63,7 +66,13 @@ export function readSettingsFile(path: string, trusted: boolean): Omit<FoundSett
   const { assignments, problems } = parseUnitFile(readFileSync(path, "utf8"), path);
   if (trusted && isOurs(stat)) return { assignments, problems };
   const { kept, dropped } = restrictToSafe(assignments);
-  return { assignments: kept, problems: [...problems, ...dropped] };
+  return { assignments: kept, problems: [...problems, ...(trusted ? dropped.map(toTrust(path)) : dropped)] };
+}
+
+/** The place is right, the file is not. */
+function toTrust(path: string): (problem: Problem) => Problem {
+  const hint = `chown root:root ${path} && chmod go-w ${path} makes it trusted`;
+  return (problem) => ({ ...problem, hint });
 }
 
 interface Place {
@@ -91,13 +100,12 @@ function isOurs(stat: Stats): boolean {
 }
 
 function listDropIns(directory: string, trusted: boolean): { path: string; trusted: boolean }[] {
-  let names: string[];
-  try {
-    names = readdirSync(directory);
-  } catch {
-    return []; // there is none
-  }
-  return names.filter((name) => name.endsWith(".conf")).map((name) => ({ path: join(directory, name), trusted }));
+  const stat = statSync(directory, { throwIfNoEntry: false });
+  if (stat === undefined) return [];
+  if (!stat.isDirectory()) throw new BerthError(`${directory}: not a directory`);
+  return readdirSync(directory)
+    .filter((name) => name.endsWith(".conf"))
+    .map((name) => ({ path: join(directory, name), trusted }));
 }
 
 function byFileName(a: { path: string }, b: { path: string }): number {
@@ -106,8 +114,4 @@ function byFileName(a: { path: string }, b: { path: string }): number {
 
 function fileName({ path }: { path: string }): string {
   return path.slice(path.lastIndexOf("/") + 1);
-}
-
-function isFile(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
 }

@@ -7,6 +7,7 @@ import { onStopSignals, STOP_SIGNALS, type StopSignal } from "../supervise/stop-
 import { closeQuietly, openNull } from "../sys/files.ts";
 import { pidfdSendSignal } from "../sys/processes.ts";
 import { CallerStdio } from "./caller-stdio.ts";
+import { abortedBy } from "./foreground-stop.ts";
 import { joinedStatus, joinMachine } from "./join.ts";
 import type { MachineRecord } from "./record.ts";
 
@@ -44,7 +45,7 @@ class JoinedCommand {
   readonly #stdio: CallerStdio | undefined;
   #link: ConsoleLink | undefined;
   #state: "launching" | "running" | "ended" | "gone" = "launching";
-  #signalled: StopSignal | undefined;
+  #signalled = false;
   #killer: NodeJS.Timeout | undefined;
 
   constructor(machine: MachineRecord, { argv, candidates, terminal, caller, env }: ExecRequest, paths: Paths) {
@@ -58,11 +59,10 @@ class JoinedCommand {
   async run(): Promise<number> {
     await this.#launch.run();
     this.#state = "running";
-    if (this.#signalled !== undefined) this.signal(this.#signalled);
     const output = this.#connect();
     const status = await joinedStatus(this.#launch);
     this.#state = "ended";
-    if (this.#signalled !== undefined) this.#caller.hurry();
+    if (this.#signalled) this.#caller.hurry();
     output.endSoon(TAIL_MS);
     await output.drained();
     return status;
@@ -70,7 +70,9 @@ class JoinedCommand {
 
   /** It is for the command; who has none any more means us. */
   signal(signal: StopSignal): void {
-    this.#signalled = signal;
+    this.#signalled = true;
+    if (this.#state === "launching")
+      this.#launch.abort(abortedBy(signal, `entering machine ${this.#launch.plan.machine}`));
     if (this.#state === "running") pidfdSendSignal(this.#launch.fds.get("leader"), STOP_SIGNALS[signal]);
     if (this.#state === "ended") this.#caller.giveUp();
   }

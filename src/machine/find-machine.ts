@@ -1,14 +1,25 @@
 import { BerthError } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
+import { requireName } from "../spec/name.ts";
 import { suggest } from "../spec/nearest.ts";
 import { quote } from "../spec/quote.ts";
-import { listRecords, type MachineRecord, readRecord } from "./record.ts";
+import { listMachines, lookUp, type MachineRecord, type UnknownMachine } from "./record.ts";
 
-/** The running machine of that name. @throws BerthError that names the nearest one that runs */
+/** The running machine of that name. @throws BerthError that names the nearest one, or says why its record is of no use */
 export function findMachine(name: string, paths: Paths): MachineRecord {
-  const record = readRecord(name, paths);
-  if (record !== null) return record;
-  const running = listRecords(paths).map((each) => each.name);
+  const machine = findAnyMachine(name, paths);
+  if (machine.state !== "unknown") return machine;
+  throw new BerthError(`machine ${name} runs, but ${machine.file} ${machine.fault}`, {
+    hint: `berth terminate ${name} ends it`,
+  });
+}
+
+/** The same, also when its record can't be read. */
+export function findAnyMachine(name: string, paths: Paths): MachineRecord | UnknownMachine {
+  requireName(name);
+  const machine = lookUp(name, paths);
+  if (machine !== null) return machine;
+  const running = listMachines(paths).map((each) => each.name);
   const hint = suggest(name, running) ?? (running.length === 0 ? "no machine runs" : `running: ${running.join(", ")}`);
   throw new BerthError(`no machine ${quote(name)} is running`, { hint });
 }

@@ -5,6 +5,7 @@ import { stagePath } from "../host/installation.ts";
 import type { Paths } from "../host/paths.ts";
 import { cgroupPath } from "../plan/cgroup.ts";
 import type { PlanInput, PlanRequest } from "../plan/input.ts";
+import { signalName } from "../spec/signals.ts";
 import type { ProcessCaller } from "../supervise/caller.ts";
 import { ConsoleLink } from "../supervise/console.ts";
 import { FdReader } from "../supervise/fd-reader.ts";
@@ -15,7 +16,7 @@ import type { Unwatch } from "../sys/poll.ts";
 import { socketPair } from "../sys/sockets.ts";
 import { CallerStdio } from "./caller-stdio.ts";
 import { type Outcome, outcomeOf } from "./exit-status.ts";
-import { ForegroundStop, killMachineNow } from "./foreground-stop.ts";
+import { abortedBy, ForegroundStop, killMachineNow } from "./foreground-stop.ts";
 import { LiveRecord } from "./live-record.ts";
 import type { Prepared } from "./prepare.ts";
 
@@ -40,8 +41,6 @@ export class ForegroundBoot {
   readonly #stdio: CallerStdio | undefined;
   #stop: ForegroundStop | undefined;
   #unwatch: Unwatch | undefined;
-  /** The stop signal that came while there was no machine yet. */
-  #early: StopSignal | undefined;
   #stopping = false;
 
   /** Nothing has been made yet. @throws BerthError when the machine can't be started as things are now */
@@ -90,7 +89,7 @@ export class ForegroundBoot {
   stop(signal: StopSignal): void {
     this.#stopping = true;
     if (this.#stop === undefined) {
-      this.#early = signal; // still being launched
+      this.#launch.abort(abortedBy(signal, `the start of machine ${this.#prepared.spec.name}`));
       return;
     }
     const { caller } = this.#options;
@@ -109,7 +108,6 @@ export class ForegroundBoot {
       say: this.#options.say,
       onAsked: () => record.update({ state: "stopping" }),
     });
-    if (this.#early !== undefined) this.#kill(`${this.#early} came during its launch`);
     this.#unwatch = watchNotifications(fds.get("notify-socket"), this.#launch.leaderPid, (notification) =>
       record.notified(notification),
     );
@@ -134,7 +132,7 @@ export class ForegroundBoot {
     const cgroup = cgroupPath(this.#input);
     const why = ranOutOfMemory(cgroup) ? `: out of memory, see ${cgroup}/memory.max` : "";
     const { name } = this.#prepared.spec;
-    this.#options.say(`machine ${name}: its PID 1 was killed by signal ${outcome.signal}${why}`);
+    this.#options.say(`machine ${name}: its PID 1 was killed by ${signalName(outcome.signal)}${why}`);
   }
 
   /** What the machine has of ours. */

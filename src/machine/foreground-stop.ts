@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { BerthError } from "../errors.ts";
 import { killCgroup } from "../exec/cgroup.ts";
 import { isAlive } from "../host/process-id.ts";
 import { handlesSignal } from "../supervise/shutdown.ts";
@@ -72,4 +73,9 @@ export class ForegroundStop {
 export function killMachineNow({ cgroup }: { readonly cgroup: string }, leader: number): void {
   killCgroup(join(cgroup, "payload"));
   pidfdSendSignal(leader, SIGKILL);
+}
+
+/** Why a launch was aborted, with the exit status of who dies of that signal. */
+export function abortedBy(signal: StopSignal, launch: string): BerthError {
+  return new BerthError(`${signal} ended ${launch}`, { exitStatus: 128 + STOP_SIGNALS[signal] });
 }

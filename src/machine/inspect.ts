@@ -1,15 +1,22 @@
-import { parseOsRelease } from "../host/os-release.ts";
+import { BerthError, errorCode } from "../errors.ts";
+import { InRoot } from "../host/in-root.ts";
+import { OS_RELEASE_PATHS, parseOsRelease } from "../host/os-release.ts";
 import type { Paths } from "../host/paths.ts";
-import { captureIn } from "./join.ts";
+import { captureIn } from "./capture.ts";
 import type { MachineRecord } from "./record.ts";
 
-/** What can be learned of a running machine by asking inside. */
+/** Bytes: more is none. */
+const OS_RELEASE_MAX = 64 * 1024;
+
+/** What can be learned of a running machine besides its record: of its tree, and by asking inside. */
 export interface Inspection {
-  /** PRETTY_NAME of its os-release. */
+  /** PRETTY_NAME of its os-release, or the ID in its record. */
   readonly os: string | null;
   /** Of systemd: running, degraded, starting, ...; null for another init. */
   readonly initState: string | null;
   readonly boot: BootTimes;
+  /** Why nothing could be asked inside: it is frozen, it does not answer. */
+  readonly problem: string | null;
 }
 
 /** How long each part of a start took, in ms. Null: not known, or not over yet. */
@@ -22,25 +29,55 @@ export interface BootTimes {
 }
 
 export async function inspect(machine: MachineRecord, paths: Paths): Promise<Inspection> {
-  const osRelease = await captureIn(machine, ["cat", "/etc/os-release"], paths);
-  const show = await captureIn(
-    machine,
-    ["systemctl", "show", "--property=SystemState,UnitsLoadFinishTimestampMonotonic,FinishTimestampMonotonic"],
-    paths,
-  );
-  const fields = new Map((show ?? "").split("\n").map((line) => splitOnce(line, "=")));
+  const [show, problem] = await ask(machine, paths);
+  const fields = new Map(show.split("\n").map((line) => splitOnce(line, "=")));
   return {
-    os: osRelease === undefined ? null : (parseOsRelease(osRelease)["PRETTY_NAME"] ?? null),
+    os: prettyName(machine) ?? machine.os,
     initState: fields.get("SystemState") ?? null,
     boot: bootTimes(machine, fields),
+    problem,
   };
+}
+
+const PROPERTIES = ["SystemState", "UnitsLoadFinishTimestampMonotonic", "FinishTimestampMonotonic"];
+
+/** What systemctl says, and why it says nothing. Another init has none, which is no problem. */
+async function ask(machine: MachineRecord, paths: Paths): Promise<[string, string | null]> {
+  try {
+    return [(await captureIn(machine, ["systemctl", "show", `--property=${PROPERTIES}`], paths)) ?? "", null];
+  } catch (error) {
+    if (error instanceof BerthError) return ["", error.message];
+    throw error;
+  }
+}
+
+/** Read from the host's side: the machine's own programs need not tell the truth about that, or anything at all. */
+function prettyName({ root }: MachineRecord): string | undefined {
+  let tree: InRoot | undefined;
+  try {
+    tree = new InRoot(root);
+    const text = readFirst(tree, OS_RELEASE_PATHS);
+    return text === undefined ? undefined : parseOsRelease(text)["PRETTY_NAME"];
+  } catch (error) {
+    if (errorCode(error) === undefined) throw error;
+    return undefined; // the tree was moved away while its machine runs
+  } finally {
+    tree?.close();
+  }
+}
+
+function readFirst(tree: InRoot, paths: readonly string[]): string | undefined {
+  return paths
+    .map((path) => tree.readFile(path, OS_RELEASE_MAX))
+    .find((text) => text !== null)
+    ?.toString("utf8");
 }
 
 /** systemd's timestamps are CLOCK_MONOTONIC in us, the clock that berth noted the execution by. */
 function bootTimes({ times }: MachineRecord, fields: ReadonlyMap<string, string>): BootTimes {
   const launch = times.executed - times.began;
-  const loaded = Number(fields.get("UnitsLoadFinishTimestampMonotonic") ?? 0) / 1000;
-  const finished = Number(fields.get("FinishTimestampMonotonic") ?? 0) / 1000;
+  const loaded = milliseconds(fields.get("UnitsLoadFinishTimestampMonotonic"));
+  const finished = milliseconds(fields.get("FinishTimestampMonotonic"));
   if (loaded > 0)
     return {
       launch,
@@ -48,6 +85,11 @@ function bootTimes({ times }: MachineRecord, fields: ReadonlyMap<string, string>
       ready: finished > 0 ? finished - loaded : null,
     };
   return { launch, init: null, ready: times.ready === null ? null : times.ready - times.executed };
+}
+
+/** 0: not yet, or nonsense. */
+function milliseconds(microseconds = ""): number {
+  return /^\d{1,16}$/.test(microseconds) ? Number(microseconds) / 1000 : 0;
 }
 
 function splitOnce(text: string, separator: string): [string, string] {

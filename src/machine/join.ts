@@ -1,7 +1,5 @@
 import { readFileSync } from "node:fs";
-import { Socket } from "node:net";
 import { join } from "node:path";
-import { text } from "node:stream/consumers";
 import { BerthError } from "../errors.ts";
 import { Launch } from "../exec/launch.ts";
 import { filterFor } from "../exec/seccomp-filter.ts";
@@ -10,11 +8,10 @@ import { stagePath } from "../host/installation.ts";
 import type { Paths } from "../host/paths.ts";
 import { candidatesFor, LOGIN_ENVIRONMENT } from "../plan/execute.ts";
 import { buildJoin } from "../plan/join.ts";
-import type { WindowSize } from "../plan/step.ts";
-import { openNull } from "../sys/files.ts";
+import type { LaunchPlan, WindowSize } from "../plan/step.ts";
+import { closeQuietly } from "../sys/files.ts";
 import { ARCH } from "../sys/libc.ts";
-import { pipe } from "../sys/sockets.ts";
-import { type MachineRecord, readPlan } from "./record.ts";
+import { type MachineRecord, planPath, readPlan } from "./record.ts";
 
 export interface JoinOptions {
   readonly argv: readonly string[];
@@ -24,27 +21,46 @@ export interface JoinOptions {
   readonly term: string | undefined;
   /** Of that terminal. */
   readonly size?: WindowSize | undefined;
-  /** The launch owns and closes them. */
+  /** The launch owns and closes them, and where there can be none they are closed at once. */
   readonly fds: ReadonlyMap<string, number>;
 }
 
-/** A launch, still to be run, of a command in a running machine: as its root, with all that holds for its init. */
+/**
+ * A launch, still to be run, of a command in a running machine: as its root, with all that holds for its init.
+ * @throws BerthError when the machine is frozen, or its plan is missing or damaged
+ */
 export function joinMachine(machine: MachineRecord, options: JoinOptions, paths: Paths): Launch {
-  const { pid, startTime } = machine.leader;
-  const { term } = options;
-  const plan = buildJoin(
-    { machine: machine.name, pid, startTime, cgroup: leaderCgroup(machine), plan: readPlan(machine.name, paths) },
-    {
-      argv: options.argv,
-      candidates: options.candidates ?? candidatesFor(options.argv[0] ?? ""),
-      environment: [...LOGIN_ENVIRONMENT, ...(term === undefined ? [] : [`TERM=${term}`])],
-      directory: "/",
-      stdio: term === undefined ? "caller" : "terminal",
-      ...(options.size === undefined ? {} : { size: options.size }),
-    },
-  );
-  const load = (policy: Parameters<typeof filterFor>[0]): Buffer => filterFor(policy, paths.cache);
-  return new Launch(plan, { stage: stagePath(ARCH), arch: ARCH, fds: options.fds, loadFilter: load });
+  try {
+    const plan = planJoin(machine, options, paths);
+    const loadFilter = (policy: Parameters<typeof filterFor>[0]): Buffer => filterFor(policy, paths.cache);
+    return new Launch(plan, { stage: stagePath(ARCH), arch: ARCH, fds: options.fds, loadFilter });
+  } catch (error) {
+    for (const fd of options.fds.values()) closeQuietly(fd);
+    throw error;
+  }
+}
+
+function planJoin(machine: MachineRecord, { argv, candidates, term, size }: JoinOptions, paths: Paths): LaunchPlan {
+  const { name, leader } = machine;
+  const cgroup = leaderCgroup(machine);
+  refuseFrozen(machine, cgroup);
+  const plan = readPlan(name, paths);
+  try {
+    return buildJoin(
+      { machine: name, pid: leader.pid, startTime: leader.startTime, cgroup, plan },
+      {
+        argv,
+        candidates: candidates ?? candidatesFor(argv[0] ?? ""),
+        environment: [...LOGIN_ENVIRONMENT, ...(term === undefined ? [] : [`TERM=${term}`])],
+        directory: "/",
+        stdio: term === undefined ? "caller" : "terminal",
+        ...(size === undefined ? {} : { size }),
+      },
+    );
+  } catch (error) {
+    // It takes over steps of the start, and one is not there.
+    throw new BerthError(`${planPath(name, paths)} is damaged: ${(error as Error).message}`, { cause: error });
+  }
 }
 
 /** A leaf, whatever the machine's init has made of payload/: processes can be put into leaves only. */
@@ -55,37 +71,33 @@ function leaderCgroup({ name, leader, cgroupMount }: MachineRecord): string {
   return join(cgroupMount, own.path);
 }
 
+/**
+ * What joins a frozen cgroup never gets to run, and root inside may freeze its own. cgroup.events says what is frozen,
+ * by whatever is above as well; cgroup.freeze what is to be, while a process can't be stopped just now (cgroups(7)).
+ */
+function refuseFrozen({ name, cgroup }: MachineRecord, leaderCgroup: string): void {
+  const frozen = [leaderCgroup, join(cgroup, "payload")].find(
+    (path) => /^frozen 1$/m.test(cgroupText(path, "cgroup.events")) || cgroupText(path, "cgroup.freeze") === "1\n",
+  );
+  if (frozen === undefined) return;
+  throw new BerthError(`machine ${name} is frozen`, {
+    hint: `echo 0 >${frozen}/cgroup.freeze thaws it, unless a cgroup above is frozen; berth terminate ${name} kills it`,
+  });
+}
+
+/** Empty where there is no such file: a cgroup that has just gone, a host whose payload/ is elsewhere. */
+function cgroupText(path: string, file: string): string {
+  try {
+    return readFileSync(join(path, file), "utf8");
+  } catch {
+    return "";
+  }
+}
+
 /** Exit status of a joined command, when it has ended: 128+N for a signal. */
 export async function joinedStatus(launch: Launch): Promise<number> {
   const exit = await launch.exit();
   await launch.keeperEnd();
   if (exit === null) return 128 + 9;
   return exit.reason === "exited" ? exit.status : 128 + exit.status;
-}
-
-/** What a command in a machine prints on stdout; undefined: it failed. */
-export async function captureIn(
-  machine: MachineRecord,
-  argv: readonly string[],
-  paths: Paths,
-): Promise<string | undefined> {
-  const [output, writeEnd] = pipe();
-  const fds = new Map([
-    ["stdio:0", openNull()],
-    ["stdio:1", writeEnd],
-    ["stdio:2", openNull()],
-  ]);
-  const launch = joinMachine(machine, { argv, term: undefined, fds }, paths);
-  const socket = new Socket({ fd: output, readable: true, writable: false });
-  try {
-    await launch.run();
-    const said = await text(socket);
-    return (await joinedStatus(launch)) === 0 ? said : undefined;
-  } catch (error) {
-    if (error instanceof BerthError) return undefined; // no such program in there
-    throw error;
-  } finally {
-    socket.destroy();
-    launch.release();
-  }
 }

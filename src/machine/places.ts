@@ -4,21 +4,25 @@ import type { Paths } from "../host/paths.ts";
 import { ledgerPath, RANGES_IN_USE } from "../host/ranges.ts";
 import type { PlanPlaces } from "../plan/input.ts";
 
+/** systemd-nspawn's registry of the trees in use (image_path_lock in its sources), a lock file each by inode. */
+const TREES_IN_USE = "/run/systemd/nspawn/locks";
+
 /** Directory of the records of running machines, one a machine. */
 export function recordsDirectory(paths: Paths): string {
   return join(paths.run, "running");
 }
 
 export function placesOf(name: string, root: string, paths: Paths): PlanPlaces {
-  // Two berth roots on one host have cgroups of their own.
+  // Two berth roots on one host have cgroups of their own, and layers of their own where they share a tree.
   const instance = hash32(Buffer.from(paths.run)).toString(16).padStart(8, "0");
   return {
     lock: join(paths.run, "locks", name),
     record: join(recordsDirectory(paths), name),
     ranges: RANGES_IN_USE,
+    trees: TREES_IN_USE,
     ledger: ledgerPath(paths.machines),
     // Beside the tree: on its file system, and never on a tmpfs that a host's /run may be.
-    layer: join(dirname(root), `.berth-layer-${name}`),
+    layer: join(dirname(root), `.berth-layer-${instance}-${name}`),
     cgroup: `berth-${instance}`,
   };
 }

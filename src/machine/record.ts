@@ -2,45 +2,22 @@ import { readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
-import { isAlive, type ProcessId } from "../host/process-id.ts";
+import { isAlive } from "../host/process-id.ts";
 import type { LaunchPlan } from "../plan/step.ts";
+import { checkName } from "../spec/name.ts";
+import { isLocked } from "../sys/file-lock.ts";
 import { recordsDirectory } from "./places.ts";
+import { type MachineRecord, planFault, recordFault } from "./record-shape.ts";
 
-export const STATES = ["starting", "running", "stopping"] as const;
-export type MachineState = (typeof STATES)[number];
+export type { MachineRecord } from "./record-shape.ts";
 
-/** What is written down of a running machine, for other commands to find it. One JSON file in its record directory. */
-export interface MachineRecord {
-  readonly version: 1;
+/** A machine that runs and of which nothing more can be told. */
+export interface UnknownMachine {
   readonly name: string;
-  readonly state: MachineState;
-  readonly ready: boolean;
-  /** Last STATUS= of its init. */
-  readonly status: string | null;
-  readonly bootId: string;
-  readonly leader: ProcessId;
-  readonly keeper: ProcessId;
-  /** The process that runs it in the foreground. */
-  readonly supervisor: ProcessId;
-  readonly cgroup: string;
-  readonly cgroupMount: string;
-  readonly unit: string | null;
-  readonly root: string;
-  /** Directory of an ephemeral machine's changes. */
-  readonly layer: string | null;
-  readonly os: string | null;
-  readonly osVersion: string | null;
-  readonly killSignal: number;
-  readonly uidShift: number | null;
-  readonly weaknesses: readonly string[];
-  /** ms since the epoch. */
-  readonly times: {
-    readonly began: number;
-    readonly executed: number;
-    /** `executed` on CLOCK_MONOTONIC, in ms: what the machine's own timestamps can be compared with. */
-    readonly executedMonotonic: number;
-    readonly ready: number | null;
-  };
+  readonly state: "unknown";
+  /** Its record, and what is wrong with it: `is damaged: ...`. */
+  readonly file: string;
+  readonly fault: string;
 }
 
 const FILE = "record.json";
@@ -58,29 +35,93 @@ export function writePlan(directory: string, plan: LaunchPlan): void {
   writeFileSync(join(directory, PLAN), JSON.stringify(plan), { mode: 0o600 });
 }
 
+/** @throws BerthError that names the file when it is missing or damaged */
 export function readPlan(name: string, paths: Paths): LaunchPlan {
-  return JSON.parse(readFileSync(join(recordsDirectory(paths), name, PLAN), "utf8")) as LaunchPlan;
+  return readJson(planPath(name, paths), planFault) as LaunchPlan;
 }
 
-/** Null: there is none, or it is of another version, or its machine does not run any more. */
+export function planPath(name: string, paths: Paths): string {
+  return join(recordsDirectory(paths), name, PLAN);
+}
+
+/** Null: there is none that can be read, or its machine does not run any more. */
 export function readRecord(name: string, paths: Paths): MachineRecord | null {
-  try {
-    const record = JSON.parse(readFileSync(join(recordsDirectory(paths), name, FILE), "utf8")) as MachineRecord;
-    return record.version === 1 && isAlive(record.leader) ? record : null;
-  } catch {
-    return null;
-  }
+  const found = read(name, paths);
+  return found?.state === "unknown" ? null : found;
+}
+
+/** The machine of that name, if it runs; also one whose record can't be read, which its locks give away. */
+export function lookUp(name: string, paths: Paths): MachineRecord | UnknownMachine | null {
+  const found = read(name, paths);
+  return found?.state === "unknown" && !isHeld(name, paths) ? null : found;
 }
 
 /** All machines of this root that run, by name. */
-export function listRecords(paths: Paths): readonly MachineRecord[] {
+export function listMachines(paths: Paths): readonly (MachineRecord | UnknownMachine)[] {
   let names: string[];
   try {
     names = readdirSync(recordsDirectory(paths)).sort();
   } catch (error) {
-    if (errorCode(error) === "EACCES")
-      throw new BerthError(`${recordsDirectory(paths)} can be read by root only`, { hint: "run this as root" });
+    if (errorCode(error) === "EACCES") throw forRoot(recordsDirectory(paths));
     return []; // nothing has run here yet
   }
-  return names.map((name) => readRecord(name, paths)).filter((record) => record !== null);
+  return names
+    .filter((name) => checkName(name) === undefined)
+    .map((name) => lookUp(name, paths))
+    .filter((machine) => machine !== null);
+}
+
+function read(name: string, paths: Paths): MachineRecord | UnknownMachine | null {
+  const file = join(recordsDirectory(paths), name, FILE);
+  try {
+    const record = readJson(file, (value) => recordFault(value, name)) as MachineRecord;
+    return isAlive(record.leader) ? record : null;
+  } catch (error) {
+    if (error instanceof FileFault) return { name, state: "unknown", file, fault: error.fault };
+    throw error;
+  }
+}
+
+/** Its keeper has the locks as long as it lives, its supervisor until nothing of the machine is left. */
+export function isHeld(name: string, paths: Paths): boolean {
+  return isLocked(join(paths.run, "locks", name)) || isLocked(join(recordsDirectory(paths), name, "exit"));
+}
+
+class FileFault extends BerthError {
+  readonly fault: string;
+
+  constructor(path: string, fault: string) {
+    super(`${path} ${fault}`);
+    this.fault = fault;
+  }
+}
+
+function readJson(path: string, faultOf: (value: unknown) => string | undefined): unknown {
+  const value = parse(path, readText(path));
+  const fault = faultOf(value);
+  if (fault !== undefined) throw new FileFault(path, fault);
+  return value;
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    const code = errorCode(error);
+    if (code === "EACCES") throw forRoot(path);
+    const missing = "is not there: the machine is just being started, or there was no room for it";
+    throw new FileFault(path, code === "ENOENT" ? missing : `can't be read: ${code}`);
+  }
+}
+
+function parse(path: string, text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new FileFault(path, "is damaged: it is cut, or no JSON");
+  }
+}
+
+function forRoot(path: string): BerthError {
+  return new BerthError(`${path} can be read by root only`, { hint: "run this as root" });
 }

@@ -12,9 +12,9 @@ export async function runForeground(prepared: Prepared, options: ForegroundOptio
   // From before anything is made until nothing is left: a signal between two boots must not leave something behind.
   const release = onStopSignals((signal) => boot?.stop(signal));
   try {
-    sweep(options.paths);
-    for (;;) {
-      boot = new ForegroundBoot(prepared, options);
+    sweep(options.paths, options.say);
+    for (let machine = prepared; ; machine = rebooting(prepared)) {
+      boot = new ForegroundBoot(machine, options);
       const outcome = await boot.run();
       if (outcome.kind === "reboot" && !boot.stopping) {
         options.say(`machine ${prepared.spec.name} reboots`);
@@ -27,4 +27,9 @@ export async function runForeground(prepared: Prepared, options: ForegroundOptio
     options.caller.close();
     release();
   }
+}
+
+/** The same, as it is planned for its next boot. */
+function rebooting(prepared: Prepared): Prepared {
+  return { ...prepared, plan: (request) => prepared.plan({ ...request, reboot: true }) };
 }

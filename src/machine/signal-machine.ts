@@ -1,31 +1,34 @@
-import { closeSync } from "node:fs";
-import { join } from "node:path";
-import { BerthError } from "../errors.ts";
+import { closeSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { BerthError, errorCode } from "../errors.ts";
 import { killCgroup } from "../exec/cgroup.ts";
-import { startTimeOf } from "../host/process-id.ts";
+import type { Paths } from "../host/paths.ts";
+import { type ProcessId, startTimeOf } from "../host/process-id.ts";
+import type { Step } from "../plan/step.ts";
 import { handlesSignal } from "../supervise/shutdown.ts";
 import { whenReadable } from "../sys/poll.ts";
 import { pidfdOpen, pidfdSendSignal } from "../sys/processes.ts";
-import type { MachineRecord } from "./record.ts";
+import { isHeld, type MachineRecord, type UnknownMachine } from "./record.ts";
 
 const SIGKILL = 9;
+/** For a supervisor to take away what is left of a machine. */
+const PATIENCE_MS = 5000;
 
-/** Sends a signal to a machine's PID 1. Resolves when the machine has ended, or at once with `wait` false. */
+/**
+ * Sends a signal to a machine's PID 1. Resolves when the machine has ended and its supervisor has taken away what is
+ * left of it on the host, which makes its name free again; or at once with `wait` false.
+ */
 export async function signalMachine(
   { leader, supervisor }: MachineRecord,
   signal: number,
   wait: boolean,
 ): Promise<void> {
-  const pidfd = pidfdOpen(leader.pid);
-  try {
-    if (startTimeOf(leader.pid) !== leader.startTime) return; // ended meanwhile
+  await withProcess(leader, async (pidfd) => {
     pidfdSendSignal(pidfd, signal);
-    if (!wait) return;
-    await whenReadable(pidfd);
-    await processEnd(supervisor.pid, supervisor.startTime);
-  } finally {
-    closeSync(pidfd);
-  }
+    if (wait) await whenReadable(pidfd);
+  });
+  if (wait) await withProcess(supervisor, whenReadable);
 }
 
 /**
@@ -46,13 +49,57 @@ export async function killMachine(machine: MachineRecord): Promise<void> {
   await signalMachine(machine, SIGKILL, true);
 }
 
-/** Its supervisor takes away what is left of the machine on the host: only then is the name free again. */
-async function processEnd(pid: number, startTime: string): Promise<void> {
-  if (startTimeOf(pid) !== startTime) return;
-  const pidfd = pidfdOpen(pid);
+/**
+ * The same without a record: by the cgroups that its launch announced. Its supervisor notices and takes away the rest;
+ * when it does not, its keeper is killed as well.
+ */
+export async function killUnknown({ name, file }: UnknownMachine, paths: Paths): Promise<void> {
+  const leftovers = join(dirname(file), "leftovers.json");
+  const cgroups = announcedCgroups(leftovers);
+  if (cgroups.length === 0)
+    throw new BerthError(`machine ${name} can't be found: ${leftovers} is missing or damaged as well as ${file}`, {
+      hint: `its processes are in a cgroup called ${name}, and the lock of its name is held by its keeper and supervisor`,
+    });
+  for (const part of ["payload", ""]) {
+    for (const cgroup of cgroups) killCgroup(join(cgroup, part));
+    if (await cameTrue(() => !isHeld(name, paths))) return;
+  }
+  throw new BerthError(`machine ${name} did not end: the lock of its name is still held`, {
+    hint: `${cgroups.join(", ")} says by which processes`,
+  });
+}
+
+/** Does something with a pidfd of a process, unless it has ended. */
+async function withProcess({ pid, startTime }: ProcessId, use: (pidfd: number) => Promise<void>): Promise<void> {
+  let pidfd: number;
   try {
-    if (startTimeOf(pid) === startTime) await whenReadable(pidfd);
+    pidfd = pidfdOpen(pid);
+  } catch (error) {
+    if (errorCode(error) === "ESRCH") return;
+    throw error;
+  }
+  try {
+    if (startTimeOf(pid) === startTime) await use(pidfd);
   } finally {
     closeSync(pidfd);
   }
+}
+
+/** What announceLeftovers() of exec/leftovers.ts wrote; none when that is damaged too. */
+function announcedCgroups(file: string): readonly string[] {
+  try {
+    const steps: readonly Step[] = JSON.parse(readFileSync(file, "utf8"));
+    return steps.flatMap((step) => (step.kind === "make-cgroup" || step.kind === "make-scope" ? [step.args.path] : []));
+  } catch {
+    return [];
+  }
+}
+
+async function cameTrue(is: () => boolean): Promise<boolean> {
+  const deadline = performance.now() + PATIENCE_MS;
+  while (!is()) {
+    if (performance.now() > deadline) return false;
+    await sleep(20);
+  }
+  return true;
 }

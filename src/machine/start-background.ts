@@ -1,8 +1,9 @@
 import { spawn } from "node:child_process";
-import { mkdirSync, openSync, readFileSync, rmSync, watch } from "node:fs";
+import { readFileSync, watch } from "node:fs";
 import { join } from "node:path";
 import { BerthError } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
+import { closeQuietly, memfdCreate } from "../sys/files.ts";
 import { recordsDirectory } from "./places.ts";
 import { type MachineRecord, readRecord } from "./record.ts";
 
@@ -24,9 +25,8 @@ export interface BackgroundOptions {
  */
 export async function startInBackground(options: BackgroundOptions): Promise<MachineRecord> {
   const { name, paths } = options;
-  mkdirSync(paths.run, { recursive: true, mode: 0o700 });
-  const log = join(paths.run, `start-${name}.log`);
-  const output = openSync(log, "w", 0o600);
+  // A file that has no name is in nobody's way, and goes when both have ended, however they do.
+  const output = memfdCreate(`berth-start-${name}`);
   const words = ["run", "--boot", `--machine=${name}`, "--console=passive", ...options.runWords];
   const child = spawn(process.execPath, [process.argv[1] ?? "", ...words], {
     detached: true,
@@ -39,14 +39,16 @@ export async function startInBackground(options: BackgroundOptions): Promise<Mac
       BERTH_CACHE: paths.cache,
     },
   });
-  const ended = new Promise<number>((resolve) => child.once("exit", (code) => resolve(code ?? 1)));
+  const ended = new Promise<number>((resolve, reject) => {
+    child.once("exit", (code) => resolve(code ?? 1)).once("error", reject);
+  });
   try {
     const ready = await Promise.race([whenReady(options), ended]);
     if (typeof ready !== "number") {
       child.unref();
       return ready;
     }
-    const said = readFileSync(log, "utf8").trim().split("\n");
+    const said = readFileSync(`/proc/self/fd/${output}`, "utf8").trim().split("\n");
     const hint = said.find((line) => line.startsWith("hint: "))?.slice("hint: ".length);
     const message = said
       .filter((line) => !line.startsWith("hint: "))
@@ -60,7 +62,7 @@ export async function startInBackground(options: BackgroundOptions): Promise<Mac
     }
     throw error;
   } finally {
-    rmSync(log, { force: true });
+    closeQuietly(output);
   }
 }
 

@@ -1,27 +1,73 @@
-import { readdirSync } from "node:fs";
+import { readdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { removeLeftovers } from "../exec/leftovers.ts";
 import { lockFile, unlinkLocked } from "../exec/lock-file.ts";
+import { setAsideDamaged } from "../exec/range-ledger.ts";
 import type { Paths } from "../host/paths.ts";
+import { ledgerPath } from "../host/ranges.ts";
+import { visible } from "../spec/quote.ts";
+import { isLocked } from "../sys/file-lock.ts";
 import { recordsDirectory } from "./places.ts";
+import { readRecord } from "./record.ts";
+
+/** A start writes to its log from its first moment on, and only then locks the name. */
+const START_LOG_AGE_MS = 60_000;
 
 /**
  * Removes what machines left whose supervisor was killed, be it in the midst of a launch: record, cgroup, range, an
- * ephemeral machine's changes. The name's lock tells: the keeper holds it as long as it lives. Returns the names.
+ * ephemeral machine's changes. The name's lock tells: the keeper holds it as long as it lives. What can't be cleaned up
+ * is said, and left for the next time: it is nobody else's trouble. Returns the names of those that are gone.
  */
-export function sweep(paths: Paths): readonly string[] {
-  const records = recordsDirectory(paths);
-  return list(records).filter((name) => {
-    const path = join(paths.run, "locks", name);
-    const lock = lockFile(path);
-    if (lock === null) return false;
+export function sweep(paths: Paths, say: (line: string) => void): readonly string[] {
+  const attempt = (what: string, act: () => boolean): boolean => {
     try {
-      removeLeftovers(join(records, name));
-    } finally {
-      unlinkLocked(path, lock);
+      return act();
+    } catch (error) {
+      say(visible(`could not ${what}: ${error instanceof Error ? error.message : String(error)}`));
+      return false;
     }
-    return true;
+  };
+  const ledger = ledgerPath(paths.machines);
+  attempt(`set ${ledger} aside`, () => {
+    const damaged = setAsideDamaged(ledger);
+    if (damaged !== null) say(`${ledger} was damaged and is ${damaged} now: machines get new ranges of ids`);
+    return damaged !== null;
   });
+  removeStartLogs(paths);
+  return list(recordsDirectory(paths)).filter((name) =>
+    attempt(`clean up after machine ${name}`, () => sweepMachine(name, paths)),
+  );
+}
+
+/** False: the machine runs. */
+function sweepMachine(name: string, paths: Paths): boolean {
+  const path = lockPath(name, paths);
+  const lock = lockFile(path);
+  if (lock === null) return false;
+  try {
+    const record = join(recordsDirectory(paths), name);
+    // Somebody may have removed the lock of a machine that runs: its keeper and supervisor hold its exit record as well.
+    if (isLocked(join(record, "exit")) || readRecord(name, paths) !== null) return false;
+    removeLeftovers(record);
+    return true;
+  } finally {
+    unlinkLocked(path, lock);
+  }
+}
+
+/** Of a `berth start` that was killed: it removes its log itself. */
+function removeStartLogs(paths: Paths): void {
+  for (const file of list(paths.run)) {
+    const name = /^start-(.+)\.log$/.exec(file)?.[1];
+    if (name === undefined || isLocked(lockPath(name, paths))) continue;
+    const path = join(paths.run, file);
+    const written = statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now();
+    if (Date.now() - written > START_LOG_AGE_MS) rmSync(path, { force: true });
+  }
+}
+
+function lockPath(name: string, paths: Paths): string {
+  return join(paths.run, "locks", name);
 }
 
 function list(directory: string): readonly string[] {

@@ -15,7 +15,7 @@ import { idRange, type PlanInput, rootId } from "./input.ts";
 import { host, init, keeper } from "./make-step.ts";
 import { maskKernel } from "./masks.ts";
 import { openRoot, rootFd } from "./root.ts";
-import { confine, giveUp, loadFilter } from "./security.ts";
+import { confine, giveUp, loadFilter, raiseLimits } from "./security.ts";
 import type { LaunchPlan, Namespace, Step } from "./step.ts";
 
 /**
@@ -62,10 +62,17 @@ function claim(input: PlanInput): Step[] {
     host("lock-name", { path: places.lock }),
     // Says what there is to clean up if this process is killed, so it comes before there is anything.
     host("make-record", { directory: places.record }),
+    ...lockTree(input),
     ...(claimed === null
       ? []
       : [host("claim-range", { path: `${places.ranges}/${claimed.base}`, ...claimed, ledger }, source)]),
   ];
+}
+
+/** One machine at a time may write to a tree; others run beside it if they don't. */
+function lockTree({ spec, machine, places }: PlanInput): Step[] {
+  if (spec.ephemeral.value || machine.tree.readOnly) return [];
+  return [host("lock-tree", { tree: spec.root.value, registry: places.trees }, spec.root.source)];
 }
 
 function notifySocket(input: PlanInput): Step[] {
@@ -79,6 +86,7 @@ function startKeeper(input: PlanInput): Step[] {
     host("hand-over", { title: `berth-keeper: ${input.spec.name}` }),
     ...makeCgroup(input, "after"),
     keeper("begin-keeper", { foreground: input.request.foreground }),
+    ...raiseLimits(input),
     ...enterCgroup(input),
     keeper("unshare-mounts", {}),
   ];

@@ -1,6 +1,6 @@
 import type { MachineSpec, ResolvConfMode } from "../spec/machine-spec.ts";
 import type { Source } from "../spec/source.ts";
-import type { HostFacts } from "./facts.ts";
+import type { HostFacts, MachineFacts } from "./facts.ts";
 import type { PlanInput } from "./input.ts";
 import { host as hostStep, keeper } from "./make-step.ts";
 import type { Step } from "./step.ts";
@@ -55,7 +55,8 @@ function resolvConf({ spec, host, machine }: PlanInput): Step[] {
   const mode = resolvConfMode(spec, host, machine.tree.readOnly);
   const { source } = spec.resolvConf;
   if (mode === "off") return [];
-  if (mode === "delete") return [keeper("delete-file", { path: RESOLV_CONF }, source)];
+  const temporary = nameBeside(RESOLV_CONF, machine);
+  if (mode === "delete") return [keeper("delete-file", { path: RESOLV_CONF, temporary }, source)];
   if (machine.resolvConf === null) return [];
   if (mode.startsWith("bind-"))
     return [
@@ -66,24 +67,25 @@ function resolvConf({ spec, host, machine }: PlanInput): Step[] {
       ),
     ];
   const replace = mode.startsWith("replace-");
-  return [keeper("copy-file", { target: RESOLV_CONF, base64: machine.resolvConf, replace }, source)];
+  return [keeper("copy-file", { target: RESOLV_CONF, base64: machine.resolvConf, replace, temporary }, source)];
 }
 
 /** auto: a link to the tree's own copy of the host's zone; a tree without zones keeps what it has. */
 function localtime({ spec, host, machine }: PlanInput): Step[] {
   const { value: mode, source } = spec.timezone;
   const { tree } = machine;
-  const link = { path: LOCALTIME, target: `../usr/share/zoneinfo/${host.timezone}` };
+  const temporary = nameBeside(LOCALTIME, machine);
+  const link = { path: LOCALTIME, target: `../usr/share/zoneinfo/${host.timezone}`, temporary };
   switch (mode) {
     case "off":
       return [];
     case "delete":
-      return [keeper("delete-file", { path: LOCALTIME }, source)];
+      return [keeper("delete-file", { path: LOCALTIME, temporary }, source)];
     case "symlink":
-      return host.timezone === null ? [] : [keeper("replace-symlink", link, source)];
+      return host.timezone === null ? [] : [keeper("replace-symlink", { ...link, directory: "refuse" }, source)];
     case "auto":
       if (host.timezone === null || !tree.hasTimezone || tree.readOnly || tree.timezone === host.timezone) return [];
-      return [keeper("replace-symlink", link, source)];
+      return [keeper("replace-symlink", { ...link, directory: "keep" }, source)];
     case "bind": {
       if (machine.localtime === null) return [];
       const remove = !spec.ephemeral.value;
@@ -91,6 +93,11 @@ function localtime({ spec, host, machine }: PlanInput): Step[] {
     }
     case "copy":
       if (machine.localtime === null) return [];
-      return [keeper("copy-file", { target: LOCALTIME, base64: machine.localtime, replace: true }, source)];
+      return [keeper("copy-file", { target: LOCALTIME, base64: machine.localtime, replace: true, temporary }, source)];
   }
+}
+
+/** Random, since the tree is not trusted: a name it knew in advance it could hold against every start. */
+function nameBeside(path: string, { randomId }: MachineFacts): string {
+  return `.berth-${path.slice(path.lastIndexOf("/") + 1)}-${randomId.slice(0, 16)}`;
 }

@@ -3,6 +3,7 @@ import type { MountFlag, Step, StepKind, StepOf } from "./step.ts";
 /** One line a step: what is done to what. `berth plan` prints it, and so does the message when it fails. */
 const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => string } = {
   "lock-name": ({ path }) => `lock the name by ${path}`,
+  "lock-tree": ({ tree }) => `lock the tree ${tree} for this machine alone`,
   "claim-range": ({ base, size }) => `claim host ids ${base}..${base + size - 1}`,
   "make-record": ({ directory }) => `make the record in ${directory}`,
   "make-cgroup": ({ path, owner }) => `make cgroup ${path}, payload/ owned by ${owner}`,
@@ -10,7 +11,10 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   "enable-controllers": ({ path }) => `hand the controllers of ${path} down to payload/`,
   "clone-tree": ({ fd, path, inside, recursive, flags, propagation }) =>
     `copy mount ${inside === null ? path : `${inside} of ${path}`} as ${fd}${flagText([...flags, ...(recursive ? ["recursive"] : []), propagation])}`,
-  "make-layer": ({ fd, directory }) => `make the layer for changes in ${directory} as ${fd}`,
+  "make-layer": ({ fd, directory, content }) =>
+    content === "empty"
+      ? `make an empty layer for changes in ${directory} as ${fd}`
+      : `go on with the kept layer of changes in ${directory} as ${fd}`,
   "notify-socket": ({ fd, owner }) => `bind the notify socket as ${fd}, owned by ${owner}`,
   "load-filter": ({ policy }) => `prepare the seccomp filter: ${policy.allow.length} system calls allowed`,
   "spawn-stage": () => "spawn the stage, which waits for its program",
@@ -24,6 +28,8 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   signal: ({ sync, to, says, carries }) =>
     `#${sync} tell ${to}: ${says}${carries.length > 0 ? ` (with ${carries.join(", ")})` : ""}`,
   "begin-keeper": ({ foreground }) => `start a session${foreground ? ", end with berth" : ""}`,
+  "raise-limits": ({ limits }) =>
+    `have the machine inherit the kernel's limits: ${limits.map(({ name, hard }) => `${name} ${hard ?? "unlimited"}`).join(", ")}`,
   "unshare-mounts": () => "leave the host's mount namespace for a copy that is a slave of it",
   "move-keeper": ({ path }) => `become a child of berth in ${path}/supervisor`,
   "clone-init": ({ namespaces, cgroup }) =>

@@ -21,6 +21,8 @@ export interface HostFacts {
   readonly sysctls: {
     /** user.max_user_namespaces */
     readonly maxUserNamespaces: number;
+    /** kernel.threads-max; null: it could not be read. */
+    readonly threadsMax: number | null;
   };
   readonly hostname: string;
   readonly machineId: string | null;

@@ -20,6 +20,8 @@ export interface PlanPlaces {
   readonly record: string;
   /** Directory of the registry of id ranges in use, shared with systemd-nspawn. */
   readonly ranges: string;
+  /** The same of trees that are written to. */
+  readonly trees: string;
   /** File that remembers which range a machine was given. */
   readonly ledger: string;
   /** Where an ephemeral machine's changes go; made and removed with it. */
@@ -31,6 +33,8 @@ export interface PlanPlaces {
 export interface PlanRequest {
   /** `berth run`: the machine ends when the process that started it does. */
   readonly foreground: boolean;
+  /** The machine has been running and boots again: what an ephemeral one has changed stays. */
+  readonly reboot?: boolean;
   /** console: a terminal of the machine's own; caller: the fds 0-2 that berth was started with (--pipe). */
   readonly stdio: "console" | "caller";
   /** TERM of the terminal the console is shown on, null: none is. */

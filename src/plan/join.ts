@@ -50,6 +50,7 @@ export function buildJoin(target: JoinTarget, request: JoinRequest): LaunchPlan 
       stepOf(plan, "load-filter"),
       host("hand-over", { title: `berth-exec: ${target.machine}` }),
       keeper("begin-keeper", { foreground: true }),
+      stepOf(plan, "raise-limits"),
       keeper("clone-init", { namespaces: [], cgroup: "cgroup" }),
       init("enter-machine", { namespaces, sync: 1 }),
       keeper("adopt-joined", { sync: 1 }),

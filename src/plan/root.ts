@@ -3,7 +3,7 @@ import { host } from "./make-step.ts";
 import type { MountFlag, Step } from "./step.ts";
 
 /** A detached copy of the tree's mount, and for an ephemeral machine a directory for what it changes. */
-export function openRoot({ spec, places }: PlanInput): Step[] {
+export function openRoot({ spec, places, request }: PlanInput): Step[] {
   // A tree's own device nodes are of no use to a machine that has a /dev of its own; without a user namespace they
   // would be a way out.
   const flags: MountFlag[] = ["nodev"];
@@ -14,7 +14,13 @@ export function openRoot({ spec, places }: PlanInput): Step[] {
       spec.root.source,
     ),
     ...(spec.ephemeral.value
-      ? [host("make-layer", { fd: "layer", directory: places.layer }, spec.ephemeral.source)]
+      ? [
+          host(
+            "make-layer",
+            { fd: "layer", directory: places.layer, content: request.reboot === true ? "kept" : "empty" },
+            spec.ephemeral.source,
+          ),
+        ]
       : []),
   ];
 }

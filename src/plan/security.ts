@@ -1,13 +1,13 @@
 import { capabilityNumber, retainedCapabilities } from "../spec/capabilities.ts";
 import { DEFAULT, type Source } from "../spec/source.ts";
-import type { HostFacts, RlimitName } from "./facts.ts";
+import type { HostFacts } from "./facts.ts";
 import type { PlanInput } from "./input.ts";
-import { host, init } from "./make-step.ts";
+import { host, init, keeper } from "./make-step.ts";
 import { seccompPolicy } from "./seccomp-policy.ts";
-import type { Step } from "./step.ts";
+import type { Limit, Step } from "./step.ts";
 
 /** What resource limits begin with at the kernel's own init, soft and hard; null: unlimited. nofile as systemd has it. */
-const LIMITS: readonly { name: RlimitName; soft: number | null; hard: number | null }[] = [
+const LIMITS: readonly Limit[] = [
   { name: "cpu", soft: null, hard: null },
   { name: "fsize", soft: null, hard: null },
   { name: "data", soft: null, hard: null },
@@ -23,6 +23,26 @@ const LIMITS: readonly { name: RlimitName; soft: number | null; hard: number | n
   { name: "rtprio", soft: 0, hard: 0 },
   { name: "rttime", soft: null, hard: null },
 ];
+
+/**
+ * Processes and pending signals: half of what the system has threads, as the kernel gives its own init (kernel/fork.c).
+ * They are counted by user and can't be raised from inside a user namespace, so the keeper takes them for the machine
+ * to inherit. Without CAP_SYS_RESOURCE nobody has more than the host's.
+ */
+export function raiseLimits({ host: facts }: PlanInput): Step[] {
+  const { threadsMax } = facts.sysctls;
+  const most = threadsMax === null ? null : Math.floor(threadsMax / 2);
+  const mayRaise = most !== null && hasCapability(facts, "CAP_SYS_RESOURCE");
+  const limits = (["nproc", "sigpending"] as const).map((name) => {
+    const limit = mayRaise ? most : lower(most, facts.hardLimits[name]);
+    return { name, soft: limit, hard: limit };
+  });
+  return [keeper("raise-limits", { limits })];
+}
+
+function hasCapability({ capabilities }: HostFacts, name: string): boolean {
+  return ((BigInt(`0x${capabilities}`) >> BigInt(capabilityNumber(name) ?? 0)) & 1n) === 1n;
+}
 
 export function loadFilter(input: PlanInput): Step[] {
   const policy = seccompPolicy(input.spec, retained(input), input.host.arch);
@@ -70,7 +90,7 @@ export function retained({ spec }: Pick<PlanInput, "spec">): readonly string[] {
 }
 
 /** A hard limit can't be raised by a machine's root, nor by berth without CAP_SYS_RESOURCE: then the host's holds. */
-function limits(facts: HostFacts): { name: RlimitName; soft: number | null; hard: number | null }[] {
+function limits(facts: HostFacts): Limit[] {
   return LIMITS.map(({ name, soft, hard }) => {
     const most = lower(hard, facts.hardLimits[name]);
     return { name, soft: lower(soft, most), hard: most };

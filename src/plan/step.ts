@@ -21,6 +21,7 @@ export type MountFlag = "ro" | "nosuid" | "nodev" | "noexec" | "strictatime";
 export interface StepKinds {
   // ---- host ----
   "lock-name": { path: string };
+  "lock-tree": { tree: string; registry: string };
   "claim-range": { path: string; base: number; size: number; ledger: string | null };
   "make-record": { directory: string };
   "make-cgroup": { path: string; owner: number; parents: string[]; controllers: string[] };
@@ -35,7 +36,12 @@ export interface StepKinds {
     flags: MountFlag[];
     propagation: "private" | "slave";
   };
-  "make-layer": { fd: FdName; directory: string };
+  "make-layer": {
+    fd: FdName;
+    directory: string;
+    /** kept: what the machine changed before it rebooted. */
+    content: "empty" | "kept";
+  };
   "notify-socket": { directory: string; owner: number; fd: FdName };
   "load-filter": { policy: SeccompPolicy };
   "spawn-stage": Record<never, never>;
@@ -49,6 +55,7 @@ export interface StepKinds {
   signal: { sync: number; to: Phase; says: string; carries: FdName[] };
   // ---- keeper ----
   "begin-keeper": { foreground: boolean };
+  "raise-limits": { limits: Limit[] };
   "unshare-mounts": Record<never, never>;
   "move-keeper": { path: string };
   "clone-init": { namespaces: Namespace[]; cgroup: string };
@@ -66,9 +73,10 @@ export interface StepKinds {
   mask: { path: string; over: "file" | "directory" };
   "lock-read-only": { path: string; except: string | null };
   console: { owner: number; size: WindowSize | null };
-  "copy-file": { target: string; base64: string; replace: boolean };
-  "replace-symlink": { path: string; target: string };
-  "delete-file": { path: string };
+  // `temporary`: a name beside the file that nothing else has.
+  "copy-file": { target: string; base64: string; replace: boolean; temporary: string };
+  "replace-symlink": { path: string; target: string; directory: "keep" | "refuse"; temporary: string };
+  "delete-file": { path: string; temporary: string };
   "enter-root": Record<never, never>;
   "leave-root": Record<never, never>;
   // ---- apivfs ----
@@ -86,12 +94,19 @@ export interface StepKinds {
   "set-hostname": { hostname: string };
   "join-keyring": Record<never, never>;
   stdio: { from: "console" | "caller" };
-  "set-limits": { limits: { name: RlimitName; soft: number | null; hard: number | null }[] };
+  "set-limits": { limits: Limit[] };
   "set-umask": { mask: number };
   "drop-bounding-set": { keep: number[]; last: number };
   "set-capabilities": { mask: string };
   "load-seccomp": Record<never, never>;
   execute: { candidates: string[]; argv: string[]; environment: string[]; directory: string };
+}
+
+/** Null: unlimited. */
+export interface Limit {
+  readonly name: RlimitName;
+  readonly soft: number | null;
+  readonly hard: number | null;
 }
 
 /** In characters, as struct winsize of tty_ioctl(4) has it. */

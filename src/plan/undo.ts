@@ -8,13 +8,14 @@ const IN_TREE = "remove what was made in the tree, put back what was there";
 /** How each kind of step is taken back when a later one fails, or why nothing has to be. */
 const UNDO: { readonly [K in StepKind]: string } = {
   "lock-name": "remove and close the lock",
+  "lock-tree": "remove and close the lock",
   "claim-range": "remove and close the lock",
   "make-record": "remove the directory",
   "make-cgroup": "kill what is in it, remove it",
   "make-scope": "kill what is in it, remove it; systemd drops an empty scope",
   "enable-controllers": "removed with the cgroup",
   "clone-tree": WITH_FD,
-  "make-layer": "remove the directory",
+  "make-layer": "remove the directory, unless the machine reboots",
   "notify-socket": "removed with the record",
   "load-filter": "none: only memory, and a cache that stays valid",
   "spawn-stage": "end of file on its socket makes it exit; wait for it",
@@ -26,6 +27,7 @@ const UNDO: { readonly [K in StepKind]: string } = {
   await: "none: only waits",
   signal: "none: only tells",
   "begin-keeper": "none: only the keeper's own state",
+  "raise-limits": "none: only the keeper's own state",
   "unshare-mounts": WITH_KEEPER_MOUNTS,
   "move-keeper": "none: the keeper leaves it by exiting",
   "clone-init": "kill init and wait for it",

@@ -14,5 +14,10 @@ export function quote(text: string): string {
 export function printable(text: string, escaped?: RegExp): string {
   const shown = text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text;
   const marked = escaped === undefined ? shown : shown.replace(escaped, "\\$&");
-  return marked.replace(UNSAFE, (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`);
+  return visible(marked);
+}
+
+/** The same uncut: for sentences of our own that may have foreign text in them. */
+export function visible(text: string): string {
+  return text.replace(UNSAFE, (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`);
 }

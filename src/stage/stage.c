@@ -88,7 +88,8 @@ struct image {
 enum {
   SYS_write = 1, SYS_close = 3, SYS_mmap = 9, SYS_munmap = 11, SYS_sendto = 44, SYS_exit_group = 231, SYS_wait4 = 61,
   SYS_kill = 62, SYS_fcntl = 72, SYS_clock_gettime = 228, SYS_waitid = 247, SYS_openat = 257, SYS_renameat2 = 316,
-  SYS_ppoll = 271, SYS_dup3 = 292, SYS_lseek = 8, SYS_read = 0, SYS_ftruncate = 77, SYS_recvfrom = 45, SYS_recvmsg = 47
+  SYS_ppoll = 271, SYS_dup3 = 292, SYS_lseek = 8, SYS_read = 0, SYS_ftruncate = 77, SYS_recvfrom = 45, SYS_recvmsg = 47,
+  SYS_prctl = 157
 };
 static inline i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f) {
   i64 result;
@@ -104,7 +105,7 @@ enum {
   SYS_write = 64, SYS_close = 57, SYS_mmap = 222, SYS_munmap = 215, SYS_sendto = 206, SYS_exit_group = 94,
   SYS_wait4 = 260, SYS_kill = 129, SYS_fcntl = 25, SYS_clock_gettime = 113, SYS_waitid = 95, SYS_openat = 56,
   SYS_renameat2 = 276, SYS_ppoll = 73, SYS_dup3 = 24, SYS_lseek = 62, SYS_read = 63, SYS_ftruncate = 46, SYS_recvfrom = 207,
-  SYS_recvmsg = 212
+  SYS_recvmsg = 212, SYS_prctl = 167
 };
 static inline i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f) {
   register u64 x8 __asm__("x8") = n;
@@ -125,7 +126,7 @@ enum {
   SYS_clone3 = 435, SYS_close_range = 436, SYS_pidfd_send_signal = 424,
   SIGKILL = 9, F_DUPFD = 0, P_PIDFD = 3, WEXITED = 4, WALL = 0x40000000, MSG_NOSIGNAL = 0x4000, MSG_DONTWAIT = 0x40,
   MSG_CMSG_CLOEXEC = 0x40000000,
-  PROT_READ_WRITE = 3, MAP_PRIVATE_FIXED_NOREPLACE = 0x100002, SEEK_END = 2,
+  PR_SET_NAME = 15, PROT_READ_WRITE = 3, MAP_PRIVATE_FIXED_NOREPLACE = 0x100002, SEEK_END = 2,
   POLLIN = 1, O_WRONLY_CREAT_TRUNC_CLOEXEC = 02001101, PAGE = 4096
 };
 
@@ -328,6 +329,13 @@ _Noreturn static void keep(void) {
   leave(0);
 }
 
+/* Its first word. The kernel's own name for it is the number of the fd that it was executed from. */
+static void name_after(const char *title) {
+  char name[16] = {0};
+  for (int i = 0; i < 15 && title[i] && title[i] != ' ' && title[i] != ':'; i++) name[i] = title[i];
+  call(SYS_prctl, PR_SET_NAME, (u64)name, 0, 0, 0, 0);
+}
+
 /* Waits for the host to hand over the program and what it works on. A stage that is not needed is told by end of file. */
 static void take_over(char *title) {
   struct handover handover;
@@ -342,9 +350,11 @@ static void take_over(char *title) {
     have += (control->length - sizeof *control) / sizeof(i32);
   }
   for (int i = 0; i < TITLE && title[i]; i++) title[i] = handover.title[i];
+  name_after(handover.title);
 }
 
 _Noreturn void main(char **stack) {
+  name_after(stack[1]);
   take_over(stack[1]); /* argc, argv[0] */
   u64 size = call(SYS_lseek, IMAGE_FD, 0, SEEK_END, 0, 0, 0);
   i64 mapped = call(SYS_mmap, BASE, size, PROT_READ_WRITE, MAP_PRIVATE_FIXED_NOREPLACE, IMAGE_FD, 0);

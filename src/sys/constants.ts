@@ -77,7 +77,6 @@ export const RENAME_EXCHANGE = 2;
 // linux/prctl.h, linux/securebits.h, linux/capability.h
 export const PR_SET_PDEATHSIG = 1;
 export const PR_SET_DUMPABLE = 4;
-export const PR_SET_NAME = 15;
 export const PR_CAPBSET_DROP = 24;
 export const LINUX_CAPABILITY_VERSION_3 = 0x20080522;
 

@@ -40,7 +40,8 @@ const HINTS: Readonly<Record<string, string>> = {
   "clone3 EUSERS": "a limit on nested user namespaces is reached",
   "clone3 EBUSY": "the machine's cgroup has enabled controllers for its children, so no process can be put into it",
   "clone3 EOPNOTSUPP": "the target cgroup is in an invalid threaded state",
-  "clone3 EAGAIN": "a limit on processes is reached (kernel.pid_max, pids.max, or RLIMIT_NPROC)",
+  "clone3 EAGAIN":
+    "a limit on processes is reached (kernel.pid_max, pids.max, or RLIMIT_NPROC: ulimit -u of whoever called)",
   "mkdir EROFS": "it is mounted read-only; a cgroup has to be delegated to berth by the container it runs in",
   "unshare EPERM": "CAP_SYS_ADMIN is missing: run as root",
   "unshare ENOSPC": "a limit on namespaces is reached, not disk space: raise user.max_mnt_namespaces with sysctl",
@@ -52,6 +53,9 @@ const HINTS: Readonly<Record<string, string>> = {
   "inotify_init1 EMFILE": "a limit on watches is reached: raise fs.inotify.max_user_instances with sysctl",
   "inotify_add_watch ENOSPC":
     "a limit on watches is reached, not disk space: raise fs.inotify.max_user_watches with sysctl",
+  "unlinkat EISDIR":
+    "a directory is in the place of that file, and is not replaced: remove it from the tree, or turn ResolvConf= or Timezone= off",
+  "execve EAGAIN": "a limit on processes is reached (RLIMIT_NPROC: ulimit -u of whoever called)",
   "openat2 ELOOP": "the path is a symbolic link where none is allowed",
   "openat2 EXDEV": "the path leaves the tree",
   "open_tree EINVAL": "the path holds a mount that must not be copied (an unbindable one)",

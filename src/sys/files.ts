@@ -1,4 +1,4 @@
-import { closeSync, openSync } from "node:fs";
+import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
 import {
   LOCK_EX,
   LOCK_NB,
@@ -24,8 +24,13 @@ const F_GETFL = 3;
 const F_SETFL = 4;
 const PATH_MAX = 4096;
 const F_DUPFD_CLOEXEC = 1030;
+const F_ADD_SEALS = 1033;
+/** No change of its bytes or size, nor of these seals. */
+const F_SEAL_ALL = 0x1 | 0x2 | 0x4 | 0x8;
 const MFD_CLOEXEC = 1;
+const MFD_ALLOW_SEALING = 2;
 const MFD_NOEXEC_SEAL = 8;
+const MFD_EXEC = 16;
 
 /**
  * openat2(2): resolves `path` below `dirfd` under `resolve` rules (RESOLVE_*). The fd is close-on-exec.
@@ -66,6 +71,23 @@ export function memfdCreate(name: string): number {
   // vm.memfd_noexec=2 forbids any other kind; kernels before 6.3 do not know the flag.
   const sealed = memfdCreateCall(name, MFD_CLOEXEC | MFD_NOEXEC_SEAL);
   return sealed >= 0 ? sealed : check(memfdCreateCall(name, MFD_CLOEXEC), "memfd_create");
+}
+
+/**
+ * A copy of an executable in memory that nobody can change, not even root (fcntl(2), "File Sealing"). Returns its fd,
+ * close-on-exec; null where this host executes no memfd (sysctl vm.memfd_noexec=2).
+ * @throws the errno error of reading `path`
+ */
+export function sealedExecutable(path: string, name: string): number | null {
+  const content = readFileSync(path);
+  const flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+  let fd = memfdCreateCall(name, flags | MFD_EXEC);
+  // Kernels before 6.3 do not know the flag, and make every memfd executable.
+  if (fd < 0 && failedWith("EINVAL")) fd = memfdCreateCall(name, flags);
+  if (fd < 0) return null;
+  if (writeSync(fd, content) === content.length && fcntlCall(fd, F_ADD_SEALS, F_SEAL_ALL) === 0) return fd;
+  closeQuietly(fd);
+  return null;
 }
 
 /** /dev/null for reading and writing, close-on-exec. */

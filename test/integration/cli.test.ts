@@ -1,6 +1,6 @@
 /** The command line as scripts rely on it: exit statuses, messages, JSON; and never a stack trace. */
 import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { BERTH, type BerthRoot, berthRoot, buildBerth, type End } from "../lib/berth.ts";
 import { checkLeaks } from "../lib/leaks.ts";
@@ -63,6 +63,7 @@ describe("usage", () => {
     [["exec"], /missing required argument 'name'/],
     [["exec", "m"], /missing required argument 'command'/],
     [["run", "--console=loud"], /--console=loud: unknown mode\nhint: one of interactive/],
+    [["start", "m", "--timeout", "soon"], /^berth: --timeout=soon is no number of seconds\nhint: /],
     [["run", "--no-such-option"], /unknown option '--no-such-option'/],
     [["run", "--image=/x"], /--image is not in effect yet/],
     [["--root"], /--root needs a directory/],
@@ -83,6 +84,81 @@ describe("usage", () => {
       );
     },
   );
+});
+
+describe("names", () => {
+  const BAD = "m/../../../victim";
+
+  test.each(["start", "status", "poweroff", "reboot", "terminate", "exec", "shell", "plan", "run"])(
+    "%s of a bad one says so, the same as all, and touches nothing",
+    async (verb) => {
+      await using root = berthRoot();
+      // Where the name leads to from several places.
+      const victims = ["victim.log", "victim.nspawn", "etc/victim.nspawn", "run/victim/record.json"];
+      for (const path of victims) {
+        mkdirSync(dirname(join(root.path, path)), { recursive: true });
+        writeFileSync(join(root.path, path), "[Nonsense]");
+      }
+      const before = readdirSync(root.path, { recursive: true }).sort();
+      const words = { exec: ["exec", BAD, "true"], run: ["run", "-M", BAD, "true"], shell: ["shell", BAD, "true"] };
+      const argv = words[verb as keyof typeof words] ?? [verb, BAD];
+      const { status, stdout, stderr } = await root.spawn(["sh", "-c", '"$@"', "sh", BERTH, ...argv]).end;
+      if (verb === "shell") expect(stderr).toContain("shell needs a terminal");
+      else expect(stderr).toMatch(/^berth: machine name "m\/\.\.\/\.\.\/\.\.\/victim" may not contain "\/"/);
+      expect([stdout, status]).toEqual(["", ["exec", "run"].includes(verb) ? 125 : verb === "shell" ? 2 : 1]);
+      expect(readdirSync(root.path, { recursive: true }).sort()).toEqual(before);
+    },
+  );
+
+  test("start looks at all of them before it starts one", async () => {
+    await using root = berthRoot();
+    await probeTree({ at: join(root.machines, "m"), init: true });
+    expectFailure(await root.berth("start", "m", "a b"), 1, /machine name "a b"/);
+    expect(await json(root, "list", "--json")).toEqual([]);
+  });
+
+  test("of a tree that gives none: the hint is how to give one", async () => {
+    await using root = berthRoot();
+    expectFailure(
+      await root.berth("run", "-D", "/", "true"),
+      125,
+      /^berth: machine name "" is empty\nhint: -M NAME names it\n$/,
+    );
+  });
+});
+
+describe("what is printed", () => {
+  test("paths and arguments do nothing to a terminal, and several problems stay on lines of their own", async () => {
+    await using root = berthRoot();
+    const tree = await probeTree();
+    const ends = await Promise.all([
+      root.berth("run", "-q", "-D", tree, "-M", "m", "--pipe", "--", "/no\u001b[31mpe\nx"),
+      root.berth("run", "-D", "/no\u001b[31mpe/m"),
+      root.berth("ver\u001b[31mb"),
+      root.berth("list", "--\u009b31m"),
+      root.berth("check", "/no\u001b[31mpe.nspawn"),
+      root.berth("--root=/no\u001b[31mpe", "run", "-D", "/\u001b[0m"),
+    ]);
+    for (const { status, stdout, stderr } of ends) {
+      expect(status).not.toBe(0);
+      for (const character of ["\u001b", "\u009b"]) expect(`${stdout}${stderr}`).not.toContain(character);
+      expect(stderr).toMatch(/\\u\{(1b|9b)\}/);
+      expect(stderr).toMatch(/^(berth: .+\n)+(hint: .+\n)?$/);
+    }
+    root.settings("m", "[Exec]\nKillSignal=SIGFOO\nHostname=-bad-");
+    const { stderr } = await root.berth("run", "-D", tree, "-M", "m");
+    expect(stderr).toMatch(/^berth: .*m\.nspawn:2:.*\nberth: .*m\.nspawn:3:.*\n$/);
+  });
+
+  test("an argument that is not UTF-8 is refused, by its number", async () => {
+    await using root = berthRoot();
+    const script = `"$@" status "$(printf 'm\\377')"`;
+    expectFailure(
+      await root.spawn(["sh", "-c", script, "sh", BERTH]).end,
+      2,
+      /^berth: argument 2, "m\ufffd", is not UTF-8\n$/,
+    );
+  });
 });
 
 describe("check", () => {
@@ -226,7 +302,8 @@ describe("roots", () => {
     expect(await json(other, "--root", one.path, "list", "--json")).toHaveLength(1);
     expect(await json(other, `--root=${one.path}`, "list", "--json")).toHaveLength(1);
     // The same name in the other root is another machine.
-    expect((await other.run(tree, ["-M", "m"], probe("exit", "3"))).status).toBe(3);
+    const own = await probeTree({ at: join(other.machines, "m") });
+    expect((await other.run(own, ["-M", "m"], probe("exit", "3"))).status).toBe(3);
     child.kill();
     expect((await child.end).status).toBe(0);
   });

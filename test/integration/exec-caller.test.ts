@@ -3,7 +3,7 @@ import { readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { INSTALLATION } from "../../src/host/installation.ts";
 import { findPaths } from "../../src/host/paths.ts";
 import { execIn } from "../../src/machine/exec-in.ts";
@@ -98,24 +98,44 @@ describe("^] three times", () => {
   });
 });
 
-test("a failure of berth's own leaves nothing of the command", async () => {
+/** By a process of ours, for a caller whose terminal is that. */
+function execHere(argv: readonly string[], terminal: Partial<ProcessCaller["terminal"]>): Promise<number> {
   const paths = findPaths({ BERTH_CACHE: TEST_CACHE }, INSTALLATION, root.path);
+  const nothing = { hurry: () => undefined, giveUp: () => undefined, close: () => undefined };
+  const streams = { stdin: new PassThrough(), stdout: new PassThrough(), stderr: new PassThrough() };
+  const caller = { ...streams, ...nothing, terminal: { size: undefined, takeBack: () => undefined, ...terminal } };
+  const request = { argv, terminal: true, env: {}, caller: caller as unknown as ProcessCaller };
+  return execIn(findMachine("m", paths), request, paths);
+}
+
+test("a failure of berth's own leaves nothing of the command", async () => {
   const lend = (): void => {
     throw new Error("the terminal is gone");
   };
-  const nothing = { hurry: () => undefined, giveUp: () => undefined, close: () => undefined };
-  const streams = { stdin: new PassThrough(), stdout: new PassThrough(), stderr: new PassThrough() };
-  const caller = { ...streams, ...nothing, terminal: { size: undefined, lend, takeBack: () => undefined } };
-  const request = {
-    argv: probe("sleep", "100000"),
-    terminal: true,
-    env: {},
-    caller: caller as unknown as ProcessCaller,
-  };
   const before = openFds("self").length;
-  await expect(execIn(findMachine("m", paths), request, paths)).rejects.toThrow("the terminal is gone");
+  await expect(execHere(probe("sleep", "100000"), { lend })).rejects.toThrow("the terminal is gone");
   expect(commands()).toEqual([]);
   expect(openFds("self").length).toBe(before);
+});
+
+describe("a joiner that the machine freezes on its way in", () => {
+  const freeze = (value: "0" | "1"): void =>
+    writeFileSync(join(root.record("m")?.cgroup ?? "", "payload/cgroup.freeze"), value);
+  afterEach(() => freeze("0"));
+
+  test.each([
+    ["SIGTERM", 143],
+    ["SIGINT", 130],
+  ] as const)("is ended by %s with berth, and nothing of it stays", async (signal, exitStatus) => {
+    const end = execHere(probe("cwd"), {});
+    // It has asked before whether the machine is frozen.
+    freeze("1");
+    const joiners = await poll("the joiner", () => (commands().length > 0 ? commands() : undefined));
+    expect(joiners).toHaveLength(1);
+    process.emit(signal, signal);
+    await expect(end).rejects.toMatchObject({ message: `${signal} ended entering machine m`, exitStatus });
+    expect(commands()).toEqual([]);
+  });
 });
 
 describe("a caller who does not look", () => {

@@ -1,6 +1,6 @@
 /** `berth exec` and `berth shell`: commands that join a running machine. */
 import { randomBytes } from "node:crypto";
-import { readFileSync, symlinkSync } from "node:fs";
+import { readFileSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { BERTH, type BerthRoot, berthRoot, buildBerth, type End, poll, type Running } from "../lib/berth.ts";
@@ -190,6 +190,17 @@ describe("what a command is given", () => {
     expect(stdout).not.toContain("ESCAPED");
     expect(stdout).toMatch(/^escape: \d+ held, 0 escaped/m);
   });
+});
+
+test("a script whose interpreter is /proc/self/exe gets hold of no file of the host", async () => {
+  const { keeper } = root.record("m") ?? { keeper: { pid: 0 } };
+  expect(readlinkSync(`/proc/${keeper.pid}/exe`)).toMatch(/^\/memfd:berth-stage /);
+  expect(readFileSync(`/proc/${keeper.pid}/comm`, "utf8")).toBe("berth-keeper\n");
+  const tree = join(root.machines, "m");
+  writeFileSync(join(tree, "script"), "#!/proc/self/exe\n", { mode: 0o755 });
+  // What it executes is the stage, which has nothing to take over there.
+  expect((await exec("/script")).status).toBe(126);
+  rmSync(join(tree, "script"));
 });
 
 test.each([["--private-users=no"], ["--host-network"], ["--private-users=identity"]])(

@@ -2,6 +2,7 @@
 import { execFileSync, spawn } from "node:child_process";
 import {
   chownSync,
+  cpSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -175,6 +176,53 @@ describe("a link of the tree is followed inside the tree, or refused, and never 
       expect([status, stderr]).toEqual([125, expect.stringContaining("no init")]);
     }
   });
+});
+
+describe("a directory in the place of resolv.conf and localtime", () => {
+  /** With names that berth once used for what it puts in their place. */
+  async function withDirectories(root: BerthRoot): Promise<Scene & { readonly before: readonly string[] }> {
+    const made = await scene(root);
+    for (const name of ["resolv.conf", "localtime", ".berth-resolv.conf", ".berth-localtime"]) {
+      rmSync(join(made.tree, "etc", name), { force: true });
+      mkdirSync(join(made.tree, "etc", name, "full"), { recursive: true });
+    }
+    // A zone that the tree has, whatever the host's is.
+    cpSync("/usr/share/zoneinfo", join(made.tree, "usr/share/zoneinfo"), { recursive: true });
+    return { ...made, before: contentsOf(join(made.tree, "etc")) };
+  }
+
+  test.each([[[]], [["--host-network"]], [["--host-network", "--resolv-conf=copy-host", "--timezone=auto"]]])(
+    "is left alone, and the machine starts: %j",
+    async (options) => {
+      await using root = berthRoot();
+      const { tree, run, before } = await withDirectories(root);
+      expect(await run(["-q", ...options], probe("exit", "4"))).toMatchObject({ status: 4, stderr: "" });
+      expect(contentsOf(join(tree, "etc")).map(withoutChangeTime)).toEqual(before.map(withoutChangeTime));
+    },
+  );
+
+  test.each([
+    "--resolv-conf=replace-host",
+    "--resolv-conf=delete",
+    "--timezone=copy",
+    "--timezone=symlink",
+    "--timezone=delete",
+  ])("is refused by name with %s, and nothing is left behind", async (option) => {
+    await using root = berthRoot();
+    const { tree, run, before } = await withDirectories(root);
+    const { status, stderr } = await run(["-q", option], probe("exit", "4"));
+    expect(status).toBe(125);
+    const name = option.includes("resolv") ? "resolv.conf" : "localtime";
+    expect(stderr).toMatch(
+      new RegExp(`^berth: starting m failed at .*/etc/${name}.*: unlinkat ${name}: EISDIR: .*\nhint: a directory is`),
+    );
+    expect(contentsOf(join(tree, "etc")).map(withoutChangeTime)).toEqual(before.map(withoutChangeTime));
+  });
+
+  /** What a start makes and removes in a directory changes its times. */
+  function withoutChangeTime(line: string): string {
+    return line.replace(/^( d \S+ \S+ \S+) \S+ \S+/, "$1");
+  }
 });
 
 describe("files of the wrong kind hang and hurt nobody", () => {

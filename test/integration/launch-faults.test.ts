@@ -20,7 +20,8 @@ import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { LaunchError } from "../../src/exec/launch.ts";
+import { BerthError } from "../../src/errors.ts";
+import { type Launch, LaunchError } from "../../src/exec/launch.ts";
 import { lockFile, unlinkLocked } from "../../src/exec/lock-file.ts";
 import { isAlive, processId } from "../../src/host/process-id.ts";
 import { ledgerPath } from "../../src/host/ranges.ts";
@@ -267,9 +268,10 @@ describe("a launch whose process is killed", () => {
       () => !leaksSince(before).some((line) => line.includes("left: process") && !isOrphan(line)),
     );
     const machine = testMachine(options);
-    sweep(machine.paths);
+    sweep(machine.paths, console.error);
     const { places } = machine.input;
-    const kept = [places.lock, places.ledger, `${places.ledger}.lock`, places.ranges, dirname(places.lock)];
+    const { lock, ledger, ranges, trees } = places;
+    const kept = [lock, ledger, `${ledger}.lock`, ranges, trees, dirname(lock)];
     const left = await leaksOf(
       machine,
       before,
@@ -295,7 +297,7 @@ describe("a launch whose process is killed", () => {
     await killedLaunch(options, "console");
     const machine = testMachine(options);
     expect(existsSync(machine.input.places.layer)).toBe(true);
-    await until("it is swept", () => sweep(machine.paths).includes("killed-layer"));
+    await until("it is swept", () => sweep(machine.paths, console.error).includes("killed-layer"));
     expect(existsSync(machine.input.places.layer)).toBe(false);
   });
 });
@@ -321,7 +323,7 @@ describe("a launch", () => {
     prepare(own);
     const machine = testMachine({ directory: place, root: own, command: probe("exit", "0"), ...options });
     const before = snapshot({ directories: [place] });
-    const kept = [ledgerPath(machine.paths.machines), machine.paths.run, join(place, "ranges")];
+    const kept = [ledgerPath(machine.paths.machines), machine.paths.run, join(place, "ranges"), join(place, "trees")];
     try {
       await act(machine, own);
       const isKept = (line: string): boolean => kept.some((path) => line.startsWith(`left: file ${path}`));
@@ -491,8 +493,8 @@ describe("a launch", () => {
   });
 
   test.each([
-    ["keeper", "keeper", /the keeper was killed by signal 9/],
-    ["keeper", "leader", /the keeper was killed by signal 9/],
+    ["keeper", "keeper", /the keeper was killed by SIGKILL/],
+    ["keeper", "leader", /the keeper was killed by SIGKILL/],
     ["leader", "leader", /the other side ended|init died/],
     ["leader", "user-namespace", /the other side ended|init died/],
   ] as const)("says so when its %s is killed as it gets the %s", async (victim, at, message) => {
@@ -507,6 +509,78 @@ describe("a launch", () => {
       const error = await launchError(launch.run());
       expect(error.message).toMatch(message);
     });
+  });
+});
+
+describe("a launch that is aborted", () => {
+  const reason = new BerthError("enough");
+  const options = (): MachineOptions => ({ ...everythingOn("ResolvConf=replace-host", false), name: "aborted" });
+
+  /** Launches with `act` as soon as the fd of that name is there. */
+  function launchWith(machine: TestMachine, at: string, act: (launch: Launch) => void): Launch {
+    const launch = machine.launch();
+    const name = launch.fds.name.bind(launch.fds);
+    launch.fds.name = (fdName, fd) => {
+      name(fdName, fd);
+      if (fdName === at) act(launch);
+    };
+    return launch;
+  }
+
+  async function expectAborted(machine: TestMachine, launch: Launch): Promise<void> {
+    const before = snapshot({ directories: [directory] });
+    const files = manifest(tree);
+    await expect(launch.run()).rejects.toBe(reason);
+    const kept = [
+      ledgerPath(machine.paths.machines),
+      machine.paths.run,
+      join(directory, "ranges"),
+      join(directory, "trees"),
+    ];
+    const isKept = (line: string): boolean => kept.some((path) => line.startsWith(`left: file ${path}`));
+    expect(await leaksOf(machine, before, isKept)).toEqual([]);
+    expect(difference(files, manifest(tree))).toEqual([]);
+  }
+
+  test("before it began makes nothing", async () => {
+    const machine = testMachine(options());
+    const launch = machine.launch();
+    launch.abort(reason);
+    launch.abort(new BerthError("later"));
+    await expectAborted(machine, launch);
+    expect(existsSync(machine.input.places.record)).toBe(false);
+  });
+
+  test.each(["stage", "name-lock", "root", "keeper", "leader", "user-namespace"])(
+    "at %s ends with the reason, and leaves nothing",
+    async (at) => {
+      const machine = testMachine(options());
+      await expectAborted(
+        machine,
+        launchWith(machine, at, (launch) => launch.abort(reason)),
+      );
+    },
+  );
+
+  test.each(["keeperPid", "leaderPid"] as const)("ends whatever hangs: %s", async (who) => {
+    const machine = testMachine(options());
+    const launch = launchWith(machine, "leader", (each) =>
+      setImmediate(() => {
+        process.kill(each[who], "SIGSTOP");
+        each.abort(reason);
+      }),
+    );
+    await expectAborted(machine, launch);
+  });
+
+  test("too late does nothing: the machine runs on", async () => {
+    const machine = testMachine({ directory, root: await probeTree(), command: probe("init", "--term") });
+    const launch = machine.launch();
+    await launch.run();
+    launch.abort(reason);
+    await says(machine, "up");
+    process.kill(launch.leaderPid, "SIGTERM");
+    expect((await ended(machine, launch)).record).toMatchObject({ reason: "exited" });
   });
 });
 

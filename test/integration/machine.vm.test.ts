@@ -86,11 +86,29 @@ test(
   `);
     const runs = [...said].filter(([key]) => key.startsWith("run_")).map(([, text]) => text);
     expect(runs).toHaveLength(3);
-    for (const text of runs) expect(text).toMatch(/killed by signal 9/);
+    for (const text of runs) expect(text).toMatch(/killed by SIGKILL/);
     expect(Number(said.get("ooms"))).toBeGreaterThan(0);
     expect(said.get("left")).toBe("[]");
     expect(said.get("processes")).toBe("0");
     expect(said.get("after")).toBe("0");
+  },
+  PATIENCE,
+);
+
+test(
+  "a caller's hard limits of processes and signals are not the machine's, where root may raise them",
+  async () => {
+    const said = await inGuest(`
+    cd /
+    echo "half=$(($(cat /proc/sys/kernel/threads-max) / 2))"
+    limits=$(bash -c 'ulimit -u 0; ulimit -i 1; exec berth run -q -M debian --pipe -- sh -c "/bin/true; cat /proc/self/limits"')
+    echo "processes=$(echo "$limits" | sed -n 's/^Max processes *//p' | tr -s ' ')"
+    echo "signals=$(echo "$limits" | sed -n 's/^Max pending signals *//p' | tr -s ' ')"
+  `);
+    const half = said.get("half");
+    expect(Number(half)).toBeGreaterThan(0);
+    expect(said.get("processes")).toBe(`${half} ${half} processes `);
+    expect(said.get("signals")).toBe(`${half} ${half} signals `);
   },
   PATIENCE,
 );

@@ -31,7 +31,7 @@ describe("the exit status", () => {
     process.kill(leader.pid, "SIGKILL");
     const end = await child.end;
     expect(end.status).toBe(137);
-    expect(end.stderr).toContain("machine m: its PID 1 was killed by signal 9");
+    expect(end.stderr).toContain("machine m: its PID 1 was killed by SIGKILL");
   });
 
   test("of a payload that is not there, or whose interpreter is not, is 127", async () => {

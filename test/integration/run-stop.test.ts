@@ -1,9 +1,11 @@
 /** How foreground machines end, come back, and keep out of each other's way. */
 import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
+import { cgroupPath } from "../../src/plan/cgroup.ts";
 import { berthRoot, buildBerth, isRunning, poll } from "../lib/berth.ts";
+import { testMachine } from "../lib/launch.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { probe, probeTree } from "../lib/probe.ts";
 import { needs } from "../lib/requires.ts";
@@ -81,7 +83,7 @@ describe("SIGTERM", () => {
     expect(existsSync(cgroup)).toBe(false);
   });
 
-  test("during the launch ends the machine as soon as there is one", async () => {
+  test("during the launch ends it", async () => {
     await using root = berthRoot();
     for (const delay of [60, 90, 120]) {
       await using child = root.start("run", "-D", tree, "-M", "m", "--pipe", "--", ...probe("sleep", "100000"));
@@ -90,8 +92,29 @@ describe("SIGTERM", () => {
       child.kill("SIGTERM");
       const { status, signal, stderr } = await child.end;
       // Before its signal handlers are set it dies of the signal, and nothing was made yet.
-      if (signal !== "SIGTERM") expect(status, stderr).toBe(137);
+      if (signal !== "SIGTERM") expect([143, 137], stderr).toContain(status);
     }
+  });
+
+  test.each([
+    ["SIGTERM", 143],
+    ["SIGINT", 130],
+  ] as const)("%s ends a launch that hangs, and leaves nothing of it", async (signal, status) => {
+    await using root = berthRoot();
+    const { input } = testMachine({ directory: root.path, root: tree });
+    const supervisor = join(cgroupPath(input), "supervisor");
+    mkdirSync(supervisor, { recursive: true });
+    // The keeper clones itself into it, and goes no further.
+    writeFileSync(join(supervisor, "cgroup.freeze"), "1");
+    await using child = root.start("run", "-D", tree, "-M", "m", "--pipe", "--", ...probe("sleep", "100000"));
+    await poll("the keeper", () => (readFileSync(join(supervisor, "cgroup.procs"), "utf8") !== "" ? true : undefined));
+    child.kill(signal);
+    expect(await child.end).toMatchObject({
+      status,
+      stderr: expect.stringContaining(`berth: ${signal} ended the start of machine m\n`),
+    });
+    expect(root.leftovers()).toEqual([]);
+    expect(existsSync(supervisor)).toBe(false);
   });
 
   test("stops a machine whose run directory's disk is full", async () => {

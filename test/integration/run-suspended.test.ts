@@ -51,7 +51,7 @@ async function raw(terminal: Terminal): Promise<void> {
 }
 
 const WAYS: Readonly<Record<string, readonly string[]>> = {
-  run: ["run", "-q", "-M", "n", "--console=interactive", "-D", "TREE", "--"],
+  run: ["run", "-q", "-x", "-M", "n", "--console=interactive", "-D", "TREE", "--"],
   "exec --tty": ["exec", "--tty", "m", "--"],
 };
 

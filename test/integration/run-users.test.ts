@@ -1,16 +1,17 @@
 /** PrivateUsers=: which ids of the host a machine's users are, and that no two machines share any. */
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { existsSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
+import { lockFile, unlinkLocked } from "../../src/exec/lock-file.ts";
+import { isLocked } from "../../src/sys/file-lock.ts";
+import { closeQuietly } from "../../src/sys/files.ts";
 import { type BerthRoot, berthRoot, buildBerth } from "../lib/berth.ts";
 import { interview } from "../lib/interview.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { probe, probeTree } from "../lib/probe.ts";
 import { needs } from "../lib/requires.ts";
 
-const ready = needs("root", "userns", "cgroup2", "cc", "tool:flock");
+const ready = needs("root", "userns", "cgroup2", "cc");
 checkLeaks();
 
 /** systemd-nspawn's registry of the ranges that containers use. */
@@ -108,9 +109,9 @@ test("pick: what is written down holds, also where another range would be picked
 test("pick: while a machine runs its range is locked for nspawn to see, and a throw-away one is not written down", async () => {
   await using root = berthRoot();
   await using child = root.start("run", "-x", "-D", tree, "-M", "m", "--pipe", "--", ...probe("init", "--term"));
+  await child.until(/^up/m);
   const { uidShift } = await root.recordWhen("m");
-  const lock = spawn("flock", ["--nonblock", `${RANGES}/${uidShift}`, "true"]);
-  expect(await once(lock, "exit")).toEqual([1, null]);
+  expect(isLocked(`${RANGES}/${uidShift}`)).toBe(true);
   child.kill("SIGTERM");
   expect((await child.end).status).toBe(0);
   expect(existsSync(`${RANGES}/${uidShift}`)).toBe(false);
@@ -121,32 +122,35 @@ test("pick: machines of two roots that start at once never overlap", async () =>
   await using one = berthRoot();
   await using other = berthRoot();
   const runs = [one, other].flatMap((root) => ["a", "b", "c"].map((name) => ({ root, name })));
-  const bases = await Promise.all(runs.map(({ root, name }) => base(root, "-M", name)));
+  for (const { root, name } of runs) await probeTree({ at: join(root.machines, name) });
+  const bases = await Promise.all(
+    runs.map(({ root, name }) => base(root, "-D", join(root.machines, name), "-M", name)),
+  );
   expect(new Set(bases).size).toBe(runs.length);
 });
-
-/** Holds systemd-nspawn's lock of a range, as another container manager would. */
-async function holdRange(range: number): Promise<ChildProcess> {
-  const holder = spawn("flock", [`${RANGES}/${range}`, "cat"], { stdio: ["pipe", "pipe", "inherit"] });
-  holder.stdin?.write("held");
-  await once(holder.stdout ?? holder, "data");
-  return holder;
-}
 
 test("pick: a range that another manager holds is passed over; asked for by number it is refused", async () => {
   await using root = berthRoot();
   const own = await base(root, "-M", "m");
-  const holder = await holdRange(own);
+  // As systemd-nspawn does (run-beside.test.ts has it do so).
+  const path = `${RANGES}/${own}`;
+  const held = lockFile(path);
+  let moved = own;
   try {
-    expect(await base(root, "-M", "m")).not.toBe(own);
+    moved = await base(root, "-M", "m");
+    expect(moved).not.toBe(own);
     const asked = await root.run(tree, ["-M", "m", `--private-users=${own}`], probe("cwd"));
     expect(asked).toMatchObject({ status: 125, stdout: "" });
     expect(asked.stderr).toContain(`the ids from ${own} to ${own + 65535} are in use by another running container`);
   } finally {
-    holder.stdin?.end();
-    await once(holder, "exit");
-    rmSync(`${RANGES}/${own}`);
+    unlinkLocked(path, held ?? -1);
   }
+  // One that was killed leaves its file, which is no reason to move.
+  const stale = `${RANGES}/${moved}`;
+  closeQuietly(lockFile(stale) ?? -1);
+  expect(existsSync(stale)).toBe(true);
+  expect(await base(root, "-M", "m")).toBe(moved);
+  expect(existsSync(stale)).toBe(false);
 });
 
 test("pick: no range left is a clear error, never another kind of machine", async () => {

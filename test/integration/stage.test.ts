@@ -407,7 +407,7 @@ describe("when the host process is killed", () => {
     process.kill(leader.pid, "SIGTERM");
     await until("the keeper has gone", () => !isAlive(keeper));
     expect(recordOf(join(places.record, "exit"))).toMatchObject({ reason: "exited", status: 6 });
-    expect(sweep(machine.paths)).toEqual(["kept"]);
+    expect(sweep(machine.paths, console.error)).toEqual(["kept"]);
   });
 
   test("a machine of the foreground dies with it", async () => {
@@ -420,7 +420,7 @@ describe("when the host process is killed", () => {
     const lock = lockFile(places.lock);
     expect(lock, "its name is free").not.toBeNull();
     unlinkLocked(places.lock, lock ?? -1);
-    expect(sweep(machine.paths)).toEqual(["kept"]);
+    expect(sweep(machine.paths, console.error)).toEqual(["kept"]);
   });
 });
 

@@ -168,7 +168,7 @@ export class BerthRoot {
   async #sweep(): Promise<void> {
     const paths = findPaths(this.env, CHECKOUT, undefined);
     await poll("the end of what was left", () => {
-      sweep(paths);
+      sweep(paths, console.error);
       return list(recordsDirectory(paths)).length === 0 ? true : undefined;
     });
   }

@@ -1,8 +1,8 @@
+import { openSync } from "node:fs";
 import { setTimeout } from "node:timers/promises";
-import { lockFile } from "../../src/exec/lock-file.ts";
-import { closeQuietly } from "../../src/sys/files.ts";
+import { closeQuietly, tryLock } from "../../src/sys/files.ts";
 
-/** .scripts/bench locks it too. Never unlinked, as flock(1) does not check that. */
+/** .scripts/bench locks it too, by flock(1). Never unlinked, as that does not check it. */
 const HOST_LOCK = "/run/lock/berth-tests";
 
 /**
@@ -10,9 +10,9 @@ const HOST_LOCK = "/run/lock/berth-tests";
  * a bench would time it. Returns how to unlock.
  */
 export async function lockHost(): Promise<() => void> {
+  const lock = openSync(HOST_LOCK, "a", 0o600);
   for (let waiting = false; ; waiting = true) {
-    const lock = lockFile(HOST_LOCK);
-    if (lock !== null) return () => closeQuietly(lock);
+    if (tryLock(lock, HOST_LOCK)) return () => closeQuietly(lock);
     if (!waiting) console.error(`waiting for another run of berth's tests or benches, which holds ${HOST_LOCK}`);
     await setTimeout(500);
   }

@@ -99,6 +99,7 @@ export function testMachine({ directory, name = "m", request, host: facts, ...se
     places: {
       ...placesOf(name, settings.root, paths),
       ranges: join(directory, "ranges"),
+      trees: join(directory, "trees"),
       layer: join(directory, `layer-${name}`),
     },
     request: { foreground: false, stdio: "console", term: null, ...request },

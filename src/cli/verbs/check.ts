@@ -3,7 +3,9 @@ import { basename, join } from "node:path";
 import type { Command } from "commander";
 import { readSettingsFile } from "../../host/settings-files.ts";
 import { buildSpec } from "../../spec/build-spec.ts";
+import { checkName } from "../../spec/name.ts";
 import { type Problem, showProblem } from "../../spec/problem.ts";
+import { visible } from "../../spec/quote.ts";
 import { byDefault } from "../../spec/source.ts";
 import { print, say } from "../output.ts";
 import type { Context, Runner } from "../verb.ts";
@@ -26,7 +28,7 @@ async function check(context: Context, files: readonly string[], options: { json
   const problems = checked.flatMap(problemsOf);
   if (options.json === true) print(`${JSON.stringify(problems, null, 2)}\n`);
   else {
-    print(problems.map((problem) => `${showProblem(problem)}\n`).join(""));
+    print(problems.map((problem) => `${visible(showProblem(problem))}\n`).join(""));
     if (problems.length === 0) say(`${checked.length} settings files checked, nothing to report\n`);
   }
   return problems.some(({ severity }) => severity === "error") ? 1 : 0;
@@ -41,7 +43,7 @@ function problemsOf(file: string): readonly Problem[] {
 /** A drop-in stands in NAME.nspawn.d/. A name that can't be a machine's is the start's matter, not the file's. */
 function nameFor(file: string): string {
   const name = basename(file).replace(/\.(nspawn|conf)$/, "");
-  return /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/.test(name) ? name : "machine";
+  return checkName(name) === undefined ? name : "machine";
 }
 
 function everyFile({ paths }: Context): readonly string[] {

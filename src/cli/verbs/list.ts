@@ -1,5 +1,6 @@
+import { basename } from "node:path";
 import type { Command } from "commander";
-import { listRecords, type MachineRecord } from "../../machine/record.ts";
+import { listMachines, type MachineRecord, type UnknownMachine } from "../../machine/record.ts";
 import { print, say } from "../output.ts";
 import { table } from "../table.ts";
 import type { Context, Runner } from "../verb.ts";
@@ -14,28 +15,35 @@ export function define(program: Command, run: Runner): void {
 }
 
 async function list({ paths }: Context, options: { json?: boolean }): Promise<number> {
-  const records = listRecords(paths);
+  const machines = listMachines(paths);
   if (options.json === true) {
-    print(`${JSON.stringify(records.map(asJson), null, 2)}\n`);
+    print(`${JSON.stringify(machines.map(asJson), null, 2)}\n`);
     return 0;
   }
-  if (records.length === 0) say("no machines\n");
-  else print(table(["MACHINE", "CLASS", "SERVICE", "STATE", "OS", "VERSION", "LEADER", "NOTE"], records.map(row)));
+  if (machines.length === 0) say("no machines\n");
+  else print(table(["MACHINE", "CLASS", "SERVICE", "STATE", "OS", "VERSION", "LEADER", "NOTE"], machines.map(row)));
   return 0;
 }
 
-function row(record: MachineRecord): readonly string[] {
+type Machine = MachineRecord | UnknownMachine;
+
+function row(record: Machine): readonly string[] {
+  if (record.state === "unknown")
+    return [record.name, "container", "berth", record.state, "-", "-", "-", `${basename(record.file)} ${record.fault}`];
   const note = record.weaknesses.length > 0 ? `weaker than the default: ${record.weaknesses.join("; ")}` : "";
   const { os, osVersion, leader } = record;
   return [record.name, "container", "berth", record.state, os ?? "-", osVersion ?? "-", String(leader.pid), note];
 }
 
-function asJson(record: MachineRecord) {
+function asJson(machine: Machine) {
+  const { name, state } = machine;
+  const head = { name, class: "container", service: "berth", state };
+  if (machine.state === "unknown") return { ...head, ...NOTHING, reason: `${machine.file} ${machine.fault}` };
+  return { ...head, ...told(machine) };
+}
+
+function told(record: MachineRecord) {
   return {
-    name: record.name,
-    class: "container",
-    service: "berth",
-    state: record.state,
     os: record.os,
     version: record.osVersion,
     addresses: [],
@@ -46,5 +54,12 @@ function asJson(record: MachineRecord) {
     ready: record.ready,
     times: record.times,
     weaknesses: record.weaknesses,
+    reason: null,
   };
 }
+
+/** The same of a machine whose record tells nothing. */
+const NOTHING: { readonly [K in keyof ReturnType<typeof told>]: null | [] } = {
+  ...{ os: null, version: null, addresses: [], leader: null, unit: null, since: null, image: null },
+  ...{ ready: null, times: null, weaknesses: [], reason: null },
+};

@@ -3,6 +3,7 @@ import { INSTALLATION } from "../../host/installation.ts";
 import { prepare as prepareMachine } from "../../machine/prepare.ts";
 import { planJson, planText } from "../../plan/show.ts";
 import { showProblem } from "../../spec/problem.ts";
+import { visible } from "../../spec/quote.ts";
 import { print, say } from "../output.ts";
 import { addStartOptions, requestFrom, type StartOptions, spellOutOptionalValues } from "../start-options.ts";
 import { type Context, type Runner, withoutDashes } from "../verb.ts";
@@ -43,7 +44,7 @@ async function showPlan(
 ): Promise<number> {
   const request = requestFrom(options, withoutDashes(words), asStart === true);
   const prepared = prepareMachine(request, context.paths, INSTALLATION);
-  for (const warning of prepared.warnings) say(`berth: ${showProblem(warning)}\n`);
+  for (const warning of prepared.warnings) say(`berth: ${visible(showProblem(warning))}\n`);
   const { plan, input } = prepared.plan({ foreground: true, stdio: "console", term: null });
   if (!input.machine.tree.readable)
     say(`berth: ${prepared.spec.root.value} can't be read without root: planned as for a Debian tree\n`);

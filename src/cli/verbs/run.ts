@@ -5,6 +5,7 @@ import { prepare as prepareMachine } from "../../machine/prepare.ts";
 import { type ForegroundConsole, runForeground } from "../../machine/run-foreground.ts";
 import type { ConsoleMode } from "../../spec/machine-spec.ts";
 import { showProblem } from "../../spec/problem.ts";
+import { visible } from "../../spec/quote.ts";
 import { showSource } from "../../spec/source.ts";
 import { ProcessCaller } from "../../supervise/caller.ts";
 import { isTerminal } from "../../supervise/caller-terminal.ts";
@@ -41,7 +42,7 @@ async function runMachine(context: Context, options: StartOptions, words: readon
   const say = (line: string): void => {
     if (options.quiet !== true) caller.stderr.write(`berth: ${line}${lineEnd}`);
   };
-  for (const warning of prepared.warnings) say(showProblem(warning));
+  for (const warning of prepared.warnings) say(visible(showProblem(warning)));
   for (const { what, source } of prepared.weaknesses) say(`weaker than the default: ${what} [${showSource(source)}]`);
   const console = consoleFor(spec.console.value);
   if (console === "interactive" && spec.boot.value)

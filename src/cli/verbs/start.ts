@@ -1,10 +1,11 @@
 import { join } from "node:path";
 import type { Command } from "commander";
-import { BerthError } from "../../errors.ts";
+import { BerthError, UsageError } from "../../errors.ts";
 import { readHostFacts } from "../../host/read-facts.ts";
 import { readTreeFacts } from "../../host/tree-facts.ts";
-import { readRecord } from "../../machine/record.ts";
+import { lookUp } from "../../machine/record.ts";
 import { startInBackground } from "../../machine/start-background.ts";
+import { requireName } from "../../spec/name.ts";
 import { printable } from "../../spec/quote.ts";
 import { startProgress } from "../progress.ts";
 import type { Context, Runner } from "../verb.ts";
@@ -26,11 +27,12 @@ export function define(program: Command, run: Runner): void {
 
 async function start(context: Context, names: string[], options: { timeout: string }): Promise<number> {
   const { paths, signal } = context;
+  const timeout = milliseconds(options.timeout);
+  for (const name of names) requireName(name);
   for (const name of names) {
-    if (readRecord(name, paths) !== null) throw new BerthError(`machine ${name} is running already`);
+    if (lookUp(name, paths) !== null) throw new BerthError(`machine ${name} is running already`);
     const progress = startProgress(process.stderr, { fancy: context.fancy, title: name, env: context.env });
     try {
-      const timeout = Number(options.timeout) * 1000;
       // Of the inits only systemd says by itself when it is ready; the others are as soon as they run.
       const { init } = readTreeFacts(join(paths.machines, name), readHostFacts());
       const runWords = init?.kind === "systemd" ? ["--notify-ready=yes"] : [];
@@ -42,4 +44,11 @@ async function start(context: Context, names: string[], options: { timeout: stri
     }
   }
   return 0;
+}
+
+/** More than Node's setTimeout can wait for is no limit either: 24 days. */
+function milliseconds(seconds: string): number {
+  const value = Number(seconds);
+  if (/^[0-9]+(\.[0-9]+)?$/.test(seconds) && value > 0) return Math.min(value * 1000, 2 ** 31 - 1);
+  throw new UsageError(`--timeout=${printable(seconds)} is no number of seconds`, "the default is 90");
 }

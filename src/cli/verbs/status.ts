@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { findMachine } from "../../machine/find-machine.ts";
 import { type Inspection, inspect } from "../../machine/inspect.ts";
 import type { MachineRecord } from "../../machine/record.ts";
-import { printable } from "../../spec/quote.ts";
+import { printable, visible } from "../../spec/quote.ts";
 import { print } from "../output.ts";
 import type { Context, Runner } from "../verb.ts";
 
@@ -24,14 +24,15 @@ async function status({ paths }: Context, name: string, options: { json?: boolea
   return 0;
 }
 
-function page(machine: MachineRecord, { os, initState, boot }: Inspection): string {
+function page(machine: MachineRecord, { os, initState, boot, problem }: Inspection): string {
   const rows: [string, string][] = [
     [
       "State",
       `${machine.state}${machine.ready ? "" : ", not ready yet"}, since ${new Date(machine.times.began).toISOString()}`,
     ],
-    ["OS", os ?? "unknown"],
-    ["Init", `${initState ?? "unknown"}, PID ${machine.leader.pid} on the host`],
+    ["OS", printable(os ?? "unknown")],
+    ["Init", `${printable(initState ?? "unknown")}, PID ${machine.leader.pid} on the host`],
+    ...(problem === null ? [] : [["Inside", problem] as [string, string]]),
     ["Boot", bootText(boot)],
     ["Tree", `${machine.root}${machine.layer === null ? "" : " (changes are thrown away)"}`],
     [
@@ -41,7 +42,7 @@ function page(machine: MachineRecord, { os, initState, boot }: Inspection): stri
     ["Cgroup", machine.cgroup],
     ...machine.weaknesses.map((what): [string, string] => ["Weaker", what]),
   ];
-  return `${machine.name}\n${rows.map(([key, value]) => `  ${key.padEnd(7)} ${printable(value)}\n`).join("")}`;
+  return `${machine.name}\n${rows.map(([key, value]) => `  ${key.padEnd(7)} ${visible(value)}\n`).join("")}`;
 }
 
 function bootText({ launch, init, ready }: Inspection["boot"]): string {

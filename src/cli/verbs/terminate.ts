@@ -1,6 +1,6 @@
 import type { Command } from "commander";
-import { findMachine } from "../../machine/find-machine.ts";
-import { killMachine } from "../../machine/signal-machine.ts";
+import { findAnyMachine } from "../../machine/find-machine.ts";
+import { killMachine, killUnknown } from "../../machine/signal-machine.ts";
 import type { Context, Runner } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
@@ -13,7 +13,9 @@ export function define(program: Command, run: Runner): void {
 }
 
 async function terminate({ paths }: Context, names: string[]): Promise<number> {
-  const machines = names.map((name) => findMachine(name, paths));
-  await Promise.all(machines.map(killMachine));
+  const machines = names.map((name) => findAnyMachine(name, paths));
+  await Promise.all(
+    machines.map((machine) => (machine.state === "unknown" ? killUnknown(machine, paths) : killMachine(machine))),
+  );
   return 0;
 }

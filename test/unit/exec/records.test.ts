@@ -15,8 +15,8 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { readExitRecord } from "../../../src/exec/exit-record.ts";
 import { announceLeftovers, removeLeftovers } from "../../../src/exec/leftovers.ts";
-import { lockFile, unlinkLocked } from "../../../src/exec/lock-file.ts";
-import { recordRange } from "../../../src/exec/range-ledger.ts";
+import { lockFile, treeLock, unlinkLocked } from "../../../src/exec/lock-file.ts";
+import { recordRange, setAsideDamaged } from "../../../src/exec/range-ledger.ts";
 import type { LaunchPlan } from "../../../src/plan/step.ts";
 
 /** The small files of a machine: exit record, locks, the ledger of ranges, the plan that tells what to clean up. */
@@ -126,12 +126,34 @@ describe("the ledger of ranges", () => {
     expect(ranges()).toEqual({ a: 524288 });
   });
 
-  test("goes with its last entry, and a damaged one is begun anew", () => {
+  test("goes with its last entry", () => {
+    const path = join(directory, "ledger");
+    recordRange(path, "a", 524288)();
+    expect(readdirSync(directory)).toEqual(["ledger.lock"]);
+  });
+
+  test("that is damaged is set aside and begun anew", () => {
     const path = join(directory, "ledger");
     writeFileSync(path, "{ not json");
-    recordRange(path, "a", 524288)();
-    expect(existsSync(path)).toBe(false);
-    expect(readdirSync(directory)).toEqual(["ledger.lock"]);
+    recordRange(path, "a", 524288);
+    expect(ranges()).toEqual({ a: 524288 });
+    expect(readFileSync(`${path}.damaged`, "utf8")).toBe("{ not json");
+    expect(setAsideDamaged(path)).toBeNull();
+  });
+
+  test("loses the entries that can't be true, and no other", () => {
+    const path = join(directory, "ledger");
+    writeFileSync(path, '{"version":1,"ranges":{"zero":0,"a":524288,"b":589824}}');
+    recordRange(path, "b", 655360);
+    expect(ranges()).toEqual({ a: 524288, b: 655360 });
+    expect(existsSync(`${path}.damaged`)).toBe(false);
+  });
+
+  test("of another version is not overwritten", () => {
+    const path = join(directory, "ledger");
+    writeFileSync(path, '{"version":2,"ranges":{"a":[524288,65536]}}');
+    expect(() => recordRange(path, "b", 524288)).toThrow(`${path} is of version 2`);
+    expect(readFileSync(path, "utf8")).toContain('"version":2');
   });
 });
 
@@ -144,10 +166,12 @@ describe("leftovers of a killed launch", () => {
       mkdirSync(place(name), { recursive: true });
     writeFileSync(place("1000"), "");
     const held = lockFile(place("2000"));
+    closeSync(lockFile(treeLock(place("trees"), place("other"))) ?? -1);
     const steps = [
       { phase: "host", kind: "claim-range", args: { path: place("1000"), base: 1000 }, source },
       { phase: "host", kind: "claim-range", args: { path: place("2000"), base: 2000 }, source },
       { phase: "host", kind: "make-layer", args: { fd: "layer", directory: place("layer") }, source },
+      { phase: "host", kind: "lock-tree", args: { tree: place("other"), registry: place("trees") }, source },
       {
         phase: "host",
         kind: "make-cgroup",
@@ -158,8 +182,9 @@ describe("leftovers of a killed launch", () => {
     ];
     announceLeftovers(place("record"), { machine: "m", steps } as LaunchPlan);
     removeLeftovers(place("record"));
-    expect(readdirSync(directory).sort()).toEqual(["2000", "other"]);
+    expect(readdirSync(directory).sort()).toEqual(["2000", "other", "trees"]);
     expect(readdirSync(place("other"))).toEqual(["x"]);
+    expect(readdirSync(place("trees"))).toEqual([]);
     unlinkLocked(place("2000"), held ?? -1);
   });
 

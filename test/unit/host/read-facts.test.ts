@@ -18,7 +18,7 @@ test("a Debian host under systemd, whole", () => {
     capabilities: "000001ffffffffff",
     lastCapability: 40,
     hardLimits: expect.objectContaining({ nofile: 524288, cpu: null }),
-    sysctls: { maxUserNamespaces: 63432 },
+    sysctls: { maxUserNamespaces: 63432, threadsMax: 126864 },
     hostname: "alpha",
     machineId: "0123456789abcdef0123456789abcdef",
     bootId: "8d2c8a05-11c4-4c3e-9f3c-3a2d8f2b5a11",

@@ -41,6 +41,7 @@ const common = {
   "/proc/self/status": status("000001ffffffffff"),
   "/proc/sys/kernel/cap_last_cap": "40\n",
   "/proc/sys/kernel/hostname": "alpha\n",
+  "/proc/sys/kernel/threads-max": "126864\n",
   "/proc/sys/kernel/random/boot_id": "8d2c8a05-11c4-4c3e-9f3c-3a2d8f2b5a11\n",
   "/proc/sys/user/max_user_namespaces": "63432\n",
 };

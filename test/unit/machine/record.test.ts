@@ -1,14 +1,21 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { lockFile, unlinkLocked } from "../../../src/exec/lock-file.ts";
 import { findPaths, type Paths } from "../../../src/host/paths.ts";
 import { processId } from "../../../src/host/process-id.ts";
-import { findMachine } from "../../../src/machine/find-machine.ts";
+import { findAnyMachine, findMachine } from "../../../src/machine/find-machine.ts";
 import { placesOf, recordsDirectory } from "../../../src/machine/places.ts";
-import { listRecords, type MachineRecord, readRecord, writeRecord } from "../../../src/machine/record.ts";
-import { sweep } from "../../../src/machine/sweep.ts";
+import {
+  listMachines,
+  lookUp,
+  type MachineRecord,
+  planPath,
+  readPlan,
+  readRecord,
+  writeRecord,
+} from "../../../src/machine/record.ts";
 
 let root: string;
 let paths: Paths;
@@ -56,11 +63,11 @@ describe("records", () => {
       expect(readRecord(name, paths), name).toBeNull();
     write(running("web"));
     write(running("db"));
-    expect(listRecords(paths).map(({ name }) => name)).toEqual(["db", "web"]);
+    expect(listMachines(paths).map(({ name }) => name)).toEqual(["db", "web"]);
   });
 
   test("of no root yet are none", () => {
-    expect(listRecords(paths)).toEqual([]);
+    expect(listMachines(paths)).toEqual([]);
   });
 
   test("find a machine, or say which one was meant", () => {
@@ -71,48 +78,97 @@ describe("records", () => {
       expect.objectContaining({ message: 'no machine "wbe" is running', hint: expect.stringContaining("web") }),
     );
     expect(() => findMachine("x\x1b[2J", paths)).toThrow(
-      expect.objectContaining({ message: expect.not.stringContaining("\x1b") }),
+      expect.objectContaining({ message: expect.not.stringContaining("\x1b"), hint: "x-2J would do" }),
     );
   });
+});
+
+describe("a record that can't be read", () => {
+  const DAMAGE: [string, (record: MachineRecord) => unknown, RegExp][] = [
+    ["cut", (record) => JSON.stringify(record).slice(0, 100), /^is damaged: it is cut/],
+    ["empty", () => "", /^is damaged: it is cut/],
+    ["no object", () => [], /^is damaged: it holds no record/],
+    ["null", () => null, /^is damaged: it holds no record/],
+    ["newer", (record) => ({ ...record, version: 2 }), /^is of version 2, and this berth reads version 1$/],
+    ["partial", ({ version, leader }) => ({ version, leader }), /missing in it: name, state, .*, times$/],
+    ["without a version", (record) => ({ ...record, version: undefined }), /missing in it: version$/],
+    ["of no process", (record) => ({ ...record, leader: { pid: 0, startTime: "" } }), /missing in it: leader$/],
+    ["of a relative cgroup", (record) => ({ ...record, cgroup: "x" }), /missing in it: cgroup$/],
+    ["of odd times", (record) => ({ ...record, times: { ...record.times, began: "1" } }), /missing in it: times$/],
+    ["another's", (record) => ({ ...record, name: "db" }), /another machine's$/],
+  ];
+
+  test.each(DAMAGE)("%s: is said of a machine that runs, in the way of no other", (_, spoil, fault) => {
+    const file = join(write(running("web")), "record.json");
+    write(running("db"));
+    const spoilt = spoil(running("web"));
+    writeFileSync(file, typeof spoilt === "string" ? spoilt : JSON.stringify(spoilt));
+    expect(listMachines(paths).map(({ name }) => name)).toEqual(["db"]);
+    const path = join(paths.run, "locks", "web");
+    const lock = lockFile(path);
+    const unknown = { name: "web", state: "unknown", file, fault: expect.stringMatching(fault) };
+    expect(listMachines(paths)).toEqual([running("db"), unknown]);
+    expect(lookUp("web", paths)).toEqual(unknown);
+    expect(findAnyMachine("web", paths)).toEqual(unknown);
+    expect(readRecord("web", paths)).toBeNull();
+    expect(() => findMachine("web", paths)).toThrow(
+      expect.objectContaining({
+        message: expect.stringContaining(`machine web runs, but ${file} is `),
+        hint: "berth terminate web ends it",
+      }),
+    );
+    if (lock !== null) unlinkLocked(path, lock);
+    expect(() => findMachine("web", paths)).toThrow('no machine "web" is running');
+  });
+
+  test("a directory, and none at all", () => {
+    const file = join(write(running("web")), "record.json");
+    const path = join(paths.run, "locks", "web");
+    const lock = lockFile(path);
+    rmSync(file);
+    expect(lookUp("web", paths)).toMatchObject({ state: "unknown", fault: expect.stringContaining("is not there") });
+    mkdirSync(file);
+    expect(lookUp("web", paths)).toMatchObject({ state: "unknown", fault: "can't be read: EISDIR" });
+    if (lock !== null) unlinkLocked(path, lock);
+  });
+
+  test("of a machine whose lock somebody removed: its exit record is locked too", () => {
+    const exit = join(write(running("web")), "exit");
+    writeFileSync(join(dirname(exit), "record.json"), "");
+    const lock = lockFile(exit);
+    expect(lookUp("web", paths)).toMatchObject({ state: "unknown" });
+    if (lock !== null) unlinkLocked(exit, lock);
+    expect(lookUp("web", paths)).toBeNull();
+  });
+});
+
+test("a plan that can't be read is an error that names it", () => {
+  const directory = write(running("web"));
+  const path = planPath("web", paths);
+  expect(path).toBe(join(directory, "plan.json"));
+  expect(() => readPlan("web", paths)).toThrow(`${path} is not there`);
+  for (const text of ["", '{"machine":"w', "[]", "{}", '{"machine":"web","steps":[{}]}']) {
+    writeFileSync(path, text);
+    expect(() => readPlan("web", paths), text).toThrow(`${path} is damaged`);
+  }
+  writeFileSync(path, '{"machine":"web","steps":[]}');
+  expect(readPlan("web", paths)).toEqual({ machine: "web", steps: [] });
+});
+
+test.each(["../../outside", "a/b", "", ".", ".."])("%j names no record, whatever lies there", (name) => {
+  const directory = join(recordsDirectory(paths), name);
+  mkdirSync(directory, { recursive: true });
+  writeRecord(directory, running("web"));
+  expect(() => findMachine(name, paths)).toThrow(/^machine name "/);
+  expect(() => findAnyMachine(name, paths)).toThrow(/^machine name "/);
 });
 
 test("places: each root and each name has its own, an ephemeral layer lies beside its tree", () => {
   const [web, db] = ["web", "db"].map((name) => placesOf(name, "/trees/tree", paths));
   const elsewhere = placesOf("web", "/trees/tree", findPaths({}, "/nonexistent", "/elsewhere"));
-  expect(web?.layer).toBe("/trees/.berth-layer-web");
+  expect(web?.layer).toMatch(/^\/trees\/\.berth-layer-[0-9a-f]{8}-web$/);
   for (const key of ["lock", "record", "layer"] as const) expect(web?.[key]).not.toBe(db?.[key]);
-  for (const key of ["lock", "record", "ledger", "cgroup"] as const) expect(web?.[key], key).not.toBe(elsewhere[key]);
+  for (const key of ["lock", "record", "ledger", "layer", "cgroup"] as const)
+    expect(web?.[key], key).not.toBe(elsewhere[key]);
   expect(web?.cgroup).toBe(db?.cgroup);
-});
-
-describe("sweep", () => {
-  test("removes what is left of machines whose lock nobody holds, their layers with it", () => {
-    const directory = write({ ...running("web"), layer: join(root, "layer") });
-    mkdirSync(join(root, "layer/data"), { recursive: true });
-    const step = { phase: "host", kind: "make-layer", args: { fd: "layer", directory: join(root, "layer") } };
-    writeFileSync(join(directory, "leftovers.json"), JSON.stringify([step]));
-    mkdirSync(join(recordsDirectory(paths), "early"));
-    expect(sweep(paths)).toEqual(expect.arrayContaining(["web", "early"]));
-    expect(readdirSync(recordsDirectory(paths))).toEqual([]);
-    expect(existsSync(join(root, "layer"))).toBe(false);
-    expect(readdirSync(join(paths.run, "locks"))).toEqual([]);
-    expect(sweep(paths)).toEqual([]);
-  });
-
-  test("leaves a machine alone whose lock is held", () => {
-    const directory = write(running("web"));
-    const path = join(paths.run, "locks", "web");
-    const lock = lockFile(path);
-    expect(sweep(paths)).toEqual([]);
-    expect(existsSync(directory)).toBe(true);
-    if (lock !== null) unlinkLocked(path, lock);
-    expect(sweep(paths)).toEqual(["web"]);
-  });
-
-  test("of a damaged plan removes the record all the same", () => {
-    const directory = write(running("web"));
-    writeFileSync(join(directory, "plan.json"), "{");
-    expect(sweep(paths)).toEqual(["web"]);
-    expect(existsSync(directory)).toBe(false);
-  });
 });

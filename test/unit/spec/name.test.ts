@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { checkHostname, checkName } from "../../../src/spec/name.ts";
+import { checkHostname, checkName, requireName } from "../../../src/spec/name.ts";
 
 describe("machine names", () => {
   test.each(["a", "web", "Web-1", "0", "a.b_c-d", "a-", "a_", "host2", "x".repeat(64)])("%j is one", (name) => {
@@ -30,6 +30,18 @@ describe("machine names", () => {
     expect(fault?.suggestion).toBe(suggestion);
     if (suggestion !== undefined) expect(checkName(suggestion)).toBeUndefined();
   });
+});
+
+test("a name that comes in is required to be one", () => {
+  expect(requireName("web")).toBeUndefined();
+  const wrong = expect.objectContaining({
+    message: 'machine name "a b" may not contain " ", only letters, digits, "_", "." and "-"',
+    hint: "a-b would do",
+  });
+  expect(() => requireName("a b")).toThrow(wrong);
+  expect(() => requireName("a b", "-M")).toThrow(expect.objectContaining({ hint: "-M a-b names it" }));
+  expect(() => requireName("", "-M")).toThrow(expect.objectContaining({ hint: "-M NAME names it" }));
+  expect(() => requireName("")).toThrow(expect.objectContaining({ hint: undefined }));
 });
 
 describe("host names", () => {

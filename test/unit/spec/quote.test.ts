@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { printable, quote } from "../../../src/spec/quote.ts";
+import { printable, quote, visible } from "../../../src/spec/quote.ts";
 
 test.each([
   ["plain text", '"plain text"'],
@@ -18,4 +18,8 @@ test.each([
 
 test("printable is the same without quotes", () => {
   expect(printable('a"b\\c\u001b')).toBe('a"b\\c\\u{1b}');
+});
+
+test("visible leaves it whole", () => {
+  expect(visible(`"${"x".repeat(200)}\u001b\n`)).toBe(`"${"x".repeat(200)}\\u{1b}\\u{a}`);
 });

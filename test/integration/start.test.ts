@@ -1,0 +1,92 @@
+/** `berth start`: a machine in the background, and nothing of the start itself left behind. */
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { beforeAll, describe, expect, test } from "vitest";
+import { type BerthRoot, berthRoot, buildBerth, isRunning, poll } from "../lib/berth.ts";
+import { checkLeaks } from "../lib/leaks.ts";
+import { probeTree } from "../lib/probe.ts";
+import { needs } from "../lib/requires.ts";
+
+const ready = needs("root", "userns", "cgroup2", "cc");
+checkLeaks();
+beforeAll(() => {
+  if (ready) buildBerth();
+});
+
+async function makeMachine(root: BerthRoot): Promise<void> {
+  await probeTree({ at: join(root.machines, "m"), init: true });
+  root.settings("m", "[Exec]\nBoot=yes");
+}
+
+/** Its init is the host's shell, and never says that it is ready. */
+async function makeEndlessStart(root: BerthRoot): Promise<void> {
+  const tree = await probeTree({ at: join(root.machines, "m") });
+  for (const name of ["bin", "lib", "lib64"]) symlinkSync(`usr/${name}`, join(tree, name));
+  writeFileSync(join(tree, "sbin/init"), "#!/bin/sh\nexec sleep 100000\n", { mode: 0o755 });
+  root.settings("m", "[Exec]\nNotifyReady=yes\n[Files]\nBindReadOnly=/usr");
+}
+
+/** Besides what belongs to the machine. */
+function filesOfTheStart(root: BerthRoot): string[] {
+  const run = join(root.path, "run");
+  return existsSync(run) ? readdirSync(run).filter((name) => !["locks", "running"].includes(name)) : [];
+}
+
+test("returns when the machine is ready, which then goes on", async () => {
+  await using root = berthRoot();
+  await makeMachine(root);
+  expect(await root.berth("start", "m")).toMatchObject({ status: 0, stdout: "" });
+  expect(root.record("m")).toMatchObject({ state: "running", ready: true });
+  expect(filesOfTheStart(root)).toEqual([]);
+  expect(await root.berth("terminate", "m")).toMatchObject({ status: 0, stderr: "" });
+});
+
+test("what the start complains about becomes the error", async () => {
+  await using root = berthRoot();
+  mkdirSync(join(root.machines, "m"));
+  const { status, stdout, stderr } = await root.berth("start", "m");
+  expect([status, stdout]).toEqual([1, ""]);
+  expect(stderr).toMatch(/^berth: --boot: \S+\/machines\/m has no init to boot.*\n$/);
+  expect(filesOfTheStart(root)).toEqual([]);
+});
+
+test("writes to no file by name: a link in its way leads nowhere", async () => {
+  await using root = berthRoot();
+  await makeMachine(root);
+  const victim = join(root.path, "victim");
+  writeFileSync(victim, "as it was");
+  mkdirSync(join(root.path, "run"));
+  symlinkSync(victim, join(root.path, "run/start-m.log"));
+  expect((await root.berth("start", "m")).status).toBe(0);
+  expect(readFileSync(victim, "utf8")).toBe("as it was");
+  expect((await root.berth("terminate", "m")).status).toBe(0);
+});
+
+describe("while it waits", () => {
+  test.each(["SIGTERM", "SIGINT", "SIGHUP"] as const)(
+    "%s stops the machine again, and leaves nothing",
+    async (signal) => {
+      await using root = berthRoot();
+      await makeEndlessStart(root);
+      await using child = root.start("start", "m");
+      const { keeper } = await root.recordWhen("m");
+      child.kill(signal);
+      expect((await child.end).status).toBe(130);
+      await poll("the end of the machine", () => (isRunning(keeper.pid) ? undefined : true));
+      expect(filesOfTheStart(root)).toEqual([]);
+      // Its supervisor was killed: the next run clears up.
+      expect((await root.run(join(root.machines, "m"), ["-M", "m"], ["/probe", "exit", "3"])).status).toBe(3);
+    },
+  );
+
+  test("kill -9 leaves the machine, and no file", async () => {
+    await using root = berthRoot();
+    await makeEndlessStart(root);
+    await using child = root.start("start", "m");
+    await root.recordWhen("m");
+    child.kill("SIGKILL");
+    await child.end;
+    expect(filesOfTheStart(root)).toEqual([]);
+    expect((await root.berth("terminate", "m")).status).toBe(0);
+  });
+});

@@ -1,0 +1,119 @@
+/** `berth status`, and what the machine it is about can do to it: berth's questions are answered by the machine's programs. */
+import { chmodSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import type { MachineRecord } from "../../src/machine/record.ts";
+import { type BerthRoot, berthRoot, buildBerth, poll, type Running } from "../lib/berth.ts";
+import { checkLeaks } from "../lib/leaks.ts";
+import { probe, probeTree } from "../lib/probe.ts";
+import { needs } from "../lib/requires.ts";
+
+const ready = needs("root", "userns", "cgroup2", "cc");
+
+let root: BerthRoot;
+let tree = "";
+let machine: Running;
+let record: MachineRecord;
+
+/** One machine for all tests, with the host's shell, and programs of its own where PATH finds them first. */
+beforeAll(async () => {
+  if (!ready) return;
+  buildBerth();
+  root = berthRoot();
+  tree = await probeTree({ at: join(root.machines, "m"), init: true });
+  for (const name of ["bin", "lib", "lib64"]) symlinkSync(`usr/${name}`, join(tree, name));
+  for (const path of ["usr/bin", "usr/lib64", "usr/local/sbin"]) mkdirSync(join(tree, path), { recursive: true });
+  const binds = ["/usr/bin", "/usr/lib", "/usr/lib64"].map((path) => `--bind-ro=${path}`);
+  machine = root.start("run", "-q", "-M", "m", "-b", "--console=read-only", ...binds, "--", "--term");
+  await machine.until(/^up/m);
+  record = await root.recordWhen("m");
+});
+
+afterAll(async () => {
+  if (!ready) return;
+  machine.kill();
+  expect((await machine.end).status).toBe(0);
+  await root[Symbol.asyncDispose]();
+});
+
+checkLeaks();
+beforeEach(() => programs("exit 1"));
+
+/** What the machine says it runs. */
+function programs(script: string): void {
+  for (const name of ["systemctl", "cat"]) {
+    const path = join(tree, "usr/local/sbin", name);
+    writeFileSync(path, `#!/bin/sh\n${script}\n`);
+    chmodSync(path, 0o755);
+  }
+}
+
+async function status(): Promise<Record<string, unknown>> {
+  const { status, stdout, stderr } = await root.berth("status", "m", "--json");
+  expect([status, stderr]).toEqual([0, ""]);
+  return JSON.parse(stdout);
+}
+
+/** Processes of the machine besides its init. */
+function others(): string[] {
+  const all = readFileSync(join(record.cgroup, "payload/cgroup.procs"), "utf8").split("\n").filter(Boolean);
+  return all.filter((pid) => Number(pid) !== record.leader.pid);
+}
+
+test("what init says of itself is shown", async () => {
+  programs("echo SystemState=degraded; echo UnitsLoadFinishTimestampMonotonic=999999999999");
+  expect(await status()).toMatchObject({ name: "m", os: "berth test probe", initState: "degraded", problem: null });
+  const { stdout } = await root.berth("status", "m");
+  expect(stdout).toMatch(/^ {2}OS +berth test probe$/m);
+  expect(stdout).toMatch(/^ {2}Init +degraded, PID \d+ on the host$/m);
+  expect(stdout).not.toMatch(/^ {2}Inside/m);
+});
+
+test("an init without systemctl is no problem", async () => {
+  expect(await status()).toMatchObject({ os: "berth test probe", initState: null, problem: null });
+});
+
+describe("of a machine that", () => {
+  test.each([
+    ["never answers", "exec sleep 100000", "did not end within 2 s"],
+    ["ignores every signal it can", "trap '' TERM HUP INT PIPE; while :; do sleep 1; done", "did not end within 2 s"],
+    ["leaves somebody behind who has its output", "sleep 100000 & exit 0", "did not end within 2 s"],
+    ["answers without end", "exec yes SystemState=running", "longer than 65536 bytes"],
+  ])("%s: the rest is shown, and what was asked is killed", async (_, script, problem) => {
+    programs(script);
+    expect(await status()).toMatchObject({
+      ...{ name: "m", os: "berth test probe", initState: null },
+      problem: expect.stringContaining(problem),
+    });
+    for (const pid of others()) {
+      // Left by the script itself, in the machine, as any of its processes.
+      expect(script).toContain("&");
+      process.kill(Number(pid), "SIGKILL");
+    }
+    await poll("nobody to be left", () => (others().length === 0 ? true : undefined));
+    expect((await root.berth("exec", "m", "--", ...probe("exit", "3"))).status).toBe(3);
+  });
+
+  test("says strange things: they are made printable, and numbers are numbers", async () => {
+    programs("printf 'SystemState=\\033[31mred\\nUnitsLoadFinishTimestampMonotonic=Infinity\\n'");
+    const { stdout } = await root.berth("status", "m");
+    expect(stdout).toMatch(/^ {2}Init +\\u\{1b\}\[31mred, PID/m);
+    expect(stdout).not.toMatch(/Infinity|NaN/);
+  });
+
+  test("is frozen: joining it is refused instead of waited for", async () => {
+    // As its root can do inside, and then for all of payload/, as only the host can.
+    for (const path of [join(record.cgroup, "payload"), record.cgroup]) {
+      writeFileSync(join(path, "cgroup.freeze"), "1");
+      try {
+        const { status: code, stdout, stderr } = await root.berth("exec", "m", "--", ...probe("cwd"));
+        expect([code, stdout]).toEqual([125, ""]);
+        expect(stderr).toMatch(/^berth: machine m is frozen\nhint: echo 0 >\S+\/cgroup\.freeze .*\n$/);
+        expect(await status()).toMatchObject({ os: "berth test probe", problem: "machine m is frozen" });
+      } finally {
+        writeFileSync(join(path, "cgroup.freeze"), "0");
+      }
+    }
+    expect((await root.berth("exec", "m", "--", ...probe("exit", "3"))).status).toBe(3);
+  });
+});
