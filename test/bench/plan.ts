@@ -103,7 +103,8 @@ async function reportKeepers(): Promise<void> {
     const machineRequest = {
       name: `bench-${machine}`,
       directory: tree,
-      options: [],
+      // Several on one tree.
+      options: [{ section: "Exec", key: "Ephemeral", value: "yes", option: "--ephemeral" }],
       command: ["/bin/sleep", "1000"],
       boot: false,
       console: undefined,
