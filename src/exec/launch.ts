@@ -2,6 +2,7 @@ import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { BerthError } from "../errors.ts";
 import type { SeccompPolicy } from "../plan/seccomp-policy.ts";
 import type { LaunchPlan, Step } from "../plan/step.ts";
+import { monotonic } from "../sys/clock.ts";
 import { SysError } from "../sys/errno.ts";
 import { type ExitStatus, pidfdSendSignal } from "../sys/processes.ts";
 import { numberFds } from "./compilation.ts";
@@ -138,7 +139,7 @@ export class Launch {
       // What the keeper was cloned from has exited.
       this.stage.reapStage();
       this.executed = Date.now();
-      this.executedMonotonic = Number(process.hrtime.bigint()) / 1e6;
+      this.executedMonotonic = monotonic();
       this.fds.closeAllBut(HELD);
     } catch (error) {
       const cause = await this.#session?.abandon();

@@ -7,6 +7,7 @@ import type { Paths } from "../host/paths.ts";
 import { type ProcessId, startTimeOf } from "../host/process-id.ts";
 import type { Step } from "../plan/step.ts";
 import { handlesSignal } from "../supervise/shutdown.ts";
+import { monotonic } from "../sys/clock.ts";
 import { whenReadable } from "../sys/poll.ts";
 import { pidfdOpen, pidfdSendSignal } from "../sys/processes.ts";
 import { isHeld, type MachineRecord, type UnknownMachine } from "./record.ts";
@@ -96,9 +97,9 @@ function announcedCgroups(file: string): readonly string[] {
 }
 
 async function cameTrue(is: () => boolean): Promise<boolean> {
-  const deadline = performance.now() + PATIENCE_MS;
+  const deadline = monotonic() + PATIENCE_MS;
   while (!is()) {
-    if (performance.now() > deadline) return false;
+    if (monotonic() > deadline) return false;
     await sleep(20);
   }
   return true;

@@ -1,6 +1,7 @@
 import { writeSync } from "node:fs";
 import type { Readable } from "node:stream";
 import { errorCode } from "../errors.ts";
+import { monotonic } from "../sys/clock.ts";
 import { closeQuietly, duplicate } from "../sys/files.ts";
 import { type Unwatch, watch } from "../sys/poll.ts";
 import { setWindowSize } from "../sys/terminal.ts";
@@ -82,7 +83,7 @@ export class ConsoleLink {
   }
 
   #type(chunk: Buffer): void {
-    if (this.#options.caller.stdin.isTTY === true && this.#escape.feed(chunk, performance.now())) {
+    if (this.#options.caller.stdin.isTTY === true && this.#escape.feed(chunk, monotonic())) {
       this.#options.onEscape();
       return;
     }

@@ -1,3 +1,4 @@
+import { monotonic } from "../sys/clock.ts";
 import { closeQuietly } from "../sys/files.ts";
 import { type Unwatch, watch } from "../sys/poll.ts";
 import { type Message, receive } from "../sys/sockets.ts";
@@ -41,13 +42,13 @@ export function watchNotifications(
 /** Reads without ever being kept busy: who sends more than that waits until the next interval. */
 function readSteadily(socket: number, onMessage: (message: Message) => void): Unwatch {
   let pause: NodeJS.Timeout | undefined;
-  let [began, work] = [performance.now(), 0];
+  let [began, work] = [monotonic(), 0];
   let unwatch = listen();
   function listen(): Unwatch {
     return watch(socket, { readable: true }, read);
   }
   function read(): void {
-    const now = performance.now();
+    const now = monotonic();
     if (now - began >= INTERVAL_MS) [began, work] = [now, 0];
     while (work < WORK_MAX) {
       const message = receive(socket);

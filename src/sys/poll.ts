@@ -1,5 +1,4 @@
 import { writeSync } from "node:fs";
-import { setTimeout } from "node:timers/promises";
 import { BerthError } from "../errors.ts";
 import { closeQuietly } from "./files.ts";
 import koffi from "./koffi.ts";
@@ -77,7 +76,7 @@ export async function selfTest(): Promise<void> {
   try {
     const ready = whenReadable(readEnd);
     writeSync(writeEnd, "x");
-    const late = setTimeout(SELF_TEST_MS, "late", { ref: false });
+    const late = new Promise<"late">((resolve) => setTimeout(resolve, SELF_TEST_MS, "late").unref());
     if ((await Promise.race([ready, late])) === "late")
       throw new BerthError("koffi.node.poll does not report a pipe that can be read", {
         hint: "its version is pinned in package-lock.json: run npm ci",
