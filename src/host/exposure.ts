@@ -10,15 +10,14 @@ const OTHERS_SEARCH = 0o001;
  * out (path_resolution(7)), and the mount heeds set-user-ID bits. `path` itself does not count, as root inside may open
  * it to all. False as well where there is nothing, or nothing we may see.
  */
-export function isExposed(path: string, mountinfo: string): boolean {
+export function isExposed(path: string, readMountinfo: () => string): boolean {
   try {
     const real = realpathSync(path);
-    if (mountOf(parseMountinfo(mountinfo), real)?.options.includes("nosuid")) return false;
     for (let directory = real; directory !== "/"; ) {
       directory = dirname(directory);
       if (keepsOut(directory)) return false;
     }
-    return true;
+    return mountOf(parseMountinfo(readMountinfo()), real)?.options.includes("nosuid") !== true;
   } catch {
     return false;
   }

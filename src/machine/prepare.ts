@@ -72,7 +72,10 @@ export function prepare(request: MachineRequest, paths: Paths, installation: str
     host,
     settings,
     warnings: problems,
-    weaknesses: weaknesses(spec, isExposed(spec.root.value, readFileSync("/proc/self/mountinfo", "utf8"))),
+    weaknesses: weaknesses(
+      spec,
+      isExposed(spec.root.value, () => readFileSync("/proc/self/mountinfo", "utf8")),
+    ),
     plan: (planRequest) => {
       const machine = readMachineFacts(spec, host, paths);
       const input = { spec, host, machine, places: placesOf(name, spec.root.value, paths), request: planRequest };
