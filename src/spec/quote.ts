@@ -1,6 +1,5 @@
 const SHOWN = 80;
-/** Control, format (bidi overrides among them), surrogate and private-use characters, every separator but the space. */
-const UNSAFE = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}]|(?! )\p{Z}/gu;
+const PLAIN = /^[ -~]*$/;
 
 /**
  * Foreign text for a message: in double quotes, cut after 80 characters, and with nothing in it that a terminal
@@ -19,5 +18,8 @@ export function printable(text: string, escaped?: RegExp): string {
 
 /** The same uncut: for sentences of our own that may have foreign text in them. */
 export function visible(text: string): string {
-  return text.replace(UNSAFE, (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`);
+  if (PLAIN.test(text)) return text; // most is, and the other one takes long to make
+  // Control, format (bidi overrides among them), surrogate and private-use characters, every separator but the space.
+  const unsafe = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}]|(?! )\p{Z}/gu;
+  return text.replace(unsafe, (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`);
 }
