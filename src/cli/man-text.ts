@@ -168,8 +168,12 @@ _/var/lib/machines/.berth-ranges.json_
 : The ledger: which machine has which range of ids. A machine keeps its range. Ranges that _/etc/subuid_, _/etc/subgid_ and
 running containers of *systemd-nspawn*(1) have are left alone.
 
-_/var/lib/machines/.berth-layer-NAME/_
+_/var/lib/machines/.berth-layer-ID-NAME/_
 : What an ephemeral machine changed, beside its tree; removed when it ends.
+
+_/run/systemd/nspawn/locks/_, _/run/systemd/nspawn-uid/_
+: Locks of the trees that machines write to and of the ranges of ids they use: *systemd-nspawn*(1) has its own there, and
+neither takes what the other has.
 
 _/run/berth/running/NAME/_
 : The record of a running machine: _record.json_, _plan.json_ and the console's output, in pieces with their times, in
