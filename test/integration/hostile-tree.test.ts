@@ -353,7 +353,7 @@ test.each([
   const given = options.map((option) => option.replace("SOURCE", root.directory("source")));
   const settings = { name: "m", directory: root.path, root: tree, options: given, command: probe("exit", "0") };
   let started = 0;
-  await using _ = swapping(place, canary);
+  await using swapper = swapping(place, canary);
   for (let i = 0; i < 60; i++) {
     try {
       const machine = testMachine(settings);
@@ -366,6 +366,7 @@ test.each([
     }
     expect(contentsOf(canary)).toEqual(before);
   }
+  await swapper[Symbol.asyncDispose]();
   expect(started).toBeGreaterThan(0);
   const real = existsSync(`${place}.aside`) ? `${place}.aside` : place;
   // What was made for a start may stay in a tree that moved it away meanwhile: its own affair.
