@@ -237,17 +237,18 @@ Make a Debian machine, boot it and look into it:
     berth shell web
     berth poweroff web
 
-Boot it on this terminal; log in, or leave by typing ^] three times:
+Boot it on this terminal; leave by typing ^] three times. To log in, give root a password first: a bootstrapped tree has
+none, and *passwd* in *berth shell* sets one:
 
     berth run -M web -b
 
-Run one command in a throw-away copy of the tree, with a directory of the host to read:
+Run one command in a throw-away copy of the tree, also while the machine itself runs, with a directory of the host to read:
 
-    berth run -M web -x --bind-ro=/srv/data -- du -sh /srv/data
+    berth run -D /var/lib/machines/web -x --bind-ro=/srv/data -- du -sh /srv/data
 
 List an archive in a machine; what goes in and out is binary-safe:
 
-    tar c . | berth run -M web -x --pipe -- tar t
+    tar c . | berth run -D /var/lib/machines/web -x --pipe -- tar t
 
 See what a start would do, and which setting is behind each step:
 

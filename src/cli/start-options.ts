@@ -72,7 +72,8 @@ export function addStartOptions(command: Command): StartOptions {
   for (const flags of NOT_YET) {
     command.option(flags, "not in effect yet");
     const name = /--([a-z-]+)/.exec(flags)?.[1] ?? "";
-    command.on(`option:${name}`, () => {
+    command.on(`option:${name}`, (value: string | null) => {
+      if (name === "register" && value === "no") return; // as it is anyway
       throw new UsageError(`--${name} is not in effect yet in this version of berth`);
     });
   }

@@ -20,7 +20,7 @@ const PORT = "(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]
 export const NETWORK = section("Network", {
   Private: {
     takes: "BOOL",
-    help: "a network namespace of its own, instead of all of the host's network",
+    help: "a network namespace of its own (--private-network), or all of the host's network (--host-network)",
     parse: boolean,
     default: "yes",
     options: [flag("--private-network", "yes"), flag("--host-network", "no")],

@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync, watch } from "node:fs";
 import { join } from "node:path";
 import { BerthError } from "../errors.ts";
@@ -6,6 +6,9 @@ import type { Paths } from "../host/paths.ts";
 import { closeQuietly, memfdCreate } from "../sys/files.ts";
 import { recordsDirectory } from "./places.ts";
 import { type MachineRecord, readRecord } from "./record.ts";
+
+/** How long `berth run` may take to end its machine and clean up. */
+const PATIENCE_MS = 10_000;
 
 export interface BackgroundOptions {
   readonly name: string;
@@ -15,6 +18,8 @@ export interface BackgroundOptions {
   readonly signal: AbortSignal;
   /** How long the machine may take to be ready, ms. */
   readonly timeout: number;
+  /** Lines of `berth run`: warnings, and what makes the machine weaker. */
+  readonly onSaid: (lines: readonly string[]) => void;
   /** What its init says it does. */
   readonly onStatus: (status: string) => void;
 }
@@ -44,26 +49,33 @@ export async function startInBackground(options: BackgroundOptions): Promise<Mac
   });
   try {
     const ready = await Promise.race([whenReady(options), ended]);
+    const lines = readFileSync(`/proc/self/fd/${output}`, "utf8")
+      .split("\n")
+      .filter((line) => line !== "");
     if (typeof ready !== "number") {
       child.unref();
+      options.onSaid(lines);
       return ready;
     }
-    const said = readFileSync(`/proc/self/fd/${output}`, "utf8").trim().split("\n");
-    const hint = said.find((line) => line.startsWith("hint: "))?.slice("hint: ".length);
-    const message = said
-      .filter((line) => !line.startsWith("hint: "))
-      .at(-1)
-      ?.replace(/^berth: /, "");
-    throw new BerthError(message || `machine ${name} ended with status ${ready} before it was ready`, { hint });
+    const hint = lines.find((line) => line.startsWith("hint: "))?.slice("hint: ".length);
+    const message = lines.filter((line) => !line.startsWith("hint: ")).join("\n");
+    const nothing = `machine ${name} ended with status ${ready} before it was ready`;
+    throw new BerthError(message.replace(/^berth: /, "") || nothing, { hint });
   } catch (error) {
-    if (child.exitCode === null) {
-      child.kill("SIGKILL"); // its keeper ends the machine with it
-      await ended;
-    }
+    if (child.exitCode === null) await end(child, ended);
     throw error;
   } finally {
     closeQuietly(output);
   }
+}
+
+/** The first signal asks the machine to stop, or its launch; the second one does not wait for that. Nothing is left then. */
+async function end(child: ChildProcess, ended: Promise<number>): Promise<void> {
+  child.kill("SIGTERM");
+  child.kill("SIGINT");
+  const patience = setTimeout(() => child.kill("SIGKILL"), PATIENCE_MS);
+  await ended;
+  clearTimeout(patience);
 }
 
 async function whenReady({ name, paths, signal, timeout, onStatus }: BackgroundOptions): Promise<MachineRecord> {

@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
-import { type BerthRoot, berthRoot, buildBerth, isRunning, poll } from "../lib/berth.ts";
+import { type BerthRoot, berthRoot, buildBerth, isRunning } from "../lib/berth.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { probeTree } from "../lib/probe.ts";
 import { needs } from "../lib/requires.ts";
@@ -50,6 +50,37 @@ test("what the start complains about becomes the error", async () => {
   expect(filesOfTheStart(root)).toEqual([]);
 });
 
+test("says what makes the machine weaker, and warns", async () => {
+  await using root = berthRoot();
+  await makeMachine(root);
+  root.settings("m", "[Exec]\nBoot=yes\nCapability=CAP_SYS_TIME\nEnviroment=x");
+  const { status, stderr } = await root.berth("start", "m");
+  expect(status).toBe(0);
+  expect(stderr).toMatch(/^berth: .*warning: unknown setting "Enviroment"/m);
+  expect(stderr).toMatch(/^berth: weaker than the default: it has more capabilities: CAP_SYS_TIME/m);
+  expect((await root.berth("terminate", "m")).status).toBe(0);
+});
+
+test("reports all errors at once", async () => {
+  await using root = berthRoot();
+  await makeMachine(root);
+  root.settings("m", "[Exec]\nBoot=x\nKillSignal=1000");
+  const { status, stderr } = await root.berth("start", "m");
+  expect(status).toBe(1);
+  expect(stderr.match(/^berth: .*m\.nspawn:[23]:/gm)).toHaveLength(2);
+});
+
+test("that takes too long leaves nothing of the machine", async () => {
+  await using root = berthRoot();
+  await makeEndlessStart(root);
+  const { status, stderr } = await root.berth("start", "m", "--timeout=0.5");
+  expect({ status, stderr }).toMatchObject({
+    status: 1,
+    stderr: expect.stringContaining("was not ready within 0.5 s"),
+  });
+  for (const place of ["running", "locks"]) expect(readdirSync(join(root.path, "run", place))).toEqual([]);
+});
+
 test("writes to no file by name: a link in its way leads nowhere", async () => {
   await using root = berthRoot();
   await makeMachine(root);
@@ -72,9 +103,9 @@ describe("while it waits", () => {
       const { keeper } = await root.recordWhen("m");
       child.kill(signal);
       expect((await child.end).status).toBe(130);
-      await poll("the end of the machine", () => (isRunning(keeper.pid) ? undefined : true));
+      expect(isRunning(keeper.pid)).toBe(false);
+      expect(readdirSync(join(root.path, "run/running"))).toEqual([]);
       expect(filesOfTheStart(root)).toEqual([]);
-      // Its supervisor was killed: the next run clears up.
       expect((await root.run(join(root.machines, "m"), ["-M", "m"], ["/probe", "exit", "3"])).status).toBe(3);
     },
   );

@@ -8,11 +8,14 @@ import { print, say } from "../output.ts";
 import { addStartOptions, requestFrom, type StartOptions, spellOutOptionalValues } from "../start-options.ts";
 import { type Context, type Runner, withoutDashes } from "../verb.ts";
 
-/** `plan NAME` is -M NAME, planned as `berth start` would boot it; options may follow the name. */
+const FLAGS: ReadonlySet<string> = new Set(["--json", "-q", "--quiet"]);
+
+/** `plan NAME` is -M NAME, planned as `berth start` would boot it; options may follow the name, and flags precede it. */
 export function prepare(words: readonly string[]): readonly string[] {
-  const [first, ...rest] = words;
-  const named = first !== undefined && !first.startsWith("-");
-  return spellOutOptionalValues(named ? ["--machine", first, "--as-start", ...rest] : words);
+  const at = words.findIndex((word) => !FLAGS.has(word));
+  const name = words[at];
+  const named = name !== undefined && !name.startsWith("-");
+  return spellOutOptionalValues(named ? ["--machine", name, "--as-start", ...words.toSpliced(at, 1)] : words);
 }
 
 export function define(program: Command, run: Runner): void {

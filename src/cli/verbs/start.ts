@@ -6,7 +6,8 @@ import { readTreeFacts } from "../../host/tree-facts.ts";
 import { lookUp } from "../../machine/record.ts";
 import { startInBackground } from "../../machine/start-background.ts";
 import { requireName } from "../../spec/name.ts";
-import { printable } from "../../spec/quote.ts";
+import { printable, visible } from "../../spec/quote.ts";
+import { say } from "../output.ts";
 import { startProgress } from "../progress.ts";
 import type { Context, Runner } from "../verb.ts";
 
@@ -31,6 +32,10 @@ async function start(context: Context, names: string[], options: { timeout: stri
   for (const name of names) requireName(name);
   for (const name of names) {
     if (lookUp(name, paths) !== null) throw new BerthError(`machine ${name} is running already`);
+    let said: readonly string[] = [];
+    const onSaid = (lines: readonly string[]): void => {
+      said = lines;
+    };
     const progress = startProgress(process.stderr, { fancy: context.fancy, title: name, env: context.env });
     try {
       // Of the inits only systemd says by itself when it is ready; the others are as soon as they run.
@@ -38,10 +43,11 @@ async function start(context: Context, names: string[], options: { timeout: stri
       const runWords = init?.kind === "systemd" ? ["--notify-ready=yes"] : [];
       const onStatus = (status: string): void =>
         progress.update({ label: "booting", fraction: null, detail: printable(status) });
-      await startInBackground({ name, runWords, paths, signal, timeout, onStatus });
+      await startInBackground({ name, runWords, paths, signal, timeout, onStatus, onSaid });
     } finally {
       progress.end();
     }
+    for (const line of said) say(`${visible(line)}\n`);
   }
   return 0;
 }
