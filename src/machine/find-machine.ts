@@ -1,3 +1,5 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { BerthError } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
 import { requireName } from "../spec/name.ts";
@@ -19,6 +21,8 @@ export function findAnyMachine(name: string, paths: Paths): MachineRecord | Unkn
   requireName(name);
   const machine = lookUp(name, paths);
   if (machine !== null) return machine;
+  if (existsSync(join(paths.machines, name)))
+    throw new BerthError(`no machine ${quote(name)} is running`, { hint: `berth start ${name} boots it` });
   const running = listMachines(paths).map((each) => each.name);
   const hint = suggest(name, running) ?? (running.length === 0 ? "no machine runs" : `running: ${running.join(", ")}`);
   throw new BerthError(`no machine ${quote(name)} is running`, { hint });

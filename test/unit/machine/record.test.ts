@@ -72,6 +72,9 @@ describe("records", () => {
 
   test("find a machine, or say which one was meant", () => {
     expect(() => findMachine("web", paths)).toThrow(expect.objectContaining({ hint: "no machine runs" }));
+    mkdirSync(join(paths.machines, "web"), { recursive: true });
+    expect(() => findMachine("web", paths)).toThrow(expect.objectContaining({ hint: "berth start web boots it" }));
+    rmSync(join(paths.machines, "web"), { recursive: true });
     write(running("web"));
     expect(findMachine("web", paths).name).toBe("web");
     expect(() => findMachine("wbe", paths)).toThrow(
