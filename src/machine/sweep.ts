@@ -1,4 +1,4 @@
-import { readdirSync, rmSync, statSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { removeLeftovers } from "../exec/leftovers.ts";
 import { lockFile, unlinkLocked } from "../exec/lock-file.ts";
@@ -9,9 +9,6 @@ import { visible } from "../spec/quote.ts";
 import { isLocked } from "../sys/file-lock.ts";
 import { recordsDirectory } from "./places.ts";
 import { readRecord } from "./record.ts";
-
-/** A start writes to its log from its first moment on, and only then locks the name. */
-const START_LOG_AGE_MS = 60_000;
 
 /**
  * Removes what machines left whose supervisor was killed, be it in the midst of a launch: record, cgroup, range, an
@@ -33,7 +30,6 @@ export function sweep(paths: Paths, say: (line: string) => void): readonly strin
     if (damaged !== null) say(`${ledger} was damaged and is ${damaged} now: machines get new ranges of ids`);
     return damaged !== null;
   });
-  removeStartLogs(paths);
   return list(recordsDirectory(paths)).filter((name) =>
     attempt(`clean up after machine ${name}`, () => sweepMachine(name, paths)),
   );
@@ -52,17 +48,6 @@ function sweepMachine(name: string, paths: Paths): boolean {
     return true;
   } finally {
     unlinkLocked(path, lock);
-  }
-}
-
-/** Of a `berth start` that was killed: it removes its log itself. */
-function removeStartLogs(paths: Paths): void {
-  for (const file of list(paths.run)) {
-    const name = /^start-(.+)\.log$/.exec(file)?.[1];
-    if (name === undefined || isLocked(lockPath(name, paths))) continue;
-    const path = join(paths.run, file);
-    const written = statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now();
-    if (Date.now() - written > START_LOG_AGE_MS) rmSync(path, { force: true });
   }
 }
 

@@ -7,7 +7,6 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
-  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -131,29 +130,6 @@ describe("a machine", () => {
     expect(existsSync(directory)).toBe(true);
     rmSync(join(stuck, "file"));
     expect(swept()).toEqual(["a-stuck"]);
-  });
-});
-
-describe("the log of a start", () => {
-  function log(name: string, ageS: number): string {
-    const path = join(paths.run, `start-${name}.log`);
-    mkdirSync(paths.run, { recursive: true });
-    writeFileSync(path, "x");
-    const then = Date.now() / 1000 - ageS;
-    utimesSync(path, then, then);
-    return path;
-  }
-
-  test("is removed when its command must be gone: old, and nobody starts or runs the machine", () => {
-    const [old, fresh, started] = [log("old", 100), log("fresh", 5), log("started", 100)];
-    writeFileSync(join(paths.run, "start-.log"), "");
-    mkdirSync(join(paths.run, "locks"), { recursive: true });
-    const path = join(paths.run, "locks", "started");
-    const lock = lockFile(path);
-    swept();
-    expect([old, fresh, started].map(existsSync)).toEqual([false, true, true]);
-    if (lock !== null) unlinkLocked(path, lock);
-    expect(readdirSync(join(paths.run, "locks"))).toEqual([]);
   });
 });
 
