@@ -8,7 +8,7 @@ const { O_NOCTTY, O_NONBLOCK, O_RDONLY } = constants;
 
 /** These mean "there is no such file" to whoever asks; anything else (EACCES, EMFILE, EIO) is thrown. */
 const MISSING = new Set(["ENOENT", "ENOTDIR", "ELOOP", "ENAMETOOLONG", "EXDEV"]);
-/** openat2(2) gives up with EAGAIN when somebody renames directories on its way through `..`. */
+/** openat2(2) gives up on a path with `..` when anybody on the host renames a directory or mounts something meanwhile. */
 const TRIES = 100;
 
 export interface Entry {

@@ -123,7 +123,7 @@ __asm__(".globl _start\n_start: mov x29, 0\n mov x30, 0\n mov x0, sp\n b main\n"
 #error "x86-64 and arm64 only"
 #endif
 enum {
-  SYS_clone3 = 435, SYS_close_range = 436, SYS_pidfd_send_signal = 424,
+  SYS_clone3 = 435, SYS_close_range = 436, SYS_openat2 = 437, EAGAIN = 11, SYS_pidfd_send_signal = 424,
   SIGKILL = 9, F_DUPFD = 0, P_PIDFD = 3, WEXITED = 4, WALL = 0x40000000, MSG_NOSIGNAL = 0x4000, MSG_DONTWAIT = 0x40,
   MSG_CMSG_CLOEXEC = 0x40000000,
   PR_SET_NAME = 15, PROT_READ_WRITE = 3, MAP_PRIVATE_FIXED_NOREPLACE = 0x100002, SEEK_END = 2,
@@ -181,6 +181,14 @@ static i64 become(u64 arguments, u64 size, struct program *farewell) {
   leave(0);
 }
 
+/* openat2(2) gives up on a path with `..` whenever anybody on the host renames a directory or mounts something meanwhile. */
+static i64 patient_call(i64 number, u64 *arg) {
+  for (int tries = 100;; tries--) {
+    i64 result = call(number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+    if (number != SYS_openat2 || result != -EAGAIN || tries == 0) return result;
+  }
+}
+
 static i64 perform(i64 number, u64 *arg) {
   switch (number) {
     case OP_SPAWN:
@@ -196,7 +204,7 @@ static i64 perform(i64 number, u64 *arg) {
     case OP_RESULT:
       return arg[0];
     default:
-      return call(number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+      return patient_call(number, arg);
   }
 }
 

@@ -56,6 +56,8 @@ const HINTS: Readonly<Record<string, string>> = {
   "unlinkat EISDIR":
     "a directory is in the place of that file, and is not replaced: remove it from the tree, or turn ResolvConf= or Timezone= off",
   "execve EAGAIN": "a limit on processes is reached (RLIMIT_NPROC: ulimit -u of whoever called)",
+  "openat2 EAGAIN":
+    "somebody keeps renaming directories or mounting while the path is followed: try again without that",
   "openat2 ELOOP": "the path is a symbolic link where none is allowed",
   "openat2 EXDEV": "the path leaves the tree",
   "open_tree EINVAL": "the path holds a mount that must not be copied (an unbindable one)",

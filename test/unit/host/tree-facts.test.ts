@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { chmodSync, chownSync, symlinkSync } from "node:fs";
+import { chmodSync, chownSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -57,7 +57,8 @@ describe("a hostile tree", () => {
   test("os-release and machine-id as links to the host", () => {
     const facts = factsOf((tree) => {
       tree.link("etc/os-release", "/usr/lib/os-release");
-      tree.link("etc/machine-id", "/../../../../etc/machine-id");
+      writeFileSync(join(tree.outside, "machine-id"), "0123456789abcdef0123456789abcdef\n");
+      tree.link("etc/machine-id", `/../../../..${tree.outside}/machine-id`);
       tree.link("usr/share/zoneinfo/Europe", "/usr/share/zoneinfo/Europe");
       tree.link("sbin/init", "/usr/bin/env");
       tree.link("etc/localtime", "/usr/share/zoneinfo/../../../etc/shadow");
