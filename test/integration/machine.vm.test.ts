@@ -86,7 +86,8 @@ test(
   `);
     const runs = [...said].filter(([key]) => key.startsWith("run_")).map(([, text]) => text);
     expect(runs).toHaveLength(3);
-    for (const text of runs) expect(text).toMatch(/killed by SIGKILL/);
+    // Which process the kernel picks differs: whose end berth sees, or whom the keeper finds gone.
+    for (const text of runs) expect(text).toMatch(/killed by SIGKILL|it was killed, most likely by the kernel/);
     expect(Number(said.get("ooms"))).toBeGreaterThan(0);
     expect(said.get("left")).toBe("[]");
     expect(said.get("processes")).toBe("0");
