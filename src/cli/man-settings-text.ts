@@ -142,7 +142,7 @@ only what the machine may have in that way.
 
 # SEE ALSO
 
-*berth*(1), *systemd.nspawn*(5), *capabilities*(7), *mount_namespaces*(7), *user_namespaces*(7)
+*berth*(1), *berth-nspawn*(7), *systemd.nspawn*(5), *capabilities*(7), *mount_namespaces*(7), *user_namespaces*(7)
 `;
 }
 

@@ -1,6 +1,7 @@
 import { type Argument, Command, type Option } from "commander";
 import type { OptionForm, Setting } from "../config/setting.ts";
 import { COMMAND_OPTIONS, type CommandOption, optionName, SETTINGS_BY_SECTION } from "../config/settings.ts";
+import { compatPage, type Proofs } from "./man-compat.ts";
 import { title, toRoff } from "./man-roff.ts";
 import { DETAILS, settingsPage } from "./man-settings-text.ts";
 import { programPage } from "./man-text.ts";
@@ -8,8 +9,11 @@ import { addStartOptions } from "./start-options.ts";
 import type { Runner } from "./verb.ts";
 import { VERBS } from "./verbs.ts";
 
-/** The manual's pages by file name, made from the tables the program itself works by and the texts of man-*text.ts. */
-export async function manualPages(version: string): Promise<Readonly<Record<string, string>>> {
+/**
+ * The manual's pages by file name, made from the tables the program itself works by, the texts of man-*text.ts and the
+ * titles of tests.
+ */
+export async function manualPages(version: string, proofs: Proofs): Promise<Readonly<Record<string, string>>> {
   const page = (name: string, section: number, markup: string): [string, string] => [
     `${name}.${section}`,
     `.\\" Made by src/cli/man.ts; UPDATE=1 npx vitest run test/unit/cli/man.test.ts makes it anew.\n` +
@@ -20,6 +24,7 @@ export async function manualPages(version: string): Promise<Readonly<Record<stri
   return Object.fromEntries([
     page("berth", 1, programPage(verbs, sharedOptionsText(), notYetText())),
     page("berth.nspawn", 5, settingsPage(settingsText)),
+    page("berth-nspawn", 7, compatPage(startOptionState, proofs)),
   ]);
 }
 
@@ -104,8 +109,19 @@ function notYetText(): string {
 function isNotYet(option: Option): boolean {
   const row = tableRow(option);
   return row === undefined
-    ? option.description === "not in effect yet"
+    ? option.description.startsWith(NOT_YET)
     : row.settings.every(({ state }) => state === "not yet");
+}
+
+const NOT_YET = "not in effect yet";
+
+/** Of an option of systemd-nspawn's, for berth-nspawn(7). --help and --version are every program's. */
+export function startOptionState(name: string): string | undefined {
+  if (name === "--help" || name === "-h" || name === "--version") return "in effect";
+  const option = SHARED.find(({ long, short }) => long === name || short === name);
+  if (option === undefined) return undefined;
+  if (!isNotYet(option)) return "in effect";
+  return option.description.startsWith(NOT_YET) ? option.description : NOT_YET;
 }
 
 function tableRow({ long, short }: Option): CommandOption | undefined {

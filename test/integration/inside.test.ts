@@ -79,7 +79,7 @@ beforeAll(async () => {
   seen = EVERYTHING.answers(end.stdout);
 });
 
-test("a run succeeds and says nothing of its own", () => {
+test("--directory=TREE: a run succeeds and says nothing of its own", () => {
   expect(end).toMatchObject({ status: 0, stderr: "" });
 });
 
@@ -163,7 +163,7 @@ test("system calls are filtered, and setuid programs still work", () => {
   expect(seen.line("ids")).toMatchObject({ seccomp: 2, noNewPrivileges: false });
 });
 
-test("lo is up, and the only interface", () => {
+test("Private=yes is the default: lo is up, and the only interface", () => {
   expect(seen.line("net")["links"]).toEqual({ lo: { up: true, addresses: ["127.0.0.1", "::1"] } });
 });
 

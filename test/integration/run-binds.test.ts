@@ -40,7 +40,7 @@ function listing(directory: string): string[] {
   return readdirSync(directory, { recursive: true, encoding: "utf8" }).sort();
 }
 
-test("directories and files are seen, read-only ones cannot be written or remounted, owners stay the host's", async () => {
+test("Bind=, BindReadOnly=: directories and files are seen, read-only ones cannot be written or remounted, owners stay the host's", async () => {
   await using root = berthRoot();
   const directory = root.directory("shared", 0o777);
   writeFileSync(join(directory, "file"), "of the host");
@@ -77,7 +77,7 @@ test("directories and files are seen, read-only ones cannot be written or remoun
   expect(stderr).toContain(`it may write to ${directory} of the host [${root.etc}/machines/m.nspawn:2]`);
 });
 
-test("with idmap the host's ids are the machine's, both ways", async () => {
+test("Bind=...:idmap: the host's ids are the machine's, both ways", async () => {
   await using root = berthRoot();
   const directory = root.directory("mapped");
   writeFileSync(join(directory, "root"), "");
@@ -97,7 +97,7 @@ test("with idmap the host's ids are the machine's, both ways", async () => {
   expect(lstatSync(join(directory, "new"))).toMatchObject({ uid: 0, gid: 0 });
 });
 
-test("binds are mounted in the order given: one in another, and a later one over an earlier one", async () => {
+test("--bind, --bind-ro: mounted in the order given, one in another, and a later one over an earlier one", async () => {
   await using root = berthRoot();
   const [outer, inner, over] = ["outer", "inner", "over"].map((name) => {
     const directory = root.directory(name);

@@ -37,7 +37,7 @@ async function ownTree(root: BerthRoot, name = "own"): Promise<string> {
 }
 
 describe("an ephemeral machine", () => {
-  test("changes a layer, in which its files are root's, and leaves nothing of it nor in its tree", async () => {
+  test("-x changes a layer, in which its files are root's, and leaves nothing of it nor in its tree", async () => {
     await using root = berthRoot();
     const tree = await ownTree(root);
     const before = manifest(tree);
@@ -64,7 +64,7 @@ describe("an ephemeral machine", () => {
     expect(manifest(tree)).toEqual(before);
   });
 
-  test("several of one tree run at once under names of their own", async () => {
+  test("--ephemeral: several of one tree run at once under names of their own", async () => {
     await using root = berthRoot();
     const tree = await ownTree(root);
     const children = [1, 2].map(() => root.start("run", "-x", "-D", tree, "--pipe", "--", ...probe("init", "--term")));
@@ -110,7 +110,7 @@ describe("/etc/resolv.conf", () => {
 
   const keeping = RESOLV_CONF_MODES.filter((mode) => mode !== "delete");
 
-  test.each(keeping)("%s, over a file", async (mode) => {
+  test.each(keeping)("ResolvConf=%s, over a file", async (mode) => {
     await using root = berthRoot();
     const tree = await ownTree(root);
     const { stdout, status } = await root.run(tree, [`--resolv-conf=${mode}`], probe("cat", path));
@@ -139,7 +139,7 @@ describe("/etc/resolv.conf", () => {
     expect(existsSync(join(tree, path))).toBe(false);
   });
 
-  test("auto: with the host's network the host's servers are copied, with an own network nothing is", async () => {
+  test("--resolv-conf=auto: with the host's network the host's servers are copied, with an own network nothing is", async () => {
     await using root = berthRoot();
     const tree = await ownTree(root);
     rmSync(join(tree, path));
@@ -181,7 +181,7 @@ describe("/etc/localtime", () => {
     return tree;
   }
 
-  test.runIf(zone).each(TIMEZONE_MODES)("%s", async (mode) => {
+  test.runIf(zone).each(TIMEZONE_MODES)("Timezone=%s", async (mode) => {
     await using root = berthRoot();
     const tree = await treeWithZone(root);
     const talk = interview({ stat: ["stat", path], read: ["cat", path] });
@@ -213,7 +213,7 @@ describe("/etc/localtime", () => {
     }
   });
 
-  test.runIf(zone)("auto leaves a tree without zones as it is", async () => {
+  test.runIf(zone)("--timezone=auto leaves a tree without zones as it is", async () => {
     await using root = berthRoot();
     const tree = await ownTree(root);
     expect((await root.run(tree, [], probe("cwd"))).status).toBe(0);

@@ -26,7 +26,7 @@ function has(line: ProbeLine, set: string, capability: string): boolean {
   return ((BigInt(`0x${line[set]}`) >> BigInt(capabilityNumber(capability) ?? 63)) & 1n) === 1n;
 }
 
-test("a settings file says what runs, with which environment, name, id and rights", async () => {
+test("Parameters=, Environment=, Hostname=, MachineID=, Capability=, DropCapability=, SystemCallFilter= of a file: each shows inside", async () => {
   await using root = berthRoot();
   root.settings(
     "m",
@@ -62,7 +62,18 @@ SystemCallFilter=~mkdir`,
   if (process.arch === "x64") expect([mkdir?.["errno"], keyctl?.["errno"]]).toEqual(["EPERM", "EINVAL"]);
 });
 
-test("options win over the file where there is one value, and add to it where there are many", async () => {
+test("Boot=yes: the tree's init is PID 1, with Parameters= as its arguments", async () => {
+  await using root = berthRoot();
+  root.settings("m", "[Exec]\nBoot=yes\nParameters=--term --status 4");
+  const bootable = await probeTree({ init: true });
+  await using child = root.start("run", "-q", "-D", bootable, "-M", "m", "--console=read-only");
+  await child.until(/^up/m);
+  await root.recordWhen("m");
+  child.kill();
+  expect(await child.end).toMatchObject({ status: 4, signal: null });
+});
+
+test("--hostname, --setenv, --drop-capability: options win over the file where there is one value, and add to it where there are many", async () => {
   await using root = berthRoot();
   root.settings("m", "[Exec]\nHostname=of-the-file\nEnvironment=A=file B=file\nDropCapability=CAP_CHOWN");
   const options = ["-q", "-M", "m", "--hostname=of-the-option", "-E", "B=option", "-E", "BERTH_TEST_SECRET"];
@@ -108,7 +119,7 @@ test("settings beside a tree are not trusted: what is safe holds, the rest is na
   for (const line of [3, 4, 6, 8]) expect(stderr).toContain(`${path}:${line}:`);
 });
 
-test("all capabilities can be dropped, and all asked for stay within the machine's own user namespace", async () => {
+test("--capability=all, --drop-capability=all: all asked for stay within the machine's own user namespace", async () => {
   await using root = berthRoot();
   const none = await root.run(tree, ["--drop-capability=all"], probe("ids"));
   expect(parseProbe(none.stdout, "ids")).toMatchObject({ uid: 0, effective: "0", permitted: "0", bounding: "0" });
@@ -118,7 +129,7 @@ test("all capabilities can be dropped, and all asked for stay within the machine
   expect(all.stderr).toContain("weaker than the default: it keeps all capabilities [--capability=all]");
 });
 
-test("a group of system calls can be denied", async () => {
+test("--system-call-filter=~@mount: a group of system calls can be denied", async () => {
   await using root = berthRoot();
   const words = ["mount", "tmpfs", "/root", "tmpfs", "0", "-"];
   expect(parseProbe((await root.run(tree, [], probe(...words))).stdout)[0]).toMatchObject({ ok: true });
@@ -126,7 +137,7 @@ test("a group of system calls can be denied", async () => {
   expect(parseProbe(denied.stdout)[0]).toMatchObject({ verb: "mount", error: "EPERM" });
 });
 
-test("with the host's network its interfaces are seen, sysfs is there and CAP_NET_ADMIN is not", async () => {
+test("Private=no: the host's interfaces are seen, sysfs is there and CAP_NET_ADMIN is not", async () => {
   await using root = berthRoot();
   root.settings("m", "[Network]\nPrivate=no");
   const talk = interview({
@@ -151,7 +162,7 @@ test("with the host's network its interfaces are seen, sysfs is there and CAP_NE
   expect(stderr).toContain(`it shares the host's network, abstract sockets included [${root.etc}/machines/m.nspawn:2]`);
 });
 
-test("the machine's id is the tree's own where there is one, and random where not", async () => {
+test("without MachineID= the machine's id is the tree's own where there is one, and random where not", async () => {
   await using root = berthRoot();
   const own = await probeTree({ at: join(root.machines, "own") });
   writeFileSync(join(own, "etc/machine-id"), `${ID}\n`);
@@ -247,7 +258,7 @@ test("--quiet keeps warnings and weaknesses to itself", async () => {
   expect(await root.run(tree, ["-x", "-q", "-M", "m"], probe("cwd"))).toMatchObject({ status: 0, stderr: "" });
 });
 
-test("a machine's name alone finds its tree and its settings", async () => {
+test("--machine=NAME alone finds the tree and the settings of that name", async () => {
   await using root = berthRoot();
   await probeTree({ at: join(root.machines, "web") });
   mkdirSync(join(root.machines, "web/srv"));

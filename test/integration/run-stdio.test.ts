@@ -95,7 +95,7 @@ test("programs without a slash are looked up in the machine's PATH, in its order
 });
 
 describe("with --pipe", () => {
-  test("64 MiB of random bytes go through both ways unchanged", async () => {
+  test("--pipe: 64 MiB of random bytes go through both ways unchanged", async () => {
     await using root = berthRoot();
     const file = join(root.path, "random");
     const block = randomBytes(1 << 20);
@@ -193,7 +193,7 @@ describe("with --pipe", () => {
 });
 
 describe("without a terminal", () => {
-  test("the payload has a console, what it writes is shown, and stdin is not read", async () => {
+  test("--console=read-only is the default: the payload has a console, what it writes is shown, and stdin is not read", async () => {
     await using root = berthRoot();
     const run = ["run", "-D", tree, "--", ...probe("tty", "--", "cwd")];
     const { status, stdout } = await root.spawn([BERTH, ...run], { input: "not read" }).end;

@@ -25,7 +25,7 @@ beforeAll(async () => {
 const console = "--console=read-only";
 
 describe("SIGTERM", () => {
-  test("asks the init of a booted machine to stop, and berth ends with its status", async () => {
+  test("asks the init of a machine booted by --boot to stop, and berth ends with its status", async () => {
     await using root = berthRoot();
     await using child = root.start("run", "-D", bootable, "-M", "m", "-b", console, "--", "--term", "--status", "4");
     await child.until(/^up/m);

@@ -35,7 +35,7 @@ async function base(root: BerthRoot, ...options: readonly string[]): Promise<num
   return (await map(root, ...options))[1] ?? -1;
 }
 
-test("no: the host's users, said loudly, with every mask still in place", async () => {
+test("PrivateUsers=no: the host's users, said loudly, with every mask still in place", async () => {
   await using root = berthRoot();
   root.settings("m", "[Exec]\nPrivateUsers=no");
   const talk = interview({
@@ -61,7 +61,7 @@ test("no: the host's users, said loudly, with every mask still in place", async 
   expect(stderr).toContain(`no user namespace: root inside is root on the host [${root.etc}/machines/m.nspawn:2]`);
 });
 
-test("identity: a user namespace with the host's ids, said too", async () => {
+test("PrivateUsers=identity: a user namespace with the host's ids, said too", async () => {
   await using root = berthRoot();
   const { stdout, stderr } = await root.run(
     tree,
@@ -73,7 +73,7 @@ test("identity: a user namespace with the host's ids, said too", async () => {
   expect(stderr).toContain("its users have the same ids as the host's users [--private-users=identity]");
 });
 
-test("BASE:SIZE: those ids, and no others", async () => {
+test("--private-users=BASE:SIZE: those ids, and no others", async () => {
   await using root = berthRoot();
   expect(await map(root, "--private-users=1900000000:70000")).toEqual([0, 1900000000, 70000]);
   expect(await map(root, "--private-users=1900000000")).toEqual([0, 1900000000, 65536]);
@@ -85,7 +85,7 @@ test("yes, the range that a tree's owner says, is not in effect", async () => {
   expect(await root.run(tree, ["--private-users=yes"], probe("cwd"))).toMatchObject({ status: 125, stdout: "" });
 });
 
-test("pick: a machine keeps its range over runs, another gets another, and both are written down", async () => {
+test("PrivateUsers=pick: a machine keeps its range over runs, another gets another, and both are written down", async () => {
   await using root = berthRoot();
   const [a, b] = [await base(root, "-M", "a"), await base(root, "-M", "b")];
   expect(Math.abs(a - b)).toBeGreaterThanOrEqual(65536);

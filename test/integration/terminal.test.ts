@@ -176,8 +176,8 @@ test("a reader that is slow gets a megabyte of console output whole and in order
   expect(terminal.output).toBe(`${lines.join("\r\n")}\r\n`);
 });
 
-describe("--console=", () => {
-  test("read-only shows the output, takes no input, and leaves ^C to berth", async () => {
+describe("the terminal of berth", () => {
+  test("--console=read-only shows the output, takes no input, and leaves ^C to berth", async () => {
     await using root = berthRoot();
     await using terminal = openTerminal();
     const before = terminal.modes();
@@ -192,7 +192,7 @@ describe("--console=", () => {
     expect(terminal.output.match(/typed/g)).toHaveLength(1); // the terminal's own echo
   });
 
-  test("passive shows nothing and takes nothing, and the machine has a console all the same", async () => {
+  test("--console=passive shows nothing and takes nothing, and the machine has a console all the same", async () => {
     await using root = berthRoot();
     await using terminal = openTerminal();
     const { child, end } = run(
@@ -208,7 +208,7 @@ describe("--console=", () => {
     expect(terminal.output).toBe("");
   });
 
-  test("autopipe is interactive on a terminal", async () => {
+  test("--console=autopipe is interactive on a terminal", async () => {
     await using root = berthRoot();
     await using terminal = openTerminal();
     const { end } = run(root, terminal, ["--console=autopipe"], probe("tty"));
@@ -216,7 +216,7 @@ describe("--console=", () => {
     expect(parseProbe(terminal.output, "tty")).toMatchObject({ isatty: [true, true, true], controlling: true });
   });
 
-  test("pipe gives the payload no terminal even where berth has one, so it can type nothing into it", async () => {
+  test("--console=pipe gives the payload no terminal even where berth has one, so it can type nothing into it", async () => {
     await using root = berthRoot();
     await using terminal = openTerminal();
     const before = terminal.modes();

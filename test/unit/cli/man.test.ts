@@ -9,11 +9,12 @@ import { DETAILS } from "../../../src/cli/man-settings-text.ts";
 import { VERBS } from "../../../src/cli/verbs.ts";
 import { COMMAND_OPTIONS, optionName, SETTINGS } from "../../../src/config/settings.ts";
 import { INSTALLATION } from "../../../src/host/installation.ts";
+import { findProofs } from "../../lib/proofs.ts";
 import { needsHere } from "../../lib/requires.ts";
 
 /** UPDATE=1 writes the pages anew: read the difference, it is what users will read. */
 const { version } = JSON.parse(readFileSync(join(INSTALLATION, "package.json"), "utf8")) as { version: string };
-const pages = await manualPages(version);
+const pages = await manualPages(version, findProofs());
 const berth = pages["berth.1"] ?? "";
 const settings = pages["berth.nspawn.5"] ?? "";
 
