@@ -1,8 +1,8 @@
 import { fstatSync } from "node:fs";
 import { BerthError } from "../errors.ts";
 import type { Caller } from "../supervise/caller.ts";
-import { FdReader } from "../supervise/fd-reader.ts";
-import { flushed, SteadyOutput } from "../supervise/steady-output.ts";
+import { FdReader, pump } from "../supervise/fd-reader.ts";
+import { SteadyOutput } from "../supervise/steady-output.ts";
 import { closeQuietly, duplicate, isPath, makeBlocking } from "../sys/files.ts";
 import { pipe } from "../sys/sockets.ts";
 import { isTerminal } from "../sys/terminal.ts";
@@ -17,7 +17,10 @@ export class CallerStdio {
   readonly fds: ReadonlyMap<string, number>;
   readonly #caller: Caller;
   #input: SteadyOutput | undefined;
-  readonly #outputs: { readonly from: FdReader; readonly to: Caller["stdout"]; readonly onLost: () => void }[] = [];
+  readonly #outputs: { readonly from: FdReader; readonly to: SteadyOutput }[] = [];
+  #forgets: (() => void)[] = [];
+  readonly #onInput = (chunk: Buffer): void => this.#passIn(chunk);
+  readonly #onInputEnd = (): void => this.#input?.end();
   readonly #onInputLost = (): void => this.#loseInput();
 
   constructor(caller: Caller) {
@@ -29,14 +32,18 @@ export class CallerStdio {
 
   /** Copies to and from terminals from now on. */
   start(): void {
-    for (const { from, to, onLost } of this.#outputs) from.pipe(to.on("error", onLost), { end: false });
+    for (const { from, to } of this.#outputs) {
+      // The payload learns of it as it would in any pipeline: by SIGPIPE.
+      this.#forgets.push(to.onLost(() => from.close()));
+      if (!from.closed) pump(from, to);
+    }
     // Not touched otherwise: Node makes a stdin it knows of non-blocking, and the payload has the same open file.
     if (this.#input === undefined) return;
     const { stdin } = this.#caller;
-    this.#input.on("error", this.#onInputLost); // the payload has closed its stdin
+    this.#forgets.push(this.#input.onLost(this.#onInputLost)); // the payload has closed its stdin
     stdin.on("error", this.#onInputLost); // the terminal was hung up
     if (stdin.readableEnded) this.#input.end();
-    else stdin.pipe(this.#input);
+    else stdin.on("end", this.#onInputEnd).on("data", this.#onInput).resume();
   }
 
   /** Who wrote has ended, but what it has started may go on and hold its stdout: that is not waited for. */
@@ -47,20 +54,18 @@ export class CallerStdio {
   /** Resolves when everything the payload wrote has been passed on. */
   async drained(): Promise<void> {
     for (const { from, to } of this.#outputs) {
-      if (!from.closed) await new Promise((resolve) => from.once("close", resolve));
-      await flushed(to);
+      await from.ended();
+      await to.flushed();
     }
   }
 
   close(): void {
     if (this.#input !== undefined) {
       this.#loseInput();
-      this.#caller.stdin.off("error", this.#onInputLost).pause();
+      this.#caller.stdin.off("error", this.#onInputLost);
     }
-    for (const { from, to, onLost } of this.#outputs) {
-      to.off("error", onLost);
-      from.destroy();
-    }
+    for (const forget of this.#forgets.splice(0)) forget();
+    for (const { from } of this.#outputs) from.close();
   }
 
   /** The payload's end of a pipe in place of the terminal that is the caller's. */
@@ -71,17 +76,21 @@ export class CallerStdio {
       closeQuietly(writeEnd); // it has one of its own
       return readEnd;
     }
-    const from = new FdReader(readEnd, true);
-    // The payload learns of it as it would in any pipeline: by SIGPIPE.
-    const onLost = (): void => void from.destroy();
-    this.#outputs.push({ from, to: target === 1 ? this.#caller.stdout : this.#caller.stderr, onLost });
+    const to = target === 1 ? this.#caller.stdout : this.#caller.stderr;
+    this.#outputs.push({ from: new FdReader(readEnd, true), to });
     return writeEnd;
+  }
+
+  #passIn(chunk: Buffer): void {
+    if (this.#input === undefined || this.#input.write(chunk)) return;
+    this.#caller.stdin.pause();
+    this.#input.whenDrained(() => this.#caller.stdin.resume());
   }
 
   #loseInput(): void {
     if (this.#input === undefined) return;
-    this.#caller.stdin.unpipe(this.#input);
-    this.#input.destroy();
+    this.#input.close();
+    this.#caller.stdin.off("data", this.#onInput).off("end", this.#onInputEnd).pause();
   }
 }
 

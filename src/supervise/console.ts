@@ -1,5 +1,4 @@
 import { writeSync } from "node:fs";
-import type { Readable } from "node:stream";
 import { errorCode } from "../errors.ts";
 import { monotonic } from "../sys/clock.ts";
 import { closeQuietly, duplicate } from "../sys/files.ts";
@@ -7,7 +6,7 @@ import { type Unwatch, watch } from "../sys/poll.ts";
 import { setWindowSize } from "../sys/terminal.ts";
 import type { Caller } from "./caller.ts";
 import { EscapeDetector } from "./escape.ts";
-import { flushed } from "./steady-output.ts";
+import { type FdReader, pump } from "./fd-reader.ts";
 
 /** Bytes typed ahead of a machine that reads none. Up to here it can still be left by ^]. */
 const TYPED_AHEAD = 1 << 20;
@@ -15,7 +14,7 @@ const TYPED_AHEAD = 1 << 20;
 export interface ConsoleOptions {
   readonly caller: Caller;
   /** What the console shows: from the keeper's socket, or from the terminal's master where no keeper reads it. */
-  readonly output: Readable;
+  readonly output: FdReader;
   /** What is typed goes in; false: only the output is shown. */
   readonly input: boolean;
   /** ^] three times. */
@@ -30,15 +29,16 @@ export interface ConsoleOptions {
  */
 export class ConsoleLink {
   readonly #options: ConsoleOptions;
-  readonly #output: Readable;
+  readonly #output: FdReader;
   readonly #escape = new EscapeDetector();
   readonly #queue: Buffer[] = [];
   #queued = 0;
   #connected = false;
   #master = -1;
   #unwatch: Unwatch | undefined;
+  #forget: () => void = () => undefined;
   readonly #onData = (chunk: Buffer): void => this.#type(chunk);
-  readonly #onLost = (): void => this.#lose();
+  readonly #onLost = (): void => this.#options.onLost();
 
   constructor(options: ConsoleOptions) {
     this.#options = options;
@@ -53,27 +53,28 @@ export class ConsoleLink {
     const { caller, input } = this.#options;
     this.#resize();
     caller.terminal.lend(input, () => this.#resize());
-    caller.stdout.on("error", this.#onLost);
     if (input) {
       // Of a terminal, which has no key for it while it is raw, the end is a hang-up.
       if (caller.stdin.isTTY === true) caller.stdin.on("end", this.#onLost);
       caller.stdin.on("error", this.#onLost).on("data", this.#onData).resume();
     }
-    this.#output.pipe(caller.stdout, { end: false });
+    // Of a caller that is gone all is read on, or the keeper would wait for us, and the machine's console for the keeper.
+    pump(this.#output, caller.stdout);
+    this.#forget = caller.stdout.onLost(this.#onLost);
   }
 
   /** Resolves when the caller has taken the last of the output. */
   async drained(): Promise<void> {
-    if (!this.#output.closed) await new Promise((resolve) => this.#output.once("close", resolve));
-    await flushed(this.#options.caller.stdout);
+    await this.#output.ended();
+    await this.#options.caller.stdout.flushed();
   }
 
   close(): void {
-    this.#output.destroy();
+    this.#output.close();
     if (!this.#connected) return;
     this.#connected = false;
     const { caller, input } = this.#options;
-    caller.stdout.off("error", this.#onLost);
+    this.#forget();
     if (input) caller.stdin.off("error", this.#onLost).off("data", this.#onData).off("end", this.#onLost).pause();
     caller.terminal.takeBack();
     this.#unwatch?.();
@@ -119,13 +120,6 @@ export class ConsoleLink {
     } catch {
       // The machine's terminal went away under us.
     }
-  }
-
-  /** Reads on, or the keeper would wait for us, and the machine's console for the keeper. */
-  #lose(): void {
-    this.#output.unpipe(this.#options.caller.stdout);
-    this.#output.resume();
-    this.#options.onLost();
   }
 }
 

@@ -1,11 +1,11 @@
 import { readSync } from "node:fs";
-import { Readable } from "node:stream";
 import { errorCode } from "../errors.ts";
 import { closeQuietly } from "../sys/files.ts";
 import { type Unwatch, watch } from "../sys/poll.ts";
+import type { SteadyOutput } from "./steady-output.ts";
 
-/** Read into and copied from: a stalled stream of single bytes must not hold a buffer of this size for each. */
-const buffer = Buffer.allocUnsafe(64 << 10);
+/** Read into by all readers: what is handed on is to be used, or copied, at once. */
+const buffer = Buffer.allocUnsafeSlow(64 << 10);
 /** Of one turn: a writer that never stops must not keep signals and everything else from their turn. */
 const READS = 16;
 /** More than a pipe or a terminal holds (tty_buffer.c: 64 kB): what comes after so many bytes was written later. */
@@ -15,41 +15,62 @@ const TAIL = 256 << 10;
  * The output of a pipe, a socket, or of a terminal by its master, until the last program that has it open is gone (EOF,
  * of a terminal EIO). Node's own tty.ReadStream loses the tail of a terminal.
  */
-export class FdReader extends Readable {
+export class FdReader {
   readonly #fd: number;
   readonly #owned: boolean;
+  #take: ((chunk: Buffer) => boolean) | undefined;
   #unwatch: Unwatch | undefined;
   #timer: NodeJS.Timeout | undefined;
   /** Bytes that may still come, when all that is there now is the end. */
   #tail: number | undefined;
+  #ended: (() => void)[] = [];
+  #closed = false;
 
-  /** `owned`: is closed with the stream; else it stays the caller's, open until the stream is closed. */
+  /** `owned`: is closed with the reader; else it stays the caller's, open until the reader is closed. */
   constructor(fd: number, owned: boolean) {
-    super();
     this.#fd = fd;
     this.#owned = owned;
   }
 
+  /** The end has come, or `close` has been called. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Begins to read. `take` gets a part that is read over after it; when it returns false nothing comes until `resume`. */
+  start(take: (chunk: Buffer) => boolean): void {
+    this.#take = take;
+    this.resume();
+  }
+
+  resume(): void {
+    if (this.#closed || this.#take === undefined) return;
+    // uv_poll makes the fd non-blocking.
+    this.#unwatch ??= watch(this.#fd, { readable: true }, () => this.#drain());
+    if (this.#tail !== undefined) this.#drain();
+  }
+
   /** Who wrote has ended. Others may hold the other side open: in `grace` ms the end is where nothing is there to read. */
   endSoon(grace: number): void {
-    if (this.destroyed) return;
+    if (this.#closed) return;
     this.#timer ??= setTimeout(() => {
       this.#tail = TAIL;
       if (this.#unwatch !== undefined) this.#drain();
     }, grace);
   }
 
-  override _read(): void {
-    // uv_poll makes the fd non-blocking.
-    this.#unwatch ??= watch(this.#fd, { readable: true }, () => this.#drain());
-    if (this.#tail !== undefined) this.#drain();
+  /** Resolves when the reader is closed. */
+  ended(): Promise<void> {
+    return this.#closed ? Promise.resolve() : new Promise((resolve) => this.#ended.push(resolve));
   }
 
-  override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
-    this.#stop();
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#pause();
     clearTimeout(this.#timer);
     if (this.#owned) closeQuietly(this.#fd);
-    callback(error);
+    for (const callback of this.#ended.splice(0)) callback();
   }
 
   #drain(): void {
@@ -57,22 +78,32 @@ export class FdReader extends Readable {
       const length = this.#tail === 0 ? 0 : tryRead(this.#fd);
       if (length === null && this.#tail === undefined) return;
       if (length === null || length === 0) {
-        this.#stop();
-        this.push(null);
+        this.close();
         return;
       }
       if (this.#tail !== undefined) this.#tail = Math.max(0, this.#tail - length);
-      if (!this.push(Buffer.from(buffer.subarray(0, length)))) {
-        this.#stop(); // whoever reads us is behind: _read is called when not
+      const more = this.#take?.(buffer.subarray(0, length)) ?? true;
+      if (this.#closed) return;
+      if (!more) {
+        this.#pause(); // whoever takes it is behind
         return;
       }
     }
   }
 
-  #stop(): void {
+  #pause(): void {
     this.#unwatch?.();
     this.#unwatch = undefined;
   }
+}
+
+/** Passes on all that is read, no faster than it is taken. What a reader that is gone would have got goes nowhere. */
+export function pump(from: FdReader, to: SteadyOutput): void {
+  from.start((chunk) => {
+    if (to.write(chunk)) return true;
+    to.whenDrained(() => from.resume());
+    return false;
+  });
 }
 
 /** Null: nothing there now. 0: the other side is closed. */

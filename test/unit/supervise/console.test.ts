@@ -1,10 +1,13 @@
-import { closeSync, constants, openSync, readSync } from "node:fs";
+import { closeSync, constants, openSync, readSync, writeSync } from "node:fs";
 import { PassThrough } from "node:stream";
 import { describe, expect, test } from "vitest";
 import type { Caller } from "../../../src/supervise/caller.ts";
 import { ConsoleLink } from "../../../src/supervise/console.ts";
+import { FdReader } from "../../../src/supervise/fd-reader.ts";
+import { SteadyOutput } from "../../../src/supervise/steady-output.ts";
 import { TIOCGPTPEER, TIOCSPTLCK } from "../../../src/sys/constants.ts";
 import { bind, check, pinned } from "../../../src/sys/libc.ts";
+import { pipe } from "../../../src/sys/sockets.ts";
 import { makeRaw } from "../../../src/sys/terminal.ts";
 
 const ioctl = bind("int ioctl(int fd, ulong request, void *argument)");
@@ -19,17 +22,23 @@ function pseudoTerminal(): [number, number] {
 
 interface Scene {
   readonly stdin: PassThrough;
-  readonly stdout: PassThrough;
-  readonly output: PassThrough;
+  /** Where to write what the console shows, and to read what the caller got of it. */
+  readonly shows: number;
+  readonly seen: number;
+  readonly output: FdReader;
   readonly link: ConsoleLink;
   readonly happened: string[];
 }
 
 const NO_TERMINAL = { size: undefined, lend: () => undefined, takeBack: () => undefined };
 
-/** A caller of streams, which is no terminal. */
+/** A caller of pipes, which is no terminal. */
 function scene(input = true): Scene {
-  const [stdin, stdout, output] = [new PassThrough(), new PassThrough(), new PassThrough()];
+  const stdin = new PassThrough();
+  const [shown, shows] = pipe();
+  const [seen, given] = pipe();
+  const [output, stdout] = [new FdReader(shown, true), new SteadyOutput(given)];
+  closeSync(given);
   const happened: string[] = [];
   const link = new ConsoleLink({
     caller: { stdin, stdout, terminal: NO_TERMINAL } as unknown as Caller,
@@ -38,31 +47,32 @@ function scene(input = true): Scene {
     onEscape: () => happened.push("escape"),
     onLost: () => happened.push("lost"),
   });
-  return { stdin, stdout, output, link, happened };
+  return { stdin, shows, seen, output, link, happened };
 }
 
 describe("a console's link", () => {
   test("passes output on and input in, and stops at close", async () => {
     const [master, side] = pseudoTerminal();
     makeRaw(side);
-    const { stdin, stdout, output, link } = scene();
+    const { stdin, shows, seen, output, link } = scene();
     link.connect(master);
-    output.write("from the console");
-    await expect.poll(() => stdout.read()?.toString()).toBe("from the console");
+    writeSync(shows, "from the console");
+    const shown = Buffer.alloc(16);
+    await expect.poll(() => readable(seen, shown)).toBe("from the console");
     stdin.write("typed");
     const got = Buffer.alloc(16);
     await expect.poll(() => readable(side, got)).toBe("typed");
     link.close();
     stdin.write("too late");
     await new Promise((resolve) => setTimeout(resolve, 20));
-    for (const fd of [master, side]) closeSync(fd);
-    expect(output.destroyed).toBe(true);
+    for (const fd of [master, side, shows, seen]) closeSync(fd);
+    expect(output.closed).toBe(true);
   });
 
   test("holds input back while the console takes none, and then hands on all of it", async () => {
     const [master, side] = pseudoTerminal();
     makeRaw(side);
-    const { stdin, link } = scene();
+    const { stdin, shows, seen, link } = scene();
     link.connect(master);
     const text = Buffer.from(Array.from({ length: 300_000 }, (_, i) => 0x20 + (i % 90)));
     stdin.end(text);
@@ -80,30 +90,35 @@ describe("a console's link", () => {
       .toBe(text.length);
     expect(Buffer.concat(chunks).equals(text)).toBe(true);
     link.close();
-    for (const fd of [master, side]) closeSync(fd);
+    for (const fd of [master, side, shows, seen]) closeSync(fd);
   });
 
   test("without input reads none", async () => {
     const [master, side] = pseudoTerminal();
-    const { stdin, link } = scene(false);
+    const { stdin, shows, seen, link } = scene(false);
     link.connect(master);
     stdin.write("typed");
     await new Promise((resolve) => setTimeout(resolve, 20));
     expect(stdin.readableLength).toBe(5);
     link.close();
-    for (const fd of [master, side]) closeSync(fd);
+    for (const fd of [master, side, shows, seen]) closeSync(fd);
   });
 
   test("whose caller is gone says so, and goes on reading so that the machine's console does not stand still", async () => {
     const [master, side] = pseudoTerminal();
-    const { stdout, output, link, happened } = scene();
+    const { shows, seen, output, link, happened } = scene();
     link.connect(master);
-    stdout.destroy(Object.assign(new Error("write EPIPE"), { code: "EPIPE" }));
+    closeSync(seen);
+    writeSync(shows, "to nobody");
     await expect.poll(() => happened).toEqual(["lost"]);
-    for (let i = 0; i < 20; i++) output.write(Buffer.alloc(64 << 10));
-    output.end();
+    for (let i = 0; i < 20; i++) {
+      writeSync(shows, Buffer.alloc(32 << 10)); // waits for ever if nobody reads
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    closeSync(shows);
     await link.drained();
-    expect(output.readableEnded || output.destroyed).toBe(true);
+    expect(output.closed).toBe(true);
+    expect(happened).toEqual(["lost"]);
     link.close();
     for (const fd of [master, side]) closeSync(fd);
   });

@@ -1,5 +1,4 @@
 import { closeSync, constants, openSync, writeSync } from "node:fs";
-import { buffer } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { FdReader } from "../../../src/supervise/fd-reader.ts";
@@ -19,12 +18,20 @@ function pseudoTerminal(): [number, number] {
   return [master, check(ioctlNumber(master, TIOCGPTPEER, constants.O_RDWR | constants.O_NOCTTY), "ioctl TIOCGPTPEER")];
 }
 
+/** All of it, as it came. */
+async function readAll(reader: FdReader): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  reader.start((chunk) => chunks.push(Buffer.from(chunk)) > 0);
+  await reader.ended();
+  return Buffer.concat(chunks);
+}
+
 describe("a master's reader", () => {
   test("has everything that was written when the last one that has the terminal open is gone", async () => {
     const [master, side] = pseudoTerminal();
     makeRaw(side);
     const reader = new FdReader(master, false);
-    const read = buffer(reader);
+    const read = readAll(reader);
     const text = Buffer.from("0123456789".repeat(300));
     writeSync(side, text);
     closeSync(side);
@@ -37,18 +44,17 @@ describe("a master's reader", () => {
     makeRaw(side);
     const reader = new FdReader(master, false);
     const chunks: Buffer[] = [];
-    reader.on("data", (chunk: Buffer) => {
-      chunks.push(chunk);
-      reader.pause();
+    reader.start((chunk) => {
+      chunks.push(Buffer.from(chunk));
       setTimeout(() => reader.resume(), 2);
+      return false;
     });
-    const ended = new Promise((resolve) => reader.once("end", resolve));
     for (let i = 0; i < 50; i++) {
       writeSync(side, `${String(i).padStart(3, "0")}${"x".repeat(500)}`);
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
     closeSync(side);
-    await ended;
+    await reader.ended();
     const text = Buffer.concat(chunks).toString();
     expect(text.match(/\d{3}/g)).toEqual(Array.from({ length: 50 }, (_, i) => String(i).padStart(3, "0")));
     expect(text).toHaveLength(50 * 503);
@@ -59,8 +65,8 @@ describe("a master's reader", () => {
     const before = openFds("self");
     const [master, side] = pseudoTerminal();
     const reader = new FdReader(master, false);
-    reader.resume();
-    reader.destroy();
+    reader.start(() => true);
+    reader.close();
     for (const fd of [master, side]) closeSync(fd);
     expect(openFds("self").length).toBe(before.length);
   });
@@ -70,7 +76,7 @@ describe("the end that does not come by itself", () => {
   test("is where nothing is left to read, and what came before it is whole", async () => {
     const [readEnd, writeEnd] = pipe();
     const reader = new FdReader(readEnd, true);
-    const read = buffer(reader);
+    const read = readAll(reader);
     writeSync(writeEnd, "x".repeat(50_000));
     reader.endSoon(50);
     writeSync(writeEnd, "late");
@@ -82,16 +88,16 @@ describe("the end that does not come by itself", () => {
     const [readEnd, writeEnd] = pipe();
     const reader = new FdReader(readEnd, true);
     let length = 0;
-    reader.on("data", (chunk: Buffer) => {
+    reader.start((chunk) => {
       length += chunk.length;
-      reader.pause();
       setTimeout(() => reader.resume(), 150);
+      return false;
     });
     writeSync(writeEnd, "a");
     await expect.poll(() => length).toBe(1);
     writeSync(writeEnd, "x".repeat(60_000));
     reader.endSoon(1);
-    await new Promise((resolve) => reader.once("end", resolve));
+    await reader.ended();
     expect(length).toBe(60_001);
     closeSync(writeEnd);
   });
@@ -100,13 +106,14 @@ describe("the end that does not come by itself", () => {
     const [readEnd, writeEnd] = pipe();
     const reader = new FdReader(readEnd, true);
     let length = 0;
-    reader.on("data", (chunk: Buffer) => {
+    reader.start((chunk) => {
       length += chunk.length;
       writeSync(writeEnd, chunk);
+      return true;
     });
     writeSync(writeEnd, "x".repeat(60_000));
     reader.endSoon(10);
-    await new Promise((resolve) => reader.once("close", resolve));
+    await reader.ended();
     expect(length).toBeGreaterThan(60_000);
     closeSync(writeEnd);
   });
@@ -115,12 +122,12 @@ describe("the end that does not come by itself", () => {
 test("a writer that never stops leaves everything else its turn", async () => {
   const [readEnd, writeEnd] = pipe();
   const reader = new FdReader(readEnd, true);
-  reader.on("data", (chunk: Buffer) => {
-    if (!reader.destroyed) writeSync(writeEnd, chunk);
+  reader.start((chunk) => {
+    writeSync(writeEnd, chunk);
+    return true;
   });
   writeSync(writeEnd, "x".repeat(1000));
   await sleep(20);
-  reader.destroy();
-  await new Promise((resolve) => reader.once("close", resolve));
+  reader.close();
   closeSync(writeEnd);
 });

@@ -3,7 +3,7 @@ import { closeSync, constants, mkdtempSync, openSync, readFileSync, readSync, rm
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { flushed, SteadyOutput } from "../../../src/supervise/steady-output.ts";
+import { SteadyOutput } from "../../../src/supervise/steady-output.ts";
 import { SOCK_STREAM } from "../../../src/sys/constants.ts";
 import { pipe, socketPair } from "../../../src/sys/sockets.ts";
 import { openFds } from "../../lib/leaks.ts";
@@ -40,7 +40,7 @@ describe.each(KINDS)("to %s", (_, open) => {
     const output = new SteadyOutput(given);
     expect(output.write(MEGABYTE)).toBe(false);
     let done = false;
-    void flushed(output).then(() => {
+    void output.flushed().then(() => {
       done = true;
     });
     await new Promise((resolve) => setTimeout(resolve, 20));
@@ -48,7 +48,7 @@ describe.each(KINDS)("to %s", (_, open) => {
     const read = await readAll(reader, MEGABYTE.length);
     expect(read.equals(MEGABYTE)).toBe(true);
     await expect.poll(() => done).toBe(true);
-    output.destroy();
+    output.close();
     await expect.poll(() => openFds("self").length).toBe(before + 2);
     for (const fd of [reader, given]) closeSync(fd);
   });
@@ -57,15 +57,61 @@ describe.each(KINDS)("to %s", (_, open) => {
     const [reader, given] = open();
     const output = new SteadyOutput(given);
     const errors: string[] = [];
-    output.on("error", (error: NodeJS.ErrnoException) => errors.push(error.code ?? ""));
+    output.onLost((error: NodeJS.ErrnoException) => errors.push(error.code ?? ""));
     output.write(MEGABYTE);
     await new Promise((resolve) => setTimeout(resolve, 10));
     closeSync(reader);
     await expect.poll(() => errors).toHaveLength(1);
     expect(["EPIPE", "ECONNRESET"]).toContain(errors[0]);
     output.write("more");
-    await flushed(output);
+    await output.flushed();
     expect(errors).toHaveLength(1);
+    closeSync(given);
+  });
+
+  test("who writes is told when there is room again, and may use the buffer again at once", async () => {
+    const [reader, given] = open();
+    const output = new SteadyOutput(given);
+    const again = Buffer.from(MEGABYTE);
+    expect(output.write(again)).toBe(false);
+    again.fill(0);
+    let room = false;
+    output.whenDrained(() => {
+      room = true;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    expect(room).toBe(false);
+    expect((await readAll(reader, MEGABYTE.length)).equals(MEGABYTE)).toBe(true);
+    await expect.poll(() => room).toBe(true);
+    expect(output.write("x")).toBe(true);
+    output.close();
+    for (const fd of [reader, given]) closeSync(fd);
+  });
+
+  test("the end comes after all that was written", async () => {
+    const [reader, given] = open();
+    const output = new SteadyOutput(given);
+    closeSync(given);
+    output.write(MEGABYTE);
+    output.end();
+    output.write("too late");
+    expect((await readAll(reader, MEGABYTE.length)).equals(MEGABYTE)).toBe(true);
+    await output.flushed();
+    expect(readSync(reader, Buffer.alloc(1))).toBe(0);
+    closeSync(reader);
+  });
+
+  test("a reader that was gone before anybody asked is an error too", async () => {
+    const [reader, given] = open();
+    const output = new SteadyOutput(given);
+    closeSync(reader);
+    output.write("x");
+    output.write("y");
+    const errors: Error[] = [];
+    output.onLost((error) => errors.push(error))();
+    expect(errors).toHaveLength(1);
+    await output.flushed();
+    output.close();
     closeSync(given);
   });
 
@@ -77,16 +123,16 @@ describe.each(KINDS)("to %s", (_, open) => {
     const read = await readAll(reader, MEGABYTE.length);
     expect(read.equals(MEGABYTE)).toBe(true);
     output.write(MEGABYTE);
-    await flushed(output);
+    await output.flushed();
     output.write(MEGABYTE);
-    await flushed(output);
-    output.destroy();
+    await output.flushed();
+    output.close();
     const other = new SteadyOutput(given);
     other.write(MEGABYTE);
     other.write(MEGABYTE);
     other.giveUp();
-    await flushed(other);
-    other.destroy();
+    await other.flushed();
+    other.close();
     for (const fd of [reader, given]) closeSync(fd);
   });
 });
@@ -98,7 +144,7 @@ test("other users of a pipe do not find it changed", async () => {
   await new Promise((resolve) => setTimeout(resolve, 10));
   const flags = /^flags:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${given}`, "utf8"))?.[1];
   expect(Number.parseInt(flags ?? "", 8) & constants.O_NONBLOCK).toBe(0);
-  output.destroy();
+  output.close();
   for (const fd of [reader, given]) closeSync(fd);
 });
 
@@ -114,10 +160,10 @@ test("to a file: it goes on where others have written, and others go on after it
   await run("first");
   const output = new SteadyOutput(fd);
   output.write("second");
-  await flushed(output);
+  await output.flushed();
   await run("third");
   expect(readFileSync(path, "utf8")).toBe("firstsecondthird");
-  output.destroy();
+  output.close();
   closeSync(fd);
   rmSync(directory, { recursive: true });
 });
