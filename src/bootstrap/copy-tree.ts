@@ -1,3 +1,4 @@
+import { dirname } from "node:path";
 import { BerthError } from "../errors.ts";
 import { runCommand } from "./command.ts";
 
@@ -15,6 +16,7 @@ export async function copyTree(from: string, to: string, signal: AbortSignal): P
   const said = result.tail.at(-1) ?? "";
   const full = result.tail.some((line) => line.includes("No space left on device"));
   throw new BerthError(`cannot copy the tree ${from}: cp ${result.status}: ${said}`, {
-    hint: full ? `make room on the file system of ${to}` : undefined,
+    // Of the store: the workspace in it that the copy was made in is gone by the time this is read.
+    hint: full ? `make room on the file system of ${dirname(dirname(to))}` : undefined,
   });
 }

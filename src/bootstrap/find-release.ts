@@ -14,7 +14,7 @@ export interface Found {
  */
 export function findRelease(recipes: readonly Recipe[], wanted: string, releaseOption?: string): Found {
   const [name = "", ofName, more] = wanted.split("/");
-  if (more !== undefined) throw unknown("recipe", wanted, []);
+  if (more !== undefined || name === "") throw unknown("recipe", wanted, []);
   if (ofName !== undefined && releaseOption !== undefined && ofName !== releaseOption) {
     throw new BerthError(`${quote(wanted)} and --release ${quote(releaseOption)} name different releases`, {
       exitStatus: 2,

@@ -12,14 +12,19 @@ import type { OnProgress } from "./stage.ts";
 const MMDEBSTRAP = "/usr/bin/mmdebstrap";
 const HOOKS = "/usr/share/mmdebstrap/hooks";
 const GIB = 2 ** 30;
+/** Where mmdebstrap makes the tree, in its mount namespace. */
+const TREE = "/mnt/tree";
+/** Bytes that mmdebstrap's temporary files may take where the tree is made on a disk: keys, short lists. */
+const TEMPORARY = GIB / 16;
 
 /**
  * The init of a mount and pid namespace, so that a kill at any moment takes every process and mount with it. Arguments:
  * the size of a tmpfs in bytes or 0, then mmdebstrap's without its target; the directory it starts in gets `tree/`.
  *
- * The tree is made at /mnt because that can be reached by apt's unprivileged user, which the directories that it ends
+ * The tree is made below /mnt because that can be reached by apt's unprivileged user, which the directories that it ends
  * up in cannot (0700), and apt would fetch as root there. In memory if that is large: dpkg writes everything twice and
  * removes half of it again, which costs 3 s and more on a disk, and what is copied to the disk then lies in one piece.
+ * Temporary files are beside it, so that they end with the namespace too.
  */
 const SCRIPT = `
 set -eu
@@ -30,13 +35,17 @@ shift
 mkdir tree
 if [ "$size" -gt 0 ]; then
   mount -t tmpfs -o "mode=0755,size=$size" berth-bootstrap /mnt
+  mkdir ${TREE}
 else
-  mount --bind tree /mnt
+  mount -t tmpfs -o "mode=0755,size=${TEMPORARY}" berth-bootstrap /mnt
+  mkdir ${TREE}
+  mount --bind tree ${TREE}
 fi
-mmdebstrap "$@"
+mkdir -m 1777 /mnt/tmp
+TMPDIR=/mnt/tmp mmdebstrap "$@"
 if [ "$size" -gt 0 ]; then
   echo "I: copying the tree"
-  cp -a -T /mnt tree
+  cp -a -T ${TREE} tree
 fi
 `;
 
@@ -75,7 +84,7 @@ export function mmdebstrapArguments(plan: BuildPlan, exists: (path: string) => b
     "--aptopt=./apt.conf",
     "--",
     plan.suite,
-    "/mnt",
+    TREE,
     // One argument a line would leave empty lines between them.
     ...(plan.sources.length > 0 ? [plan.sources.join("\n")] : []),
   ];

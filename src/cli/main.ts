@@ -3,8 +3,8 @@ import { BerthError, errorCode, UsageError } from "../errors.ts";
 import { INSTALLATION } from "../host/installation.ts";
 import { findPaths } from "../host/paths.ts";
 import { suggest } from "../spec/nearest.ts";
-import { quote, visible } from "../spec/quote.ts";
-import { print, say } from "./output.ts";
+import { quote } from "../spec/quote.ts";
+import { complain, print } from "./output.ts";
 import type { Context, Runner } from "./verb.ts";
 import { VERBS } from "./verbs.ts";
 
@@ -108,13 +108,6 @@ function report(error: unknown): number {
   }
   complain(`internal error: ${describe(error)}`);
   return failure;
-}
-
-/** There may be names and paths in it. The line breaks that are ours come before another problem, or are indented. */
-function complain(message: string, hint?: string): void {
-  const lines = message.split(/\n(?=berth: | {2})/);
-  say(`berth: ${lines.map(visible).join("\n")}\n`);
-  if (hint !== undefined) say(`hint: ${visible(hint)}\n`);
 }
 
 /** Where in berth it happened is for who works on berth. */

@@ -1,5 +1,6 @@
 import { writeSync } from "node:fs";
 import { errorCode } from "../errors.ts";
+import { visible } from "../spec/quote.ts";
 
 /**
  * What verbs say. Written at once and whole: nothing is left to flush when berth ends, and Node's streams, which take
@@ -18,6 +19,13 @@ export function say(text: string): void {
   } catch {
     // a closed pipe, a terminal that was hung up
   }
+}
+
+/** What failed, and what to do about it. Line breaks that are ours come before another problem, or are indented. */
+export function complain(message: string, hint?: string): void {
+  const lines = message.split(/\n(?=berth: | {2})/);
+  say(`berth: ${lines.map(visible).join("\n")}\n`);
+  if (hint !== undefined) say(`hint: ${visible(hint)}\n`);
 }
 
 function writeAll(fd: number, bytes: Buffer): void {

@@ -6,19 +6,23 @@ import { removeCgroup, removeSharedCgroup } from "./cgroup.ts";
 import { lockFile, treeLock, unlinkLocked } from "./lock-file.ts";
 
 /** In a record directory: the steps that leave something on the host, written before any of them is done. */
-const FILE = "leftovers.json";
-const KINDS: ReadonlySet<Step["kind"]> = new Set([
-  "make-cgroup",
-  "make-scope",
-  "make-layer",
-  "claim-range",
-  "lock-tree",
+export function leftoversFile(directory: string): string {
+  return join(directory, "leftovers.json");
+}
+
+/** Which steps those are, and the texts among their arguments that it takes to undo them. */
+const KINDS: ReadonlyMap<unknown, readonly string[]> = new Map<Step["kind"], readonly string[]>([
+  ["make-cgroup", ["path"]],
+  ["make-scope", ["path"]],
+  ["make-layer", ["directory"]],
+  ["claim-range", ["path"]],
+  ["lock-tree", ["registry", "tree"]],
 ]);
 
 /** Leaves word of what there will be to clean up. */
 export function announceLeftovers(directory: string, plan: LaunchPlan): void {
   const steps = plan.steps.filter(({ kind }) => KINDS.has(kind));
-  writeFileSync(join(directory, FILE), JSON.stringify(steps), { mode: 0o600 });
+  writeFileSync(leftoversFile(directory), JSON.stringify(steps), { mode: 0o600 });
 }
 
 /**
@@ -26,7 +30,7 @@ export function announceLeftovers(directory: string, plan: LaunchPlan): void {
  * What the keeper did it has undone itself. The caller holds the lock of the name.
  */
 export function removeLeftovers(directory: string): void {
-  for (const step of readSteps(directory).toReversed()) {
+  for (const step of readLeftovers(directory).toReversed()) {
     if (step.kind === "make-cgroup") removeSharedCgroup(step.args.path);
     if (step.kind === "make-scope") removeCgroup(step.args.path);
     if (step.kind === "make-layer") removeTree(step.args.directory);
@@ -51,10 +55,22 @@ function removeTreeLock({ registry, tree }: StepOf<"lock-tree">["args"]): void {
   removeStaleLock(path);
 }
 
-function readSteps(directory: string): readonly Step[] {
+/** What announceLeftovers wrote. None: the launch did not get that far, or somebody damaged the file. */
+export function readLeftovers(directory: string): readonly Step[] {
+  let steps: unknown;
   try {
-    return JSON.parse(readFileSync(join(directory, FILE), "utf8")) as readonly Step[];
+    steps = JSON.parse(readFileSync(leftoversFile(directory), "utf8"));
   } catch {
-    return []; // its launch did not get that far, so there is nothing
+    return [];
   }
+  return Array.isArray(steps) ? steps.filter(isAnnounced) : [];
+}
+
+function isAnnounced(step: unknown): step is Step {
+  if (typeof step !== "object" || step === null || !("kind" in step) || !("args" in step)) return false;
+  const { kind, args } = step;
+  const texts = KINDS.get(kind);
+  if (texts === undefined || typeof args !== "object" || args === null) return false;
+  const values = new Map<string, unknown>(Object.entries(args));
+  return texts.every((name) => typeof values.get(name) === "string");
 }

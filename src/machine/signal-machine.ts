@@ -1,11 +1,11 @@
-import { closeSync, readFileSync } from "node:fs";
+import { closeSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError, errorCode } from "../errors.ts";
 import { killCgroup } from "../exec/cgroup.ts";
+import { leftoversFile, readLeftovers } from "../exec/leftovers.ts";
 import type { Paths } from "../host/paths.ts";
 import { type ProcessId, startTimeOf } from "../host/process-id.ts";
-import type { Step } from "../plan/step.ts";
 import { handlesSignal } from "../supervise/shutdown.ts";
 import { monotonic } from "../sys/clock.ts";
 import { whenReadable } from "../sys/poll.ts";
@@ -55,12 +55,16 @@ export async function killMachine(machine: MachineRecord): Promise<void> {
  * when it does not, its keeper is killed as well.
  */
 export async function killUnknown({ name, file }: UnknownMachine, paths: Paths): Promise<void> {
-  const leftovers = join(dirname(file), "leftovers.json");
-  const cgroups = announcedCgroups(leftovers);
+  const cgroups = readLeftovers(dirname(file)).flatMap((step) =>
+    step.kind === "make-cgroup" || step.kind === "make-scope" ? [step.args.path] : [],
+  );
   if (cgroups.length === 0)
-    throw new BerthError(`machine ${name} can't be found: ${leftovers} is missing or damaged as well as ${file}`, {
-      hint: `its processes are in a cgroup called ${name}, and the lock of its name is held by its keeper and supervisor`,
-    });
+    throw new BerthError(
+      `machine ${name} can't be found: ${leftoversFile(dirname(file))} is missing or damaged as well as ${file}`,
+      {
+        hint: `its processes are in a cgroup called ${name}, and the lock of its name is held by its keeper and supervisor`,
+      },
+    );
   for (const part of ["payload", ""]) {
     for (const cgroup of cgroups) killCgroup(join(cgroup, part));
     if (await cameTrue(() => !isHeld(name, paths))) return;
@@ -83,16 +87,6 @@ async function withProcess({ pid, startTime }: ProcessId, use: (pidfd: number) =
     if (startTimeOf(pid) === startTime) await use(pidfd);
   } finally {
     closeSync(pidfd);
-  }
-}
-
-/** What announceLeftovers() of exec/leftovers.ts wrote; none when that is damaged too. */
-function announcedCgroups(file: string): readonly string[] {
-  try {
-    const steps: readonly Step[] = JSON.parse(readFileSync(file, "utf8"));
-    return steps.flatMap((step) => (step.kind === "make-cgroup" || step.kind === "make-scope" ? [step.args.path] : []));
-  } catch {
-    return [];
   }
 }
 

@@ -179,6 +179,8 @@ describe("when it does not work out, nothing is left", () => {
       "installing essential",
       "installing the other",
     ];
+    const temporary = async () => (await readdir("/tmp")).filter((name) => name.startsWith("mmdebstrap."));
+    const before = await temporary();
     const label = labels[Math.floor(Math.random() * labels.length)] ?? "";
     const { child, output, ended } = startBootstrap();
     while (!output.stderr.includes(label) && child.exitCode === null) await sleep(20);
@@ -186,6 +188,7 @@ describe("when it does not work out, nothing is left", () => {
     child.kill("SIGINT");
     expect(await ended, `during ${label}: ${output.stderr}`).toEqual([130, null]);
     expect(output.stderr).toContain("was interrupted; nothing of it is left");
+    expect(await temporary()).toEqual(before);
     expect(await names(join(root, "machines"))).toEqual([]);
     expect(await visible(join(root, "cache/trees"))).toEqual([]);
   });

@@ -87,14 +87,17 @@ test.each([
   await child.end;
 });
 
-test("without its leftovers there is nothing to find it by, which is said at once", async () => {
-  await using root = berthRoot();
-  await using child = await running(root, "m");
-  writeFileSync(file(root, "record.json"), "");
-  writeFileSync(file(root, "leftovers.json"), "{");
-  const { status, stderr } = await root.berth("terminate", "m");
-  expect(status).toBe(1);
-  expect(stderr).toMatch(/^berth: machine m can't be found: .*leftovers\.json .*\nhint: .*\n$/);
-  child.kill();
-  expect((await child.end).status).toBe(0);
-});
+test.each(["{", "{}"])(
+  "without its leftovers (%j) there is nothing to find it by, which is said at once",
+  async (text) => {
+    await using root = berthRoot();
+    await using child = await running(root, "m");
+    writeFileSync(file(root, "record.json"), "");
+    writeFileSync(file(root, "leftovers.json"), text);
+    const { status, stderr } = await root.berth("terminate", "m");
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^berth: machine m can't be found: .*leftovers\.json .*\nhint: .*\n$/);
+    child.kill();
+    expect((await child.end).status).toBe(0);
+  },
+);

@@ -70,6 +70,23 @@ test("reports all errors at once", async () => {
   expect(stderr.match(/^berth: .*m\.nspawn:[23]:/gm)).toHaveLength(2);
 });
 
+test("goes on with the others where one fails, says of each why, and fails", async () => {
+  await using root = berthRoot();
+  await makeMachine(root);
+  root.settings("m", "[Exec]\nKillSignal=SIGRTMIN+3");
+  mkdirSync(join(root.machines, "empty"));
+  const { status, stderr } = await root.berth("start", "empty", "m", "missing");
+  expect(status).toBe(1);
+  expect(stderr).toMatch(/^berth: .*\/machines\/empty .*$/m);
+  expect(stderr).toMatch(/^berth: .*\/machines\/missing.*$/m);
+  expect(root.record("m")).toMatchObject({ state: "running", ready: true });
+  // So do the verbs that end machines.
+  const ended = await root.berth("poweroff", "empty", "m", "missing");
+  expect(ended.status).toBe(1);
+  expect(ended.stderr.match(/^berth: no machine "(empty|missing)" is running$/gm)).toHaveLength(2);
+  expect(root.leftovers()).toEqual([]);
+});
+
 test("that takes too long leaves nothing of the machine", async () => {
   await using root = berthRoot();
   await makeEndlessStart(root);

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { findMachine } from "../../machine/find-machine.ts";
 import { askMachine } from "../../machine/signal-machine.ts";
+import { allAtOnce } from "../each-machine.ts";
 import type { Context, Runner } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
@@ -15,7 +16,8 @@ export function define(program: Command, run: Runner): void {
 }
 
 async function poweroff({ paths }: Context, names: string[], options: { wait: boolean }): Promise<number> {
-  const machines = names.map((name) => findMachine(name, paths));
-  await Promise.all(machines.map((machine) => askMachine(machine, machine.killSignal, options.wait)));
-  return 0;
+  return allAtOnce(names, async (name) => {
+    const machine = findMachine(name, paths);
+    await askMachine(machine, machine.killSignal, options.wait);
+  });
 }

@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { findMachine } from "../../machine/find-machine.ts";
 import { askMachine } from "../../machine/signal-machine.ts";
 import { REBOOT_SIGNAL } from "../../supervise/shutdown.ts";
+import { allAtOnce } from "../each-machine.ts";
 import type { Context, Runner } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
@@ -14,7 +15,5 @@ export function define(program: Command, run: Runner): void {
 }
 
 async function reboot({ paths }: Context, names: string[]): Promise<number> {
-  const machines = names.map((name) => findMachine(name, paths));
-  await Promise.all(machines.map((machine) => askMachine(machine, REBOOT_SIGNAL, false)));
-  return 0;
+  return allAtOnce(names, (name) => askMachine(findMachine(name, paths), REBOOT_SIGNAL, false));
 }

@@ -7,6 +7,7 @@ import { lookUp } from "../../machine/record.ts";
 import { startInBackground } from "../../machine/start-background.ts";
 import { requireName } from "../../spec/name.ts";
 import { printable, visible } from "../../spec/quote.ts";
+import { oneByOne } from "../each-machine.ts";
 import { say } from "../output.ts";
 import { startProgress } from "../progress.ts";
 import type { Context, Runner } from "../verb.ts";
@@ -19,7 +20,7 @@ export function define(program: Command, run: Runner): void {
     .summary("boot a machine in the background")
     .description(
       "Boots each machine in the background, as its settings say, and returns when all are ready: when systemd in it " +
-        "says so, other inits as soon as they run.",
+        "says so, other inits as soon as they run. One that fails does not keep the others from being booted.",
     )
     .argument("<name...>", "the machines")
     .option("--timeout <SECONDS>", "how long a machine may take to be ready", String(TIMEOUT_S))
@@ -30,7 +31,7 @@ async function start(context: Context, names: string[], options: { timeout: stri
   const { paths, signal } = context;
   const timeout = milliseconds(options.timeout);
   for (const name of names) requireName(name);
-  for (const name of names) {
+  return oneByOne(names, async (name) => {
     if (lookUp(name, paths) !== null) throw new BerthError(`machine ${name} is running already`);
     let said: readonly string[] = [];
     const onSaid = (lines: readonly string[]): void => {
@@ -48,8 +49,7 @@ async function start(context: Context, names: string[], options: { timeout: stri
       progress.end();
     }
     for (const line of said) say(`${visible(line)}\n`);
-  }
-  return 0;
+  });
 }
 
 /** More than Node's setTimeout can wait for is no limit either: 24 days. */

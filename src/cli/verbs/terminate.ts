@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { findAnyMachine } from "../../machine/find-machine.ts";
 import { killMachine, killUnknown } from "../../machine/signal-machine.ts";
+import { allAtOnce } from "../each-machine.ts";
 import type { Context, Runner } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
@@ -13,9 +14,8 @@ export function define(program: Command, run: Runner): void {
 }
 
 async function terminate({ paths }: Context, names: string[]): Promise<number> {
-  const machines = names.map((name) => findAnyMachine(name, paths));
-  await Promise.all(
-    machines.map((machine) => (machine.state === "unknown" ? killUnknown(machine, paths) : killMachine(machine))),
-  );
-  return 0;
+  return allAtOnce(names, async (name) => {
+    const machine = findAnyMachine(name, paths);
+    await (machine.state === "unknown" ? killUnknown(machine, paths) : killMachine(machine));
+  });
 }

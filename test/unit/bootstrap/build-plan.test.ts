@@ -46,7 +46,7 @@ test("mmdebstrap's arguments", () => {
     "--aptopt=./apt.conf",
     "--",
     "x",
-    "/mnt",
+    "/mnt/tree",
     "deb http://m.example/debian x main contrib\ndeb http://m.example/debian-security x-security main contrib",
   ]);
 });
@@ -60,7 +60,7 @@ test("mmdebstrap's own archives are used unless the host has all that the releas
   for (const archives of [{}, { debian: ARCHIVES.debian }]) {
     const plan = planBuild(found(), archives, "x64");
     expect(plan.sources).toEqual([]);
-    expect(mmdebstrapArguments(plan, () => true).slice(-2)).toEqual(["x", "/mnt"]);
+    expect(mmdebstrapArguments(plan, () => true).slice(-2)).toEqual(["x", "/mnt/tree"]);
   }
 });
 

@@ -92,6 +92,7 @@ test.each([
   ["trixie", "sid", '"trixie" is a release itself', undefined],
   ["a/b/c", undefined, 'there is no recipe "a/b/c"', "berth recipes"],
   ["\u001b[31m", undefined, '"\\u{1b}[31m"', "berth recipes"],
+  ["/etc", undefined, 'there is no recipe "/etc"', "berth recipes"],
   ["", undefined, 'there is no recipe ""', "berth recipes"],
 ])("%j --release %j is refused with a way out", (recipe, release, message, hint) => {
   let caught: unknown;

@@ -188,7 +188,17 @@ describe("leftovers of a killed launch", () => {
     unlinkLocked(place("2000"), held ?? -1);
   });
 
-  test.each(["", "{ cut sho"])("without a whole plan are the record alone: %j", (text) => {
+  const NOT_WHOLE = [
+    "",
+    "{ cut sho",
+    "{}",
+    "null",
+    '"text"',
+    "[null, 1, {}]",
+    '[{"kind":"make-cgroup"},{"kind":"make-scope","args":null},{"kind":"make-layer","args":{"directory":7}}]',
+    '[{"kind":"lock-tree","args":{"tree":"/x"}},{"kind":"pivot-root","args":{"path":"/"}}]',
+  ];
+  test.each(NOT_WHOLE)("without a whole plan are the record alone: %j", (text) => {
     mkdirSync(join(directory, "record"));
     writeFileSync(join(directory, "record", "leftovers.json"), text);
     removeLeftovers(join(directory, "record"));
