@@ -173,4 +173,10 @@ export const DETAILS: Readonly<Record<string, string>> = {
   LinkJournal: "One of *no*, *auto*, *host*, *guest*, *try-host*, *try-guest*.",
   PrivateUsersOwnership: "One of *off*, *chown*, *map*, *auto*.",
   Private: "See _DEFAULTS_.",
+  WorkingDirectory: "Resolved inside the machine, by the user that the command runs as.",
+  Personality: "*x86* or *x86-64* on an x86-64 host, *arm* or *arm64* on an arm64 host.",
+  OOMScoreAdjust:
+    "From -1000 (never) to 1000 (first), see *proc_pid_oom_score_adj*(5). Holds for what *berth exec* starts, too.",
+  CPUAffinity:
+    "Numbers and ranges of CPUs, separated by spaces or commas. Where the machine starts: it may change that.",
 };

@@ -1,5 +1,5 @@
-import { RESOLV_CONF_MODES, TIMEZONE_MODES } from "../spec/machine-spec.ts";
-import { flag, option, optionalValue, type Row, section } from "./setting.ts";
+import { PERSONALITIES, RESOLV_CONF_MODES, TIMEZONE_MODES } from "../spec/machine-spec.ts";
+import { flag, option, optionalValue, section } from "./setting.ts";
 import {
   absolutePath,
   boolean,
@@ -16,11 +16,7 @@ import {
   signal,
   systemCalls,
 } from "./values.ts";
-import { privateUsers, resourceLimit } from "./values-exec.ts";
-
-/** The resources of setrlimit(2). */
-const LIMITS =
-  "CPU FSIZE DATA STACK CORE RSS NOFILE AS NPROC MEMLOCK LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME".split(" ");
+import { cpuList, privateUsers } from "./values-exec.ts";
 
 /** [Exec]: what runs and with which rights (systemd.nspawn(5), [Exec] section options). */
 export const EXEC = section("Exec", {
@@ -87,8 +83,7 @@ export const EXEC = section("Exec", {
     default: "/",
     options: [option("--chdir")],
     safe: true,
-    state: "not yet",
-    accepts: ["/"],
+    state: "in effect",
   },
   PivotRoot: {
     takes: "PATH[:PATH]",
@@ -132,8 +127,7 @@ export const EXEC = section("Exec", {
     default: "no",
     options: [option("--no-new-privileges")],
     safe: true,
-    state: "not yet",
-    accepts: [false],
+    state: "in effect",
   },
   KillSignal: {
     takes: "SIGNAL",
@@ -146,10 +140,10 @@ export const EXEC = section("Exec", {
   Personality: {
     takes: "ARCH",
     help: "architecture that uname shows, for 32 bit trees",
-    parse: oneOf(["x86", "x86-64", "arm", "arm64"]),
+    parse: oneOf(PERSONALITIES),
     options: [option("--personality")],
     safe: true,
-    state: "not yet",
+    state: "in effect",
   },
   MachineID: {
     takes: "ID",
@@ -190,22 +184,19 @@ export const EXEC = section("Exec", {
     takes: "NUMBER",
     help: "how readily the kernel kills the machine's processes when memory is short",
     parse: integer(-1000, 1000),
+    default: "0",
     options: [option("--oom-score-adjust")],
     safe: false,
-    state: "not yet",
+    state: "in effect",
   },
   CPUAffinity: {
-    takes: "CPUS",
+    takes: "CPU[-CPU]...",
     help: "CPUs the machine may run on",
-    parse: matching(
-      /^[0-9]{1,5}(-[0-9]{1,5})?([ ,]{1,8}[0-9]{1,5}(-[0-9]{1,5})?){0,8192}$/,
-      "list of CPUs",
-      "a list such as 0-3,8",
-    ),
+    parse: cpuList,
     list: true,
     options: [option("--cpu-affinity")],
     safe: false,
-    state: "not yet",
+    state: "in effect",
   },
   Hostname: {
     takes: "NAME",
@@ -263,22 +254,4 @@ export const EXEC = section("Exec", {
     safe: false,
     state: "not yet",
   },
-  ...limits(),
 });
-
-/** LimitCPU= to LimitRTTIME=: one row a resource. */
-function limits(): Record<`Limit${string}`, Row<string>> {
-  return Object.fromEntries(
-    LIMITS.map((name) => [
-      `Limit${name}`,
-      {
-        takes: "VALUE|SOFT:HARD",
-        help: `resource limit RLIMIT_${name} of PID 1, see setrlimit(2)`,
-        parse: resourceLimit,
-        options: [option("--rlimit", name)],
-        safe: false,
-        state: "not yet",
-      },
-    ]),
-  );
-}

@@ -3,13 +3,14 @@ import { quote } from "../spec/quote.ts";
 import type { OptionAssignment, OptionForm, SectionName, Setting } from "./setting.ts";
 import { EXEC } from "./settings-exec.ts";
 import { FILES } from "./settings-files.ts";
+import { LIMITS } from "./settings-limits.ts";
 import { NETWORK } from "./settings-network.ts";
 
 /**
  * THE table: every setting of systemd.nspawn(5), as of systemd 257 with what later versions added, one row each. What
  * a file may say, the options of `berth run`, `berth check`, the manual and completion all come from these rows.
  */
-export const SETTINGS: readonly Setting[] = [EXEC, FILES, NETWORK].flatMap((rows): readonly Setting[] =>
+export const SETTINGS: readonly Setting[] = [EXEC, LIMITS, FILES, NETWORK].flatMap((rows): readonly Setting[] =>
   Object.values(rows),
 );
 

@@ -2,7 +2,8 @@ import type { PrivateUsers } from "../spec/machine-spec.ts";
 import { suggest } from "../spec/nearest.ts";
 import { quote } from "../spec/quote.ts";
 import type { Parse } from "./setting.ts";
-import { notYet, readBoolean } from "./values.ts";
+import { notYet, readBoolean, words } from "./values.ts";
+import { PLAIN_WORDS, type WordRules } from "./words.ts";
 
 /** (uid_t) -1, which chown(2) and friends read as "leave it". */
 const UID_INVALID = 0xffff_ffff;
@@ -52,12 +53,25 @@ function range(
   return undefined;
 }
 
-/** Limit*=: VALUE or SOFT:HARD of numbers, sizes (1.5G), times (5min), nice levels (-5) or infinity. */
-export const resourceLimit: Parse<string> = (value, report) => {
-  const [soft, hard, more] = value.split(":", 3);
-  const item = /^(infinity|[+-]?[0-9]{1,20}(\.[0-9]{1,20})?[A-Za-z ]{0,20})$/;
-  if (soft !== undefined && item.test(soft) && (hard === undefined || item.test(hard)) && more === undefined)
-    return value;
-  report({ what: `${quote(value)} is no resource limit`, expected: "VALUE or SOFT:HARD, each a number or infinity" });
+/** Kernels are built for at most that many (CONFIG_NR_CPUS). */
+const CPUS_MAX = 8192;
+const CPU_WORDS: WordRules = { ...PLAIN_WORDS, separators: `${PLAIN_WORDS.separators},` };
+
+/** CPUAffinity=: numbers and ranges of CPUs, separated by spaces or commas. */
+export const cpuList: Parse<readonly number[]> = (value, report) => {
+  const split = words(value, CPU_WORDS, report);
+  const ranges = (split?.words ?? []).map(({ text, offset }) =>
+    cpuRange(text, (fault) => report({ ...fault, offset })),
+  );
+  return ranges.every((range) => range !== undefined) ? [...new Set(ranges.flat())].sort((a, b) => a - b) : undefined;
+};
+
+const cpuRange: Parse<readonly number[]> = (text, report) => {
+  const [, first, last = first] = /^([0-9]{1,9})(?:-([0-9]{1,9}))?$/.exec(text) ?? [];
+  const [from, to] = [Number(first), Number(last)];
+  if (first === undefined) report({ what: `${quote(text)} is no CPU`, expected: "a list such as 0-3,8" });
+  else if (from > to) report({ what: `the range ${text} is empty`, expected: `${to}-${from}` });
+  else if (to >= CPUS_MAX) report({ what: `there is no CPU ${to}`, expected: `a number below ${CPUS_MAX}` });
+  else return Array.from({ length: to - from + 1 }, (_, index) => from + index);
   return undefined;
 };

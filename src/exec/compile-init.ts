@@ -232,7 +232,7 @@ export const INIT: Compilers<InitKinds> = {
   /** The candidates are what a shell would try along PATH; the last one has to work. */
   execute: ({ candidates, argv, environment, directory }, c) => {
     const { asm, init } = c;
-    asm.call(init, "chdir", [directory]);
+    if (directory !== null) asm.call(init, "chdir", [directory]);
     asm.call(init, "close_range", [3, LAST_FD, CLOSE_RANGE_CLOEXEC]);
     const [args, variables] = [asm.stringArray(argv), asm.stringArray(environment)];
     candidates.forEach((path, index) => {

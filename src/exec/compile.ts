@@ -6,6 +6,7 @@ import { FILES } from "./compile-files.ts";
 import { APIVFS, INIT } from "./compile-init.ts";
 import { KEEPER } from "./compile-keeper.ts";
 import { MOUNTS } from "./compile-mounts.ts";
+import { PROCESS } from "./compile-process.ts";
 import { KEPT_FDS, STATUS_FD, SYNC } from "./stage-abi.ts";
 
 const CONSOLE_LOG_LIMIT = 1 << 20;
@@ -19,7 +20,7 @@ export interface CompiledPlan {
 }
 
 type Table = { readonly [K in StepKind]?: (args: never, c: Compilation, step: Step) => void };
-const STAGE: Table = { ...KEEPER, ...MOUNTS, ...FILES, ...INIT, ...APIVFS } as Table;
+const STAGE: Table = { ...KEEPER, ...MOUNTS, ...FILES, ...INIT, ...PROCESS, ...APIVFS } as Table;
 
 /**
  * Compiles the stage's part of a plan to the image it runs. Pure: the same plan, fds and filter give the same bytes.

@@ -16,6 +16,7 @@ import { startTimeOf } from "../host/process-id.ts";
 import { removeTree } from "../host/remove-tree.ts";
 import type { StepKind, StepOf } from "../plan/step.ts";
 import { MS_PRIVATE, MS_SLAVE } from "../sys/constants.ts";
+import { SysError } from "../sys/errno.ts";
 import { tryFileLock } from "../sys/file-lock.ts";
 import { cloneInside, cloneTree, setMountAttributes } from "../sys/mounts.ts";
 import { pidfdOpen } from "../sys/processes.ts";
@@ -186,7 +187,13 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
   },
 
   "set-oom-score": ({ score }, launch) => {
-    launch.writeLeaderFile("oom_score_adj", `${score}\n`);
+    try {
+      launch.writeLeaderFile("oom_score_adj", `${score}\n`);
+    } catch (error) {
+      if (!(error instanceof SysError) || error.code !== "EACCES") throw error;
+      const hint = "berth has no CAP_SYS_RESOURCE here, and without it no score can be lower than its own";
+      throw new BerthError(error.message, { hint, cause: error });
+    }
   },
 };
 

@@ -4,6 +4,7 @@ import type { OptionAssignment } from "../config/setting.ts";
 import { BerthError } from "../errors.ts";
 import { isExposed } from "../host/exposure.ts";
 import { randomId } from "../host/hash.ts";
+import { hostFiles, sysctl } from "../host/host-files.ts";
 import type { Paths } from "../host/paths.ts";
 import { pickRange } from "../host/ranges.ts";
 import { readHostFacts } from "../host/read-facts.ts";
@@ -111,6 +112,7 @@ export function readMachineFacts(spec: MachineSpec, host: HostFacts, paths: Path
     rangeBase: spec.privateUsers.value.mode === "pick" ? pickRange(spec.name, paths.machines) : null,
     resolvConf: file === null ? null : readIfThere(file),
     localtime: ["copy", "bind"].includes(spec.timezone.value) ? readIfThere("/etc/localtime") : null,
+    openFilesMax: spec.limits.some(({ value }) => value.name === "nofile") ? sysctl(hostFiles, "fs/nr_open") : null,
     randomId: randomId(),
   };
 }

@@ -12,10 +12,12 @@ import { attachConsole, connectStdio } from "./console.ts";
 import { executePayload } from "./execute.ts";
 import { identify, publishIdentity } from "./identity.ts";
 import { idRange, type PlanInput, rootId } from "./input.ts";
+import { ownLimits, raiseLimits } from "./limits.ts";
 import { host, init, keeper } from "./make-step.ts";
 import { maskKernel } from "./masks.ts";
+import { changeDirectory, choosePersonality, chooseProcessors } from "./process.ts";
 import { openRoot, rootFd } from "./root.ts";
-import { confine, giveUp, loadFilter, raiseLimits } from "./security.ts";
+import { confine, giveUp, loadFilter } from "./security.ts";
 import type { LaunchPlan, Namespace, Step } from "./step.ts";
 
 /**
@@ -111,7 +113,7 @@ function mapUsers(input: PlanInput): Step[] {
   return [
     ...(range === null ? [] : [host("write-id-maps", range, spec.privateUsers.source)]),
     ...mapOwners(input),
-    host("set-oom-score", { score: 0 }),
+    host("set-oom-score", { score: spec.oomScoreAdjust.value }, spec.oomScoreAdjust.source),
     host("signal", { sync: 4, to: "keeper", says, carries: [] }),
     keeper("await", { sync: 4, from: "host", says, carries: [] }),
     keeper("signal", { sync: 5, to: "init", says, carries: [] }),
@@ -139,7 +141,13 @@ function mapOwners({ spec }: PlanInput): Step[] {
 /** What init can do by itself, while the keeper assembles the root. */
 function prepareInit(input: PlanInput): Step[] {
   const { value: own, source } = input.spec.privateNetwork;
-  return [...(own ? [init("loopback-up", {}, source)] : []), ...identify(input), ...giveUp(input)];
+  return [
+    ...(own ? [init("loopback-up", {}, source)] : []),
+    ...identify(input),
+    ...choosePersonality(input),
+    ...chooseProcessors(input),
+    ...giveUp(input),
+  ];
 }
 
 function assembleRoot(input: PlanInput): Step[] {
@@ -173,6 +181,8 @@ function finishInit(input: PlanInput): Step[] {
     init("lock-mounts", {}),
     ...ownMounts(input),
     ...connectStdio(input),
+    ...changeDirectory(input),
+    ...ownLimits(input),
     ...confine(input),
     ...executePayload(input),
     host("await", { sync: 9, from: "init", says: "the payload has been executed", carries: [] }),

@@ -18,7 +18,9 @@ export function executePayload(input: PlanInput): Step[] {
   const { spec } = input;
   const { candidates, argv } = payload(input);
   const source = spec.boot.value ? spec.boot.source : spec.command.source;
-  return [init("execute", { candidates, argv, environment: environment(input), directory: "/" }, source)];
+  // WorkingDirectory= has a step of its own.
+  const directory = spec.workingDirectory.value === undefined ? "/" : null;
+  return [init("execute", { candidates, argv, environment: environment(input), directory }, source)];
 }
 
 function payload({ spec, machine }: PlanInput): { candidates: string[]; argv: string[] } {

@@ -78,6 +78,8 @@ export interface MachineFacts {
   readonly resolvConf: string | null;
   /** The host's /etc/localtime in base64, null unless Timezone=copy or bind asks for it. */
   readonly localtime: string | null;
+  /** fs.nr_open: the highest limit on open files there is; null: it could not be read, or no setting asks for one. */
+  readonly openFilesMax: number | null;
   /** A new random machine id, for a tree that has none. 32 hex digits. */
   readonly randomId: string;
 }

@@ -1,3 +1,4 @@
+import { capabilityNumber } from "../spec/capabilities.ts";
 import type { MachineSpec } from "../spec/machine-spec.ts";
 import type { HostFacts, MachineFacts } from "./facts.ts";
 import type { WindowSize } from "./step.ts";
@@ -75,4 +76,9 @@ export function rootId(input: PlanInput): number {
 /** The machine's id (container_uuid): set, or the tree's own, or a new one. 32 hex digits. */
 export function machineId({ spec, machine }: PlanInput): string {
   return spec.machineId.value ?? machine.tree.machineId ?? machine.randomId;
+}
+
+/** Whether berth itself has a capability. */
+export function hasCapability({ capabilities }: HostFacts, name: string): boolean {
+  return ((BigInt(`0x${capabilities}`) >> BigInt(capabilityNumber(name) ?? 0)) & 1n) === 1n;
 }

@@ -56,14 +56,19 @@ export function buildJoin(target: JoinTarget, request: JoinRequest): LaunchPlan 
       keeper("adopt-joined", { sync: 1 }),
       keeper("signal", { sync: 2, to: "host", says: inside, carries: ["leader"] }),
       host("await", { sync: 2, from: "keeper", says: inside, carries: ["leader"] }),
+      stepOf(plan, "set-oom-score"),
       keeper("signal", { sync: 3, to: "init", says: "go on", carries: [] }),
       init("await", { sync: 3, from: "keeper", says: "go on", carries: [] }),
       init("become-root", { foreground: false }),
       init("join-keyring", {}),
       ...terminal,
+      ...stepsOf(plan, "set-personality"),
+      ...stepsOf(plan, "set-affinity"),
       stepOf(plan, "set-limits"),
       stepOf(plan, "set-umask"),
       stepOf(plan, "drop-bounding-set"),
+      ...stepsOf(plan, "set-limit"),
+      ...stepsOf(plan, "no-new-privileges"),
       stepOf(plan, "load-seccomp"),
       stepOf(plan, "set-capabilities"),
       init("execute", {
@@ -77,8 +82,13 @@ export function buildJoin(target: JoinTarget, request: JoinRequest): LaunchPlan 
   };
 }
 
+/** Those that the settings asked for; maybe none. */
+function stepsOf<K extends Step["kind"]>(plan: LaunchPlan, kind: K): readonly StepOf<K>[] {
+  return plan.steps.filter((each): each is StepOf<K> => each.kind === kind);
+}
+
 function stepOf<K extends Step["kind"]>(plan: LaunchPlan, kind: K): StepOf<K> {
-  const step = plan.steps.find((each): each is StepOf<K> => each.kind === kind);
+  const [step] = stepsOf(plan, kind);
   if (step === undefined) throw new Error(`the plan of ${plan.machine} has no step ${kind}`);
   return step;
 }

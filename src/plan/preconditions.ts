@@ -3,6 +3,8 @@ import type { Problem } from "../spec/problem.ts";
 import { DEFAULT } from "../spec/source.ts";
 import { bindKey, type InitMachine } from "./facts.ts";
 import type { PlanInput } from "./input.ts";
+import { mostPossible } from "./limits.ts";
+import { PERSONALITY_BITS } from "./process.ts";
 
 type Check = (input: PlanInput) => readonly Problem[];
 
@@ -15,6 +17,8 @@ const CHECKS: readonly Check[] = [
   ownersAreOnDisk,
   rangeIsFree,
   bindsExist,
+  personalityIsPossible,
+  limitsArePossible,
 ];
 
 export function checkPreconditions(input: PlanInput): readonly Problem[] {
@@ -109,6 +113,28 @@ function bindsExist({ spec, machine }: PlanInput): readonly Problem[] {
         ...(hint ? { hint } : {}),
       },
     ];
+  });
+}
+
+function personalityIsPossible({ spec, host }: PlanInput): readonly Problem[] {
+  const { value, source } = spec.personality;
+  const possible = PERSONALITY_BITS[host.arch];
+  if (value === undefined || possible[value] !== undefined) return [];
+  const what = `Personality=${value}: this host is ${host.arch === "x64" ? "x86-64" : "arm64"}`;
+  return [{ severity: "error", source, what, expected: Object.keys(possible).join(" or ") }];
+}
+
+/** `infinity` is as much as there is; a number is meant. */
+function limitsArePossible(input: PlanInput): readonly Problem[] {
+  return input.spec.limits.flatMap(({ value: { name, soft, hard }, source }): Problem[] => {
+    const most = mostPossible(name, input);
+    if (most === null || ((hard === null || hard <= most) && (soft === null || soft <= most))) return [];
+    const what = `Limit${name.toUpperCase()}=: ${hard ?? soft} is more than berth can give`;
+    const hint =
+      name === "nofile" && most === input.machine.openFilesMax
+        ? "sysctl fs.nr_open=NUMBER raises what the system allows"
+        : "berth has no CAP_SYS_RESOURCE here, so its own hard limit holds: see ulimit -H";
+    return [{ severity: "error", source, what, expected: `at most ${most}, or infinity for as much`, hint }];
   });
 }
 

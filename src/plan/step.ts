@@ -1,5 +1,5 @@
+import type { ResourceLimit } from "../spec/machine-spec.ts";
 import type { Source } from "../spec/source.ts";
-import type { RlimitName } from "./facts.ts";
 import type { SeccompPolicy } from "./seccomp-policy.ts";
 
 /**
@@ -96,18 +96,19 @@ export interface StepKinds {
   stdio: { from: "console" | "caller" };
   "set-limits": { limits: Limit[] };
   "set-umask": { mask: number };
+  "set-personality": { bits: 32 | 64 };
+  "set-affinity": { cpus: number[] };
+  "change-directory": { path: string };
+  "set-limit": Limit;
+  "no-new-privileges": Record<never, never>;
   "drop-bounding-set": { keep: number[]; last: number };
   "set-capabilities": { mask: string };
   "load-seccomp": Record<never, never>;
-  execute: { candidates: string[]; argv: string[]; environment: string[]; directory: string };
+  // `directory`: null leaves it where it is.
+  execute: { candidates: string[]; argv: string[]; environment: string[]; directory: string | null };
 }
 
-/** Null: unlimited. */
-export interface Limit {
-  readonly name: RlimitName;
-  readonly soft: number | null;
-  readonly hard: number | null;
-}
+export type Limit = ResourceLimit;
 
 /** In characters, as struct winsize of tty_ioctl(4) has it. */
 export interface WindowSize {

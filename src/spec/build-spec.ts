@@ -2,6 +2,7 @@ import { Assigned, fromOption } from "../config/assigned.ts";
 import type { OptionAssignment } from "../config/setting.ts";
 import { EXEC } from "../config/settings-exec.ts";
 import { FILES } from "../config/settings-files.ts";
+import { LIMITS } from "../config/settings-limits.ts";
 import { NETWORK } from "../config/settings-network.ts";
 import type { Assignment } from "../config/unit-file.ts";
 import { resolveBind } from "../config/values-files.ts";
@@ -55,6 +56,12 @@ export function buildSpec(input: SpecInput): { spec: MachineSpec | undefined; pr
     // In nspawn a drop is stronger than an addition and a denial than an allowance, wherever they were written.
     capabilities: [...values.all(EXEC.Capability), ...values.all(EXEC.DropCapability)],
     systemCallFilter: values.all(EXEC.SystemCallFilter).toSorted(denialsLast),
+    workingDirectory: values.last(EXEC.WorkingDirectory) ?? byDefault(undefined),
+    noNewPrivileges: values.one(EXEC.NoNewPrivileges),
+    personality: values.last(EXEC.Personality) ?? byDefault(undefined),
+    oomScoreAdjust: values.one(EXEC.OOMScoreAdjust),
+    cpuAffinity: values.all(EXEC.CPUAffinity),
+    limits: Object.values(LIMITS).flatMap((setting) => values.last(setting) ?? []),
     privateUsers: values.one(EXEC.PrivateUsers),
     privateNetwork: values.one(NETWORK.Private),
     ephemeral: values.one(EXEC.Ephemeral),

@@ -1,3 +1,4 @@
+import type { RlimitName } from "../plan/facts.ts";
 import type { Sourced } from "./source.ts";
 
 /**
@@ -27,6 +28,17 @@ export interface MachineSpec {
   /** Capability= and DropCapability=, each item with its own place; applied on top of the default set in order. */
   readonly capabilities: readonly Sourced<CapabilityChange>[];
   readonly systemCallFilter: readonly Sourced<SystemCallChange>[];
+  /** Undefined: `/`. */
+  readonly workingDirectory: Sourced<string | undefined>;
+  readonly noNewPrivileges: Sourced<boolean>;
+  /** Undefined: the host's own. */
+  readonly personality: Sourced<Personality | undefined>;
+  /** -1000 (never killed) to 1000. */
+  readonly oomScoreAdjust: Sourced<number>;
+  /** CPUAffinity=, one item a line: the machine runs on all CPUs of all of them; none: on every CPU. */
+  readonly cpuAffinity: readonly Sourced<readonly number[]>[];
+  /** Limit*=: at most one of a resource. */
+  readonly limits: readonly Sourced<ResourceLimit>[];
   readonly privateUsers: Sourced<PrivateUsers>;
   readonly privateNetwork: Sourced<boolean>;
   /** Ephemeral= or -x: changes go to a throw-away overlay. */
@@ -48,6 +60,16 @@ export interface CapabilityChange {
   readonly change: "add" | "drop";
   readonly names: readonly string[] | "all";
 }
+
+/** In the units of setrlimit(2); null: unlimited. */
+export interface ResourceLimit {
+  readonly name: RlimitName;
+  readonly soft: number | null;
+  readonly hard: number | null;
+}
+
+export const PERSONALITIES = ["x86", "x86-64", "arm", "arm64"] as const;
+export type Personality = (typeof PERSONALITIES)[number];
 
 /** One SystemCallFilter= line: allow adds to the default allow list, deny (written with a leading ~) takes away. */
 export interface SystemCallChange {

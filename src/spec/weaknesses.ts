@@ -24,6 +24,7 @@ export function weaknesses(spec: MachineSpec, exposed: boolean): readonly Weakne
     ...capabilityWeaknesses(spec),
     ...systemCallWeaknesses(spec),
     ...bindWeaknesses(spec),
+    ...schedulingWeaknesses(spec),
   ];
 }
 
@@ -74,4 +75,21 @@ function bindWeaknesses({ binds }: MachineSpec): readonly Weakness[] {
       const asRoot = value.idmap === "noidmap" ? "" : ", with owners and set-user-ID bits as on the host";
       return { what: `it may write to ${printable(value.source)} of the host${asRoot}`, source };
     });
+}
+
+/** RLIMIT_NICE of a process that may not go below nice level 0: 20 less the level (setrlimit(2)). */
+const NICE_0 = 20;
+
+/** What the machine may take from the rest of the host by being served first. */
+function schedulingWeaknesses({ oomScoreAdjust, limits }: MachineSpec): readonly Weakness[] {
+  const limited = limits.flatMap(({ value: { name, hard }, source }): Weakness[] => {
+    if (name === "rtprio" && hard !== 0)
+      return [{ what: "it may take the host's CPUs by real-time scheduling", source }];
+    if (name === "nice" && (hard === null || hard > NICE_0))
+      return [{ what: "its processes may be served before the host's by a negative nice level", source }];
+    return [];
+  });
+  if (oomScoreAdjust.value >= 0) return limited;
+  const what = `the host's processes are killed before its own when memory is short (${oomScoreAdjust.value})`;
+  return [{ what, source: oomScoreAdjust.source }, ...limited];
 }

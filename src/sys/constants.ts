@@ -78,7 +78,12 @@ export const RENAME_EXCHANGE = 2;
 export const PR_SET_PDEATHSIG = 1;
 export const PR_SET_DUMPABLE = 4;
 export const PR_CAPBSET_DROP = 24;
+export const PR_SET_NO_NEW_PRIVS = 38;
 export const LINUX_CAPABILITY_VERSION_3 = 0x20080522;
+
+// linux/personality.h
+export const PER_LINUX = 0;
+export const PER_LINUX32 = 8;
 
 // linux/keyctl.h
 export const KEYCTL_JOIN_SESSION_KEYRING = 1;

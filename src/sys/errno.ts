@@ -53,6 +53,9 @@ const HINTS: Readonly<Record<string, string>> = {
   "inotify_init1 EMFILE": "a limit on watches is reached: raise fs.inotify.max_user_instances with sysctl",
   "inotify_add_watch ENOSPC":
     "a limit on watches is reached, not disk space: raise fs.inotify.max_user_watches with sysctl",
+  "sched_setaffinity EINVAL":
+    "none of these CPUs is online and in the cpuset of the machine's cgroup: lscpu lists them",
+  "personality EINVAL": "this kernel or processor runs no 32-bit programs",
   "unlinkat EISDIR":
     "a directory is in the place of that file, and is not replaced: remove it from the tree, or turn ResolvConf= or Timezone= off",
   "execve EAGAIN": "a limit on processes is reached (RLIMIT_NPROC: ulimit -u of whoever called)",

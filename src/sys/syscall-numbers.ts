@@ -23,6 +23,8 @@ const NUMBERS = {
   capset: [126, 91],
   pivot_root: [155, 41],
   prctl: [157, 167],
+  personality: [135, 92],
+  sched_setaffinity: [203, 122],
   mount: [165, 40],
   umount2: [166, 39],
   sethostname: [170, 161],

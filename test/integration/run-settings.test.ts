@@ -199,10 +199,7 @@ describe("what is not in effect", () => {
     const text = `[Exec]
 ProcessTwo=yes
 User=nobody
-WorkingDirectory=/tmp
 PivotRoot=/usr
-NoNewPrivileges=yes
-LimitNOFILE=5
 [Files]
 ReadOnly=yes
 Volatile=yes

@@ -12,7 +12,7 @@ import { handedFds } from "../exec/image.ts";
 import { deadlocks, namelessFds, unpairedSyncs } from "./actors.ts";
 
 const launches = GOLDENS.map((name): [string, LaunchPlan] => [name, buildPlan(goldenInput(name))]);
-const JOINED = ["default", "network-host-users-no", "everything"];
+const JOINED = ["default", "network-host-users-no", "everything", "process"];
 const joins = launches
   .filter(([name]) => JOINED.includes(name))
   .flatMap(([name, plan]) =>

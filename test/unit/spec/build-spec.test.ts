@@ -44,6 +44,12 @@ describe("defaults", () => {
     expect(build("")).toEqual({
       problems: [],
       spec: {
+        workingDirectory: { ...byDefault, value: undefined },
+        noNewPrivileges: { ...byDefault, value: false },
+        personality: { ...byDefault, value: undefined },
+        oomScoreAdjust: { ...byDefault, value: 0 },
+        cpuAffinity: [],
+        limits: [],
         name: "m",
         root: { value: "/var/lib/machines/m", ...byDefault },
         boot: { value: false, ...byDefault },

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { PlanInput } from "../../../src/plan/input.ts";
-import { raiseLimits } from "../../../src/plan/security.ts";
+import { raiseLimits } from "../../../src/plan/limits.ts";
 import { goldenInput } from "../../golden/inputs.ts";
 
 const input = goldenInput("default");

@@ -1,0 +1,29 @@
+import type { Personality } from "../spec/machine-spec.ts";
+import { DEFAULT } from "../spec/source.ts";
+import type { PlanInput } from "./input.ts";
+import { init } from "./make-step.ts";
+import type { Step } from "./step.ts";
+
+/** What Personality= can be on a host, and how many bits it shows; preconditions.ts refuses the others. */
+export const PERSONALITY_BITS: Readonly<Record<"x64" | "arm64", Readonly<Partial<Record<Personality, 32 | 64>>>>> = {
+  x64: { x86: 32, "x86-64": 64 },
+  arm64: { arm: 32, arm64: 64 },
+};
+
+export function choosePersonality({ spec, host }: PlanInput): Step[] {
+  const { value, source } = spec.personality;
+  const bits = value === undefined ? undefined : PERSONALITY_BITS[host.arch][value];
+  return bits === undefined ? [] : [init("set-personality", { bits }, source)];
+}
+
+/** All CPUs of all CPUAffinity= lines. */
+export function chooseProcessors({ spec }: PlanInput): Step[] {
+  if (spec.cpuAffinity.length === 0) return [];
+  const cpus = [...new Set(spec.cpuAffinity.flatMap(({ value }) => value))].sort((a, b) => a - b);
+  return [init("set-affinity", { cpus }, spec.cpuAffinity.at(-1)?.source ?? DEFAULT)];
+}
+
+export function changeDirectory({ spec }: PlanInput): Step[] {
+  const { value: path, source } = spec.workingDirectory;
+  return path === undefined ? [] : [init("change-directory", { path }, source)];
+}
