@@ -8,6 +8,7 @@ import {
   openSync,
   readFileSync,
   rmSync,
+  writeFileSync,
   writeSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
@@ -16,7 +17,6 @@ import { startTimeOf } from "../host/process-id.ts";
 import { removeTree } from "../host/remove-tree.ts";
 import type { StepKind, StepOf } from "../plan/step.ts";
 import { MS_PRIVATE, MS_SLAVE } from "../sys/constants.ts";
-import { SysError } from "../sys/errno.ts";
 import { tryFileLock } from "../sys/file-lock.ts";
 import { cloneInside, cloneTree, setMountAttributes } from "../sys/mounts.ts";
 import { pidfdOpen } from "../sys/processes.ts";
@@ -186,13 +186,14 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     launch.fds.name("cgroup", openSync(cgroup, constants.O_DIRECTORY));
   },
 
-  "set-oom-score": ({ score }, launch) => {
+  "set-oom-score": ({ of, score }, launch) => {
     try {
-      launch.writeLeaderFile("oom_score_adj", `${score}\n`);
+      if (of === "init") launch.writeLeaderFile("oom_score_adj", `${score}\n`);
+      else writeFileSync(`/proc/${launch.keeperPid}/oom_score_adj`, `${score}\n`);
     } catch (error) {
-      if (!(error instanceof SysError) || error.code !== "EACCES") throw error;
+      if (errorCode(error) !== "EACCES") throw error;
       const hint = "berth has no CAP_SYS_RESOURCE here, and without it no score can be lower than its own";
-      throw new BerthError(error.message, { hint, cause: error });
+      throw new BerthError((error as Error).message, { hint, cause: error });
     }
   },
 };

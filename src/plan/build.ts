@@ -113,7 +113,7 @@ function mapUsers(input: PlanInput): Step[] {
   return [
     ...(range === null ? [] : [host("write-id-maps", range, spec.privateUsers.source)]),
     ...mapOwners(input),
-    host("set-oom-score", { score: spec.oomScoreAdjust.value }, spec.oomScoreAdjust.source),
+    host("set-oom-score", { of: "init", score: spec.oomScoreAdjust.value }, spec.oomScoreAdjust.source),
     host("signal", { sync: 4, to: "keeper", says, carries: [] }),
     keeper("await", { sync: 4, from: "host", says, carries: [] }),
     keeper("signal", { sync: 5, to: "init", says, carries: [] }),

@@ -23,7 +23,7 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   "map-owners": ({ fd, recursive }) =>
     `show the owners of ${fd} as the machine's ids${flagText(recursive ? ["recursive"] : [])}`,
   "hold-machine": ({ pid, cgroup }) => `take hold of the machine by pid ${pid}, open ${cgroup}`,
-  "set-oom-score": ({ score }) => `set init's oom_score_adj to ${score}`,
+  "set-oom-score": ({ of, score }) => `set ${of === "init" ? "init's" : "the stage's"} oom_score_adj to ${score}`,
   await: ({ sync, from, says }) => `#${sync} wait for ${from}: ${says}`,
   signal: ({ sync, to, says, carries }) =>
     `#${sync} tell ${to}: ${says}${carries.length > 0 ? ` (with ${carries.join(", ")})` : ""}`,

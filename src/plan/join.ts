@@ -31,6 +31,7 @@ export interface JoinRequest {
 export function buildJoin(target: JoinTarget, request: JoinRequest): LaunchPlan {
   const { plan } = target;
   const cloned = stepOf(plan, "clone-init");
+  const score = stepOf(plan, "set-oom-score");
   const namespaces: Namespace[] = [...cloned.args.namespaces, "mount", "cgroup", "ipc"];
   const inside = "the command is inside";
   const opened = "the terminal is open";
@@ -47,6 +48,8 @@ export function buildJoin(target: JoinTarget, request: JoinRequest): LaunchPlan 
     steps: [
       host("spawn-stage", {}),
       host("hold-machine", { pid: target.pid, startTime: target.startTime, cgroup: target.cgroup }),
+      // For the command to inherit: it is not waited for between its clone and its end.
+      host("set-oom-score", { of: "stage", score: score.args.score }, score.source),
       stepOf(plan, "load-filter"),
       host("hand-over", { title: `berth-exec: ${target.machine}` }),
       keeper("begin-keeper", { foreground: true }),
@@ -56,7 +59,6 @@ export function buildJoin(target: JoinTarget, request: JoinRequest): LaunchPlan 
       keeper("adopt-joined", { sync: 1 }),
       keeper("signal", { sync: 2, to: "host", says: inside, carries: ["leader"] }),
       host("await", { sync: 2, from: "keeper", says: inside, carries: ["leader"] }),
-      stepOf(plan, "set-oom-score"),
       keeper("signal", { sync: 3, to: "init", says: "go on", carries: [] }),
       init("await", { sync: 3, from: "keeper", says: "go on", carries: [] }),
       init("become-root", { foreground: false }),

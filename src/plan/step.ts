@@ -49,7 +49,7 @@ export interface StepKinds {
   "write-id-maps": { base: number; size: number };
   "map-owners": { fd: FdName; recursive: boolean };
   "hold-machine": { pid: number; startTime: string; cgroup: string };
-  "set-oom-score": { score: number };
+  "set-oom-score": { of: "init" | "stage"; score: number };
   // ---- both sides of a sync point carry its number ----
   await: { sync: number; from: Phase; says: string; carries: FdName[] };
   signal: { sync: number; to: Phase; says: string; carries: FdName[] };

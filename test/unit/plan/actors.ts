@@ -199,8 +199,9 @@ function usesOf(step: Step): readonly string[] {
     case "map-owners":
       return [step.args.fd, "leader"];
     case "write-id-maps":
-    case "set-oom-score":
       return ["leader"];
+    case "set-oom-score":
+      return step.args.of === "init" ? ["leader"] : [];
     case "make-overlay":
       return [step.args.lower, step.args.upper];
     case "notify-socket":
