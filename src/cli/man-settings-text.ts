@@ -173,6 +173,13 @@ export const DETAILS: Readonly<Record<string, string>> = {
   LinkJournal: "One of *no*, *auto*, *host*, *guest*, *try-host*, *try-guest*.",
   PrivateUsersOwnership: "One of *off*, *chown*, *map*, *auto*.",
   Private: "See _DEFAULTS_.",
+  SuppressSync:
+    "*fsync*(2) and its like succeed at once, and *open*(2) with O_SYNC or O_DSYNC fails with EINVAL. *openat2*(2) is not " +
+    "looked into.",
+  RestrictAddressFamilies:
+    "The first assignment says whether it is a list of what may be used or, after ~, of what may not; later ones add to it " +
+    "or, if of the other kind, take away. *none*: no family. *socket*(2) of others fails with EAFNOSUPPORT; a 32-bit x86 " +
+    "program that uses *socketcall*(2) gets no socket at all. The families that heed no network namespace are never there.",
   WorkingDirectory: "Resolved inside the machine, by the user that the command runs as.",
   Personality: "*x86* or *x86-64* on an x86-64 host, *arm* or *arm64* on an arm64 host.",
   OOMScoreAdjust:

@@ -8,7 +8,6 @@ import {
   environmentOption,
   hostname,
   integer,
-  listOf,
   machineId,
   matching,
   oneOf,
@@ -16,7 +15,7 @@ import {
   signal,
   systemCalls,
 } from "./values.ts";
-import { cpuList, privateUsers } from "./values-exec.ts";
+import { addressFamilies, cpuList, privateUsers } from "./values-exec.ts";
 
 /** [Exec]: what runs and with which rights (systemd.nspawn(5), [Exec] section options). */
 export const EXEC = section("Exec", {
@@ -241,17 +240,16 @@ export const EXEC = section("Exec", {
     default: "no",
     options: [option("--suppress-sync")],
     safe: true,
-    state: "not yet",
-    accepts: [false],
+    state: "in effect",
   },
-  // systemd 261. Known here already, so that asking for it is an error and not a machine that is weaker than asked for.
+  // systemd 261.
   RestrictAddressFamilies: {
-    takes: "[~]FAMILY...",
+    takes: "none|[~]FAMILY...",
     help: "socket address families the machine may use, or after ~ may not",
-    parse: listOf(matching(/^~?(AF_[A-Z0-9_]{1,32}|none)$/, "address family", "a family such as AF_INET")),
+    parse: addressFamilies,
     list: true,
     options: [option("--restrict-address-families")],
     safe: false,
-    state: "not yet",
+    state: "in effect",
   },
 });

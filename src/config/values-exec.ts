@@ -1,8 +1,9 @@
-import type { PrivateUsers } from "../spec/machine-spec.ts";
+import { ADDRESS_FAMILIES } from "../spec/address-families.ts";
+import type { AddressFamilyChange, PrivateUsers } from "../spec/machine-spec.ts";
 import { suggest } from "../spec/nearest.ts";
 import { quote } from "../spec/quote.ts";
 import type { Parse } from "./setting.ts";
-import { notYet, readBoolean, words } from "./values.ts";
+import { deniable, notYet, readBoolean, words } from "./values.ts";
 import { PLAIN_WORDS, type WordRules } from "./words.ts";
 
 /** (uid_t) -1, which chown(2) and friends read as "leave it". */
@@ -73,5 +74,25 @@ const cpuRange: Parse<readonly number[]> = (text, report) => {
   else if (from > to) report({ what: `the range ${text} is empty`, expected: `${to}-${from}` });
   else if (to >= CPUS_MAX) report({ what: `there is no CPU ${to}`, expected: `a number below ${CPUS_MAX}` });
   else return Array.from({ length: to - from + 1 }, (_, index) => from + index);
+  return undefined;
+};
+
+/** RestrictAddressFamilies=: none, families, or after ~ families that may not be used. */
+export const addressFamilies: Parse<AddressFamilyChange> = (value, report) => {
+  if (value === "none") return { change: "none", families: [] };
+  const { deny, words: families } = deniable(value, addressFamily, "address families", report);
+  return families === undefined ? undefined : { change: deny ? "deny" : "allow", families };
+};
+
+const addressFamily: Parse<string> = (text, report) => {
+  if (ADDRESS_FAMILIES.has(text)) return text;
+  report({
+    what: `unknown address family ${quote(text)}`,
+    expected: "a family such as AF_INET, or none alone",
+    hint:
+      text === "none"
+        ? undefined
+        : (suggest(text, ADDRESS_FAMILIES.keys()) ?? suggest(`AF_${text}`, ADDRESS_FAMILIES.keys())),
+  });
   return undefined;
 };

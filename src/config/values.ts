@@ -157,15 +157,26 @@ const capability: Parse<string> = (text, report) => {
 
 /** SystemCallFilter=: system calls and groups; a leading ~ turns the whole list into denials. */
 export const systemCalls: Parse<SystemCallChange> = (value, report) => {
+  const { deny, words: names } = deniable(value, systemCall, "system calls or groups", report);
+  return names === undefined ? undefined : { change: deny ? "deny" : "allow", names };
+};
+
+/** Plain words, each read by the same rule, that a leading ~ turns into the opposite. */
+export function deniable<T>(
+  value: string,
+  parse: Parse<T>,
+  expected: string,
+  report: (fault: Fault) => void,
+): { deny: boolean; words: readonly T[] | undefined } {
   const deny = value.startsWith("~");
   const shift = deny ? 1 : 0;
   const list = value.slice(shift);
-  if (list.trim() === "") report({ what: 'nothing follows the "~"', expected: "system calls or groups" });
-  const names = readWords(list, PLAIN_WORDS, systemCall, (fault) =>
+  if (list.trim() === "") report({ what: 'nothing follows the "~"', expected });
+  const read = readWords(list, PLAIN_WORDS, parse, (fault) =>
     report({ ...fault, offset: shift + (fault.offset ?? 0) }),
   );
-  return names === undefined ? undefined : { change: deny ? "deny" : "allow", names };
-};
+  return { deny, words: read };
+}
 
 const systemCall: Parse<string> = (text, report) => {
   const group = text.startsWith("@");

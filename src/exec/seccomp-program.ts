@@ -1,5 +1,5 @@
 import { constants } from "node:os";
-import type { ArgumentRule, SeccompPolicy } from "../plan/seccomp-policy.ts";
+import type { ArgumentRule, ArgumentTest, SeccompPolicy } from "../plan/seccomp-policy.ts";
 
 /**
  * Assembles a policy into the classic BPF program the kernel runs at each system call (linux/filter.h,
@@ -51,8 +51,8 @@ const ALLOW = 0x7fff_0000; // SECCOMP_RET_ALLOW
 const NO_RULES: readonly ArgumentRule[] = [];
 
 /** SECCOMP_RET_ERRNO. The values of Node's table are this host's, and all our architectures share these few. */
-function errnoAction(errno: "EPERM" | "ENOSYS" | "EAFNOSUPPORT"): number {
-  return 0x0005_0000 | constants.errno[errno];
+function errnoAction(errno: ArgumentRule["errno"] | "ENOSYS"): number {
+  return 0x0005_0000 | (errno === "done" ? 0 : constants.errno[errno]);
 }
 
 /** For each value of seccomp_data.arch the calls that do not get the default, by number. */
@@ -99,6 +99,7 @@ function rangesOf(verdicts: ReadonlyMap<number, Verdict>, otherwise: Verdict): r
 const LOAD = 0x20; // BPF_LD | BPF_W | BPF_ABS
 const JUMP = 0x05; // BPF_JMP | BPF_JA
 const JUMP_IF_EQUAL = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
+const JUMP_IF_BITS = 0x45; // BPF_JMP | BPF_JSET | BPF_K
 const JUMP_IF_AT_LEAST = 0x35; // BPF_JMP | BPF_JGE | BPF_K
 const RETURN = 0x06; // BPF_RET | BPF_K
 
@@ -142,10 +143,17 @@ class Program {
       const miss = this.verdict(action, others);
       const hit = this.verdict(errnoAction(rule.errno));
       return rule.args.reduceRight(
-        (matched, { index, value }) => this.load(argument(index), this.branch(JUMP_IF_EQUAL, value, matched, miss)),
+        (matched, test) => this.load(argument(test.index), this.#test(test, matched, miss)),
         hit,
       );
     });
+  }
+
+  /** Of an argument that was loaded before. */
+  #test(test: ArgumentTest, matched: Place, miss: Place): Place {
+    if ("value" in test) return this.branch(JUMP_IF_EQUAL, test.value, matched, miss);
+    if ("anyBit" in test) return this.branch(JUMP_IF_BITS, test.anyBit, matched, miss);
+    return test.noneOf.reduceRight((others, value) => this.branch(JUMP_IF_EQUAL, value, miss, others), matched);
   }
 
   load(offset: number, then: Place): Place {

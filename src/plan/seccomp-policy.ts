@@ -1,3 +1,4 @@
+import { ADDRESS_FAMILIES } from "../spec/address-families.ts";
 import type { MachineSpec } from "../spec/machine-spec.ts";
 import { isSystemCallName, SYSTEM_CALL_GROUPS } from "../spec/system-calls.ts";
 
@@ -24,14 +25,25 @@ export interface SeccompPolicy {
 }
 
 /**
- * Refuses a call when all of `args` match. Only the low 32 bits of an argument are compared: the kernel takes all of
- * these as int, so that anything in the high half is the same request.
+ * Answers a call in place of the kernel when all of `args` match, with an error or as if it were done. Only the low 32
+ * bits of an argument are compared: the kernel takes all of these as int, so that anything in the high half is the same
+ * request. The first rule that matches counts.
  */
 export interface ArgumentRule {
   readonly call: string;
-  readonly errno: "EPERM" | "EAFNOSUPPORT";
-  readonly args: readonly { readonly index: number; readonly value: number }[];
+  readonly errno: "EPERM" | "EAFNOSUPPORT" | "EINVAL" | "done";
+  readonly args: readonly ArgumentTest[];
 }
+
+/** It is this value, has any of these bits, or is none of these values. */
+export type ArgumentTest = { readonly index: number } & (
+  | { readonly value: number }
+  | { readonly anyBit: number }
+  | { readonly noneOf: readonly number[] }
+);
+
+/** The settings that make a policy. */
+type Filtering = Pick<MachineSpec, "systemCallFilter" | "suppressSync" | "addressFamilies">;
 
 const ARCHS = { x64: ["x86_64", "x86", "x32"], arm64: ["aarch64", "arm"] } as const;
 
@@ -93,22 +105,62 @@ const RULES: readonly ArgumentRule[] = [
     ],
   },
   // Families that heed no network namespace: the hypervisor's sockets, and those of a phone's or laptop's modem. Not
-  // told apart in i386's socketcall, whose arguments are in memory: a 32-bit program still has them.
+  // told apart in i386's socketcall, whose arguments are in memory: a 32-bit program still has them, unless
+  // RestrictAddressFamilies= is set.
   { call: "socket", errno: "EAFNOSUPPORT", args: [{ index: 0, value: AF_VSOCK }] },
   { call: "socket", errno: "EAFNOSUPPORT", args: [{ index: 0, value: AF_QIPCRTR }] },
 ];
+
+/** O_DSYNC of asm-generic/fcntl.h, which is part of O_SYNC too. */
+const O_DSYNC = 0x1000;
+
+/** What openat2 is asked for lies in memory, where a filter can't look: O_SYNC there is passed on. */
+const SUPPRESS_SYNC: readonly ArgumentRule[] = [
+  ...(SYSTEM_CALL_GROUPS.get("@sync") ?? []).map((call): ArgumentRule => ({ call, errno: "done", args: [] })),
+  { call: "open", errno: "EINVAL", args: [{ index: 1, anyBit: O_DSYNC }] },
+  { call: "openat", errno: "EINVAL", args: [{ index: 2, anyBit: O_DSYNC }] },
+];
+
+/** linux/net.h: the request of i386's socketcall that makes a socket. */
+const SYS_SOCKET = 1;
+
+/** As systemd.exec(5), RestrictAddressFamilies=. Which family a socketcall asks for can't be seen, so it makes none at all. */
+function familyRules({ addressFamilies }: Filtering): readonly ArgumentRule[] {
+  const [first] = addressFamilies;
+  if (first === undefined) return [];
+  let allowed = first.value.change !== "deny";
+  const listed = new Set<number>();
+  for (const { value } of addressFamilies) {
+    if (value.change === "none") {
+      allowed = true;
+      listed.clear();
+    }
+    const adds = (value.change === "allow") === allowed;
+    for (const family of value.families) {
+      const number = ADDRESS_FAMILIES.get(family) ?? -1;
+      if (adds) listed.add(number);
+      else listed.delete(number);
+    }
+  }
+  const families = [...listed].sort((a, b) => a - b);
+  const tests: readonly ArgumentTest[] = allowed
+    ? [{ index: 0, noneOf: families }]
+    : families.map((value) => ({ index: 0, value }));
+  return [
+    ...tests.map((test): ArgumentRule => ({ call: "socket", errno: "EAFNOSUPPORT", args: [test] })),
+    { call: "socketcall", errno: "EAFNOSUPPORT", args: [{ index: 0, value: SYS_SOCKET }] },
+  ];
+}
 
 /**
  * The policy that the settings and `capabilities` (canonical names, those the machine retains) ask for.
  * SystemCallFilter= works as systemd-nspawn(1) says under --system-call-filter=: allowed calls are added to the
  * default list, and a denied call is denied wherever the two lists meet, whatever their order.
  */
-export function seccompPolicy(
-  spec: Pick<MachineSpec, "systemCallFilter">,
-  capabilities: readonly string[],
-  arch: "x64" | "arm64",
-): SeccompPolicy {
-  const key = JSON.stringify([spec.systemCallFilter.map(({ value }) => value), capabilities, arch]);
+export function seccompPolicy(spec: Filtering, capabilities: readonly string[], arch: "x64" | "arm64"): SeccompPolicy {
+  const { systemCallFilter, suppressSync, addressFamilies } = spec;
+  const lines = [...systemCallFilter, suppressSync, ...addressFamilies].map(({ value }) => value);
+  const key = JSON.stringify([lines, capabilities, arch]);
   // Most machines of a host have the same, and it is the longest part of a plan: 400 names.
   if (latest?.key !== key) latest = { key, policy: makePolicy(spec, capabilities, arch) };
   return latest.policy;
@@ -116,11 +168,7 @@ export function seccompPolicy(
 
 let latest: { readonly key: string; readonly policy: SeccompPolicy } | undefined;
 
-function makePolicy(
-  spec: Pick<MachineSpec, "systemCallFilter">,
-  capabilities: readonly string[],
-  arch: "x64" | "arm64",
-): SeccompPolicy {
+function makePolicy(spec: Filtering, capabilities: readonly string[], arch: "x64" | "arm64"): SeccompPolicy {
   const denied = expand(namesOf(spec, "deny"));
   const asked = expand([
     ...words(DEFAULT_ALLOW),
@@ -134,12 +182,12 @@ function makePolicy(
     defaultAction: "ENOSYS",
     allow: [...allow].sort(),
     refuse: [...expand(["@known"])].filter((call) => !allow.has(call)).sort(),
-    rules: RULES,
+    rules: [...RULES, ...(spec.suppressSync.value ? SUPPRESS_SYNC : []), ...familyRules(spec)],
     kept: NEEDED_BY_LAUNCH.filter((call) => denied.has(call)),
   };
 }
 
-function namesOf(spec: Pick<MachineSpec, "systemCallFilter">, change: "allow" | "deny"): readonly string[] {
+function namesOf(spec: Filtering, change: "allow" | "deny"): readonly string[] {
   return spec.systemCallFilter.filter(({ value }) => value.change === change).flatMap(({ value }) => value.names);
 }
 

@@ -28,6 +28,10 @@ export interface MachineSpec {
   /** Capability= and DropCapability=, each item with its own place; applied on top of the default set in order. */
   readonly capabilities: readonly Sourced<CapabilityChange>[];
   readonly systemCallFilter: readonly Sourced<SystemCallChange>[];
+  /** SuppressSync=: fsync and its kin do nothing. */
+  readonly suppressSync: Sourced<boolean>;
+  /** RestrictAddressFamilies=, one item a line; none: as by default. */
+  readonly addressFamilies: readonly Sourced<AddressFamilyChange>[];
   /** Undefined: `/`. */
   readonly workingDirectory: Sourced<string | undefined>;
   readonly noNewPrivileges: Sourced<boolean>;
@@ -59,6 +63,16 @@ export interface EnvironmentVariable {
 export interface CapabilityChange {
   readonly change: "add" | "drop";
   readonly names: readonly string[] | "all";
+}
+
+/**
+ * One RestrictAddressFamilies= line. The first one says whether it is a list of what may be used (allow) or may not
+ * (deny); the families of a later line are added to that list, or taken from it where that line is of the other kind.
+ */
+export interface AddressFamilyChange {
+  readonly change: "allow" | "deny" | "none";
+  /** Known names, `AF_INET`. */
+  readonly families: readonly string[];
 }
 
 /** In the units of setrlimit(2); null: unlimited. */

@@ -152,6 +152,44 @@ test("LimitNPROC=: counts the processes of the machine's own users, whoever else
   expect(refused.stderr).toMatch(/[Cc]annot fork|Resource temporarily unavailable/);
 });
 
+test("SuppressSync=yes, RestrictAddressFamilies=AF_UNIX: hold in the machine and for what joins it", async () => {
+  await using root = berthRoot();
+  root.settings(
+    "m",
+    "[Exec]\nSuppressSync=yes\nRestrictAddressFamilies=AF_UNIX AF_INET\nRestrictAddressFamilies=~AF_INET",
+  );
+  const [fsync, socket] = process.arch === "x64" ? ["74", "41"] : ["82", "198"];
+  const talk = interview({
+    fsync: ["syscall", fsync, "-1"],
+    unix: ["syscall", socket, "1", "1", "0"],
+    inet: ["syscall", socket, "2", "1", "0"],
+  });
+  const bootable = await probeTree({ init: true });
+  await using machine = root.start(
+    "run",
+    "-D",
+    bootable,
+    "-M",
+    "m",
+    "--console=read-only",
+    "--",
+    "/sbin/init",
+    "--term",
+  );
+  await machine.until(/^up/m);
+  await root.recordWhen("m");
+  const joined = await root.berth("exec", "m", "--", ...talk.command);
+  machine.kill();
+  await machine.end;
+  const payload = await root.run(tree, ["-M", "m"], talk.command);
+  for (const { stdout } of [payload, joined]) {
+    const answers = talk.answers(stdout);
+    expect(answers.line("fsync")).toMatchObject({ result: 0, errno: null });
+    expect(answers.line("unix")["errno"]).toBe(null);
+    expect(answers.line("inet")["errno"]).toBe("EAFNOSUPPORT");
+  }
+});
+
 describe("what can't be", () => {
   test.each([
     ["Personality=arm64", /Personality=arm64: this host is x86-64, expected x86 or x86-64/],

@@ -5,7 +5,9 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { compileFilter, loadFilter } from "../../src/exec/seccomp-filter.ts";
 import { seccompPolicy } from "../../src/plan/seccomp-policy.ts";
+import type { AddressFamilyChange } from "../../src/spec/machine-spec.ts";
 import { systemCallNumbers } from "../../src/sys/libseccomp.ts";
+import { filtering } from "../lib/filtering.ts";
 import { needs } from "../lib/requires.ts";
 
 /** Loads the filter in the file argv[1] ("-": none), then makes one call for each `ABI:NUMBER:A0:A1:A2` and prints its errno. */
@@ -153,7 +155,7 @@ const byCall = (calls: readonly Call[], results: readonly number[]): object =>
   Object.fromEntries(calls.map((call, i) => [label(call), results[i]]));
 
 const compile = (capabilities: readonly string[] = []): Buffer =>
-  compileFilter(seccompPolicy({ systemCallFilter: [] }, capabilities, ARCH));
+  compileFilter(seccompPolicy(filtering(), capabilities, ARCH));
 
 test("allowed calls reach the kernel", () => {
   const results = errnos(compile(), ALLOWED);
@@ -244,18 +246,85 @@ describe.runIf(ARCH === "x64")("i386 programs (int 0x80)", () => {
 });
 
 test("the kernel takes a program with jumps longer than a conditional one reaches", () => {
-  const { allow } = seccompPolicy({ systemCallFilter: [] }, [], ARCH);
+  const { allow } = seccompPolicy(filtering(), [], ARCH);
   const everySecond = allow.filter((name, i) => i % 2 === 0 && !["fstat", "newfstatat"].includes(name));
   const names = [...everySecond, "mount"];
-  const systemCallFilter = [{ value: { change: "deny", names } as const, source: { from: "default" } as const }];
-  const scattered = compileFilter(seccompPolicy({ systemCallFilter }, [], ARCH));
+  const scattered = compileFilter(seccompPolicy(filtering({ calls: [{ change: "deny", names }] }), [], ARCH));
   expect(scattered.length / 8).toBeGreaterThan(500);
   const EINVAL = 22;
   expect(errnos(scattered, [{ name: "mount" }, { name: "prctl", args: [ALL] }])).toEqual([EPERM, EINVAL]);
 });
 
+describe("SuppressSync=yes", () => {
+  const suppressing = (): Buffer => compileFilter(seccompPolicy(filtering({ suppressSync: true }), [], ARCH));
+  const EBADF = 9;
+  const EFAULT = 14;
+  const EINVAL = 22;
+  const O_SYNC = 0x101000n;
+  const calls: readonly Call[] = [
+    ...["fsync", "fdatasync", "syncfs"].map((name) => ({ name, args: [ALL] })),
+    { name: "openat", args: [ALL, 0n, O_SYNC] },
+    { name: "openat", args: [ALL, 0n, 0n] },
+  ];
+
+  test("what writes to disk is as if done, files for synchronous writing can't be opened, and else nothing changes", () => {
+    expect(errnos(suppressing(), calls)).toEqual([0, 0, 0, EINVAL, EFAULT]);
+    expect(errnos(compile(), calls)).toEqual([EBADF, EBADF, EBADF, EFAULT, EFAULT]);
+  });
+
+  test.runIf(ARCH === "x64")("for programs of 32 bits too", () => {
+    const i386 = [...calls, { name: "open", args: [0n, O_SYNC] }].map((call) => ({ ...call, arch: "x86" }));
+    expect(errnos(suppressing(), i386)).toEqual([0, 0, 0, EINVAL, EFAULT, EINVAL]);
+  });
+
+  test("what SystemCallFilter= denies stays denied", () => {
+    const policy = seccompPolicy(
+      filtering({ suppressSync: true, calls: [{ change: "deny", names: ["fsync"] }] }),
+      [],
+      ARCH,
+    );
+    expect(errnos(compileFilter(policy), calls.slice(0, 2))).toEqual([EPERM, 0]);
+  });
+});
+
+describe("RestrictAddressFamilies=", () => {
+  const [UNIX, INET, INET6, VSOCK] = [1n, 2n, 10n, 40n];
+  const sockets = [UNIX, INET, INET6, AF_NETLINK, VSOCK].map((family) => ({ name: "socket", args: [family, 2n, 0n] }));
+  const restricted = (...families: readonly AddressFamilyChange[]): Buffer =>
+    compileFilter(seccompPolicy(filtering({ families }), [], ARCH));
+  const allow = (...families: string[]): AddressFamilyChange => ({ change: "allow", families });
+  const deny = (...families: string[]): AddressFamilyChange => ({ change: "deny", families });
+  const none: AddressFamilyChange = { change: "none", families: [] };
+  const [NO, OK] = [EAFNOSUPPORT, 0];
+
+  test.each([
+    ["allowed ones and no others", [allow("AF_UNIX", "AF_INET")], [OK, OK, NO, NO, NO]],
+    ["all but the denied ones", [deny("AF_INET6", "AF_NETLINK")], [OK, OK, NO, NO, NO]],
+    ["what a later line adds", [allow("AF_UNIX"), allow("AF_INET6")], [OK, NO, OK, NO, NO]],
+    ["what a later line takes away", [allow("AF_UNIX", "AF_INET"), deny("AF_INET")], [OK, NO, NO, NO, NO]],
+    ["what a later line gives back", [deny("AF_UNIX", "AF_INET"), allow("AF_INET")], [NO, OK, OK, OK, NO]],
+    ["none", [none], [NO, NO, NO, NO, NO]],
+    ["none but later ones", [deny("AF_UNIX"), none, allow("AF_INET")], [NO, OK, NO, NO, NO]],
+    ["never those that heed no network namespace", [allow("AF_VSOCK")], [NO, NO, NO, NO, NO]],
+  ])("%s", (_, lines, expected) => {
+    // Even allowed, a socket of this host may not be had: what counts is whether the filter refused it.
+    const plain = errnos(undefined, sockets);
+    expect(errnos(restricted(...lines), sockets)).toEqual(expected.map((want, i) => (want === OK ? plain[i] : want)));
+  });
+
+  test.runIf(ARCH === "x64")("for programs of 32 bits too, whose socketcall makes none at all", () => {
+    const i386 = [
+      ...sockets.slice(0, 3),
+      { name: "socketcall", args: [1n, ALL] },
+      { name: "socketcall", args: [2n, ALL] },
+    ].map((call) => ({ ...call, arch: "x86" }));
+    const EFAULT = 14;
+    expect(errnos(restricted(allow("AF_UNIX")), i386)).toEqual([OK, NO, NO, NO, EFAULT]);
+  });
+});
+
 test("a cached filter is the compiled one", () => {
-  const policy = seccompPolicy({ systemCallFilter: [] }, [], ARCH);
+  const policy = seccompPolicy(filtering(), [], ARCH);
   const first = loadFilter(policy, directory);
   const never = () => {
     throw new Error("compiled again");

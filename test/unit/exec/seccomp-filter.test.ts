@@ -14,9 +14,10 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { loadFilter } from "../../../src/exec/seccomp-filter.ts";
 import { seccompPolicy } from "../../../src/plan/seccomp-policy.ts";
+import { filtering } from "../../lib/filtering.ts";
 
-const POLICY = seccompPolicy({ systemCallFilter: [] }, [], "x64");
-const OTHER = seccompPolicy({ systemCallFilter: [] }, ["CAP_SYS_TIME"], "x64");
+const POLICY = seccompPolicy(filtering(), [], "x64");
+const OTHER = seccompPolicy(filtering(), ["CAP_SYS_TIME"], "x64");
 const PROGRAM = Buffer.from("0123456789abcdef");
 
 let cache: string;
@@ -50,7 +51,7 @@ test("a policy is compiled once", () => {
 test("another policy and another architecture are another file", () => {
   load();
   load(OTHER);
-  load(seccompPolicy({ systemCallFilter: [] }, [], "arm64"));
+  load(seccompPolicy(filtering(), [], "arm64"));
   expect(compiled).toBe(3);
   expect(files()).toHaveLength(3);
 });

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { assembleFilter, MAX_INSTRUCTIONS } from "../../../src/exec/seccomp-program.ts";
 import { type SeccompPolicy, seccompPolicy } from "../../../src/plan/seccomp-policy.ts";
+import { filtering } from "../../lib/filtering.ts";
 
 const X86_64 = 0xc000003e;
 const I386 = 0x40000003;
@@ -30,9 +31,15 @@ function run(program: Buffer, arch: number, number: number, args: readonly bigin
       case 0x35:
         at += program.readUInt8(8 * at + (accumulator >= operand ? 2 : 3));
         break;
+      case 0x45:
+        at += program.readUInt8(8 * at + ((accumulator & operand) !== 0 ? 2 : 3));
+        break;
       case 0x06:
         if (operand === 0x7fff0000) return "allow";
-        return { 327681: "EPERM", 327718: "ENOSYS", 327777: "EAFNOSUPPORT" }[operand] ?? `0x${operand.toString(16)}`;
+        return (
+          { 327680: "done", 327681: "EPERM", 327718: "ENOSYS", 327777: "EAFNOSUPPORT" }[operand] ??
+          `0x${operand.toString(16)}`
+        );
       default:
         throw new Error(`instruction ${at} is unknown`);
     }
@@ -40,7 +47,7 @@ function run(program: Buffer, arch: number, number: number, args: readonly bigin
 }
 
 function policy(part: Partial<SeccompPolicy>): SeccompPolicy {
-  return { ...seccompPolicy({ systemCallFilter: [] }, [], "x64"), ...part };
+  return { ...seccompPolicy(filtering(), [], "x64"), ...part };
 }
 
 /** Call `cN` has number N, on x32 with its bit. */
@@ -128,4 +135,31 @@ test("rules look at the low half of all their arguments, whatever surrounds thei
     // A rule never turns a refused call into anything else.
     expect(verdict(17, 1n)).toBe("EPERM");
   }
+});
+
+test("a rule may want any of some bits, none of some values, or nothing at all", () => {
+  const allow = ["c1", "c2", "c3", "c4"];
+  const program = assembleFilter(
+    policy({
+      allow,
+      refuse: [],
+      rules: [
+        { call: "c1", errno: "EPERM", args: [{ index: 2, anyBit: 0x1000 }] },
+        { call: "c2", errno: "EAFNOSUPPORT", args: [{ index: 0, noneOf: [1, 5, 9] }] },
+        { call: "c3", errno: "EAFNOSUPPORT", args: [{ index: 0, noneOf: [] }] },
+        { call: "c4", errno: "done", args: [] },
+      ],
+    }),
+    numbered,
+  );
+  const verdict = (n: number, ...args: bigint[]) => run(program, X86_64, n, args);
+  expect([0n, 0xfffn, 0x1000n, 0x101001n].map((bits) => verdict(1, 0n, 0n, bits))).toEqual([
+    "allow",
+    "allow",
+    "EPERM",
+    "EPERM",
+  ]);
+  expect([1n, 5n, 9n, 2n].map((value) => verdict(2, value))).toEqual(["allow", "allow", "allow", "EAFNOSUPPORT"]);
+  expect(verdict(3, 1n)).toBe("EAFNOSUPPORT");
+  expect(verdict(4)).toBe("done");
 });

@@ -1,10 +1,10 @@
 import { expect, test } from "vitest";
 import { seccompPolicy } from "../../../src/plan/seccomp-policy.ts";
 import type { SystemCallChange } from "../../../src/spec/machine-spec.ts";
+import { filtering } from "../../lib/filtering.ts";
 
 function policy(changes: readonly SystemCallChange[] = [], capabilities: readonly string[] = []) {
-  const systemCallFilter = changes.map((value) => ({ value, source: { from: "default" } as const }));
-  return seccompPolicy({ systemCallFilter }, capabilities, "x64");
+  return seccompPolicy(filtering({ calls: changes }), capabilities, "x64");
 }
 const allow = (...names: string[]): SystemCallChange => ({ change: "allow", names });
 const deny = (...names: string[]): SystemCallChange => ({ change: "deny", names });
@@ -108,8 +108,8 @@ test("terminal injection, audit sockets and families without namespaces are refu
 });
 
 test("each host architecture covers its 32-bit programs", () => {
-  expect(seccompPolicy({ systemCallFilter: [] }, [], "x64").archs).toEqual(["x86_64", "x86", "x32"]);
-  expect(seccompPolicy({ systemCallFilter: [] }, [], "arm64").archs).toEqual(["aarch64", "arm"]);
+  expect(seccompPolicy(filtering(), [], "x64").archs).toEqual(["x86_64", "x86", "x32"]);
+  expect(seccompPolicy(filtering(), [], "arm64").archs).toEqual(["aarch64", "arm"]);
 });
 
 test("the policy survives JSON", () => {

@@ -44,6 +44,8 @@ describe("defaults", () => {
     expect(build("")).toEqual({
       problems: [],
       spec: {
+        suppressSync: { ...byDefault, value: false },
+        addressFamilies: [],
         workingDirectory: { ...byDefault, value: undefined },
         noNewPrivileges: { ...byDefault, value: false },
         personality: { ...byDefault, value: undefined },
