@@ -173,6 +173,11 @@ export const DETAILS: Readonly<Record<string, string>> = {
   LinkJournal: "One of *no*, *auto*, *host*, *guest*, *try-host*, *try-guest*.",
   PrivateUsersOwnership: "One of *off*, *chown*, *map*, *auto*.",
   Private: "See _DEFAULTS_.",
+  User:
+    "By name of the tree's /etc/passwd, or by number, which needs no entry there. Groups are those of its /etc/group; HOME, " +
+    "USER, LOGNAME and SHELL are set. Nothing of the tree is run to find out. Not for an init.",
+  AmbientCapability:
+    "Of those that the machine has, see *Capability=*; not *all*. Not for an init, and root has them without.",
   SuppressSync:
     "*fsync*(2) and its like succeed at once, and *open*(2) with O_SYNC or O_DSYNC fails with EINVAL. *openat2*(2) is not " +
     "looked into.",

@@ -15,7 +15,7 @@ import {
   signal,
   systemCalls,
 } from "./values.ts";
-import { addressFamilies, cpuList, privateUsers } from "./values-exec.ts";
+import { addressFamilies, ambientCapabilities, cpuList, privateUsers, user } from "./values-exec.ts";
 
 /** [Exec]: what runs and with which rights (systemd.nspawn(5), [Exec] section options). */
 export const EXEC = section("Exec", {
@@ -68,12 +68,11 @@ export const EXEC = section("Exec", {
   User: {
     takes: "USER",
     help: "user of the machine that the command runs as",
-    parse: matching(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,255}$/, "user", "a user name or number"),
+    parse: user,
     default: "root",
     options: [option("-u --user")],
     safe: true,
-    state: "not yet",
-    accepts: ["root", "0"],
+    state: "in effect",
   },
   WorkingDirectory: {
     takes: "PATH",
@@ -113,11 +112,11 @@ export const EXEC = section("Exec", {
   AmbientCapability: {
     takes: "CAPABILITY...",
     help: "capabilities that a command not run by root starts with",
-    parse: capabilities("add"),
+    parse: ambientCapabilities,
     list: true,
     options: [option("--ambient-capability")],
     safe: false,
-    state: "not yet",
+    state: "in effect",
   },
   NoNewPrivileges: {
     takes: "BOOL",

@@ -3,7 +3,7 @@ import type { AddressFamilyChange, PrivateUsers } from "../spec/machine-spec.ts"
 import { suggest } from "../spec/nearest.ts";
 import { quote } from "../spec/quote.ts";
 import type { Parse } from "./setting.ts";
-import { deniable, notYet, readBoolean, words } from "./values.ts";
+import { capabilities, deniable, notYet, readBoolean, words } from "./values.ts";
 import { PLAIN_WORDS, type WordRules } from "./words.ts";
 
 /** (uid_t) -1, which chown(2) and friends read as "leave it". */
@@ -53,6 +53,24 @@ function range(
   else return { mode: "range", base, size };
   return undefined;
 }
+
+/** User=: a name as useradd(8) takes it, or a number. */
+export const user: Parse<string> = (value, report) => {
+  if (/^[0-9]+$/.test(value)) {
+    if (isNumber(value) && Number(value) < UID_INVALID) return value;
+    report({ what: `user id ${value} is not valid`, expected: `0 to ${UID_INVALID - 1}` });
+  } else if (/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,255}\$?$/.test(value)) return value;
+  else report({ what: `${quote(value)} is no user`, expected: "a user name or number" });
+  return undefined;
+};
+
+/** AmbientCapability=: names; `all` is not for it (systemd.nspawn(5)). */
+export const ambientCapabilities: Parse<readonly string[]> = (value, report) => {
+  const names = capabilities("add")(value, report)?.names;
+  if (names !== "all") return names;
+  report({ what: "all capabilities can't be ambient ones", expected: "the names of those that are needed" });
+  return undefined;
+};
 
 /** Kernels are built for at most that many (CONFIG_NR_CPUS). */
 const CPUS_MAX = 8192;

@@ -161,9 +161,17 @@ export function setLimits(c: Compilation, program: Program, limits: readonly Lim
   }
 }
 
-/** struct __user_cap_data_struct[2]: effective and permitted = mask, inheritable empty. `mask` is hex. */
-export function capabilityData(mask: string): Buffer {
-  const bits = BigInt(`0x${mask}`);
-  const [low, high] = [Number(bits & 0xffffffffn), Number(bits >> 32n)];
-  return u32([low, low, 0, high, high, 0]);
+/** Masks as hex. */
+export interface CapabilitySets {
+  readonly effective: string;
+  readonly permitted: string;
+  readonly inheritable: string;
+}
+
+/** struct __user_cap_data_struct[2]. A mask alone is effective and permitted, and inheritable is nothing. */
+export function capabilityData(sets: string | CapabilitySets): Buffer {
+  const { effective, permitted, inheritable } =
+    typeof sets === "string" ? { effective: sets, permitted: sets, inheritable: "0" } : sets;
+  const masks = [effective, permitted, inheritable].map((mask) => BigInt(`0x${mask}`));
+  return u32([...masks.map((bits) => Number(bits & 0xffffffffn)), ...masks.map((bits) => Number(bits >> 32n))]);
 }

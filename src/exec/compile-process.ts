@@ -1,8 +1,27 @@
-import { PER_LINUX, PER_LINUX32, PR_SET_NO_NEW_PRIVS } from "../sys/constants.ts";
-import type { Compilers } from "./compilation.ts";
-import { setLimits } from "./compile-keeper.ts";
+import {
+  LINUX_CAPABILITY_VERSION_3,
+  PER_LINUX,
+  PER_LINUX32,
+  PR_CAP_AMBIENT,
+  PR_CAP_AMBIENT_RAISE,
+  PR_SET_KEEPCAPS,
+  PR_SET_NO_NEW_PRIVS,
+  PR_SET_PDEATHSIG,
+} from "../sys/constants.ts";
+import { type Compilation, type Compilers, u32 } from "./compilation.ts";
+import { type CapabilitySets, capabilityData, setLimits } from "./compile-keeper.ts";
 
-type Kinds = "set-personality" | "set-affinity" | "change-directory" | "set-limit" | "no-new-privileges";
+type Kinds =
+  | "set-personality"
+  | "set-affinity"
+  | "become-user"
+  | "change-directory"
+  | "set-limit"
+  | "no-new-privileges"
+  | "raise-ambient";
+
+const CAP_SYS_ADMIN = 21n;
+const SIGKILL = 9;
 
 /** What settings change about the payload's own process. */
 export const PROCESS: Compilers<Kinds> = {
@@ -16,8 +35,25 @@ export const PROCESS: Compilers<Kinds> = {
     c.asm.call(c.init, "sched_setaffinity", [0, mask.length, c.asm.bytes(mask)]);
   },
 
-  "change-directory": ({ path }, c) => {
-    c.asm.call(c.init, "chdir", [path]);
+  "become-user": ({ uid, gid, groups, keep, terminal, foreground }, c) => {
+    const { asm, init } = c;
+    // As a login does it, so that what opens its terminal by name may. The group stays that of terminals.
+    if (terminal) asm.call(init, "fchown", [0, uid, -1]);
+    asm.call(init, "prctl", [PR_SET_KEEPCAPS, 1, 0, 0, 0]);
+    asm.call(init, "setresgid", [gid, gid, gid]);
+    asm.call(init, "setgroups", [groups.length, asm.bytes(u32(groups))]);
+    asm.call(init, "setresuid", [uid, uid, uid]);
+    // What is in effect is what loads a filter, and no more: a directory is entered with the user's own rights.
+    const permitted = (BigInt(`0x${keep}`) | (1n << CAP_SYS_ADMIN)).toString(16);
+    const effective = (1n << CAP_SYS_ADMIN).toString(16);
+    setCapabilities(c, { effective, permitted, inheritable: "0" });
+    // After the last change of credentials, which clears it.
+    if (foreground) asm.call(init, "prctl", [PR_SET_PDEATHSIG, SIGKILL]);
+  },
+
+  "change-directory": ({ path, required }, c) => {
+    if (!required) c.asm.call(c.init, "chdir", ["/"]);
+    c.asm.call(c.init, "chdir", [path], { lenient: !required });
   },
 
   "set-limit": (limit, c) => {
@@ -27,4 +63,17 @@ export const PROCESS: Compilers<Kinds> = {
   "no-new-privileges": (_, c) => {
     c.asm.call(c.init, "prctl", [PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0]);
   },
+
+  /** An ambient capability has to be a permitted and an inheritable one (capabilities(7)). */
+  "raise-ambient": ({ mask, capabilities }, c) => {
+    const inheritable = capabilities.reduce((bits, number) => bits | (1n << BigInt(number)), 0n).toString(16);
+    setCapabilities(c, { effective: mask, permitted: mask, inheritable });
+    for (const capability of capabilities)
+      c.asm.call(c.init, "prctl", [PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0]);
+  },
 };
+
+function setCapabilities(c: Compilation, sets: CapabilitySets): void {
+  const header = c.asm.bytes(u32([LINUX_CAPABILITY_VERSION_3, 0]));
+  c.asm.call(c.init, "capset", [header, c.asm.bytes(capabilityData(sets))]);
+}

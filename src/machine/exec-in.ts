@@ -15,6 +15,8 @@ export interface ExecRequest {
   readonly argv: readonly string[];
   /** Programs to try instead of what PATH finds for argv[0]. */
   readonly candidates?: readonly string[];
+  /** Of the machine, by name or number; undefined: root. */
+  readonly user?: string | undefined;
   /** On a terminal of the machine's own; otherwise the caller's stdio is passed on. */
   readonly terminal: boolean;
   readonly caller: ProcessCaller;
@@ -27,7 +29,7 @@ const TAIL_MS = 100;
 /** How long a command may go on when ^] has taken its terminal away. */
 const HANGUP_MS = 2000;
 
-/** Runs a command in a running machine as its root. Returns the command's exit status, 128+N when signal N killed it. */
+/** Runs a command in a running machine as its root or another user. Returns the command's exit status, 128+N when signal N killed it. */
 export async function execIn(machine: MachineRecord, request: ExecRequest, paths: Paths): Promise<number> {
   const command = new JoinedCommand(machine, request, paths);
   const release = onStopSignals((signal) => command.signal(signal));
@@ -48,12 +50,12 @@ class JoinedCommand {
   #signalled = false;
   #killer: NodeJS.Timeout | undefined;
 
-  constructor(machine: MachineRecord, { argv, candidates, terminal, caller, env }: ExecRequest, paths: Paths) {
+  constructor(machine: MachineRecord, { argv, candidates, user, terminal, caller, env }: ExecRequest, paths: Paths) {
     this.#caller = caller;
     this.#stdio = terminal ? undefined : new CallerStdio(caller);
     const fds = this.#stdio?.fds ?? new Map<string, number>();
     const term = terminal ? (env["TERM"] ?? "xterm") : undefined;
-    this.#launch = joinMachine(machine, { argv, candidates, term, size: caller.terminal.size, fds }, paths);
+    this.#launch = joinMachine(machine, { argv, candidates, user, term, size: caller.terminal.size, fds }, paths);
   }
 
   async run(): Promise<number> {

@@ -6,9 +6,13 @@ import { filterFor } from "../exec/seccomp-filter.ts";
 import { parseMemberships } from "../host/cgroups.ts";
 import { stagePath } from "../host/installation.ts";
 import type { Paths } from "../host/paths.ts";
-import { candidatesFor, LOGIN_ENVIRONMENT } from "../plan/execute.ts";
+import { findUser } from "../host/users.ts";
+import { candidatesFor, loginEnvironment } from "../plan/execute.ts";
+import type { UserFacts } from "../plan/facts.ts";
 import { buildJoin } from "../plan/join.ts";
 import type { LaunchPlan, WindowSize } from "../plan/step.ts";
+import { userFault } from "../plan/user.ts";
+import { isRoot } from "../spec/validate.ts";
 import { closeQuietly } from "../sys/files.ts";
 import { ARCH } from "../sys/libc.ts";
 import { type MachineRecord, planPath, readPlan } from "./record.ts";
@@ -17,6 +21,8 @@ export interface JoinOptions {
   readonly argv: readonly string[];
   /** Programs to try instead of what PATH finds for argv[0]. */
   readonly candidates?: readonly string[] | undefined;
+  /** Who runs it, by name or number; undefined: root. */
+  readonly user?: string | undefined;
   /** TERM of a terminal of the machine's own that the command gets; undefined: `stdio:0` to `stdio:2` of `fds`. */
   readonly term: string | undefined;
   /** Of that terminal. */
@@ -40,19 +46,25 @@ export function joinMachine(machine: MachineRecord, options: JoinOptions, paths:
   }
 }
 
-function planJoin(machine: MachineRecord, { argv, candidates, term, size }: JoinOptions, paths: Paths): LaunchPlan {
+function planJoin(
+  machine: MachineRecord,
+  { argv, candidates, user: userName, term, size }: JoinOptions,
+  paths: Paths,
+): LaunchPlan {
   const { name, leader } = machine;
   const cgroup = leaderCgroup(machine);
   refuseFrozen(machine, cgroup);
   const plan = readPlan(name, paths);
+  const user = userName === undefined || isRoot(userName) ? null : userOf(machine, userName);
   try {
     return buildJoin(
       { machine: name, pid: leader.pid, startTime: leader.startTime, cgroup, plan },
       {
         argv,
-        candidates: candidates ?? candidatesFor(argv[0] ?? ""),
-        environment: [...LOGIN_ENVIRONMENT, ...(term === undefined ? [] : [`TERM=${term}`])],
-        directory: "/",
+        candidates: programs(argv, candidates, user),
+        environment: [...loginEnvironment(user), ...(term === undefined ? [] : [`TERM=${term}`])],
+        directory: user?.home ?? "/",
+        user,
         stdio: term === undefined ? "caller" : "terminal",
         ...(size === undefined ? {} : { size }),
       },
@@ -61,6 +73,27 @@ function planJoin(machine: MachineRecord, { argv, candidates, term, size }: Join
     // It takes over steps of the start, and one is not there.
     throw new BerthError(`${planPath(name, paths)} is damaged: ${(error as Error).message}`, { cause: error });
   }
+}
+
+/** Those that are given are shells for a login, of which a user has one of their own. */
+function programs(
+  argv: readonly string[],
+  candidates: readonly string[] | undefined,
+  user: UserFacts | null,
+): readonly string[] {
+  if (candidates === undefined) return candidatesFor(argv[0] ?? "");
+  return user === null ? candidates : [user.shell, ...candidates];
+}
+
+/**
+ * As the host sees the machine's tree, with what an ephemeral one has changed: a look through the machine's own mounts
+ * could wait for ever on one that it serves itself.
+ */
+function userOf({ name, root, layer }: MachineRecord, user: string): UserFacts {
+  const found = findUser(user, [...(layer === null ? [] : [join(layer, "data")]), root]);
+  const fault = userFault(user, found, root);
+  if (fault !== undefined) throw new BerthError(`machine ${name}: ${fault.what}`, { hint: fault.hint });
+  return found as UserFacts;
 }
 
 /** A leaf, whatever the machine's init has made of payload/: processes can be put into leaves only. */

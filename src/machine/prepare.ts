@@ -10,6 +10,7 @@ import { pickRange } from "../host/ranges.ts";
 import { readHostFacts } from "../host/read-facts.ts";
 import { type FoundSettings, readSettings } from "../host/settings-files.ts";
 import { readInsideFacts, readPathFacts, readTreeFacts } from "../host/tree-facts.ts";
+import { assumeUser } from "../host/users.ts";
 import { buildPlan } from "../plan/build.ts";
 import { resolvConfFile, resolvConfMode } from "../plan/configure-tree.ts";
 import { bindKey, type HostFacts, type MachineFacts } from "../plan/facts.ts";
@@ -20,6 +21,7 @@ import { buildSpec } from "../spec/build-spec.ts";
 import type { ConsoleMode, MachineSpec } from "../spec/machine-spec.ts";
 import { type Problem, showProblem } from "../spec/problem.ts";
 import { DEFAULT, type Sourced } from "../spec/source.ts";
+import { isRoot } from "../spec/validate.ts";
 import { type Weakness, weaknesses } from "../spec/weaknesses.ts";
 import { placesOf } from "./places.ts";
 
@@ -112,6 +114,7 @@ export function readMachineFacts(spec: MachineSpec, host: HostFacts, paths: Path
     rangeBase: spec.privateUsers.value.mode === "pick" ? pickRange(spec.name, paths.machines) : null,
     resolvConf: file === null ? null : readIfThere(file),
     localtime: ["copy", "bind"].includes(spec.timezone.value) ? readIfThere("/etc/localtime") : null,
+    user: isRoot(spec.user.value) ? null : assumeUser(spec.user.value, spec.root.value),
     openFilesMax: spec.limits.some(({ value }) => value.name === "nofile") ? sysctl(hostFiles, "fs/nr_open") : null,
     randomId: randomId(),
   };

@@ -19,6 +19,7 @@ import { changeDirectory, choosePersonality, chooseProcessors } from "./process.
 import { openRoot, rootFd } from "./root.ts";
 import { confine, giveUp, loadFilter } from "./security.ts";
 import type { LaunchPlan, Namespace, Step } from "./step.ts";
+import { becomeUser } from "./user.ts";
 
 /**
  * The whole start of a machine as an ordered list of steps. Pure: nothing is looked at but `input`, so this is what
@@ -181,6 +182,7 @@ function finishInit(input: PlanInput): Step[] {
     init("lock-mounts", {}),
     ...ownMounts(input),
     ...connectStdio(input),
+    ...becomeUser(input),
     ...changeDirectory(input),
     ...ownLimits(input),
     ...confine(input),

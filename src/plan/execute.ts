@@ -1,25 +1,27 @@
+import type { UserFacts } from "./facts.ts";
 import { dashed } from "./identity.ts";
 import { machineId, type PlanInput } from "./input.ts";
 import { init } from "./make-step.ts";
+import { changeDirectory } from "./process.ts";
 import type { Step } from "./step.ts";
+import { loginVariables, payloadUser } from "./user.ts";
 
 const PATH = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /** What a command finds that joins a machine, before anything else is set. */
-export const LOGIN_ENVIRONMENT: readonly string[] = [
-  `PATH=${PATH.join(":")}`,
-  "HOME=/root",
-  "USER=root",
-  "LOGNAME=root",
-  "container=berth",
-];
+export function loginEnvironment(user: UserFacts | null): readonly string[] {
+  return [
+    `PATH=${PATH.join(":")}`,
+    ...loginVariables(user).map(([name, value]) => `${name}=${value}`),
+    "container=berth",
+  ];
+}
 
 export function executePayload(input: PlanInput): Step[] {
   const { spec } = input;
   const { candidates, argv } = payload(input);
   const source = spec.boot.value ? spec.boot.source : spec.command.source;
-  // WorkingDirectory= has a step of its own.
-  const directory = spec.workingDirectory.value === undefined ? "/" : null;
+  const directory = changeDirectory(input).length === 0 ? "/" : null;
   return [init("execute", { candidates, argv, environment: environment(input), directory }, source)];
 }
 
@@ -54,13 +56,7 @@ function environment(input: PlanInput): string[] {
     if (value !== undefined) variables.set(`container_host_${field.toLowerCase()}`, value);
   }
   if (request.term !== null) variables.set("TERM", request.term);
-  if (!spec.boot.value)
-    for (const [name, value] of [
-      ["HOME", "/root"],
-      ["USER", "root"],
-      ["LOGNAME", "root"],
-    ] as const)
-      variables.set(name, value);
+  if (!spec.boot.value) for (const [name, value] of loginVariables(payloadUser(input))) variables.set(name, value);
   for (const { value } of spec.environment) variables.set(value.name, value.value);
   return [...variables].map(([name, value]) => `${name}=${value}`);
 }

@@ -80,6 +80,8 @@ export interface MachineFacts {
   readonly localtime: string | null;
   /** fs.nr_open: the highest limit on open files there is; null: it could not be read, or no setting asks for one. */
   readonly openFilesMax: number | null;
+  /** Who User= names; null: root. */
+  readonly user: UserSearch | null;
   /** A new random machine id, for a tree that has none. 32 hex digits. */
   readonly randomId: string;
 }
@@ -112,6 +114,21 @@ export interface TreeFacts {
   /** Target of the tree's /etc/localtime below zoneinfo/, null when it is no such link. */
   readonly timezone: string | null;
 }
+
+/** A user of the machine, from its passwd(5) and group(5). */
+export interface UserFacts {
+  readonly name: string;
+  readonly uid: number;
+  readonly gid: number;
+  /** All groups, `gid` first. */
+  readonly groups: readonly number[];
+  /** Absolute. */
+  readonly home: string;
+  readonly shell: string;
+}
+
+/** `missing`: what is wrong, to follow the tree's path in a sentence; `known`: the users there are. */
+export type UserSearch = UserFacts | { readonly missing: string; readonly known: readonly string[] };
 
 export type InitKind = "systemd" | "sysvinit" | "openrc" | "runit" | "busybox" | "other";
 

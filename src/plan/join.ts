@@ -1,5 +1,7 @@
+import type { UserFacts } from "./facts.ts";
 import { host, init, keeper } from "./make-step.ts";
 import type { LaunchPlan, Namespace, Step, StepOf, WindowSize } from "./step.ts";
+import { idsOf } from "./user.ts";
 
 /** A running machine, as a command that enters it needs to know it. */
 export interface JoinTarget {
@@ -18,6 +20,8 @@ export interface JoinRequest {
   readonly candidates: readonly string[];
   readonly environment: readonly string[];
   readonly directory: string;
+  /** Null: root. */
+  readonly user: UserFacts | null;
   /** terminal: a new one of the machine's own; caller: the fds 0-2 of the command. */
   readonly stdio: "terminal" | "caller";
   /** Of the new terminal. */
@@ -69,6 +73,7 @@ export function buildJoin(target: JoinTarget, request: JoinRequest): LaunchPlan 
       stepOf(plan, "set-limits"),
       stepOf(plan, "set-umask"),
       stepOf(plan, "drop-bounding-set"),
+      ...becomeUser(target, request),
       ...stepsOf(plan, "set-limit"),
       ...stepsOf(plan, "no-new-privileges"),
       stepOf(plan, "load-seccomp"),
@@ -77,11 +82,20 @@ export function buildJoin(target: JoinTarget, request: JoinRequest): LaunchPlan 
         candidates: [...request.candidates],
         argv: [...request.argv],
         environment: [...request.environment],
-        directory: request.directory,
+        directory: request.user === null ? request.directory : null,
       }),
       host("await", { sync: 5, from: "init", says: "the command has been executed", carries: [] }),
     ],
   };
+}
+
+function becomeUser({ plan }: JoinTarget, { user, stdio, directory }: JoinRequest): readonly Step[] {
+  if (user === null) return [];
+  const keep = stepOf(plan, "set-capabilities").args.mask;
+  return [
+    init("become-user", { ...idsOf(user), keep, terminal: stdio === "terminal", foreground: false }),
+    init("change-directory", { path: directory, required: false }),
+  ];
 }
 
 /** Those that the settings asked for; maybe none. */

@@ -5,6 +5,7 @@ import { bindKey, type InitMachine } from "./facts.ts";
 import type { PlanInput } from "./input.ts";
 import { mostPossible } from "./limits.ts";
 import { PERSONALITY_BITS } from "./process.ts";
+import { foreignId, userFault } from "./user.ts";
 
 type Check = (input: PlanInput) => readonly Problem[];
 
@@ -17,6 +18,7 @@ const CHECKS: readonly Check[] = [
   ownersAreOnDisk,
   rangeIsFree,
   bindsExist,
+  userIsThere,
   personalityIsPossible,
   limitsArePossible,
 ];
@@ -114,6 +116,18 @@ function bindsExist({ spec, machine }: PlanInput): readonly Problem[] {
       },
     ];
   });
+}
+
+function userIsThere(input: PlanInput): readonly Problem[] {
+  const { user } = input.machine;
+  if (user === null) return [];
+  const { value: name, source } = input.spec.user;
+  const fault = userFault(name, user, input.spec.root.value);
+  if (fault !== undefined) return [{ severity: "error", source, ...fault, what: `User=${name}: ${fault.what}` }];
+  const foreign = "missing" in user ? undefined : foreignId(user, input);
+  if (foreign === undefined) return [];
+  const what = `User=${name}: id ${foreign} is beyond the machine's own`;
+  return [{ severity: "error", source, what, hint: "PrivateUsers=BASE:SIZE gives it more" }];
 }
 
 function personalityIsPossible({ spec, host }: PlanInput): readonly Problem[] {

@@ -3,6 +3,7 @@ import { DEFAULT } from "../spec/source.ts";
 import type { PlanInput } from "./input.ts";
 import { init } from "./make-step.ts";
 import type { Step } from "./step.ts";
+import { payloadUser } from "./user.ts";
 
 /** What Personality= can be on a host, and how many bits it shows; preconditions.ts refuses the others. */
 export const PERSONALITY_BITS: Readonly<Record<"x64" | "arm64", Readonly<Partial<Record<Personality, 32 | 64>>>>> = {
@@ -23,7 +24,11 @@ export function chooseProcessors({ spec }: PlanInput): Step[] {
   return [init("set-affinity", { cpus }, spec.cpuAffinity.at(-1)?.source ?? DEFAULT)];
 }
 
-export function changeDirectory({ spec }: PlanInput): Step[] {
-  const { value: path, source } = spec.workingDirectory;
-  return path === undefined ? [] : [init("change-directory", { path }, source)];
+/** A user's shell begins at home, as a login does; there may be no such directory. */
+export function changeDirectory(input: PlanInput): Step[] {
+  const { value: path, source } = input.spec.workingDirectory;
+  if (path !== undefined) return [init("change-directory", { path, required: true }, source)];
+  const user = payloadUser(input);
+  if (user === null || input.spec.command.value.length > 0) return [];
+  return [init("change-directory", { path: user.home, required: false }, input.spec.user.source)];
 }

@@ -32,17 +32,30 @@ function keptCapabilities(input: PlanInput): number[] {
 
 /** The last steps before exec. The filter is loaded while init may still load one, so it allows what follows it. */
 export function confine(input: PlanInput): Step[] {
-  const { spec, host: facts } = input;
-  const known = keptCapabilities(input);
-  const source = firstSource(spec.capabilities);
-  const wanted = known.reduce((bits, number) => bits | (1n << BigInt(number)), 0n);
-  // In the host's user namespace nobody can have what berth itself does not have.
-  const possible = spec.privateUsers.value.mode === "no" ? wanted & BigInt(`0x${facts.capabilities}`) : wanted;
+  const { spec } = input;
+  const mask = keptMask(input);
   return [
     ...(spec.noNewPrivileges.value ? [init("no-new-privileges", {}, spec.noNewPrivileges.source)] : []),
     init("load-seccomp", {}, firstSource(spec.systemCallFilter)),
-    init("set-capabilities", { mask: possible.toString(16) }, source),
+    init("set-capabilities", { mask }, firstSource(spec.capabilities)),
+    ...raiseAmbient(input, mask),
   ];
+}
+
+/** What the payload is executed with, as hex. */
+export function keptMask(input: PlanInput): string {
+  const { spec, host: facts } = input;
+  const wanted = keptCapabilities(input).reduce((bits, number) => bits | (1n << BigInt(number)), 0n);
+  // In the host's user namespace nobody can have what berth itself does not have.
+  const possible = spec.privateUsers.value.mode === "no" ? wanted & BigInt(`0x${facts.capabilities}`) : wanted;
+  return possible.toString(16);
+}
+
+function raiseAmbient({ spec }: PlanInput, mask: string): Step[] {
+  if (spec.ambientCapabilities.length === 0) return [];
+  const names = new Set(spec.ambientCapabilities.flatMap(({ value }) => value));
+  const capabilities = [...names].map((name) => capabilityNumber(name) ?? -1).sort((a, b) => a - b);
+  return [init("raise-ambient", { mask, capabilities }, firstSource(spec.ambientCapabilities))];
 }
 
 export function retained({ spec }: Pick<PlanInput, "spec">): readonly string[] {

@@ -98,8 +98,19 @@ export interface StepKinds {
   "set-umask": { mask: number };
   "set-personality": { bits: 32 | 64 };
   "set-affinity": { cpus: number[] };
-  "change-directory": { path: string };
+  // Not `required`: where it can't be entered, `/` will do.
+  "change-directory": { path: string; required: boolean };
   "set-limit": Limit;
+  // `keep`: capabilities to have until exec, as hex. `terminal`: stdin is one, which becomes the user's.
+  "become-user": {
+    uid: number;
+    gid: number;
+    groups: number[];
+    keep: string;
+    terminal: boolean;
+    foreground: boolean;
+  };
+  "raise-ambient": { mask: string; capabilities: number[] };
   "no-new-privileges": Record<never, never>;
   "drop-bounding-set": { keep: number[]; last: number };
   "set-capabilities": { mask: string };

@@ -69,6 +69,8 @@ const UNDO: { readonly [K in StepKind]: string } = {
   "set-affinity": WITH_INIT,
   "change-directory": WITH_INIT,
   "set-limit": WITH_INIT,
+  "become-user": WITH_INIT,
+  "raise-ambient": WITH_INIT,
   "no-new-privileges": WITH_INIT,
   "drop-bounding-set": WITH_INIT,
   "set-capabilities": WITH_INIT,

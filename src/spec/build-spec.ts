@@ -56,6 +56,8 @@ export function buildSpec(input: SpecInput): { spec: MachineSpec | undefined; pr
     // In nspawn a drop is stronger than an addition and a denial than an allowance, wherever they were written.
     capabilities: [...values.all(EXEC.Capability), ...values.all(EXEC.DropCapability)],
     systemCallFilter: values.all(EXEC.SystemCallFilter).toSorted(denialsLast),
+    ambientCapabilities: values.all(EXEC.AmbientCapability),
+    user: values.one(EXEC.User),
     suppressSync: values.one(EXEC.SuppressSync),
     addressFamilies: values.all(EXEC.RestrictAddressFamilies),
     workingDirectory: values.last(EXEC.WorkingDirectory) ?? byDefault(undefined),

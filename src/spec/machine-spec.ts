@@ -27,6 +27,10 @@ export interface MachineSpec {
   readonly notifyReady: Sourced<boolean>;
   /** Capability= and DropCapability=, each item with its own place; applied on top of the default set in order. */
   readonly capabilities: readonly Sourced<CapabilityChange>[];
+  /** Canonical names, one item a line. */
+  readonly ambientCapabilities: readonly Sourced<readonly string[]>[];
+  /** A name of the tree's passwd(5), or a number. */
+  readonly user: Sourced<string>;
   readonly systemCallFilter: readonly Sourced<SystemCallChange>[];
   /** SuppressSync=: fsync and its kin do nothing. */
   readonly suppressSync: Sourced<boolean>;

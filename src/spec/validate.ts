@@ -1,3 +1,4 @@
+import { retainedCapabilities } from "./capabilities.ts";
 import type { MachineSpec } from "./machine-spec.ts";
 import type { Problem } from "./problem.ts";
 import { quote } from "./quote.ts";
@@ -15,6 +16,8 @@ export const CHECKS: readonly Check[] = [
   { name: "the root is an absolute path", find: rootPath },
   { name: "nothing contains a NUL byte", find: nulBytes },
   { name: "init arguments are no command", find: bootArguments },
+  { name: "an init is run by root", find: userOfInit },
+  { name: "ambient capabilities are the machine's own", find: ambientCapabilities },
   { name: "binds leave the root and the API file systems alone", find: bindTargets },
   { name: "binds have different targets", find: duplicateTargets },
   { name: "id-mapped binds have a user namespace", find: idmappedBinds },
@@ -46,6 +49,36 @@ function bootArguments({ boot, command }: MachineSpec): readonly Problem[] {
   if (!boot.value || first?.startsWith("/") !== true) return [];
   const what = `${quote(first)} becomes an argument of the init, it is not run`;
   return [warning(command.source, what, "with Boot=no or without --boot it is run as PID 1")];
+}
+
+function userOfInit({ boot, user }: MachineSpec): readonly Problem[] {
+  if (!boot.value || isRoot(user.value)) return [];
+  const hint = "berth exec -u runs commands as a user in a machine that runs; berth run without --boot, one alone";
+  return [error(user.source, `an init is run by root, not by user ${quote(user.value)}`, hint)];
+}
+
+export function isRoot(user: string): boolean {
+  return user === "root" || user === "0";
+}
+
+function ambientCapabilities(spec: MachineSpec): readonly Problem[] {
+  const { ambientCapabilities: ambient, boot, user } = spec;
+  const retained = new Set<string>(
+    retainedCapabilities(
+      spec.capabilities.map(({ value }) => value),
+      spec.privateNetwork.value,
+    ),
+  );
+  return ambient.flatMap(({ value: names, source }) => {
+    if (boot.value)
+      return [error(source, "an init has no ambient capabilities: it is root and has all that are there")];
+    const lacking = names.filter((name) => !retained.has(name));
+    if (lacking.length > 0)
+      return [error(source, `the machine does not have ${lacking.join(", ")} itself`, "Capability= gives it more")];
+    return isRoot(user.value)
+      ? [warning(source, "root has the machine's capabilities anyway", "User= is for others")]
+      : [];
+  });
 }
 
 function bindTargets({ binds }: MachineSpec): readonly Problem[] {

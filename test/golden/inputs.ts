@@ -52,6 +52,7 @@ const MACHINE: MachineFacts = {
   rangeBase: 1234567168,
   resolvConf: Buffer.from("nameserver 192.0.2.1\n").toString("base64"),
   localtime: Buffer.from("TZif2").toString("base64"),
+  user: null,
   openFilesMax: 1048576,
   randomId: "00112233445566778899aabbccddeeff",
 };

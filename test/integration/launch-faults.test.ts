@@ -607,6 +607,7 @@ describe("entering a machine", () => {
       candidates: ["/probe"],
       environment: [],
       directory: "/",
+      user: null,
       stdio,
     });
     const fds = (): Map<string, number> =>

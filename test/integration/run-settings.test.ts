@@ -198,7 +198,6 @@ describe("what is not in effect", () => {
     await using root = berthRoot();
     const text = `[Exec]
 ProcessTwo=yes
-User=nobody
 PivotRoot=/usr
 [Files]
 ReadOnly=yes
@@ -223,14 +222,7 @@ Port=80`;
 
   test("as an option is wrong usage, or refused by its name", async () => {
     await using root = berthRoot();
-    for (const option of [
-      "--image=/x",
-      "--template=/x",
-      "--read-only",
-      "--user=nobody",
-      "--network-veth",
-      "--volatile",
-    ]) {
+    for (const option of ["--image=/x", "--template=/x", "--read-only", "--network-veth", "--volatile"]) {
       const { status, stdout, stderr } = await root.run(tree, [option], probe("cwd"));
       expect([2, 125], option).toContain(status);
       expect(stdout, option).toBe("");

@@ -21,7 +21,7 @@ const LIMITS = KEYS.Exec.split(/\s+/)
   .join(" ");
 const IN_EFFECT = `Boot Parameters Environment Hostname MachineID KillSignal NotifyReady Capability DropCapability
   SystemCallFilter PrivateUsers Private Bind BindReadOnly Ephemeral ResolvConf Timezone
-  SuppressSync RestrictAddressFamilies WorkingDirectory NoNewPrivileges Personality OOMScoreAdjust CPUAffinity ${LIMITS}`;
+  User AmbientCapability SuppressSync RestrictAddressFamilies WorkingDirectory NoNewPrivileges Personality OOMScoreAdjust CPUAffinity ${LIMITS}`;
 const SAFE = `Boot ProcessTwo Parameters Environment User WorkingDirectory DropCapability NoNewPrivileges KillSignal
   Personality NotifyReady Hostname ResolvConf Timezone SuppressSync ReadOnly Volatile`;
 /** The options of systemd-nspawn(1) that have a setting. */

@@ -27,7 +27,7 @@ const [, EVERYTHING] = launches.find(([name]) => name === "everything") as [stri
 function join(plan: LaunchPlan, stdio: "terminal" | "caller"): LaunchPlan {
   const target = { machine: plan.machine, pid: 4242, startTime: "123456", cgroup: "/sys/fs/cgroup/x/payload/y", plan };
   const candidates = ["/usr/bin/true", "/bin/true"];
-  return buildJoin(target, { argv: ["true"], candidates, environment: ["A=b"], directory: "/", stdio });
+  return buildJoin(target, { argv: ["true"], candidates, environment: ["A=b"], directory: "/", user: null, stdio });
 }
 
 /** A plan in which every `change` step is replaced by what `into` makes of it. */

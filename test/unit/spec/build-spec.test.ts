@@ -44,6 +44,8 @@ describe("defaults", () => {
     expect(build("")).toEqual({
       problems: [],
       spec: {
+        ambientCapabilities: [],
+        user: { ...byDefault, value: "root" },
         suppressSync: { ...byDefault, value: false },
         addressFamilies: [],
         workingDirectory: { ...byDefault, value: undefined },
