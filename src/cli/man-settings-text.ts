@@ -23,7 +23,7 @@ _/etc/berth/machines/NAME.nspawn.d/*.conf_
 A settings file says what runs in a machine of *berth*(1), what it may do and what of the host it sees. The format is that of
 *systemd.nspawn*(5), and a file written for *systemd-nspawn*(1) works as it is, within what is in effect (see _NOT IN
 EFFECT YET_) and with other defaults (see _DEFAULTS_). A machine needs no settings file. *berth check* finds everything wrong
-with one; *berth plan* shows what comes of it.
+with one; *berth cat* prints those of a machine in the order they apply; *berth plan* shows what comes of them.
 
 # SYNTAX
 

@@ -21,7 +21,8 @@ namespaces and a cgroup of its own, on the kernel of the host and without a virt
 a _machine_. Its tree is a directory, made by *berth bootstrap* or otherwise; its settings, which may be absent, are a
 file in the format of *berth.nspawn*(5), which is that of *systemd.nspawn*(5).
 
-A machine's name has letters, digits, underscores, dots and hyphens, at most 64 characters. It is the name of its directory in
+A machine's name has letters, digits, underscores, dots and hyphens, at most 64 characters; it begins with a letter or a digit,
+has no two dots in a row and none at its end, so _.foo_ and _a..b_ are no names. It is the name of its directory in
 _/var/lib/machines_, unless *--directory* and *--machine* say otherwise.
 
 A machine gets by default
@@ -44,7 +45,7 @@ Settings and options may ask for less, such as the host's network. Everything th
 default is said when it starts, with the setting or option that asked for it, and shown by *berth list* and *berth status*.
 
 Beside each machine runs a small process, its _keeper_, which records its console and how it ended. All verbs but
-*plan*, *check*, *recipes*, *doctor* and *version* need root.
+*plan*, *cat*, *check*, *recipes*, *doctor* and *version* need root.
 
 # OPTIONS
 
@@ -198,7 +199,7 @@ os-release), *addresses* (an array), *leader* (host PID of its PID 1), *unit*, *
 *weaknesses* (an array of sentences).
 
 *berth status*
-: The machine's record: *name*, *state*, *ready*, *status* (what its init said last), *leader*, *keeper* and *supervisor* (each
+: The machine's record: *version* (of the record's form, 1), *name*, *state*, *ready*, *status* (what its init said last), *leader*, *keeper* and *supervisor* (each
 *pid* and *startTime*), *bootId*, *cgroup*, *cgroupMount*, *unit*, *root* (its tree), *layer* (directory of an ephemeral
 machine's changes), *os* (as its os-release shows it), *osVersion*, *killSignal* (a number), *uidShift* (host id of its root),
 *weaknesses* and *times*; and asked inside, in at most two seconds: *initState* (of systemd) and *boot* (*launch*, *init* and
@@ -207,6 +208,10 @@ machine's changes), *os* (as its os-release shows it), *osVersion*, *killSignal*
 *berth plan*
 : *machine* and *steps*, an array of *index*, *phase*, *kind*, *describe* (a sentence), *source* (file:line, the option, or default),
 *args* and *undo*.
+
+*berth cat*
+: *name*, as given; *files*, an array of *path*, *trusted*, *distrust* (why it is not, or null), *ignored* (problems as those of
+*berth check*, with their *key*) and *text*; and *settings*, an array of those that hold: *section*, *key*, *value* and *source*, as of *berth check*.
 
 *berth check*
 : An array of problems: *severity* (error or warning), *source* (*from*: file, option or default; of a file *file*, *line* and

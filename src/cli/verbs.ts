@@ -27,6 +27,7 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
     failure: FAILURE,
   },
   plan: { summary: "show what a start would do, without doing it", load: () => import("./verbs/plan.ts") },
+  cat: { summary: "print a machine's settings files", load: () => import("./verbs/cat.ts") },
   check: { summary: "find everything wrong with settings files", load: () => import("./verbs/check.ts") },
   bootstrap: { summary: "make a machine from a distribution's packages", load: () => import("./verbs/bootstrap.ts") },
   recipes: { summary: "list what can be bootstrapped", load: () => import("./verbs/recipes.ts") },

@@ -61,6 +61,16 @@ export class Assigned {
       });
   }
 
+  /** The assignments that hold, in the order written, sections as in the table; of a setting with one value the last. */
+  effective(): readonly Assignment[] {
+    const holding = [...this.#bySetting].flatMap(([setting, list]) =>
+      (setting.list === true ? list : list.slice(-1)).map((ordered) => ({ ...ordered, setting })),
+    );
+    const sections = [...SETTINGS_BY_SECTION.keys()];
+    const place = ({ setting }: { setting: Setting }): number => sections.indexOf(setting.section);
+    return holding.sort((a, b) => place(a) - place(b) || a.order - b.order).map(({ assignment }) => assignment);
+  }
+
   /** Reads every setting that is not in effect yet, for its syntax, and reports each real use of one. */
   refuseNotYet(): void {
     for (const setting of SETTINGS) {

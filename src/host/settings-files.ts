@@ -1,16 +1,30 @@
 import { lstatSync, readdirSync, readFileSync, type Stats, statSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { restrictToSafe } from "../config/trust.ts";
+import { dirname, join, resolve } from "node:path";
+import { type IgnoredSetting, restrictToSafe } from "../config/trust.ts";
 import { type Assignment, FILE_LENGTH_MAX, parseUnitFile } from "../config/unit-file.ts";
-import { BerthError } from "../errors.ts";
+import { BerthError, errorCode } from "../errors.ts";
 import { requireName } from "../spec/name.ts";
 import type { Problem } from "../spec/problem.ts";
 import { DEFAULT } from "../spec/source.ts";
 import type { Paths } from "./paths.ts";
 
+/** One settings file, read. */
+export interface SettingsFile {
+  readonly path: string;
+  readonly text: string;
+  /** Why not all of it counts; null: it is trusted. */
+  readonly distrust: string | null;
+  /** What of it counts. */
+  readonly assignments: readonly Assignment[];
+  /** Those of its syntax. */
+  readonly problems: readonly Problem[];
+  /** A warning for each assignment that does not count. */
+  readonly ignored: readonly IgnoredSetting[];
+}
+
 export interface FoundSettings {
   /** The file and its drop-ins, in the order they apply. */
-  readonly files: readonly string[];
+  readonly files: readonly SettingsFile[];
   readonly assignments: readonly Assignment[];
   readonly problems: readonly Problem[];
 }
@@ -31,12 +45,41 @@ export function readSettings(name: string, paths: Paths, installation: string): 
     // One of the same file name in an earlier place stands for it (systemd.syntax(7), drop-ins).
     .filter((dropIn, index, list) => list.findIndex((other) => fileName(other) === fileName(dropIn)) === index);
   const found = [...(main === undefined ? [] : [main]), ...dropIns.sort(byFileName)];
-  const read = found.map(({ path, trusted }) => readSettingsFile(path, trusted));
+  const files = found.map(({ path, trusted }) => readFile(path, trusted, paths));
   return {
-    files: found.map(({ path }) => path),
-    assignments: read.flatMap(({ assignments }) => assignments),
-    problems: [...hidden, ...read.flatMap(({ problems }) => problems)],
+    files,
+    assignments: files.flatMap(({ assignments }) => assignments),
+    problems: [...hidden, ...files.flatMap(({ problems, ignored }) => [...problems, ...ignored])],
   };
+}
+
+/** One settings file or drop-in by its path. What lies in no place of settings is taken for what is to be put into one. */
+export function readSettingsFile(path: string, paths: Paths, installation: string): SettingsFile {
+  const parent = dirname(resolve(path));
+  const directory = parent.endsWith(".nspawn.d") ? dirname(parent) : parent;
+  const place = places(paths, installation).find((each) => each.directory === directory);
+  return readFile(path, place?.trusted ?? true, paths);
+}
+
+/** Every settings file and drop-in of every place, by place. A place that can't be looked into is a problem. */
+export function listSettingsFiles(
+  paths: Paths,
+  installation: string,
+): { files: readonly string[]; problems: readonly Problem[] } {
+  const [all, hidden] = readable(places(paths, installation));
+  const files = all.flatMap(({ directory, trusted }) =>
+    list(directory).flatMap((name) => {
+      const path = join(directory, name);
+      if (name.endsWith(".nspawn")) return [path];
+      return name.endsWith(".nspawn.d") ? listDropIns(path, trusted).map((dropIn) => dropIn.path) : [];
+    }),
+  );
+  return { files, problems: hidden };
+}
+
+/** Where settings are looked for, in order. */
+export function settingsDirectories(paths: Paths, installation: string): readonly string[] {
+  return places(paths, installation).map(({ directory }) => directory);
 }
 
 /** Who plans without being root may not see every place: what is there is left out, and said. */
@@ -48,31 +91,59 @@ function readable(all: readonly Place[]): [readonly Place[], readonly Problem[]]
 
 function isReadable({ directory }: Place): boolean {
   try {
-    statSync(join(directory, "."), { throwIfNoEntry: false });
+    // Not by join(), which takes the dot away: that is looked up in the directory, not beside it.
+    statSync(`${directory}/.`, { throwIfNoEntry: false });
     return true;
   } catch {
     return false;
   }
 }
 
-/** One settings file; of an untrusted one only what is safe, the rest is named in warnings. */
-export function readSettingsFile(path: string, trusted: boolean): Omit<FoundSettings, "files"> {
-  const stat = statSync(path, { throwIfNoEntry: false });
-  if (stat === undefined)
-    throw new BerthError(`${path}: no such file`, { hint: "settings files are named MACHINE.nspawn" });
-  if (!stat.isFile()) throw new BerthError(`${path}: not a regular file`);
-  if (stat.size > FILE_LENGTH_MAX)
-    throw new BerthError(`${path}: has ${stat.size} bytes; settings files have at most ${FILE_LENGTH_MAX}`);
-  const { assignments, problems } = parseUnitFile(readFileSync(path, "utf8"), path);
-  if (trusted && isOurs(stat)) return { assignments, problems };
-  const { kept, dropped } = restrictToSafe(assignments);
-  return { assignments: kept, problems: [...problems, ...(trusted ? dropped.map(toTrust(path)) : dropped)] };
+/** Of an untrusted one only what is safe counts, the rest is named in warnings. */
+function readFile(path: string, trustedPlace: boolean, paths: Paths): SettingsFile {
+  const [text, stat] = readText(path);
+  const { assignments, problems } = parseUnitFile(text, path);
+  const distrust = !trustedPlace
+    ? "it lies beside the trees, where it may have come with one"
+    : isOurs(stat)
+      ? null
+      : "others than root may write to it";
+  if (distrust === null) return { path, text, distrust, assignments, problems, ignored: [] };
+  const { kept, dropped } = restrictToSafe(assignments, join(paths.etc, "machines"));
+  return {
+    path,
+    text,
+    distrust,
+    assignments: kept,
+    problems,
+    ignored: trustedPlace ? dropped.map(toTrust(path)) : dropped,
+  };
+}
+
+function readText(path: string): [string, Stats] {
+  try {
+    const stat = statSync(path, { throwIfNoEntry: false });
+    if (stat === undefined)
+      throw new BerthError(`${path}: no such file`, { hint: "settings files are named MACHINE.nspawn" });
+    if (!stat.isFile()) throw new BerthError(`${path}: not a regular file`);
+    if (stat.size > FILE_LENGTH_MAX)
+      throw new BerthError(`${path}: has ${stat.size} bytes; settings files have at most ${FILE_LENGTH_MAX}`);
+    return [readFileSync(path, "utf8"), stat];
+  } catch (error) {
+    throw forRoot(error, path);
+  }
+}
+
+/** The same error, or a better one where only root may look. */
+function forRoot(error: unknown, path: string): unknown {
+  if (errorCode(error) !== "EACCES") return error;
+  return new BerthError(`${path} can be read by root only`, { hint: "run this as root" });
 }
 
 /** The place is right, the file is not. */
-function toTrust(path: string): (problem: Problem) => Problem {
+function toTrust(path: string): (ignored: IgnoredSetting) => IgnoredSetting {
   const hint = `chown root:root ${path} && chmod go-w ${path} makes it trusted`;
-  return (problem) => ({ ...problem, hint });
+  return (ignored) => ({ ...ignored, hint });
 }
 
 interface Place {
@@ -103,9 +174,19 @@ function listDropIns(directory: string, trusted: boolean): { path: string; trust
   const stat = statSync(directory, { throwIfNoEntry: false });
   if (stat === undefined) return [];
   if (!stat.isDirectory()) throw new BerthError(`${directory}: not a directory`);
-  return readdirSync(directory)
+  return list(directory)
     .filter((name) => name.endsWith(".conf"))
     .map((name) => ({ path: join(directory, name), trusted }));
+}
+
+/** What is not there has nothing in it. */
+function list(directory: string): readonly string[] {
+  try {
+    return readdirSync(directory).sort();
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return [];
+    throw forRoot(error, directory);
+  }
 }
 
 function byFileName(a: { path: string }, b: { path: string }): number {

@@ -1,11 +1,11 @@
 /** The command line as scripts rely on it: exit statuses, messages, JSON; and never a stack trace. */
-import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { BERTH, type BerthRoot, berthRoot, buildBerth, type End } from "../lib/berth.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { probe, probeTree } from "../lib/probe.ts";
-import { needs } from "../lib/requires.ts";
+import { needs, needsHere } from "../lib/requires.ts";
 
 const ready = needs("root", "userns", "cgroup2", "cc");
 checkLeaks();
@@ -209,6 +209,126 @@ describe("check", () => {
     symlinkSync(BERTH, binary);
     const { stderr } = await root.berth("check", `${BERTH}.cjs`, binary);
     expect(stderr).not.toContain("    at ");
+  });
+
+  test("of a file beside the trees names what it asks for in vain, and of any the bind sources that are missing", async () => {
+    await using root = berthRoot();
+    const path = join(root.machines, "m.nspawn");
+    writeFileSync(path, "[Exec]\nHostname=h\nCapability=all\n");
+    const other = root.settings("other", "[Files]\nBind=/etc\nBindReadOnly=/no/such/path:/mnt");
+    const { status, stdout } = await root.berth("check");
+    expect({ status, lines: stdout.trimEnd().split("\n") }).toEqual({
+      status: 0,
+      lines: [
+        `${other}:3:14: warning: there is no "/no/such/path" to bind`,
+        `${path}:3:12: warning: Capability= is ignored: settings that come with an image may not set it ` +
+          `(copied to ${root.etc}/machines it is trusted)`,
+      ],
+    });
+  });
+
+  test("reads drop-ins too", async () => {
+    await using root = berthRoot();
+    const directory = root.directory("etc/machines/m.nspawn.d");
+    writeFileSync(join(directory, "a.conf"), "[Exec]\nBoot=perhaps\n");
+    const { status, stdout } = await root.berth("check");
+    expect([status, stdout]).toEqual([1, expect.stringContaining(`${directory}/a.conf:2:6: Boot=: `)]);
+  });
+
+  // Root's own right to pass over modes is taken away instead of its id: a checkout may be out of others' reach.
+  const LIKE_A_USER = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"];
+
+  test("says what only root may read", async (ctx) => {
+    needsHere(ctx, "tool:setpriv");
+    await using root = berthRoot();
+    const path = root.settings("m", "[Exec]\nBoot=yes");
+    chmodSync(path, 0o600);
+    chownSync(path, 1, 1);
+    chmodSync(root.machines, 0o700);
+    chownSync(root.machines, 1, 1);
+    const asNobody = (...words: string[]) => root.spawn([...LIKE_A_USER, BERTH, ...words]).end;
+    expectFailure(
+      await asNobody("check"),
+      1,
+      new RegExp(`^berth: ${path} can be read by root only\nhint: run this as root\n$`),
+    );
+    expectFailure(await asNobody("cat", "m"), 1, /can be read by root only\nhint: run this as root\n$/);
+    const inside = join(root.machines, "x.nspawn");
+    expectFailure(await asNobody("check", inside), 1, new RegExp(`^berth: ${inside} can be read by root only\nhint: `));
+    chmodSync(path, 0o644);
+    expect((await asNobody("check")).stdout).toBe(
+      `warning: settings in ${root.machines} can't be read without root and are left out\n`,
+    );
+  });
+});
+
+describe("cat", () => {
+  test("prints the file and its drop-ins in the order they apply, with their paths, and what is ignored of them", async () => {
+    await using root = berthRoot();
+    const main = root.settings("m", "[Exec]\nHostname=one\nEnvironment=A=1");
+    const own = root.directory("etc/machines/m.nspawn.d");
+    const beside = root.directory("machines/m.nspawn.d");
+    writeFileSync(join(own, "20.conf"), "[Exec]\nEnvironment=\nEnvironment=B=2");
+    writeFileSync(join(beside, "10.conf"), "[Exec]\nHostname=two\nCapability=all\n[Files]\nBind=/etc\n");
+    expect(await root.berth("cat", "m")).toEqual({
+      status: 0,
+      signal: null,
+      stderr: "",
+      stdout: `# ${main}
+[Exec]
+Hostname=one
+Environment=A=1
+
+# ${beside}/10.conf
+# not trusted: it lies beside the trees, where it may have come with one; ignored: Capability= (line 3), Bind= (line 5)
+[Exec]
+Hostname=two
+Capability=all
+[Files]
+Bind=/etc
+
+# ${own}/20.conf
+[Exec]
+Environment=
+Environment=B=2
+`,
+    });
+    const flat = `[Exec]
+# ${beside}/10.conf:2
+Hostname=two
+# ${own}/20.conf:3
+Environment=B=2
+`;
+    expect((await root.berth("cat", "--effective", "m")).stdout).toBe(flat);
+    // It is a settings file again, and means the same.
+    const again = root.settings("again", flat);
+    const settings = JSON.parse((await root.berth("cat", "--json", again)).stdout) as { settings: unknown[] };
+    expect(settings.settings).toEqual([
+      expect.objectContaining({ section: "Exec", key: "Hostname", value: "two" }),
+      expect.objectContaining({
+        key: "Environment",
+        value: "B=2",
+        source: { from: "file", file: again, line: 5, column: 13 },
+      }),
+    ]);
+    expect(JSON.parse((await root.berth("cat", "--json", "m")).stdout)).toMatchObject({
+      name: "m",
+      files: [
+        { path: main, trusted: true, distrust: null, ignored: [] },
+        { trusted: false, ignored: [{ key: "Capability" }, { key: "Bind" }] },
+        {},
+      ],
+    });
+  });
+
+  test("of a machine without settings says where they would be", async () => {
+    await using root = berthRoot();
+    expectFailure(
+      await root.berth("cat", "m"),
+      1,
+      new RegExp(`^berth: machine m has no settings file\nhint: .*m.nspawn .*${root.etc}/machines, `),
+    );
+    expectFailure(await root.berth("cat", "no/such.conf"), 1, /no such file/);
   });
 });
 

@@ -1,11 +1,15 @@
-import { readdirSync } from "node:fs";
-import { basename, join } from "node:path";
+import { statSync } from "node:fs";
+import { basename, dirname } from "node:path";
 import type { Command } from "commander";
-import { readSettingsFile } from "../../host/settings-files.ts";
+import { errorCode } from "../../errors.ts";
+import { INSTALLATION } from "../../host/installation.ts";
+import type { Paths } from "../../host/paths.ts";
+import { listSettingsFiles, readSettingsFile } from "../../host/settings-files.ts";
 import { buildSpec } from "../../spec/build-spec.ts";
+import type { MachineSpec } from "../../spec/machine-spec.ts";
 import { checkName } from "../../spec/name.ts";
 import { type Problem, showProblem } from "../../spec/problem.ts";
-import { visible } from "../../spec/quote.ts";
+import { quote, visible } from "../../spec/quote.ts";
 import { byDefault } from "../../spec/source.ts";
 import { print, say } from "../output.ts";
 import type { Context, Runner } from "../verb.ts";
@@ -16,48 +20,59 @@ export function define(program: Command, run: Runner): void {
     .summary("find everything wrong with settings files")
     .description(
       "Reads settings files and reports all problems at once, one a line: FILE:LINE:COLUMN: what, what was expected, " +
-        "and a hint. Without FILE: every settings file of this root. Exit status 1 if there is an error.",
+        "and a hint; what an untrusted file asks for in vain and bind sources that are missing among them. Without " +
+        "FILE: every settings file and drop-in of this root. Exit status 1 if there is an error.",
     )
     .argument("[file...]", "NAME.nspawn files, or drop-ins")
     .option("--json", "print the problems as JSON")
     .action(run(check));
 }
 
-async function check(context: Context, files: readonly string[], options: { json?: boolean }): Promise<number> {
-  const checked = files.length > 0 ? files : everyFile(context);
-  const problems = checked.flatMap(problemsOf);
+async function check({ paths }: Context, given: readonly string[], options: { json?: boolean }): Promise<number> {
+  const { files, problems: hidden } =
+    given.length > 0 ? { files: given, problems: [] } : listSettingsFiles(paths, INSTALLATION);
+  const problems = [...hidden, ...files.flatMap((file) => problemsOf(file, paths))];
   if (options.json === true) print(`${JSON.stringify(problems, null, 2)}\n`);
   else {
     print(problems.map((problem) => `${visible(showProblem(problem))}\n`).join(""));
-    if (problems.length === 0) say(`${checked.length} settings files checked, nothing to report\n`);
+    if (problems.length === 0) say(`${files.length} settings files checked, nothing to report\n`);
   }
   return problems.some(({ severity }) => severity === "error") ? 1 : 0;
 }
 
-function problemsOf(file: string): readonly Problem[] {
-  const { assignments, problems } = readSettingsFile(file, true);
-  return buildSpec({ name: nameFor(file), root: byDefault("/"), assignments, problems, options: [], command: [] })
-    .problems;
+function problemsOf(file: string, paths: Paths): readonly Problem[] {
+  const { assignments, problems, ignored } = readSettingsFile(file, paths, INSTALLATION);
+  const built = buildSpec({
+    name: nameFor(file),
+    root: byDefault("/"),
+    assignments,
+    problems: [...problems, ...ignored],
+    options: [],
+    command: [],
+  });
+  return [...built.problems, ...(built.spec === undefined ? [] : missingSources(built.spec))];
 }
 
 /** A drop-in stands in NAME.nspawn.d/. A name that can't be a machine's is the start's matter, not the file's. */
 function nameFor(file: string): string {
-  const name = basename(file).replace(/\.(nspawn|conf)$/, "");
+  const own = file.endsWith(".conf") ? basename(dirname(file)).replace(/\.d$/, "") : basename(file);
+  const name = own.replace(/\.nspawn$/, "");
   return checkName(name) === undefined ? name : "machine";
 }
 
-function everyFile({ paths }: Context): readonly string[] {
-  return [join(paths.etc, "machines"), join(paths.run, "machines"), paths.machines].flatMap((directory) =>
-    list(directory)
-      .filter((name) => name.endsWith(".nspawn"))
-      .map((name) => join(directory, name)),
-  );
+/** A start would refuse them; by then they may be there. */
+function missingSources({ binds }: MachineSpec): readonly Problem[] {
+  return binds
+    .filter(({ value }) => !value.fromRoot && isMissing(value.source))
+    .map(({ value, source }) => ({ severity: "warning", source, what: `there is no ${quote(value.source)} to bind` }));
 }
 
-function list(directory: string): readonly string[] {
+/** Not so what can't be seen without root. */
+function isMissing(path: string): boolean {
   try {
-    return readdirSync(directory).sort();
-  } catch {
-    return [];
+    statSync(path);
+    return false;
+  } catch (error) {
+    return ["ENOENT", "ENOTDIR"].includes(errorCode(error) ?? "");
   }
 }

@@ -22,7 +22,7 @@ Private=no
 `;
 
 test("settings of an image: the safe ones stay, the others are named", () => {
-  const { kept, dropped } = restrictToSafe(parseUnitFile(SHIPPED, "i.nspawn").assignments);
+  const { kept, dropped } = restrictToSafe(parseUnitFile(SHIPPED, "i.nspawn").assignments, "/etc/berth/machines");
   expect(kept.map((each) => each.key)).toEqual(["Boot", "Environment", "DropCapability", "Unknown"]);
   expect(dropped.map(({ source, what }) => `${source.from === "file" && source.line}: ${what.split(" ")[0]}`)).toEqual([
     "4: Ephemeral=",
@@ -36,6 +36,6 @@ test("settings of an image: the safe ones stay, the others are named", () => {
     "16: Private=",
   ]);
   expect(dropped.slice(0, 1).map(showProblem)).toEqual([
-    "i.nspawn:4:11: warning: Ephemeral= is ignored: settings that come with an image may not set it (copy the file to the machines directory of /etc/berth to trust it)",
+    "i.nspawn:4:11: warning: Ephemeral= is ignored: settings that come with an image may not set it (copied to /etc/berth/machines it is trusted)",
   ]);
 });

@@ -76,7 +76,10 @@ describe("a file that others may write to", () => {
 
   test("beside the trees the hint is where it should be", () => {
     writeFileSync(join(paths.machines, "m.nspawn"), PRIVILEGED);
-    expect(read()).toEqual({ keys: [], problems: [expect.stringContaining("copy the file to")] });
+    expect(read()).toEqual({
+      keys: [],
+      problems: [expect.stringContaining(`(copied to ${paths.etc}/machines it is trusted)`)],
+    });
   });
 });
 
