@@ -84,7 +84,8 @@ Some settings that a file does not mention mean something else than with *system
 by *Private=no*: *VirtualEthernet=no* alone does not mean it.
 
 *PrivateUsersOwnership=auto*
-: Trees keep ids from 0 on disk and are mounted with mapped owners. A tree that was chowned to a range is refused.
+: Trees keep the owners they have on disk, from id 0 or from another multiple of 65536 on, and are mounted with mapped ones.
+*systemd-nspawn*(1) does so with *PrivateUsers=pick* only, and else leaves owners as they are, which is *off*.
 
 *LinkJournal=auto*
 : The machine's journal is not linked into the host's.
@@ -156,8 +157,9 @@ export const DETAILS: Readonly<Record<string, string>> = {
   Capability: "CAP_NET_ADMIN is among the default ones if the machine has a network of its own.",
   KillSignal: "See STOPPING in *berth*(1).",
   PrivateUsers:
-    "*pick*: a range of 65536 ids that nobody else has. _BASE_[:_SIZE_]: this range, by default of 65536 ids. " +
-    "*identity*: a user namespace whose ids are the same as the host's. *no*: none, root inside is root on the host.",
+    "*pick*: a range of 65536 ids that nobody else has: the one that the tree was chowned to, or else the one that the machine " +
+    "keeps. *yes*: the 65536 ids that the owner of the tree's root directory is of. _BASE_[:_SIZE_]: this range, by default of " +
+    "65536 ids. *identity*: a user namespace whose ids are the same as the host's. *no*: none, root inside is root on the host.",
   NotifyReady: "*berth start* asks for it where the init is systemd.",
   SystemCallFilter: "Groups are those of *systemd.exec*(5). What a start itself needs can't be denied.",
   ResolvConf:
@@ -171,7 +173,12 @@ export const DETAILS: Readonly<Record<string, string>> = {
     "again. See _OWNERS OF BIND MOUNTS_ for _OPTIONS_.",
   BindReadOnly: "Otherwise as *Bind=*.",
   LinkJournal: "One of *no*, *auto*, *host*, *guest*, *try-host*, *try-guest*.",
-  PrivateUsersOwnership: "One of *off*, *chown*, *map*, *auto*.",
+  PrivateUsersOwnership:
+    "*map*: the mount shows the owners on disk as the machine's. *chown*: they are changed on disk, with ACLs and file " +
+    "capabilities, to a range that is a multiple of 65536 and has 65536 ids. The tree must not be in use, read-only or " +
+    "have anything mounted in it. A start that is interrupted leaves a mark: the next one goes on. *off*: owners are left " +
+    "as they are; what is not of the machine's range is nobody's inside. *auto*: *map*, or *chown* where the file system " +
+    "can't map (overlayfs, NFS, and tmpfs before Linux 6.3).",
   Private: "See _DEFAULTS_.",
   User:
     "By name of the tree's /etc/passwd, or by number, which needs no entry there. Groups are those of its /etc/group; HOME, " +

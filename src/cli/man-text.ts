@@ -30,7 +30,7 @@ A machine gets by default
 a user namespace
 : Root inside is a user of the host without any rights: the ids 0 to 65535 inside are a range of the host's that no
 other machine has (see _FILES_). The tree on disk keeps ids from 0 whatever the range is, since it is mounted with mapped
-owners; nothing is ever chowned.
+owners; nothing is chowned unless that is asked for.
 
 a network namespace
 : It has the loopback interface only.

@@ -50,6 +50,11 @@ export class Assigned {
     return this.last(setting) ?? byDefault(tableDefault(setting));
   }
 
+  /** The value that holds of a setting and of the other names it has had; or its default. */
+  latest<T>(setting: Setting<T>, ...older: readonly Setting<T>[]): Sourced<T> {
+    return this.all(setting, ...older).at(-1) ?? byDefault(tableDefault(setting));
+  }
+
   /** Every value of these settings, in the order written; those that could not be read are left out. */
   all<T>(...settings: readonly Setting<T>[]): readonly Sourced<T>[] {
     return settings

@@ -152,7 +152,7 @@ export const EXEC = section("Exec", {
     state: "in effect",
   },
   PrivateUsers: {
-    takes: "no|pick|identity|BASE[:SIZE]",
+    takes: "BOOL|pick|identity|BASE[:SIZE]",
     help: "user namespace: which host users the machine's users are",
     parse: privateUsers,
     default: "pick",

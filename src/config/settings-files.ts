@@ -1,6 +1,7 @@
 import { flag, option, optionalValue, section } from "./setting.ts";
 import { absolutePath, boolean, matching, oneOf } from "./values.ts";
 import { bind, paths } from "./values-files.ts";
+import { ownership } from "./values-owners.ts";
 
 /** [Files]: what the machine's file system is made of (systemd.nspawn(5), [Files] section options). */
 export const FILES = section("Files", {
@@ -101,22 +102,20 @@ export const FILES = section("Files", {
   },
   PrivateUsersOwnership: {
     takes: "MODE",
-    help: "how the tree's owners fit the machine's users; berth always maps, and changes no owner on disk",
-    parse: oneOf(["off", "chown", "map", "auto"], { yes: "auto", no: "off" }),
+    help: "how the tree's owners become the machine's users: mapped by the mount, changed on disk, or not at all",
+    parse: ownership,
     default: "auto",
     options: [option("--private-users-ownership"), flag("--private-users-chown", "chown")],
     safe: false,
-    state: "not yet",
-    accepts: ["map", "auto"],
+    state: "in effect",
   },
-  // The name that PrivateUsersOwnership= had before systemd 249: yes was what auto is now.
+  // The name that PrivateUsersOwnership= had before systemd 249.
   PrivateUsersChown: {
     takes: "BOOL",
-    help: "old name of PrivateUsersOwnership=auto",
-    parse: boolean,
+    help: "old name of PrivateUsersOwnership=chown (yes) and off (no)",
+    parse: oneOf(["chown", "off"], { yes: "chown", no: "off" }),
     options: [],
     safe: false,
-    state: "not yet",
-    accepts: [true],
+    state: "in effect",
   },
 });

@@ -3,29 +3,33 @@ import type { AddressFamilyChange, PrivateUsers } from "../spec/machine-spec.ts"
 import { suggest } from "../spec/nearest.ts";
 import { quote } from "../spec/quote.ts";
 import type { Parse } from "./setting.ts";
-import { capabilities, deniable, notYet, readBoolean, words } from "./values.ts";
+import { capabilities, deniable, readBoolean, words } from "./values.ts";
 import { PLAIN_WORDS, type WordRules } from "./words.ts";
 
 /** (uid_t) -1, which chown(2) and friends read as "leave it". */
 const UID_INVALID = 0xffff_ffff;
 export const RANGE_DEFAULT = 65536;
 
-/** PrivateUsers=: no, pick, identity, BASE or BASE:SIZE (systemd-nspawn(1), --private-users=). */
+/** PrivateUsers=: yes, no, pick, identity, BASE or BASE:SIZE (systemd-nspawn(1), --private-users=). */
 export const privateUsers: Parse<PrivateUsers> = (value, report) => {
   if (value === "pick" || value === "identity") return { mode: value };
   // Before the numbers: a lone 0 or 1 is a boolean to systemd, too.
   const truth = readBoolean(value);
-  if (truth === false) return { mode: "no" };
-  if (truth === true || value === "managed") {
-    report({ what: notYet(`PrivateUsers=${value}`), hint: "pick needs no prepared tree" });
+  if (truth !== undefined) return { mode: truth ? "yes" : "no" };
+  if (value === "managed") {
+    report({
+      what: "PrivateUsers=managed is of machines without privileges, whose ranges systemd-nsresourced gives out",
+      expected: "yes, no, pick, identity, BASE or BASE:SIZE",
+      hint: "berth runs as root and gives out ranges itself: that is pick",
+    });
     return undefined;
   }
   const [base, size = String(RANGE_DEFAULT), ...more] = value.split(":", 3);
   if (!isNumber(base) || !isNumber(size) || more.length > 0) {
     report({
       what: `${quote(value)} is no range of users`,
-      expected: "no, pick, identity, BASE or BASE:SIZE",
-      hint: suggest(value, ["pick", "identity", "no"]),
+      expected: "yes, no, pick, identity, BASE or BASE:SIZE",
+      hint: suggest(value, ["pick", "identity", "yes", "no"]),
     });
     return undefined;
   }

@@ -7,11 +7,9 @@ import { APIVFS, INIT } from "./compile-init.ts";
 import { KEEPER } from "./compile-keeper.ts";
 import { MOUNTS } from "./compile-mounts.ts";
 import { PROCESS } from "./compile-process.ts";
-import { KEPT_FDS, STATUS_FD, SYNC } from "./stage-abi.ts";
+import { HEADER_WORDS, KEPT_FDS, STATUS_FD, SYNC } from "./stage-abi.ts";
 
 const CONSOLE_LOG_LIMIT = 1 << 20;
-/** struct image of stage.c, in 64-bit words. */
-const HEADER_WORDS = 9 + KEPT_FDS.length + 8;
 
 export interface CompiledPlan {
   readonly image: Image;

@@ -22,12 +22,14 @@ import { cloneInside, cloneTree, setMountAttributes } from "../sys/mounts.ts";
 import { pidfdOpen } from "../sys/processes.ts";
 import { boundDatagramSocket } from "../sys/sockets.ts";
 import { enableControllers, isPopulated, prepareCgroup, removeCgroup, removeSharedCgroup } from "./cgroup.ts";
+import { chownTree } from "./chown-tree.ts";
 import { mountAttributes } from "./compilation.ts";
 import { EXIT_RECORD_SIZE } from "./exit-record.ts";
 import type { Launch } from "./launch.ts";
 import { divideLayer, makeLayer, openLayer } from "./layer.ts";
 import { announceLeftovers } from "./leftovers.ts";
 import { lockFile, treeLock, unlinkLocked } from "./lock-file.ts";
+import { claimFiles, claimRange, releaseRange } from "./range-claim.ts";
 import { recordRange } from "./range-ledger.ts";
 
 /**
@@ -41,6 +43,7 @@ type Action<K extends StepKind> = (args: StepOf<K>["args"], launch: Launch) => v
 type Kinds =
   | "lock-name"
   | "lock-tree"
+  | "chown-tree"
   | "claim-range"
   | "make-record"
   | "make-cgroup"
@@ -79,16 +82,20 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     launch.undoBy(() => unlinkLocked(path, fd));
   },
 
-  "claim-range": ({ path, base, size, ledger }, launch) => {
+  "chown-tree": async ({ path, base }, launch) => {
+    await chownTree(path, base, { say: (line) => launch.say(line), mayGoOn: () => launch.throwIfAborted() });
+  },
+
+  "claim-range": ({ ledger, ...range }, launch) => {
     // systemd-nspawn's own registry of ranges, so that neither takes one the other has.
-    mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
-    const fd = lockFile(path);
-    if (fd === null)
+    const claim = claimRange(range);
+    const { base, size } = range;
+    if ("taken" in claim)
       throw new BerthError(`the ids from ${base} to ${base + size - 1} are in use by another running container`, {
-        hint: "PrivateUsers=pick chooses a range that is free",
+        hint: `PrivateUsers=pick chooses a range that is free; the lock is ${claim.taken}`,
       });
-    launch.fds.name("range-lock", fd);
-    launch.undoBy(() => unlinkLocked(path, launch.fds.get("range-lock")));
+    launch.fds.name("range-lock", claim.fd);
+    launch.undoBy(() => releaseRange(claimFiles(range), launch.fds.get("range-lock")));
     if (ledger === null) return;
     const forget = recordRange(ledger, launch.plan.machine, base);
     launch.undoBy((failed) => {
@@ -175,8 +182,9 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     for (const map of ["gid_map", "uid_map"]) launch.writeLeaderFile(map, `0 ${base} ${size}\n`);
   },
 
-  "map-owners": ({ fd, recursive }, launch) => {
-    setMountAttributes(launch.fds.get(fd), { idmap: launch.leaderUserNamespace() }, recursive, launch.pathOf(fd));
+  "map-owners": async ({ fd, recursive, mapping }, launch) => {
+    const idmap = mapping === null ? launch.leaderUserNamespace() : await launch.mappingNamespace(mapping);
+    setMountAttributes(launch.fds.get(fd), { idmap }, recursive, launch.pathOf(fd));
   },
 
   "hold-machine": ({ pid, startTime, cgroup }, launch) => {

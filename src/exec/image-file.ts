@@ -1,11 +1,11 @@
 import { writeSync } from "node:fs";
 import { memfdCreate, truncateFd } from "../sys/files.ts";
-import type { CompiledPlan } from "./compile.ts";
+import type { Image } from "./assembler.ts";
 
 /** The image in a memfd, as the stage maps it: its parts are written, the hole between them takes no memory. */
-export function writeImage(compiled: CompiledPlan): number {
+export function writeImage(image: Image): number {
   const fd = memfdCreate("berth-image");
-  truncateFd(fd, compiled.image.size);
-  for (const { offset, bytes } of compiled.image.parts) writeSync(fd, bytes, 0, bytes.length, offset);
+  truncateFd(fd, image.size);
+  for (const { offset, bytes } of image.parts) writeSync(fd, bytes, 0, bytes.length, offset);
   return fd;
 }

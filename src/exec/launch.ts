@@ -1,7 +1,7 @@
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { BerthError } from "../errors.ts";
 import type { SeccompPolicy } from "../plan/seccomp-policy.ts";
-import type { LaunchPlan, Step } from "../plan/step.ts";
+import type { IdMapping, LaunchPlan, Step } from "../plan/step.ts";
 import { monotonic } from "../sys/clock.ts";
 import { SysError } from "../sys/errno.ts";
 import { type ExitStatus, pidfdSendSignal } from "../sys/processes.ts";
@@ -9,6 +9,7 @@ import { numberFds } from "./compilation.ts";
 import { compile } from "./compile.ts";
 import { FdTable } from "./fd-table.ts";
 import { HOST, type Undo } from "./host-steps.ts";
+import { mappingNamespace } from "./id-mapping.ts";
 import { asBerthError, asSysError, LaunchError } from "./launch-error.ts";
 import { StageProcess } from "./stage-process.ts";
 import { StageSession } from "./stage-session.ts";
@@ -25,6 +26,8 @@ export interface LaunchOptions {
   readonly fds?: ReadonlyMap<string, number>;
   /** A stage that was spawned ahead; launch owns it. */
   readonly spare?: StageProcess;
+  /** For the user, one line each: what a step takes long for. */
+  readonly say?: (line: string) => void;
   /** Tests: the step with this index fails with this result (a negative errno). */
   readonly fail?: { readonly step: number; readonly result: number };
 }
@@ -63,6 +66,10 @@ export class Launch {
 
   pathOf(fd: string): string {
     return this.#paths.get(fd) ?? fd;
+  }
+
+  say(line: string): void {
+    this.#options.say?.(line);
   }
 
   loadFilter(policy: SeccompPolicy): Buffer {
@@ -104,6 +111,14 @@ export class Launch {
     return this.fds.get("user-namespace");
   }
 
+  /** Made once for all mounts that show owners the same way. */
+  async mappingNamespace(mapping: IdMapping): Promise<number> {
+    const name = `mapping:${JSON.stringify(mapping)}`;
+    const { stage, arch } = this.#options;
+    if (!this.fds.has(name)) this.fds.name(name, await mappingNamespace(stage, arch, mapping));
+    return this.fds.get(name);
+  }
+
   #checkLeader(): void {
     if (!pidfdSendSignal(this.fds.get("leader"), 0)) throw new BerthError("init died before it was executed");
   }
@@ -117,7 +132,7 @@ export class Launch {
     if (this.#state === "launching") this.#session?.endSoon();
   }
 
-  #throwIfAborted(): void {
+  throwIfAborted(): void {
     if (this.#aborted !== undefined) throw this.#aborted;
   }
 
@@ -128,13 +143,13 @@ export class Launch {
     try {
       for (const step of this.plan.steps) {
         if (step.phase === "host") {
-          this.#throwIfAborted();
+          this.throwIfAborted();
           if (this.#options.fail?.step === index) throw new SysError("injected", -this.#options.fail.result);
           await this.#perform(step);
         }
         index++;
       }
-      this.#throwIfAborted();
+      this.throwIfAborted();
       this.#state = "over";
       // What the keeper was cloned from has exited.
       this.stage.reapStage();
@@ -145,7 +160,7 @@ export class Launch {
       const cause = await this.#session?.abandon();
       this.#state = "over";
       this.release(true);
-      this.#throwIfAborted();
+      this.throwIfAborted();
       // The first report is the cause, unless the keeper was killed: then everything fails that needs it.
       const failure = cause instanceof LaunchError && error instanceof LaunchError ? error : (cause ?? error);
       throw failure instanceof LaunchError ? failure : new LaunchError(this.plan, index, asBerthError(failure));

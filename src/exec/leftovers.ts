@@ -4,6 +4,7 @@ import { removeTree } from "../host/remove-tree.ts";
 import type { LaunchPlan, Step, StepOf } from "../plan/step.ts";
 import { removeCgroup, removeSharedCgroup } from "./cgroup.ts";
 import { lockFile, treeLock, unlinkLocked } from "./lock-file.ts";
+import { claimFiles } from "./range-claim.ts";
 
 /** In a record directory: the steps that leave something on the host, written before any of them is done. */
 export function leftoversFile(directory: string): string {
@@ -34,7 +35,7 @@ export function removeLeftovers(directory: string): void {
     if (step.kind === "make-cgroup") removeSharedCgroup(step.args.path);
     if (step.kind === "make-scope") removeCgroup(step.args.path);
     if (step.kind === "make-layer") removeTree(step.args.directory);
-    if (step.kind === "claim-range") removeStaleLock(step.args.path);
+    if (step.kind === "claim-range") for (const file of claimFiles(step.args).toReversed()) removeStaleLock(file);
     if (step.kind === "lock-tree") removeTreeLock(step.args);
   }
   rmSync(directory, { recursive: true, force: true });

@@ -12,6 +12,9 @@ export const TITLE_SIZE = 96;
 /** fds the keeper lives with, by the names the host steps gave them. */
 export const KEPT_FDS = ["record", "directory", "log", "mirror", "name-lock", "range-lock"] as const;
 
+/** struct image of stage.c, in 64-bit words. */
+export const HEADER_WORDS = 9 + KEPT_FDS.length + 8;
+
 /**
  * First words of messages. Below SYNC: a program reports a failure (program, operation, result). SYNC + number: a sync
  * point. The others are the keeper's: the payload has been executed; it has ended (si_code and si_status of waitid(2)).

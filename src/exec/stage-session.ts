@@ -55,7 +55,7 @@ export class StageSession {
   handOver(title: string, compiled: CompiledPlan): void {
     this.#compiled = compiled;
     const [keeperEnd, initEnd] = socketPair(SOCK_SEQPACKET);
-    const image = writeImage(compiled);
+    const image = writeImage(compiled.image);
     try {
       this.#process.handOver(title, [image, keeperEnd, initEnd, ...this.handedOver().map(([, fd]) => fd)]);
     } finally {

@@ -20,6 +20,7 @@ export interface Entry {
   /** Permission bits. */
   readonly mode: number;
   readonly uid: number;
+  readonly gid: number;
   /** Bytes. */
   readonly size: number;
   /** Equal for two names of one file. */
@@ -134,6 +135,7 @@ function entryOf(fd: number, path: string): Entry {
     target: stat.isSymbolicLink() ? readLink(fd) : null,
     mode: stat.mode & 0o7777,
     uid: stat.uid,
+    gid: stat.gid,
     size: stat.size,
     identity: `${stat.dev}:${stat.ino}`,
   };

@@ -43,14 +43,23 @@ export function readLedger(path: string): RangeLedger {
 }
 
 /**
- * The range a machine has, or would get: the ledger's; else one by a hash of its name, so that it comes out the same
- * again, and from there on the first that nobody has. Null: none is left. Nothing is reserved yet (step claim-range).
+ * The range a machine has, or would get: the one that its tree's owners are of (`disk`, as systemd-nspawn has it); the
+ * ledger's; else one by a hash of its name, so that it comes out the same again, and from there on the first that nobody
+ * has. Null: none is left. Nothing is reserved yet (step claim-range).
  */
-export function pickRange(name: string, machines: string, inUse: (base: number) => boolean = isInUse): number | null {
+export function pickRange(
+  name: string,
+  machines: string,
+  disk: number | null = null,
+  inUse: (base: number) => boolean = isInUse,
+): number | null {
   const { ranges } = readLedger(ledgerPath(machines));
   const own = ranges.get(name);
-  if (own !== undefined && !inUse(own)) return own;
   const others = [...ranges].filter(([other]) => other !== name);
+  const isOthers = (base: number): boolean => others.some(([, start]) => start === base);
+  const isHosts = (base: number): boolean => hostRanges().some((range) => overlaps(range, base));
+  if (isPickable(disk) && !isOthers(disk) && !isHosts(disk) && !inUse(disk)) return disk;
+  if (own !== undefined && !inUse(own)) return own;
   const taken: readonly IdRange[] = [...others.map(([, start]) => ({ start, count: RANGE_SIZE })), ...hostRanges()];
   const slots = (PICK_WINDOW.last - PICK_WINDOW.first) / RANGE_SIZE + 1;
   const first = hash32(Buffer.from(`${machines}\0${name}`)) % slots;

@@ -31,10 +31,12 @@ export function readTreeFacts(root: string, host: HostFacts): TreeFacts {
 
 function factsOf(tree: InRoot, host: HostFacts): TreeFacts {
   const mount = findMount(readMountinfo(), tree.mountId());
+  const root = tree.resolve("/");
   const osRelease = OS_RELEASE_PATHS.map((path) => readText(tree, path)).find((text) => text !== null);
   return {
     readable: true,
-    owner: tree.resolve("/")?.uid ?? 0,
+    owner: root?.uid ?? 0,
+    group: root?.gid ?? 0,
     fsType: mount?.fsType ?? "unknown",
     readOnly: mount !== null && isReadOnly(mount),
     init: discoverInit(tree),
@@ -59,6 +61,7 @@ function assumedFacts(root: string, host: HostFacts): TreeFacts {
   return {
     readable: false,
     owner: 0,
+    group: 0,
     fsType: mount?.fsType ?? "unknown",
     readOnly: mount !== null && isReadOnly(mount),
     init: { path: "/usr/lib/systemd/systemd", kind: "systemd", machine: host.arch === "x64" ? "x86-64" : "aarch64" },

@@ -60,7 +60,7 @@ export class ForegroundBoot {
       this.#link = this.#linkTo(output);
     }
     const loadFilter = (policy: Parameters<typeof filterFor>[0]): Buffer => filterFor(policy, options.paths.cache);
-    this.#launch = new Launch(plan, { stage: stagePath(arch), arch, fds, loadFilter });
+    this.#launch = new Launch(plan, { stage: stagePath(arch), arch, fds, loadFilter, say: options.say });
   }
 
   /** It has been told to stop: whatever its init makes of that, it is not to come back. */

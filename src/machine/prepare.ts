@@ -14,6 +14,7 @@ import { assumeUser } from "../host/users.ts";
 import { buildPlan } from "../plan/build.ts";
 import { resolvConfFile, resolvConfMode } from "../plan/configure-tree.ts";
 import { bindKey, type HostFacts, type MachineFacts } from "../plan/facts.ts";
+import { diskBase } from "../plan/id-blocks.ts";
 import type { PlanInput, PlanRequest } from "../plan/input.ts";
 import { checkPreconditions } from "../plan/preconditions.ts";
 import type { LaunchPlan } from "../plan/step.ts";
@@ -111,7 +112,7 @@ export function readMachineFacts(spec: MachineSpec, host: HostFacts, paths: Path
         value.fromRoot ? readInsideFacts(spec.root.value, value.source) : readPathFacts(value.source),
       ]),
     ),
-    rangeBase: spec.privateUsers.value.mode === "pick" ? pickRange(spec.name, paths.machines) : null,
+    rangeBase: spec.privateUsers.value.mode === "pick" ? pickRange(spec.name, paths.machines, diskBase(tree)) : null,
     resolvConf: file === null ? null : readIfThere(file),
     localtime: ["copy", "bind"].includes(spec.timezone.value) ? readIfThere("/etc/localtime") : null,
     user: isRoot(spec.user.value) ? null : assumeUser(spec.user.value, spec.root.value),

@@ -15,6 +15,7 @@ import { idRange, type PlanInput, rootId } from "./input.ts";
 import { ownLimits, raiseLimits } from "./limits.ts";
 import { host, init, keeper } from "./make-step.ts";
 import { maskKernel } from "./masks.ts";
+import { chownTree, mapTree } from "./owners.ts";
 import { changeDirectory, choosePersonality, chooseProcessors } from "./process.ts";
 import { openRoot, rootFd } from "./root.ts";
 import { confine, giveUp, loadFilter } from "./security.ts";
@@ -38,6 +39,7 @@ export function buildPlan(input: PlanInput): LaunchPlan {
       // First, so that it comes to life on another processor while the rest is prepared.
       host("spawn-stage", {}),
       ...claim(input),
+      ...chownTree(input),
       ...openRoot(input),
       ...bindSources(input),
       ...configurationSources(input),
@@ -125,16 +127,19 @@ function mapUsers(input: PlanInput): Step[] {
 }
 
 /** Trees and bind sources keep the ids they have on disk; the mount shows them as the machine's. */
-function mapOwners({ spec }: PlanInput): Step[] {
+function mapOwners(input: PlanInput): Step[] {
+  const { spec } = input;
   if (spec.privateUsers.value.mode === "no") return [];
-  const layers = spec.ephemeral.value ? ["root", "layer"] : ["root"];
-  const binds = spec.binds.flatMap(({ value, source }, index) =>
-    value.idmap === "idmap" || value.fromRoot
-      ? [host("map-owners", { fd: `bind:${index}`, recursive: value.recursive }, source)]
-      : [],
-  );
+  const { source } = spec.privateUsers;
+  const binds = spec.binds.flatMap((bind, index) => {
+    const { idmap, fromRoot, recursive } = bind.value;
+    const fd = `bind:${index}`;
+    if (idmap === "idmap") return [host("map-owners", { fd, recursive, mapping: null }, bind.source)];
+    return fromRoot ? mapTree(input, fd, recursive, bind) : [];
+  });
   return [
-    ...layers.map((fd) => host("map-owners", { fd, recursive: fd === "root" }, spec.privateUsers.source)),
+    ...mapTree(input, "root", true, spec.privateUsers),
+    ...(spec.ephemeral.value ? [host("map-owners", { fd: "layer", recursive: false, mapping: null }, source)] : []),
     ...binds,
   ];
 }

@@ -1,9 +1,10 @@
-import type { MountFlag, Step, StepKind, StepOf } from "./step.ts";
+import type { IdMapping, MountFlag, Step, StepKind, StepOf } from "./step.ts";
 
 /** One line a step: what is done to what. `berth plan` prints it, and so does the message when it fails. */
 const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => string } = {
   "lock-name": ({ path }) => `lock the name by ${path}`,
   "lock-tree": ({ tree }) => `lock the tree ${tree} for this machine alone`,
+  "chown-tree": ({ path, base }) => `change the owners in ${path} to ids from ${base} on`,
   "claim-range": ({ base, size }) => `claim host ids ${base}..${base + size - 1}`,
   "make-record": ({ directory }) => `make the record in ${directory}`,
   "make-cgroup": ({ path, owner }) => `make cgroup ${path}, payload/ owned by ${owner}`,
@@ -20,8 +21,8 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   "spawn-stage": () => "spawn the stage, which waits for its program",
   "hand-over": ({ title }) => `hand over the program and its fds to the stage, now "${title}"`,
   "write-id-maps": ({ base, size }) => `map ids 0..${size - 1} inside to ${base}..${base + size - 1}`,
-  "map-owners": ({ fd, recursive }) =>
-    `show the owners of ${fd} as the machine's ids${flagText(recursive ? ["recursive"] : [])}`,
+  "map-owners": ({ fd, recursive, mapping }) =>
+    `show the owners of ${fd} as ${mapping === null ? "the machine's ids" : mappingText(mapping)}${flagText(recursive ? ["recursive"] : [])}`,
   "hold-machine": ({ pid, cgroup }) => `take hold of the machine by pid ${pid}, open ${cgroup}`,
   "set-oom-score": ({ of, score }) => `set ${of === "init" ? "init's" : "the stage's"} oom_score_adj to ${score}`,
   await: ({ sync, from, says }) => `#${sync} wait for ${from}: ${says}`,
@@ -91,6 +92,13 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
 export function describe(step: Step): string {
   const description = DESCRIPTIONS[step.kind] as (args: unknown) => string;
   return printable(description(step.args));
+}
+
+function mappingText({ uids, gids }: IdMapping): string {
+  const text = (lines: IdMapping["uids"]): string =>
+    lines.map(({ disk, host, count }) => `${disk} as ${host}${count === 1 ? "" : ` (${count})`}`).join(", ");
+  const same = text(uids) === text(gids);
+  return same ? `other ids: ${text(uids)}` : `other ids: users ${text(uids)}, groups ${text(gids)}`;
 }
 
 /** A path, two that will do, or a name with the directories it is looked for in. */

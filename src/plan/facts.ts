@@ -101,6 +101,8 @@ export interface TreeFacts {
   readonly readable: boolean;
   /** Owner of the tree's root directory on disk: 0, or the base of a range it was chowned to. */
   readonly owner: number;
+  /** Its group, of the same range where the tree is sound. */
+  readonly group: number;
   /** Type of the file system the tree is on, as in /proc/self/mountinfo (`ext4`, `btrfs`, `overlay`). */
   readonly fsType: string;
   readonly readOnly: boolean;

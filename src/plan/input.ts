@@ -1,6 +1,7 @@
 import { capabilityNumber } from "../spec/capabilities.ts";
 import type { MachineSpec } from "../spec/machine-spec.ts";
 import type { HostFacts, MachineFacts } from "./facts.ts";
+import { BLOCK, diskBase } from "./id-blocks.ts";
 import type { WindowSize } from "./step.ts";
 
 /** Everything a plan is made from. Two equal inputs give two equal plans. */
@@ -50,8 +51,6 @@ export interface IdRange {
   readonly size: number;
 }
 
-const DEFAULT_RANGE_SIZE = 65536;
-
 /** @throws Error when `pick` found no range: preconditions.ts reports that before a plan is made */
 export function idRange({ spec, machine }: PlanInput): IdRange | null {
   const users = spec.privateUsers.value;
@@ -59,12 +58,14 @@ export function idRange({ spec, machine }: PlanInput): IdRange | null {
     case "no":
       return null;
     case "identity":
-      return { base: 0, size: DEFAULT_RANGE_SIZE };
+      return { base: 0, size: BLOCK };
+    case "yes":
+      return { base: diskBase(machine.tree) ?? 0, size: BLOCK };
     case "range":
       return { base: users.base, size: users.size };
     case "pick":
       if (machine.rangeBase === null) throw new Error("no range of ids was picked");
-      return { base: machine.rangeBase, size: DEFAULT_RANGE_SIZE };
+      return { base: machine.rangeBase, size: BLOCK };
   }
 }
 

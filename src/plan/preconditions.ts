@@ -4,6 +4,7 @@ import { DEFAULT } from "../spec/source.ts";
 import { bindKey, type InitMachine } from "./facts.ts";
 import type { PlanInput } from "./input.ts";
 import { mostPossible } from "./limits.ts";
+import { ownersFit } from "./owner-checks.ts";
 import { PERSONALITY_BITS } from "./process.ts";
 import { foreignId, userFault } from "./user.ts";
 
@@ -15,7 +16,7 @@ const CHECKS: readonly Check[] = [
   cgroup2IsMounted,
   initIsThere,
   initRunsHere,
-  ownersAreOnDisk,
+  ownersFit,
   rangeIsFree,
   bindsExist,
   userIsThere,
@@ -71,19 +72,6 @@ function initRunsHere({ spec, host, machine }: PlanInput): readonly Problem[] {
       what: `${init.path} of ${spec.root.value} is built for ${init.machine}`,
       expected: `a tree for this host's ${host.arch === "x64" ? "x86-64" : "arm64"}`,
       hint: "bootstrap the tree for this architecture",
-    },
-  ];
-}
-
-function ownersAreOnDisk({ spec, machine }: PlanInput): readonly Problem[] {
-  if (machine.tree.owner === 0) return [];
-  return [
-    {
-      severity: "error",
-      source: spec.root.source,
-      what: `${spec.root.value} belongs to id ${machine.tree.owner}, not to root`,
-      expected: "a tree with ids from 0 on disk; one that systemd-nspawn has chowned to a range is not supported yet",
-      hint: `chown it back, for example with: systemd-nspawn -D ${spec.root.value} --private-users=0 --private-users-ownership=chown true`,
     },
   ];
 }

@@ -22,6 +22,7 @@ export interface StepKinds {
   // ---- host ----
   "lock-name": { path: string };
   "lock-tree": { tree: string; registry: string };
+  "chown-tree": { path: string; base: number };
   "claim-range": { path: string; base: number; size: number; ledger: string | null };
   "make-record": { directory: string };
   "make-cgroup": { path: string; owner: number; parents: string[]; controllers: string[] };
@@ -47,7 +48,8 @@ export interface StepKinds {
   "spawn-stage": Record<never, never>;
   "hand-over": { title: string };
   "write-id-maps": { base: number; size: number };
-  "map-owners": { fd: FdName; recursive: boolean };
+  // `mapping`: null is the machine's own, of the whole range.
+  "map-owners": { fd: FdName; recursive: boolean; mapping: IdMapping | null };
   "hold-machine": { pid: number; startTime: string; cgroup: string };
   "set-oom-score": { of: "init" | "stage"; score: number };
   // ---- both sides of a sync point carry its number ----
@@ -117,6 +119,18 @@ export interface StepKinds {
   "load-seccomp": Record<never, never>;
   // `directory`: null leaves it where it is.
   execute: { candidates: string[]; argv: string[]; environment: string[]; directory: string | null };
+}
+
+/** How a mount shows owners: `count` ids from `disk` on, as the file system has them, are the host's from `host` on. */
+export interface IdMapLine {
+  readonly disk: number;
+  readonly host: number;
+  readonly count: number;
+}
+
+export interface IdMapping {
+  readonly uids: readonly IdMapLine[];
+  readonly gids: readonly IdMapLine[];
 }
 
 export type Limit = ResourceLimit;

@@ -67,6 +67,7 @@ export function buildSpec(input: SpecInput): { spec: MachineSpec | undefined; pr
     cpuAffinity: values.all(EXEC.CPUAffinity),
     limits: Object.values(LIMITS).flatMap((setting) => values.last(setting) ?? []),
     privateUsers: values.one(EXEC.PrivateUsers),
+    ownership: values.latest(FILES.PrivateUsersOwnership, FILES.PrivateUsersChown),
     privateNetwork: values.one(NETWORK.Private),
     ephemeral: values.one(EXEC.Ephemeral),
     resolvConf: values.one(EXEC.ResolvConf),

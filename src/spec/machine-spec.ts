@@ -48,6 +48,7 @@ export interface MachineSpec {
   /** Limit*=: at most one of a resource. */
   readonly limits: readonly Sourced<ResourceLimit>[];
   readonly privateUsers: Sourced<PrivateUsers>;
+  readonly ownership: Sourced<OwnershipMode>;
   readonly privateNetwork: Sourced<boolean>;
   /** Ephemeral= or -x: changes go to a throw-away overlay. */
   readonly ephemeral: Sourced<boolean>;
@@ -97,14 +98,23 @@ export interface SystemCallChange {
 }
 
 /**
- * no: the host's users (a weaker machine). pick: a free range of 65536 chosen by the ledger. identity: an own user
- * namespace that maps 0..65535 to itself. range: as given.
+ * no: the host's users (a weaker machine). yes: the 65536 that the owner of the tree's root directory is of. pick: those,
+ * or a free range of 65536 chosen by the ledger. identity: an own user namespace that maps 0..65535 to itself. range: as
+ * given.
  */
 export type PrivateUsers =
   | { readonly mode: "no" }
+  | { readonly mode: "yes" }
   | { readonly mode: "pick" }
   | { readonly mode: "identity" }
   | { readonly mode: "range"; readonly base: number; readonly size: number };
+
+/**
+ * How the owners of a tree's files become the machine's. off: they are left as they are. map: the mount shows them so.
+ * chown: they are changed on disk. auto: map, or chown where the file system can't.
+ */
+export const OWNERSHIP_MODES = ["off", "chown", "map", "auto"] as const;
+export type OwnershipMode = (typeof OWNERSHIP_MODES)[number];
 
 /** A bind mount of a host path (or, with `fromRoot`, of a path in the tree: the `+` prefix) into the machine. */
 export interface Bind {

@@ -25,7 +25,9 @@ export const OPEN_FLAGS = {
 } as const;
 
 // linux/openat2.h
+export const RESOLVE_NO_XDEV = 0x01;
 export const RESOLVE_NO_SYMLINKS = 0x04;
+export const RESOLVE_BENEATH = 0x08;
 export const RESOLVE_IN_ROOT = 0x10;
 
 // linux/sched.h

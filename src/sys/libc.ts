@@ -29,7 +29,9 @@ export function check(result: number, syscall: string, options: { path?: string;
 }
 
 /** Whether errno, after a call that failed, is one of these that the caller deals with itself. */
-export function failedWith(...names: readonly ("EAGAIN" | "EINTR" | "EINVAL" | "ESRCH")[]): boolean {
+export function failedWith(
+  ...names: readonly ("EAGAIN" | "EINTR" | "EINVAL" | "ENODATA" | "ENOENT" | "EOPNOTSUPP" | "ESRCH")[]
+): boolean {
   const errno = koffi.errno();
   return names.some((name) => constants.errno[name] === errno);
 }

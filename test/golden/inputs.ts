@@ -37,6 +37,7 @@ export const HOST: HostFacts = {
 export const TREE: TreeFacts = {
   readable: true,
   owner: 0,
+  group: 0,
   fsType: "ext4",
   readOnly: false,
   init: { path: "/usr/lib/systemd/systemd", kind: "systemd", machine: "x86-64" },

@@ -80,11 +80,6 @@ test("--private-users=BASE:SIZE: those ids, and no others", async () => {
   expect(existsSync(`${RANGES}/1900000000`)).toBe(false);
 });
 
-test("yes, the range that a tree's owner says, is not in effect", async () => {
-  await using root = berthRoot();
-  expect(await root.run(tree, ["--private-users=yes"], probe("cwd"))).toMatchObject({ status: 125, stdout: "" });
-});
-
 test("PrivateUsers=pick: a machine keeps its range over runs, another gets another, and both are written down", async () => {
   await using root = berthRoot();
   const [a, b] = [await base(root, "-M", "a"), await base(root, "-M", "b")];

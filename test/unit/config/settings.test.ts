@@ -20,7 +20,8 @@ const LIMITS = KEYS.Exec.split(/\s+/)
   .filter((key) => key.startsWith("Limit"))
   .join(" ");
 const IN_EFFECT = `Boot Parameters Environment Hostname MachineID KillSignal NotifyReady Capability DropCapability
-  SystemCallFilter PrivateUsers Private Bind BindReadOnly Ephemeral ResolvConf Timezone
+  PrivateUsers PrivateUsersOwnership PrivateUsersChown
+  SystemCallFilter Private Bind BindReadOnly Ephemeral ResolvConf Timezone
   User AmbientCapability SuppressSync RestrictAddressFamilies WorkingDirectory NoNewPrivileges Personality OOMScoreAdjust CPUAffinity ${LIMITS}`;
 const SAFE = `Boot ProcessTwo Parameters Environment User WorkingDirectory DropCapability NoNewPrivileges KillSignal
   Personality NotifyReady Hostname ResolvConf Timezone SuppressSync ReadOnly Volatile`;

@@ -37,16 +37,17 @@ describe("the ledger", () => {
 
   test("of a machine with a name that every object has is as good as any", () => {
     write({ version: 1, ranges: {} });
-    for (const name of ["constructor", "toString"]) expect(pickRange(name, machines, () => false)).toBeGreaterThan(0);
+    for (const name of ["constructor", "toString"])
+      expect(pickRange(name, machines, null, () => false)).toBeGreaterThan(0);
     write(`{"version":1,"ranges":{"__proto__":${FIRST}}}`);
-    expect(pickRange("__proto__", machines, () => false)).toBe(FIRST);
+    expect(pickRange("__proto__", machines, null, () => false)).toBe(FIRST);
   });
 
   test.each(["", "{ cut sho", "null", "[]", "7", '"x"', "{}", '{"version":"1","ranges":{}}', '{"version":1}'])(
     "is damaged: %j",
     (text) => {
       expect(readLedger(write(text))).toEqual({ ranges: new Map(), damaged: true });
-      expect(pickRange("m", machines, () => false)).toBeGreaterThanOrEqual(FIRST);
+      expect(pickRange("m", machines, null, () => false)).toBeGreaterThanOrEqual(FIRST);
     },
   );
 
@@ -73,11 +74,11 @@ describe("the ledger", () => {
 describe("a pick", () => {
   test("is what the ledger says while nobody uses it, and never what it says of another", () => {
     write({ version: 1, ranges: { m: FIRST } });
-    expect(pickRange("m", machines, () => false)).toBe(FIRST);
-    expect(pickRange("m", machines, (base) => base === FIRST)).not.toBe(FIRST);
-    const other = pickRange("other", machines, () => false) ?? 0;
+    expect(pickRange("m", machines, null, () => false)).toBe(FIRST);
+    expect(pickRange("m", machines, null, (base) => base === FIRST)).not.toBe(FIRST);
+    const other = pickRange("other", machines, null, () => false) ?? 0;
     write({ version: 1, ranges: { m: other } });
-    expect(pickRange("other", machines, () => false)).not.toBe(other);
+    expect(pickRange("other", machines, null, () => false)).not.toBe(other);
   });
 });
 

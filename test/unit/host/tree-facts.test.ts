@@ -33,6 +33,7 @@ test("a Debian tree", () => {
   expect(facts).toEqual({
     readable: true,
     owner: process.geteuid?.(),
+    group: process.getegid?.(),
     fsType: execFileSync("findmnt", ["-no", "FSTYPE", "-T", tmpdir()], { encoding: "utf8" }).trim(),
     readOnly: false,
     init: { path: "/usr/lib/systemd/systemd", kind: "systemd", machine: "x86-64" },
@@ -190,6 +191,7 @@ test("a tree we may not look into is assumed to be Debian's", () => {
   expect(JSON.parse(output)).toMatchObject({
     readable: false,
     owner: 0,
+    group: 0,
     init: { path: "/usr/lib/systemd/systemd", kind: "systemd", machine: "aarch64" },
     osRelease: { ID: "debian" },
     machineId: null,

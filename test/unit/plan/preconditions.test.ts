@@ -92,10 +92,47 @@ describe("the init", () => {
   });
 });
 
-test("a tree that was chowned to a range is refused, with the command that takes it back", () => {
-  const [problem, ...others] = problems({ tree: { owner: 524288 } });
-  expect(problem).toMatch(/belongs to id 524288, not to root, expected .*--private-users-ownership=chown true/);
-  expect(others).toEqual([]);
+describe("owners of the tree", () => {
+  const chowned = { owner: 1048576, group: 1048576 };
+
+  test.each([
+    ["the default machine, which is mapped", "default", chowned],
+    ["yes, which is that range", "users-yes", chowned],
+    ["a root that belongs to another user of the machine", "default", { owner: 1000, group: 100 }],
+    ["off, which does not care", "ownership-off", { owner: 1000, group: 70000 }],
+  ])("fit %s", (_, golden, tree) => {
+    expect(problems({ tree }, golden)).toEqual([]);
+  });
+
+  test.each([
+    [
+      "users-no",
+      chowned,
+      /^\/etc.*: .* belongs to id 1048576: it was chowned to the range from 1048576 on, .*=yes uses it|PrivateUsers=yes uses that range/,
+    ],
+    ["default", { owner: 1000, group: 70000 }, /belongs to user 1000 and group 70000, which are of two ranges/],
+    ["default", { owner: 0xfffe0000, group: 0xfffe0000 }, /was interrupted.*--private-users-ownership=chown goes on/],
+    ["ownership-chown", { readOnly: true }, /nspawn:5:23: .* is read-only.*PrivateUsersOwnership=map changes nothing/],
+    ["ownership-auto", { fsType: "overlay", readOnly: true }, /no file system of type overlay maps ids/],
+  ] as const)("that don't fit %s are said", (golden, tree, said) => {
+    const found = problems({ tree }, golden);
+    expect(found).toEqual([expect.stringMatching(said)]);
+  });
+
+  test("are changed on disk to whole ranges only", () => {
+    const range = (size: number): string[] => {
+      const input = goldenInput("ownership-chown");
+      const privateUsers = { ...input.spec.privateUsers, value: { mode: "range", base: 1114112, size } as const };
+      return checkPreconditions({ ...input, spec: { ...input.spec, privateUsers } }).map(showProblem);
+    };
+    expect(range(65536)).toEqual([]);
+    for (const size of [1000, 131072])
+      expect(range(size)).toEqual([expect.stringContaining(`can't be changed to the range 1114112:${size}, expected`)]);
+  });
+
+  test("that were left halfway are gone on with by chown", () => {
+    expect(problems({ tree: { owner: 0xfffe0000, group: 0xfffe0000 } }, "ownership-chown")).toEqual([]);
+  });
 });
 
 describe("the range", () => {
@@ -136,13 +173,12 @@ describe("sources of binds", () => {
 test("all problems are reported together", () => {
   const found = problems({
     host: { kernel: { release: "5.10.0", version: [5, 10] } },
-    tree: { init: null, owner: 1000 },
+    tree: { init: null },
     machine: { rangeBase: null },
   });
   expect(found.map((text) => text.split(",")[0])).toEqual([
     "the kernel is 5.10.0",
     "/var/lib/machines/default has no init to boot",
-    "/var/lib/machines/default belongs to id 1000",
     expect.stringMatching(/^no range/),
   ]);
 });

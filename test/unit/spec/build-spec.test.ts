@@ -66,6 +66,7 @@ describe("defaults", () => {
         capabilities: [],
         systemCallFilter: [],
         privateUsers: { value: { mode: "pick" }, ...byDefault },
+        ownership: { value: "auto", ...byDefault },
         privateNetwork: { value: true, ...byDefault },
         ephemeral: { value: false, ...byDefault },
         resolvConf: { value: "auto", ...byDefault },
@@ -103,6 +104,11 @@ describe("each setting", () => {
     ["KillSignal=RTMIN+4", (s) => s.killSignal.value, 38],
     ["MachineID=01234567-89AB-cdef-0123-456789abcdef", (s) => s.machineId.value, "0123456789abcdef0123456789abcdef"],
     ["PrivateUsers=no", (s) => s.privateUsers.value, { mode: "no" }],
+    ["PrivateUsers=on", (s) => s.privateUsers.value, { mode: "yes" }],
+    ["[Files]\nPrivateUsersOwnership=map", (s) => s.ownership.value, "map"],
+    ["[Files]\nPrivateUsersOwnership=1", (s) => s.ownership.value, "auto"],
+    ["[Files]\nPrivateUsersChown=yes", (s) => s.ownership.value, "chown"],
+    ["[Files]\nPrivateUsersOwnership=map\nPrivateUsersChown=no", (s) => s.ownership.value, "off"],
     ["PrivateUsers=identity", (s) => s.privateUsers.value, { mode: "identity" }],
     ["PrivateUsers=524288", (s) => s.privateUsers.value, { mode: "range", base: 524288, size: 65536 }],
     ["PrivateUsers=0:1", (s) => s.privateUsers.value, { mode: "range", base: 0, size: 1 }],
@@ -155,11 +161,12 @@ describe("each setting", () => {
     ["MachineID=0", 'm.nspawn:2:11: MachineID=: "0" is no machine id, expected 32 hex digits or a UUID'],
     [
       "PrivateUsers=1:2:3",
-      'm.nspawn:2:14: PrivateUsers=: "1:2:3" is no range of users, expected no, pick, identity, BASE or BASE:SIZE',
+      'm.nspawn:2:14: PrivateUsers=: "1:2:3" is no range of users, expected yes, no, pick, identity, BASE or BASE:SIZE',
     ],
     [
-      "PrivateUsers=yes",
-      "m.nspawn:2:14: PrivateUsers=yes is not in effect yet in this version of berth (pick needs no prepared tree)",
+      "PrivateUsers=managed",
+      "m.nspawn:2:14: PrivateUsers=managed is of machines without privileges, whose ranges systemd-nsresourced gives out, " +
+        "expected yes, no, pick, identity, BASE or BASE:SIZE (berth runs as root and gives out ranges itself: that is pick)",
     ],
     [
       "SystemCallFilter=~ptracee",
