@@ -47,7 +47,8 @@ quotes; backslashes are ordinary characters there. The paths of *Bind=* and its 
 backslash before a colon makes it part of the path; quotes are ordinary characters there.
 
 Of a setting with one value the last assignment holds. Where "Assignments add up" is said below, each adds to the ones
-before. An empty assignment (_Key_=) undoes all before it, also those of a file that was read earlier.
+before. An empty assignment (_Key_=) undoes all before it, also those of a file that was read earlier; *systemd-nspawn*(1)
+itself does so for settings with one value, *Parameters=* and *Environment=*, and passes over other empty ones.
 
 Unknown keys and sections are warned about, with the nearest name that there is, and have no effect; those that start
 with "X-" are passed over in silence. A value that can't be read is an error. All errors are reported at once, as
@@ -152,7 +153,8 @@ export const DETAILS: Readonly<Record<string, string>> = {
   Boot: "Without it a command is PID 1, or a shell. Default: *yes* with *berth start* and *berth plan* _NAME_, else *no*.",
   Ephemeral: "Without *--machine* such a machine gets a name that is free, so that several of a tree may run at once.",
   Parameters:
-    "Ignored where the command line says how to start: by a command, by *--boot*, and so by *berth start*, which passes it.",
+    "Ignored where the command line says how to start: by a command, by *--boot*, and so by *berth start*, which passes it. " +
+    "*systemd-nspawn*(1) takes it only together with *Boot=* or *ProcessTwo=*, of whatever value.",
   Environment: "Of a variable given twice the last value holds.",
   Capability: "CAP_NET_ADMIN is among the default ones if the machine has a network of its own.",
   KillSignal: "See STOPPING in *berth*(1).",

@@ -4,17 +4,7 @@ import { type Assignment, parseUnitFile, sourceAt } from "../../../src/config/un
 import { buildSpec } from "../../../src/spec/build-spec.ts";
 import { showProblem } from "../../../src/spec/problem.ts";
 import { weaknesses } from "../../../src/spec/weaknesses.ts";
-
-/** mulberry32: a small known generator, so that a failing seed can be run again. */
-function generator(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
-  };
-}
+import { generator } from "../../lib/random.ts";
 
 /** What matters to the syntaxes, so that random text gets somewhere. */
 const PIECES = [
