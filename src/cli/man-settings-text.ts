@@ -182,6 +182,8 @@ export const DETAILS: Readonly<Record<string, string>> = {
     "as they are; what is not of the machine's range is nobody's inside. *auto*: *map*, or *chown* where the file system " +
     "can't map (overlayfs, NFS, and tmpfs before Linux 6.3).",
   Private: "See _DEFAULTS_.",
+  NamespacePath:
+    "A file such as */run/netns/NAME* of *ip netns add*. Instead of *Private=yes*; the machine has no rights over it.",
   User:
     "By name of the tree's /etc/passwd, or by number, which needs no entry there. Groups are those of its /etc/group; HOME, " +
     "USER, LOGNAME and SHELL are set. Nothing of the tree is run to find out. Not for an init.",

@@ -96,7 +96,7 @@ export const NETWORK = section("Network", {
     parse: absolutePath,
     options: [option("--network-namespace-path")],
     safe: false,
-    state: "not yet",
+    state: "in effect",
   },
   Port: {
     takes: "[PROTOCOL:]PORT[:PORT]",

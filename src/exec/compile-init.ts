@@ -46,9 +46,11 @@ const APIVFS_PID = 32000;
 type ApivfsKinds = "make-file-system" | "make-overlay";
 
 export const APIVFS: Compilers<ApivfsKinds> = {
-  "make-file-system": ({ fd, type, options, flags }, c) => {
-    const mount = c.makeFileSystem(c.apivfs, type, options, flags);
-    c.asm.pseudo(c.apivfs, "result", [mount], { into: c.named(fd) });
+  /** By the keeper, too: what init has no rights to make. */
+  "make-file-system": ({ fd, type, options, flags }, c, { phase }) => {
+    const program = phase === "keeper" ? c.keeper : c.apivfs;
+    const mount = c.makeFileSystem(program, type, options, flags);
+    c.asm.pseudo(program, "result", [mount], { into: c.named(fd) });
   },
 
   /**

@@ -43,6 +43,7 @@ type Kinds =
   | "raise-limits"
   | "unshare-mounts"
   | "move-keeper"
+  | "join-network"
   | "clone-init"
   | "adopt-joined"
   | "act-as"
@@ -90,6 +91,10 @@ export const KEEPER: Compilers<Kinds> = {
     asm.pseudo(c.farewell, "load", [pidfd], { into: c.named("keeper") });
     asm.call(keeper, "close", [supervisor]);
     asm.pseudo(keeper, "store", [{ at: c.cloneArguments.at + 80 }, payload, 8]);
+  },
+
+  "join-network": ({ fd }, c) => {
+    c.asm.call(c.keeper, "setns", [c.fd(fd), CLONE_NEWNET]);
   },
 
   "clone-init": ({ namespaces, cgroup }, c) => {

@@ -29,6 +29,7 @@ import type { Launch } from "./launch.ts";
 import { divideLayer, makeLayer, openLayer } from "./layer.ts";
 import { announceLeftovers } from "./leftovers.ts";
 import { lockFile, treeLock, unlinkLocked } from "./lock-file.ts";
+import { openNetwork } from "./open-network.ts";
 import { claimFiles, claimRange, releaseRange } from "./range-claim.ts";
 import { recordRange } from "./range-ledger.ts";
 
@@ -50,6 +51,7 @@ type Kinds =
   | "make-scope"
   | "enable-controllers"
   | "clone-tree"
+  | "open-network"
   | "make-layer"
   | "notify-socket"
   | "load-filter"
@@ -147,6 +149,10 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     launch.fds.name(fd, tree);
     const mode = propagation === "private" ? MS_PRIVATE : MS_SLAVE;
     setMountAttributes(tree, { set: mountAttributes(flags), propagation: mode }, recursive, path);
+  },
+
+  "open-network": ({ fd, path }, launch) => {
+    launch.fds.name(fd, openNetwork(path));
   },
 
   "make-layer": ({ fd, directory, content }, launch) => {

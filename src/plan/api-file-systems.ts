@@ -10,10 +10,19 @@ interface KernelFileSystem {
   readonly target: string;
 }
 
+/** Shows the network namespace of who mounts it, who must have rights over that one. */
+export const SYSFS: KernelFileSystem = {
+  fd: "sys",
+  type: "sysfs",
+  options: [],
+  flags: ["ro", "nosuid", "nodev", "noexec"],
+  target: "/sys",
+};
+
 /** File systems that show the namespaces of who mounts them. Options and flags as systemd-nspawn has them. */
 const KERNEL: readonly KernelFileSystem[] = [
   { fd: "proc", type: "proc", options: [], flags: ["nosuid", "nodev", "noexec"], target: "/proc" },
-  { fd: "sys", type: "sysfs", options: [], flags: ["ro", "nosuid", "nodev", "noexec"], target: "/sys" },
+  SYSFS,
   { fd: "cgroup", type: "cgroup2", options: [], flags: ["nosuid", "nodev", "noexec"], target: "/sys/fs/cgroup" },
   {
     fd: "pts",
@@ -72,18 +81,18 @@ export function awaitApiFileSystems(input: PlanInput): Step[] {
   return [keeper("await", { sync: 6, from: "init", says: MADE, carries: madeFds(input) })];
 }
 
-/** sysfs belongs to a network namespace: with the host's network the kernel refuses a new one in a user namespace. */
-function bindsHostSysfs({ spec }: PlanInput): boolean {
-  return !spec.privateNetwork.value && spec.privateUsers.value.mode !== "no";
+/** In a user namespace the kernel refuses a new one of somebody else's network. */
+function makesSysfs({ spec }: PlanInput): boolean {
+  return spec.privateNetwork.value || spec.privateUsers.value.mode === "no";
 }
 
 function kernelFileSystems(input: PlanInput): readonly KernelFileSystem[] {
-  return bindsHostSysfs(input) ? KERNEL.filter(({ fd }) => fd !== "sys") : KERNEL;
+  return makesSysfs(input) ? KERNEL : KERNEL.filter((each) => each !== SYSFS);
 }
 
 export function hostSysfs(input: PlanInput): Step[] {
-  if (!bindsHostSysfs(input)) return [];
-  const flags: MountFlag[] = ["ro", "nosuid", "nodev", "noexec"];
+  if (makesSysfs(input) || input.spec.networkNamespace.value !== undefined) return [];
+  const flags = [...SYSFS.flags];
   return [
     host(
       "clone-tree",

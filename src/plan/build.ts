@@ -15,6 +15,7 @@ import { idRange, type PlanInput, rootId } from "./input.ts";
 import { ownLimits, raiseLimits } from "./limits.ts";
 import { host, init, keeper } from "./make-step.ts";
 import { maskKernel } from "./masks.ts";
+import { joinNetwork, networkSource } from "./network.ts";
 import { chownTree, mapTree } from "./owners.ts";
 import { changeDirectory, choosePersonality, chooseProcessors } from "./process.ts";
 import { openRoot, rootFd } from "./root.ts";
@@ -41,6 +42,7 @@ export function buildPlan(input: PlanInput): LaunchPlan {
       ...claim(input),
       ...chownTree(input),
       ...openRoot(input),
+      ...networkSource(input),
       ...bindSources(input),
       ...configurationSources(input),
       ...notifySocket(input),
@@ -103,6 +105,7 @@ function cloneInit(input: PlanInput): Step[] {
   if (spec.privateUsers.value.mode !== "no") namespaces.unshift("user");
   if (spec.privateNetwork.value) namespaces.push("net");
   return [
+    ...joinNetwork(input),
     keeper("clone-init", { namespaces, cgroup: "payload" }, spec.privateUsers.source),
     keeper("signal", { sync: 3, to: "host", says: "init is cloned", carries: ["leader"] }),
     host("await", { sync: 3, from: "keeper", says: "init is cloned", carries: ["leader"] }),

@@ -27,7 +27,7 @@ export function configureTree(input: PlanInput): Step[] {
 export function resolvConfMode(spec: MachineSpec, host: HostFacts, treeReadOnly: boolean): ResolvConfMode {
   const mode = spec.resolvConf.value;
   if (mode !== "auto") return mode;
-  if (spec.privateNetwork.value) return "off";
+  if (spec.privateNetwork.value || spec.networkNamespace.value !== undefined) return "off";
   const source = host.resolved.stub ? "stub" : "host";
   return treeReadOnly ? `bind-${source}` : `copy-${source}`;
 }

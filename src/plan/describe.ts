@@ -12,6 +12,7 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   "enable-controllers": ({ path }) => `hand the controllers of ${path} down to payload/`,
   "clone-tree": ({ fd, path, inside, recursive, flags, propagation }) =>
     `copy mount ${inside === null ? path : `${inside} of ${path}`} as ${fd}${flagText([...flags, ...(recursive ? ["recursive"] : []), propagation])}`,
+  "open-network": ({ fd, path }) => `open the network namespace ${path} as ${fd}`,
   "make-layer": ({ fd, directory, content }) =>
     content === "empty"
       ? `make an empty layer for changes in ${directory} as ${fd}`
@@ -33,6 +34,7 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
     `have the machine inherit the kernel's limits: ${limits.map(({ name, hard }) => `${name} ${hard ?? "unlimited"}`).join(", ")}`,
   "unshare-mounts": () => "leave the host's mount namespace for a copy that is a slave of it",
   "move-keeper": ({ path }) => `become a child of berth in ${path}/supervisor`,
+  "join-network": ({ fd }) => `enter the network namespace ${fd}`,
   "clone-init": ({ namespaces, cgroup }) =>
     `clone init into new ${namespaces.join(", ")} namespaces in cgroup ${cgroup}`,
   "adopt-joined": ({ sync }) => `#${sync} wait for init: it is inside; become its parent`,

@@ -36,7 +36,8 @@ export function buildJoin(target: JoinTarget, request: JoinRequest): LaunchPlan 
   const { plan } = target;
   const cloned = stepOf(plan, "clone-init");
   const score = stepOf(plan, "set-oom-score");
-  const namespaces: Namespace[] = [...cloned.args.namespaces, "mount", "cgroup", "ipc"];
+  const joined: Namespace[] = plan.steps.some(({ kind }) => kind === "join-network") ? ["net"] : [];
+  const namespaces: Namespace[] = [...cloned.args.namespaces, ...joined, "mount", "cgroup", "ipc"];
   const inside = "the command is inside";
   const opened = "the terminal is open";
   const terminal: Step[] =

@@ -37,6 +37,7 @@ export interface StepKinds {
     flags: MountFlag[];
     propagation: "private" | "slave";
   };
+  "open-network": { fd: FdName; path: string };
   "make-layer": {
     fd: FdName;
     directory: string;
@@ -60,6 +61,7 @@ export interface StepKinds {
   "raise-limits": { limits: Limit[] };
   "unshare-mounts": Record<never, never>;
   "move-keeper": { path: string };
+  "join-network": { fd: FdName };
   "clone-init": { namespaces: Namespace[]; cgroup: string };
   "adopt-joined": { sync: number };
   "act-as": { uid: number; capabilities: string };

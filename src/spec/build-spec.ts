@@ -68,7 +68,8 @@ export function buildSpec(input: SpecInput): { spec: MachineSpec | undefined; pr
     limits: Object.values(LIMITS).flatMap((setting) => values.last(setting) ?? []),
     privateUsers: values.one(EXEC.PrivateUsers),
     ownership: values.latest(FILES.PrivateUsersOwnership, FILES.PrivateUsersChown),
-    privateNetwork: values.one(NETWORK.Private),
+    privateNetwork: privateNetwork(values),
+    networkNamespace: values.last(NETWORK.NamespacePath) ?? byDefault(undefined),
     ephemeral: values.one(EXEC.Ephemeral),
     resolvConf: values.one(EXEC.ResolvConf),
     timezone: values.one(EXEC.Timezone),
@@ -90,6 +91,13 @@ function command(input: SpecInput, values: Assigned): Sourced<readonly string[]>
   if (input.command.length > 0) return { value: input.command, source: typed };
   if (input.options.some(({ key }) => key === "Boot" || key === "ProcessTwo")) return byDefault([]);
   return { value: parameters.flatMap((each) => each.value), source: parameters[0]?.source ?? DEFAULT };
+}
+
+/** In a network namespace that exists already it has none of its own, unless both are asked for: validate.ts. */
+function privateNetwork(values: Assigned): Sourced<boolean> {
+  const path = values.last(NETWORK.NamespacePath);
+  if (path === undefined) return values.one(NETWORK.Private);
+  return values.last(NETWORK.Private) ?? { value: false, source: path.source };
 }
 
 /** Of a variable set more than once the last value counts. */

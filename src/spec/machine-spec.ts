@@ -50,6 +50,8 @@ export interface MachineSpec {
   readonly privateUsers: Sourced<PrivateUsers>;
   readonly ownership: Sourced<OwnershipMode>;
   readonly privateNetwork: Sourced<boolean>;
+  /** File of an existing network namespace, which then is the machine's; privateNetwork is false. */
+  readonly networkNamespace: Sourced<string | undefined>;
   /** Ephemeral= or -x: changes go to a throw-away overlay. */
   readonly ephemeral: Sourced<boolean>;
   readonly resolvConf: Sourced<ResolvConfMode>;

@@ -21,6 +21,7 @@ export const CHECKS: readonly Check[] = [
   { name: "binds leave the root and the API file systems alone", find: bindTargets },
   { name: "binds have different targets", find: duplicateTargets },
   { name: "id-mapped binds have a user namespace", find: idmappedBinds },
+  { name: "there is one network", find: oneNetwork },
   { name: "a throw-away copy does not write to its tree", find: bindsOfCopies },
   { name: "the launch can make its system calls", find: launchCalls },
 ];
@@ -106,6 +107,12 @@ function idmappedBinds({ binds, privateUsers }: MachineSpec): readonly Problem[]
   return binds
     .filter(({ value }) => value.idmap !== "noidmap")
     .map(({ value, source }) => warning(source, `${value.idmap} has no effect with PrivateUsers=no`));
+}
+
+function oneNetwork({ privateNetwork, networkNamespace: { value, source } }: MachineSpec): readonly Problem[] {
+  if (value === undefined || !privateNetwork.value) return [];
+  const what = `a network of its own and the network namespace ${quote(value)} can't both be the machine's`;
+  return [error(source, what, `drop Private=yes of ${showSource(privateNetwork.source)}, or NamespacePath=`)];
 }
 
 /** The source of a + bind is the tree itself, which an ephemeral machine is to leave as it is. */

@@ -43,7 +43,15 @@ function userWeaknesses({ privateUsers: { value, source } }: MachineSpec): reado
   return [];
 }
 
-function networkWeaknesses({ privateNetwork: { value, source } }: MachineSpec): readonly Weakness[] {
+function networkWeaknesses({ privateNetwork: { value, source }, networkNamespace }: MachineSpec): readonly Weakness[] {
+  const path = networkNamespace.value;
+  if (path !== undefined)
+    return [
+      {
+        what: `it shares the network of ${printable(path)}, abstract sockets included, with all others there`,
+        source: networkNamespace.source,
+      },
+    ];
   return value ? [] : [{ what: "it shares the host's network, abstract sockets included", source }];
 }
 

@@ -183,6 +183,7 @@ const MAKES: Partial<Record<Step["kind"], readonly string[]>> = {
 };
 const MAKES_ITS_FD: readonly Step["kind"][] = [
   "clone-tree",
+  "open-network",
   "make-layer",
   "notify-socket",
   "make-file-system",
@@ -195,6 +196,7 @@ function usesOf(step: Step): readonly string[] {
       return step.args.carries;
     case "attach":
     case "attach-root":
+    case "join-network":
       return [step.args.fd];
     case "map-owners":
       return [step.args.fd, "leader"];

@@ -68,6 +68,7 @@ describe("defaults", () => {
         privateUsers: { value: { mode: "pick" }, ...byDefault },
         ownership: { value: "auto", ...byDefault },
         privateNetwork: { value: true, ...byDefault },
+        networkNamespace: { value: undefined, ...byDefault },
         ephemeral: { value: false, ...byDefault },
         resolvConf: { value: "auto", ...byDefault },
         timezone: { value: "auto", ...byDefault },
