@@ -184,6 +184,11 @@ export const DETAILS: Readonly<Record<string, string>> = {
   Private: "See _DEFAULTS_.",
   NamespacePath:
     "A file such as */run/netns/NAME* of *ip netns add*. Instead of *Private=yes*; the machine has no rights over it.",
+  ProcessTwo:
+    "PID 1 reaps what is left to it, ends when the command does, with its status, and passes signals on to it. SIGRTMIN+3 and " +
+    "SIGRTMIN+4, as *berth poweroff* sends, end the command by SIGTERM and SIGHUP and power the machine off, after 90 s in " +
+    "any case; SIGRTMIN+5, as *berth reboot* sends, reboots it. Not together with *Boot=*; of the two on the command " +
+    "line, which *berth start* adds *--boot* to, one replaces what files say of both.",
   User:
     "By name of the tree's /etc/passwd, or by number, which needs no entry there. Groups are those of its /etc/group; HOME, " +
     "USER, LOGNAME and SHELL are set. Nothing of the tree is run to find out. Not for an init.",

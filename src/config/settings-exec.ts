@@ -43,8 +43,7 @@ export const EXEC = section("Exec", {
     default: "no",
     options: [flag("-a --as-pid2", "yes")],
     safe: true,
-    state: "not yet",
-    accepts: [false],
+    state: "in effect",
   },
   Parameters: {
     takes: "WORD...",

@@ -74,6 +74,8 @@ export class Compilation {
   readonly undo = new Program(4, true);
   /** Last words of the process that the keeper is cloned from. */
   readonly farewell = new Program(6, true);
+  /** What the stub init does before it is one. */
+  readonly stub = new Program(7);
   readonly pid: Register;
   readonly leader: Register;
   readonly apivfsPid: Register;

@@ -4,14 +4,19 @@ import {
   PER_LINUX32,
   PR_CAP_AMBIENT,
   PR_CAP_AMBIENT_RAISE,
+  PR_SET_DUMPABLE,
   PR_SET_KEEPCAPS,
   PR_SET_NO_NEW_PRIVS,
   PR_SET_PDEATHSIG,
+  SECCOMP_SET_MODE_FILTER,
 } from "../sys/constants.ts";
-import { type Compilation, type Compilers, u32 } from "./compilation.ts";
+import type { Program } from "./assembler.ts";
+import { type Compilation, type Compilers, u32, wordsOf } from "./compilation.ts";
 import { type CapabilitySets, capabilityData, setLimits } from "./compile-keeper.ts";
+import { stubFilter } from "./stub-filter.ts";
 
 type Kinds =
+  | "stay-as-init"
   | "set-personality"
   | "set-affinity"
   | "become-user"
@@ -22,9 +27,29 @@ type Kinds =
 
 const CAP_SYS_ADMIN = 21n;
 const SIGKILL = 9;
+const SIGCHLD = 17;
 
 /** What settings change about the payload's own process. */
 export const PROCESS: Compilers<Kinds> = {
+  /**
+   * The child is the payload and goes on. What stays is out of the machine's reach, and has what it takes to pass signals
+   * on and to end the machine. The payload leads a session of its own, for a terminal of its own.
+   */
+  "stay-as-init": ({ capabilities }, c) => {
+    const { asm, init, stub } = c;
+    const filter = stubFilter(c.arch);
+    const program = asm.bytes(wordsOf([filter.length / 8, 0]));
+    asm.poke(program, 8, asm.bytes(filter));
+    asm.call(stub, "chdir", ["/"]);
+    asm.call(stub, "prctl", [PR_SET_DUMPABLE, 0, 0, 0, 0]);
+    setCapabilities(c, { effective: capabilities, permitted: capabilities, inheritable: "0" }, stub);
+    asm.call(stub, "prctl", [PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0]);
+    asm.call(stub, "seccomp", [SECCOMP_SET_MODE_FILTER, 0, program]);
+    const cloneArguments = asm.words([0, 0, 0, 0, SIGCHLD, 0, 0, 0, 0, 0, 0]);
+    asm.pseudo(init, "stay", [cloneArguments, 88, stub], { accept: [0, 0] });
+    asm.call(init, "setsid", []);
+  },
+
   "set-personality": ({ bits }, c) => {
     c.asm.call(c.init, "personality", [bits === 32 ? PER_LINUX32 : PER_LINUX]);
   },
@@ -73,7 +98,7 @@ export const PROCESS: Compilers<Kinds> = {
   },
 };
 
-function setCapabilities(c: Compilation, sets: CapabilitySets): void {
+function setCapabilities(c: Compilation, sets: CapabilitySets, program: Program = c.init): void {
   const header = c.asm.bytes(u32([LINUX_CAPABILITY_VERSION_3, 0]));
-  c.asm.call(c.init, "capset", [header, c.asm.bytes(capabilityData(sets))]);
+  c.asm.call(program, "capset", [header, c.asm.bytes(capabilityData(sets))]);
 }

@@ -60,7 +60,7 @@ export function compile(
     ...registers,
     CONSOLE_LOG_LIMIT,
   ]);
-  return { image, programs: [c.keeper, c.init, c.apivfs, c.commit, undo, end, c.farewell] };
+  return { image, programs: [c.keeper, c.init, c.apivfs, c.commit, undo, end, c.farewell, c.stub] };
 }
 
 function programOf(c: Compilation, phase: "keeper" | "init" | "apivfs"): Program {

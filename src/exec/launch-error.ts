@@ -31,7 +31,11 @@ const EXIT_NOT_EXECUTABLE = 126;
 const EXIT_NOT_FOUND = 127;
 
 /** The system calls behind operations of its own. */
-const CALLS: Readonly<Partial<Record<Op["name"], string>>> = { spawn: "clone3", become: "clone3" };
+const CALLS: Readonly<Partial<Record<Op["name"], string>>> = {
+  spawn: "clone3",
+  become: "clone3",
+  stay: "clone3",
+};
 
 /** What the stage reports, an operation and its result, as the step it belongs to and the call that failed. */
 export function stageFailure(plan: LaunchPlan, op: Op, result: number): LaunchError {

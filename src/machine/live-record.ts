@@ -1,9 +1,10 @@
 import type { Launch } from "../exec/launch.ts";
 import { processId } from "../host/process-id.ts";
 import { cgroupPath } from "../plan/cgroup.ts";
+import type { InitKind } from "../plan/facts.ts";
 import { idRange, type PlanInput } from "../plan/input.ts";
 import type { Notification } from "../supervise/notify.ts";
-import { stopSignal } from "../supervise/shutdown.ts";
+import { REBOOT_SIGNAL, STUB_REBOOT_SIGNAL, stopSignal } from "../supervise/shutdown.ts";
 import type { Prepared } from "./prepare.ts";
 import { type MachineRecord, writePlan, writeRecord } from "./record.ts";
 
@@ -53,6 +54,11 @@ export class LiveRecord {
   }
 }
 
+function initKind({ spec, machine }: PlanInput): InitKind | "stub" | undefined {
+  if (spec.processTwo.value) return "stub";
+  return spec.boot.value ? machine.tree.init?.kind : undefined;
+}
+
 function firstRecord(prepared: Prepared, input: PlanInput, launch: Launch): MachineRecord {
   const { spec, host, machine } = input;
   const ready = !spec.notifyReady.value;
@@ -73,7 +79,8 @@ function firstRecord(prepared: Prepared, input: PlanInput, launch: Launch): Mach
     layer: spec.ephemeral.value ? input.places.layer : null,
     os: machine.tree.osRelease?.["ID"] ?? null,
     osVersion: machine.tree.osRelease?.["VERSION_ID"] ?? null,
-    killSignal: stopSignal(spec.killSignal.value, spec.boot.value ? machine.tree.init?.kind : undefined),
+    killSignal: stopSignal(spec.killSignal.value, initKind(input)),
+    ...(spec.processTwo.value ? { rebootSignal: STUB_REBOOT_SIGNAL ?? REBOOT_SIGNAL } : {}),
     uidShift: idRange(input)?.base ?? null,
     weaknesses: prepared.weaknesses.map(({ what }) => what),
     times: {

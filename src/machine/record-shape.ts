@@ -28,6 +28,8 @@ export interface MachineRecord {
   readonly os: string | null;
   readonly osVersion: string | null;
   readonly killSignal: number;
+  /** Where it is not the usual one. */
+  readonly rebootSignal?: number;
   readonly uidShift: number | null;
   readonly weaknesses: readonly string[];
   /** ms since the epoch. */
@@ -41,7 +43,7 @@ export interface MachineRecord {
 }
 
 type Check = (value: unknown) => boolean;
-type Shape<T> = { readonly [K in keyof T]: Check };
+type Shape<T> = { readonly [K in keyof T]-?: Check };
 
 const isText: Check = (value) => typeof value === "string";
 const isFlag: Check = (value) => typeof value === "boolean";
@@ -85,6 +87,7 @@ const RECORD: Shape<MachineRecord> = {
   os: orNull(isText),
   osVersion: orNull(isText),
   killSignal: Number.isInteger,
+  rebootSignal: (signal) => signal === undefined || Number.isInteger(signal),
   uidShift: orNull(Number.isInteger),
   weaknesses: isTexts,
   times: matches(TIMES),

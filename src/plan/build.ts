@@ -17,7 +17,7 @@ import { host, init, keeper } from "./make-step.ts";
 import { maskKernel } from "./masks.ts";
 import { joinNetwork, networkSource } from "./network.ts";
 import { chownTree, mapTree } from "./owners.ts";
-import { changeDirectory, choosePersonality, chooseProcessors } from "./process.ts";
+import { changeDirectory, choosePersonality, chooseProcessors, stayAsInit } from "./process.ts";
 import { openRoot, rootFd } from "./root.ts";
 import { confine, giveUp, loadFilter } from "./security.ts";
 import type { LaunchPlan, Namespace, Step } from "./step.ts";
@@ -189,6 +189,7 @@ function finishInit(input: PlanInput): Step[] {
     init("await", { sync: 8, from: "keeper", says, carries: [] }),
     init("lock-mounts", {}),
     ...ownMounts(input),
+    ...stayAsInit(input),
     ...connectStdio(input),
     ...becomeUser(input),
     ...changeDirectory(input),

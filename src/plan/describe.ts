@@ -80,6 +80,7 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   "set-umask": ({ mask }) => `set the umask to 0${mask.toString(8)}`,
   "set-personality": ({ bits }) => `show programs a machine of ${bits} bits`,
   "set-affinity": ({ cpus }) => `run on CPUs ${cpus.join(",")} only`,
+  "stay-as-init": () => "clone the payload as PID 2, be the init that reaps and passes signals on",
   "change-directory": ({ path }) => `change to the directory ${path}`,
   "become-user": ({ uid, gid, groups }) => `become user ${uid}, group ${gid}, with groups ${groups.join(",")}`,
   "raise-ambient": ({ capabilities }) => `pass ${capabilities.length} capabilities on to what a user executes`,

@@ -2,6 +2,7 @@ import type { Personality } from "../spec/machine-spec.ts";
 import { DEFAULT } from "../spec/source.ts";
 import type { PlanInput } from "./input.ts";
 import { init } from "./make-step.ts";
+import { possibleMask } from "./security.ts";
 import type { Step } from "./step.ts";
 import { payloadUser } from "./user.ts";
 
@@ -15,6 +16,14 @@ export function choosePersonality({ spec, host }: PlanInput): Step[] {
   const { value, source } = spec.personality;
   const bits = value === undefined ? undefined : PERSONALITY_BITS[host.arch][value];
   return bits === undefined ? [] : [init("set-personality", { bits }, source)];
+}
+
+/** Before the payload has a terminal or is another user. */
+export function stayAsInit(input: PlanInput): Step[] {
+  const { value, source } = input.spec.processTwo;
+  return value
+    ? [init("stay-as-init", { capabilities: possibleMask(input, ["CAP_KILL", "CAP_SYS_BOOT"]) }, source)]
+    : [];
 }
 
 /** All CPUs of all CPUAffinity= lines. */

@@ -44,9 +44,14 @@ export function confine(input: PlanInput): Step[] {
 
 /** What the payload is executed with, as hex. */
 export function keptMask(input: PlanInput): string {
-  const { spec, host: facts } = input;
-  const wanted = keptCapabilities(input).reduce((bits, number) => bits | (1n << BigInt(number)), 0n);
-  // In the host's user namespace nobody can have what berth itself does not have.
+  const { lastCapability } = input.host;
+  const known = retained(input).filter((name) => (capabilityNumber(name) ?? lastCapability + 1) <= lastCapability);
+  return possibleMask(input, known);
+}
+
+/** As hex. In the host's user namespace nobody can have what berth itself does not have. */
+export function possibleMask({ spec, host: facts }: PlanInput, names: readonly string[]): string {
+  const wanted = names.reduce((bits, name) => bits | (1n << BigInt(capabilityNumber(name) ?? 0)), 0n);
   const possible = spec.privateUsers.value.mode === "no" ? wanted & BigInt(`0x${facts.capabilities}`) : wanted;
   return possible.toString(16);
 }

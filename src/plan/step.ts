@@ -104,6 +104,7 @@ export interface StepKinds {
   "set-affinity": { cpus: number[] };
   // Not `required`: where it can't be entered, `/` will do.
   "change-directory": { path: string; required: boolean };
+  "stay-as-init": { capabilities: string };
   "set-limit": Limit;
   // `keep`: capabilities to have until exec, as hex. `terminal`: stdin is one, which becomes the user's.
   "become-user": {

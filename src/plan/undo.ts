@@ -71,6 +71,7 @@ const UNDO: { readonly [K in StepKind]: string } = {
   "set-personality": WITH_INIT,
   "set-affinity": WITH_INIT,
   "change-directory": WITH_INIT,
+  "stay-as-init": WITH_INIT,
   "set-limit": WITH_INIT,
   "become-user": WITH_INIT,
   "raise-ambient": WITH_INIT,

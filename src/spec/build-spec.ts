@@ -46,7 +46,7 @@ export function buildSpec(input: SpecInput): { spec: MachineSpec | undefined; pr
   const candidate: MachineSpec = {
     name: input.name,
     root: input.root,
-    boot: values.last(EXEC.Boot) ?? byDefault(input.boot ?? false),
+    ...startMode(input, values),
     command: command(input, values),
     environment: environment(values),
     hostname: values.last(EXEC.Hostname) ?? byDefault(input.name),
@@ -83,6 +83,17 @@ export function buildSpec(input: SpecInput): { spec: MachineSpec | undefined; pr
 
   const failed = problems.some((problem) => problem.severity === "error");
   return { spec: failed ? undefined : candidate, problems: inOrder(problems, assignments) };
+}
+
+/** How to start is one question: an option that answers it replaces all that files say about it, as does `berth start`. */
+function startMode(input: SpecInput, values: Assigned): Pick<MachineSpec, "boot" | "processTwo"> {
+  const isTyped = (key: string): boolean => input.options.some((option) => option.key === key);
+  const [bootTyped, processTwoTyped] = [isTyped("Boot"), isTyped("ProcessTwo")];
+  const boot = values.last(EXEC.Boot) ?? byDefault(input.boot ?? false);
+  const processTwo = values.one(EXEC.ProcessTwo);
+  if (processTwoTyped && !bootTyped) return { boot: byDefault(false), processTwo };
+  const otherwise = bootTyped || (input.boot === true && boot.source.from === "default");
+  return otherwise && !processTwoTyped ? { boot, processTwo: byDefault(false) } : { boot, processTwo };
 }
 
 function command(input: SpecInput, values: Assigned): Sourced<readonly string[]> {

@@ -15,6 +15,8 @@ export interface MachineSpec {
   readonly root: Sourced<string>;
   /** Boot= or -b: the tree's init is PID 1; otherwise `command` is. */
   readonly boot: Sourced<boolean>;
+  /** ProcessTwo=: `command` is PID 2, below a stub init of berth's. */
+  readonly processTwo: Sourced<boolean>;
   /** Parameters=, or the words after the options: the init's arguments (boot) or the command and its arguments. */
   readonly command: Sourced<readonly string[]>;
   readonly environment: readonly Sourced<EnvironmentVariable>[];

@@ -16,6 +16,7 @@ export const CHECKS: readonly Check[] = [
   { name: "the root is an absolute path", find: rootPath },
   { name: "nothing contains a NUL byte", find: nulBytes },
   { name: "init arguments are no command", find: bootArguments },
+  { name: "an init is PID 1, and berth's own says nothing", find: processTwo },
   { name: "an init is run by root", find: userOfInit },
   { name: "ambient capabilities are the machine's own", find: ambientCapabilities },
   { name: "binds leave the root and the API file systems alone", find: bindTargets },
@@ -50,6 +51,14 @@ function bootArguments({ boot, command }: MachineSpec): readonly Problem[] {
   if (!boot.value || first?.startsWith("/") !== true) return [];
   const what = `${quote(first)} becomes an argument of the init, it is not run`;
   return [warning(command.source, what, "with Boot=no or without --boot it is run as PID 1")];
+}
+
+function processTwo({ processTwo: { value, source }, boot, notifyReady }: MachineSpec): readonly Problem[] {
+  if (!value) return [];
+  if (boot.value) return [error(source, "ProcessTwo=yes and Boot=yes exclude each other: an init has to be PID 1")];
+  if (!notifyReady.value) return [];
+  const what = "nobody would say that the machine is ready: PID 1 is the stub init of ProcessTwo=";
+  return [error(notifyReady.source, what, "without NotifyReady= it is ready as soon as it runs")];
 }
 
 function userOfInit({ boot, user }: MachineSpec): readonly Problem[] {

@@ -38,6 +38,7 @@ typedef int i32;
 #define OP_LOAD -3  /* the signed 32-bit value at arg0 is the result */
 #define OP_RESULT -4 /* arg0 is the result */
 #define OP_BECOME -5 /* clone3(arg0, arg1); the child goes on, the parent runs program arg2 and exits */
+#define OP_STAY -6   /* clone3(arg0, arg1); the child goes on, the parent runs program arg2 and is its init */
 
 struct op {
   i64 number;    /* system call, or OP_* */
@@ -88,6 +89,7 @@ struct image {
 enum {
   SYS_write = 1, SYS_close = 3, SYS_mmap = 9, SYS_munmap = 11, SYS_sendto = 44, SYS_exit_group = 231, SYS_wait4 = 61,
   SYS_kill = 62, SYS_fcntl = 72, SYS_clock_gettime = 228, SYS_waitid = 247, SYS_openat = 257, SYS_renameat2 = 316,
+  SYS_rt_sigprocmask = 14, SYS_reboot = 169, SYS_signalfd4 = 289,
   SYS_ppoll = 271, SYS_dup3 = 292, SYS_lseek = 8, SYS_read = 0, SYS_ftruncate = 77, SYS_recvfrom = 45, SYS_recvmsg = 47,
   SYS_prctl = 157
 };
@@ -105,6 +107,7 @@ enum {
   SYS_write = 64, SYS_close = 57, SYS_mmap = 222, SYS_munmap = 215, SYS_sendto = 206, SYS_exit_group = 94,
   SYS_wait4 = 260, SYS_kill = 129, SYS_fcntl = 25, SYS_clock_gettime = 113, SYS_waitid = 95, SYS_openat = 56,
   SYS_renameat2 = 276, SYS_ppoll = 73, SYS_dup3 = 24, SYS_lseek = 62, SYS_read = 63, SYS_ftruncate = 46, SYS_recvfrom = 207,
+  SYS_rt_sigprocmask = 135, SYS_reboot = 142, SYS_signalfd4 = 74,
   SYS_recvmsg = 212, SYS_prctl = 167
 };
 static inline i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f) {
@@ -124,10 +127,10 @@ __asm__(".globl _start\n_start: mov x29, 0\n mov x30, 0\n mov x0, sp\n b main\n"
 #endif
 enum {
   SYS_clone3 = 435, SYS_close_range = 436, SYS_openat2 = 437, EAGAIN = 11, SYS_pidfd_send_signal = 424,
-  SIGKILL = 9, F_DUPFD = 0, P_PIDFD = 3, WEXITED = 4, WALL = 0x40000000, MSG_NOSIGNAL = 0x4000, MSG_DONTWAIT = 0x40,
+  SIGHUP = 1, SIGKILL = 9, SIGTERM = 15, SIGCHLD = 17, SIGCONT = 18, RTMIN = 34, SIG_SETMASK = 2, WNOHANG = 1, F_DUPFD = 0, P_PIDFD = 3, WEXITED = 4, WALL = 0x40000000, MSG_NOSIGNAL = 0x4000, MSG_DONTWAIT = 0x40,
   MSG_CMSG_CLOEXEC = 0x40000000,
   PR_SET_NAME = 15, PROT_READ_WRITE = 3, MAP_PRIVATE_FIXED_NOREPLACE = 0x100002, SEEK_END = 2,
-  POLLIN = 1, O_WRONLY_CREAT_TRUNC_CLOEXEC = 02001101, PAGE = 4096
+  REALTIME = 0, MONOTONIC = 1, POLLIN = 1, O_WRONLY_CREAT_TRUNC_CLOEXEC = 02001101, PAGE = 4096
 };
 
 _Noreturn static void leave(i64 status) {
@@ -139,6 +142,7 @@ _Noreturn static void leave(i64 status) {
 static struct image *const image = (struct image *)BASE;
 
 static void run(struct program *program);
+_Noreturn static void stay(i64 payload);
 
 /* The keeper's way out of a launch that failed: nothing of it stays. */
 _Noreturn static void abandon(void) {
@@ -181,6 +185,13 @@ static i64 become(u64 arguments, u64 size, struct program *farewell) {
   leave(0);
 }
 
+static i64 stay_behind(u64 arguments, u64 size, struct program *confine) {
+  i64 pid = call(SYS_clone3, arguments, size, 0, 0, 0, 0);
+  if (pid <= 0) return pid;
+  run(confine);
+  stay(pid);
+}
+
 /* openat2(2) gives up on a path with `..` whenever anybody on the host renames a directory or mounts something meanwhile. */
 static i64 patient_call(i64 number, u64 *arg) {
   for (int tries = 100;; tries--) {
@@ -195,6 +206,8 @@ static i64 perform(i64 number, u64 *arg) {
       return spawn(arg[0], arg[1], (struct program *)arg[2]);
     case OP_BECOME:
       return become(arg[0], arg[1], (struct program *)arg[2]);
+    case OP_STAY:
+      return stay_behind(arg[0], arg[1], (struct program *)arg[2]);
     case OP_STORE:
       if (arg[2] == 8) *(u64 *)arg[0] = arg[1];
       else *(u32 *)arg[0] = arg[1];
@@ -228,9 +241,9 @@ static i64 fds[KEPT];
 static u64 logged;
 static struct { u64 time; u32 length, zero; char data[PAGE - 16]; } frame; /* one record of the console log */
 
-static u64 now(void) {
+static u64 now(u64 clock) {
   u64 time[2];
-  call(SYS_clock_gettime, 0, (u64)time, 0, 0, 0, 0);
+  call(SYS_clock_gettime, clock, (u64)time, 0, 0, 0, 0);
   return time[0] * 1000000000 + time[1];
 }
 
@@ -297,7 +310,7 @@ static void mirror_frame(void) {
 static int read_console(void) {
   i64 length = call(SYS_read, fds[MASTER], (u64)frame.data, sizeof frame.data, 0, 0, 0);
   if (length <= 0) return 0;
-  frame.time = now();
+  frame.time = now(REALTIME);
   frame.length = length;
   if (fds[LOG] >= 0) log_frame();
   mirror_frame();
@@ -308,7 +321,7 @@ static int read_console(void) {
 static void record_exit(void) {
   i32 info[32];
   while (call(SYS_waitid, P_PIDFD, fds[LEADER], (u64)info, WEXITED, 0, 0) < 0) continue;
-  struct { u32 version; i32 code, status, pid; u64 time; } record = {1, info[2], info[6], info[4], now()};
+  struct { u32 version; i32 code, status, pid; u64 time; } record = {1, info[2], info[6], info[4], now(REALTIME)};
   call(SYS_write, fds[RECORD], (u64)&record, sizeof record, 0, 0, 0);
   say(fds[STATUS], EXITED, record.code, record.status);
 }
@@ -337,6 +350,8 @@ _Noreturn static void keep(void) {
   leave(0);
 }
 
+static char *own_title; /* argv[0], TITLE bytes */
+
 /* Its first word. The kernel's own name for it is the number of the fd that it was executed from. */
 static void name_after(const char *title) {
   char name[16] = {0};
@@ -361,9 +376,65 @@ static void take_over(char *title) {
   name_after(handover.title);
 }
 
+/* ---- the stub init: PID 1 of a machine whose payload is PID 2 ---- */
+
+/* As systemd(1) takes them, and so nspawn's stub: bit N for SIGRTMIN+N. 90 s are what an orderly stop may take. */
+#define POWEROFF_SIGNALS (1UL << 3 | 1UL << 4 | 1UL << 13 | 1UL << 14)
+#define REBOOT_SIGNALS (1UL << 5 | 1UL << 6 | 1UL << 15 | 1UL << 16)
+#define PATIENCE 90000000000UL
+
+static u64 stop, deadline; /* reboot(2)'s command, when it has been asked for */
+
+/* Reboot(2) in a pid namespace ends it, and says by its status which of the two was meant. */
+_Noreturn static void end_machine(i64 status) {
+  if (stop) call(SYS_reboot, 0xfee1dead, 0x28121969, stop, 0, 0, 0);
+  leave(status & 0x7f ? 128 + (status & 0x7f) : status >> 8 & 0xff);
+}
+
+/* Everything that has no meaning to an init is for the payload. A shell ignores SIGTERM, and minds SIGHUP. */
+static void pass_on(u32 signal, i64 payload) {
+  u64 bit = signal < RTMIN ? 0 : 1UL << (signal - RTMIN);
+  if (bit & (POWEROFF_SIGNALS | REBOOT_SIGNALS)) {
+    stop = bit & REBOOT_SIGNALS ? 0x01234567 : 0x4321fedc;
+    if (!deadline) deadline = now(MONOTONIC) + PATIENCE;
+    call(SYS_kill, payload, SIGTERM, 0, 0, 0, 0);
+    call(SYS_kill, payload, SIGCONT, 0, 0, 0, 0);
+    call(SYS_kill, payload, SIGHUP, 0, 0, 0, 0);
+  } else if (!bit && signal != SIGCHLD) call(SYS_kill, payload, signal, 0, 0, 0, 0);
+}
+
+static void reap(i64 payload) {
+  i32 status;
+  for (i64 pid; (pid = call(SYS_wait4, -1, (u64)&status, WNOHANG | WALL, 0, 0, 0)) > 0;)
+    if (pid == payload) end_machine(status);
+}
+
+/* Nothing of the host is left in it: no fd, no image, no name. Its last fds go when signals are heard, which is what the keeper waits for. */
+_Noreturn static void stay(i64 payload) {
+  u64 every = ~0UL, size = image->size;
+  struct { u32 signal; char more[124]; } info; /* struct signalfd_siginfo */
+  call(SYS_rt_sigprocmask, SIG_SETMASK, (u64)&every, 0, 8, 0, 0);
+  i64 signals = call(SYS_signalfd4, -1, (u64)&every, 8, 0, 0, 0);
+  for (int i = 0; i < TITLE; i++) own_title[i] = i < 10 ? "berth-init"[i] : 0;
+  name_after(own_title);
+  call(SYS_munmap, BASE, size, 0, 0, 0, 0);
+  call(SYS_close_range, signals + 1, ~0U, 0, 0, 0, 0);
+  call(SYS_close_range, 0, signals - 1, 0, 0, 0, 0);
+  for (;;) {
+    reap(payload);
+    struct { i32 fd; short events, revents; } watched = {signals, POLLIN, 0};
+    i64 left = deadline - now(MONOTONIC);
+    if (deadline && left <= 0) end_machine(SIGKILL);
+    u64 timeout[2] = {left / 1000000000, left % 1000000000};
+    if (call(SYS_ppoll, (u64)&watched, 1, deadline ? (u64)timeout : 0, 0, 0, 0) <= 0) continue;
+    if (call(SYS_read, signals, (u64)&info, sizeof info, 0, 0, 0) > 0) pass_on(info.signal, payload);
+  }
+}
+
 _Noreturn void main(char **stack) {
-  name_after(stack[1]);
-  take_over(stack[1]); /* argc, argv[0] */
+  own_title = stack[1]; /* argc, argv[0] */
+  name_after(own_title);
+  take_over(own_title);
   u64 size = call(SYS_lseek, IMAGE_FD, 0, SEEK_END, 0, 0, 0);
   i64 mapped = call(SYS_mmap, BASE, size, PROT_READ_WRITE, MAP_PRIVATE_FIXED_NOREPLACE, IMAGE_FD, 0);
   if (mapped != (i64)BASE || image->magic != MAGIC || image->size != size) leave(126);

@@ -197,7 +197,6 @@ describe("what is not in effect", () => {
   test("is refused by name, file, line and column, all at once and before anything runs", async () => {
     await using root = berthRoot();
     const text = `[Exec]
-ProcessTwo=yes
 PivotRoot=/usr
 [Files]
 ReadOnly=yes

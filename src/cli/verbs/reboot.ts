@@ -15,5 +15,8 @@ export function define(program: Command, run: Runner): void {
 }
 
 async function reboot({ paths }: Context, names: string[]): Promise<number> {
-  return allAtOnce(names, (name) => askMachine(findMachine(name, paths), REBOOT_SIGNAL, false));
+  return allAtOnce(names, (name) => {
+    const machine = findMachine(name, paths);
+    return askMachine(machine, machine.rebootSignal ?? REBOOT_SIGNAL, false);
+  });
 }

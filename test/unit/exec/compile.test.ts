@@ -30,7 +30,10 @@ describe("compiled for x86-64 and arm64", () => {
     return FLAGS.reduce((bits, [x64, arm64]) => (word & x64 ? bits | arm64 : bits), cleared);
   }
 
-  test.each(plans)("%s differs in call numbers and two open flags alone", (_, plan) => {
+  // A stub init has a filter of its own, of the architecture's numbers.
+  const comparable = plans.filter(([, { steps }]) => !steps.some(({ kind }) => kind === "stay-as-init"));
+
+  test.each(comparable)("%s differs in call numbers and two open flags alone", (_, plan) => {
     const [x64, arm64] = (["x64", "arm64"] as const).map((arch) => compiled(plan, arch));
     if (x64 === undefined || arm64 === undefined) throw new Error("not compiled");
     expect(arm64.image.size).toBe(x64.image.size);
@@ -58,7 +61,7 @@ describe("compiled for x86-64 and arm64", () => {
         program.ops.forEach(({ number }, index) => {
           const name = source?.ops[index]?.name;
           if (number >= 0n) expect(number).toBe(BigInt(syscallNumber(name as "read", arch)));
-          else expect(["spawn", "store", "load", "result", "become"]).toContain(name);
+          else expect(["spawn", "store", "load", "result", "become", "stay"]).toContain(name);
         });
       }
   });

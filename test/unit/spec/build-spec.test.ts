@@ -44,6 +44,7 @@ describe("defaults", () => {
     expect(build("")).toEqual({
       problems: [],
       spec: {
+        processTwo: { ...byDefault, value: false },
         ambientCapabilities: [],
         user: { ...byDefault, value: "root" },
         suppressSync: { ...byDefault, value: false },
