@@ -60,7 +60,7 @@ const MACHINE: MachineFacts = {
 
 const REQUEST: PlanRequest = { foreground: false, stdio: "console", term: null };
 
-interface Changes {
+export interface Changes {
   readonly name?: string;
   readonly options?: readonly string[];
   readonly command?: readonly string[];
@@ -80,14 +80,21 @@ export function goldenFile(name: string): URL {
   return new URL(name, import.meta.url);
 }
 
-/** Bind sources whose name has a dot are files, the others directories. */
 export function goldenInput(golden: string): PlanInput {
-  const changes = readChanges(golden);
+  return inputOf(golden, goldenSettings(golden), goldenChanges(golden));
+}
+
+export function goldenSettings(golden: string): string {
+  return readFileSync(goldenFile(`${golden}.nspawn`), "utf8");
+}
+
+/** Bind sources whose name has a dot are files, the others directories. */
+export function inputOf(golden: string, settings: string, changes: Changes): PlanInput {
   const name = changes.name ?? golden;
   const spec = specOf({
     name,
     root: `/var/lib/machines/${name}`,
-    settings: readFileSync(goldenFile(`${golden}.nspawn`), "utf8"),
+    settings,
     file: `/etc/berth/machines/${golden}.nspawn`,
     options: changes.options ?? [],
     command: changes.command ?? [],
@@ -119,7 +126,7 @@ export function goldenInput(golden: string): PlanInput {
   };
 }
 
-function readChanges(golden: string): Changes {
+export function goldenChanges(golden: string): Changes {
   const path = goldenFile(`${golden}.json`);
   return existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as Changes) : {};
 }

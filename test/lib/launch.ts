@@ -50,7 +50,10 @@ export interface Settings {
   readonly boot?: boolean;
 }
 
-/** @throws Error with all problems if one of them is an error */
+/** The settings have problems, all of which are in the message. */
+export class RefusedSettings extends Error {}
+
+/** @throws RefusedSettings if one of the problems is an error */
 export function specOf({ name, root, settings = "", file = `${name}.nspawn`, ...more }: Settings): MachineSpec {
   const { spec, problems } = buildSpec({
     name,
@@ -60,7 +63,7 @@ export function specOf({ name, root, settings = "", file = `${name}.nspawn`, ...
     command: more.command ?? [],
     boot: more.boot ?? false,
   });
-  if (spec === undefined) throw new Error(shown(problems));
+  if (spec === undefined) throw new RefusedSettings(shown(problems));
   return spec;
 }
 

@@ -1,44 +1,20 @@
 import { describe, expect, test } from "vitest";
 import { SETTINGS } from "../../../src/config/settings.ts";
-import { type Assignment, parseUnitFile, sourceAt } from "../../../src/config/unit-file.ts";
+import { parseUnitFile } from "../../../src/config/unit-file.ts";
 import { buildSpec } from "../../../src/spec/build-spec.ts";
 import { showProblem } from "../../../src/spec/problem.ts";
-import { weaknesses } from "../../../src/spec/weaknesses.ts";
 import { generator } from "../../lib/random.ts";
+import { build, checkSettings, mutated, PIECES, randomText, seedTexts } from "../../lib/random-settings.ts";
 
-/** What matters to the syntaxes, so that random text gets somewhere. */
-const PIECES = [
-  ..."[]=\\\n\r\0\t #;:'\"~@%/.,-+_0129aZ\uFEFF\uFFFD\u202e\u{1F600}\uD800",
-  ..."[Exec]|[Files]|[Network]|[X-A]|\n|=|\\\n|yes|no|all|pick|65536:|/proc|CAP_|@clock|SIGRTMIN+|A=1".split("|"),
-  ...SETTINGS.map((setting) => `\n[${setting.section}]\n${setting.key}=`),
-];
-
-function build(assignments: readonly Assignment[], name = "m") {
-  return buildSpec({ name, root: { value: "/m", source: { from: "default" } }, assignments, options: [], command: [] });
-}
-
+/** More and others: test/integration/fuzz.long.test.ts. */
 describe("random text", () => {
   test.each(Array.from({ length: 300 }, (_, seed) => seed))("seed %i", (seed) => {
-    const below = generator(seed);
-    const text = Array.from({ length: below(400) }, () => PIECES[below(PIECES.length)]).join("");
-    const lines = text.split(/[\n\r\0]/).length;
+    checkSettings(randomText(generator(seed)));
+  });
 
-    const { assignments, problems } = parseUnitFile(text, "f");
-    const built = build(assignments);
-    for (const problem of [...problems, ...built.problems]) {
-      expect(showProblem(problem)).toMatch(/^[^\p{Cc}]+$/u);
-      if (problem.source.from !== "file") continue;
-      expect(problem.source.line).toBeGreaterThan(0);
-      expect(problem.source.line).toBeLessThanOrEqual(lines);
-      expect(problem.source.column).toBeGreaterThan(0);
-    }
-    for (const assignment of assignments) {
-      expect(assignment.value).toBe(assignment.value.replace(/^[ \t\n\r]+|[ \t\n\r]+$/g, ""));
-      for (const offset of [0, assignment.value.length])
-        expect(sourceAt(assignment, offset)).toMatchObject({ file: "f" });
-    }
-    expect(built.spec === undefined).toBe(built.problems.some((problem) => problem.severity === "error"));
-    if (built.spec !== undefined) expect(weaknesses(built.spec, true)).toBeInstanceOf(Array);
+  const seeds = seedTexts();
+  test.each(Array.from({ length: 500 }, (_, seed) => seed))("a seed of the corpus, changed: %i", (seed) => {
+    checkSettings(mutated(generator(seed), seeds));
   });
 
   test.each(Array.from({ length: 50 }, (_, seed) => seed))("bytes of seed %i", (seed) => {
