@@ -76,11 +76,14 @@ function optionItem(option: NspawnOption, stateOf: OptionState, proofs: Proofs):
   const own = names.flatMap((name) => proofs.get(name) ?? []);
   const state = states.find((each) => each !== undefined);
   if (state === undefined) return `${term}\n: Not known to berth.`;
-  if (state !== "in effect") return `${term}\n: ${sentence(state)}`;
   const keys =
     COMMAND_OPTIONS.find(({ form }) => names.includes(optionName(form)))?.settings.map(({ key }) => key) ?? [];
-  const sets = keys.length === 0 ? "" : ` Sets ${keys.length > 1 ? "*Limit...=*" : `*${keys[0]}=*`}.`;
-  return `${term}\n: In effect.${sets} ${own.length === 0 && keys.length > 0 ? "" : proofText(own)}`.trimEnd();
+  const [key] = keys;
+  const sets = key === undefined ? undefined : `*${keys.length > 1 ? "Limit..." : key}=*`;
+  if (state !== "in effect")
+    return `${term}\n: ${key === undefined ? sentence(state) : `${notYetText(key)} Sets ${sets}.`}`;
+  const shown = own.length === 0 && sets !== undefined ? "" : ` ${proofText(own)}`;
+  return `${term}\n: In effect.${sets === undefined ? "" : ` Sets ${sets}.`}${shown}`;
 }
 
 /** The further work that a setting waits for; the others are of this release's. */
