@@ -5,6 +5,7 @@ import { findPaths } from "../host/paths.ts";
 import { suggest } from "../spec/nearest.ts";
 import { quote } from "../spec/quote.ts";
 import { complain, print } from "./output.ts";
+import { withoutSecrets } from "./secrets.ts";
 import type { Context, Runner } from "./verb.ts";
 import { VERBS } from "./verbs.ts";
 
@@ -56,7 +57,8 @@ async function main(argv: readonly string[]): Promise<number> {
 /** Node has put U+FFFD where it could not decode a byte: what is left is another name, or another path, than was meant. */
 function refuseForeignBytes(argv: readonly string[]): void {
   const index = argv.findIndex((word) => word.includes("\uFFFD"));
-  if (index >= 0) throw new UsageError(`argument ${index + 1}, ${quote(argv[index] ?? "")}, is not UTF-8`);
+  if (index >= 0)
+    throw new UsageError(`argument ${index + 1}, ${quote(withoutSecrets(argv)[index] ?? "")}, is not UTF-8`);
 }
 
 let controller: AbortController | undefined;

@@ -1,10 +1,12 @@
 import type { Command } from "commander";
+import { type CredentialOption, loadCredential, setCredential } from "../config/credentials.ts";
 import type { OptionAssignment } from "../config/setting.ts";
 import { assignOption, COMMAND_OPTIONS } from "../config/settings.ts";
 import { UsageError } from "../errors.ts";
 import type { MachineRequest } from "../machine/prepare.ts";
 import { CONSOLE_MODES, type ConsoleMode } from "../spec/machine-spec.ts";
 import type { Sourced } from "../spec/source.ts";
+import { withoutSecrets } from "./secrets.ts";
 
 /** What of a start is given on the command line: filled while commander parses, in the order typed. */
 export interface StartOptions {
@@ -13,7 +15,17 @@ export interface StartOptions {
   quiet?: boolean;
   console?: Sourced<ConsoleMode>;
   readonly assignments: OptionAssignment[];
+  readonly credentials: CredentialOption[];
 }
+
+const CREDENTIAL_HELP = {
+  set:
+    "a credential for PID 1, with C-style escapes (\\n, \\x00); other users of the host may see it in the process " +
+    "list for a moment, so --load-credential is better",
+  load:
+    "the same from a file, a socket, or all files of a directory (ID_FILE); without a slash, from the credential of " +
+    "that name that berth's own service was given",
+};
 
 /** systemd-nspawn's options that are no settings and not in effect yet: refused by name, never ignored. */
 const NOT_YET = [
@@ -31,15 +43,13 @@ const NOT_YET = [
   "--keep-unit",
   "--selinux-context <CONTEXT>",
   "--selinux-apifs-context <CONTEXT>",
-  "--load-credential <ID:PATH>",
-  "--set-credential <ID:VALUE>",
   "--background <COLOR>",
   "--cleanup",
 ] as const;
 
 /** Adds the options that `run`, `plan` and `start` share: systemd-nspawn's by the same names, from the settings table. */
 export function addStartOptions(command: Command): StartOptions {
-  const options: StartOptions = { assignments: [] };
+  const options: StartOptions = { assignments: [], credentials: [] };
   command
     .option("-D, --directory <PATH>", "the tree to use as root", (path) => {
       options.directory = path;
@@ -51,7 +61,15 @@ export function addStartOptions(command: Command): StartOptions {
     .option("--console <MODE>", `how to connect stdio: ${CONSOLE_MODES.join(", ")}`, (mode) => {
       options.console = consoleOption(mode);
     })
-    .option("-P, --pipe", "the same as --console=pipe");
+    .option("-P, --pipe", "the same as --console=pipe")
+    .option("--set-credential <ID:VALUE>", CREDENTIAL_HELP.set, (text) => {
+      // From here on who lists processes sees none of it.
+      process.title = ["berth", ...withoutSecrets(process.argv.slice(2))].join(" ");
+      options.credentials.push(setCredential(text));
+    })
+    .option("--load-credential <ID:PATH>", CREDENTIAL_HELP.load, (text) => {
+      options.credentials.push(loadCredential(text, process.env["CREDENTIALS_DIRECTORY"]));
+    });
   command.on("option:quiet", () => {
     options.quiet = true;
   });
@@ -118,5 +136,6 @@ export function requestFrom(options: StartOptions, command: readonly string[], b
     command,
     boot,
     console: options.console,
+    credentials: options.credentials.map(({ credential }) => credential),
   };
 }

@@ -18,12 +18,13 @@ import { removeTree } from "../host/remove-tree.ts";
 import type { StepKind, StepOf } from "../plan/step.ts";
 import { MS_PRIVATE, MS_SLAVE } from "../sys/constants.ts";
 import { tryFileLock } from "../sys/file-lock.ts";
-import { cloneInside, cloneTree, setMountAttributes } from "../sys/mounts.ts";
+import { cloneInside, cloneTree, makeFileSystem, setMountAttributes } from "../sys/mounts.ts";
 import { pidfdOpen } from "../sys/processes.ts";
 import { boundDatagramSocket } from "../sys/sockets.ts";
 import { enableControllers, isPopulated, prepareCgroup, removeCgroup, removeSharedCgroup } from "./cgroup.ts";
 import { chownTree } from "./chown-tree.ts";
 import { mountAttributes } from "./compilation.ts";
+import { writeCredentials } from "./credentials.ts";
 import { EXIT_RECORD_SIZE } from "./exit-record.ts";
 import type { Launch } from "./launch.ts";
 import { divideLayer, makeLayer, openLayer } from "./layer.ts";
@@ -53,6 +54,7 @@ type Kinds =
   | "clone-tree"
   | "open-network"
   | "make-layer"
+  | "make-credentials"
   | "notify-socket"
   | "load-filter"
   | "write-id-maps"
@@ -167,6 +169,13 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     } finally {
       closeSync(layer);
     }
+  },
+
+  "make-credentials": ({ fd, owner }, launch) => {
+    const mount = makeFileSystem("ramfs", [["mode", "500"]], mountAttributes(["nosuid", "nodev", "noexec"]));
+    launch.fds.name(fd, mount);
+    writeCredentials(mount, launch.credentials, owner);
+    setMountAttributes(mount, { set: mountAttributes(["ro"]) }, false, "the credentials");
   },
 
   "notify-socket": ({ directory, owner, fd }, launch) => {

@@ -24,6 +24,8 @@ export interface LaunchOptions {
   readonly loadFilter: (policy: SeccompPolicy) => Buffer;
   /** More fds for the stage, by the names the plan uses (`stdio:0`, `mirror`); launch owns and closes them. */
   readonly fds?: ReadonlyMap<string, number>;
+  /** What is secret and in no plan: the machine's credentials by id. They stay the caller's, for its next boot. */
+  readonly credentials?: ReadonlyMap<string, Buffer>;
   /** A stage that was spawned ahead; launch owns it. */
   readonly spare?: StageProcess;
   /** For the user, one line each: what a step takes long for. */
@@ -74,6 +76,10 @@ export class Launch {
 
   loadFilter(policy: SeccompPolicy): Buffer {
     return this.#options.loadFilter(policy);
+  }
+
+  get credentials(): ReadonlyMap<string, Buffer> {
+    return this.#options.credentials ?? new Map();
   }
 
   get stage(): StageSession {

@@ -27,6 +27,8 @@ export interface ForegroundOptions {
   readonly caller: ProcessCaller;
   readonly console: ForegroundConsole;
   readonly env: NodeJS.ProcessEnv;
+  /** By id. */
+  readonly credentials: ReadonlyMap<string, Buffer>;
   /** For the user: what happens, one line each. */
   readonly say: (line: string) => void;
 }
@@ -60,7 +62,14 @@ export class ForegroundBoot {
       this.#link = this.#linkTo(output);
     }
     const loadFilter = (policy: Parameters<typeof filterFor>[0]): Buffer => filterFor(policy, options.paths.cache);
-    this.#launch = new Launch(plan, { stage: stagePath(arch), arch, fds, loadFilter, say: options.say });
+    this.#launch = new Launch(plan, {
+      stage: stagePath(arch),
+      arch,
+      fds,
+      loadFilter,
+      credentials: options.credentials,
+      say: options.say,
+    });
   }
 
   /** It has been told to stop: whatever its init makes of that, it is not to come back. */

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import type { OptionAssignment } from "../config/setting.ts";
 import { BerthError } from "../errors.ts";
+import { readCredentialFacts } from "../host/credentials.ts";
 import { isExposed } from "../host/exposure.ts";
 import { randomId } from "../host/hash.ts";
 import { hostFiles, sysctl } from "../host/host-files.ts";
@@ -19,7 +20,7 @@ import type { PlanInput, PlanRequest } from "../plan/input.ts";
 import { checkPreconditions } from "../plan/preconditions.ts";
 import type { LaunchPlan } from "../plan/step.ts";
 import { buildSpec } from "../spec/build-spec.ts";
-import type { ConsoleMode, MachineSpec } from "../spec/machine-spec.ts";
+import type { ConsoleMode, Credential, MachineSpec } from "../spec/machine-spec.ts";
 import { type Problem, showProblem } from "../spec/problem.ts";
 import { DEFAULT, type Sourced } from "../spec/source.ts";
 import { isRoot } from "../spec/validate.ts";
@@ -37,6 +38,7 @@ export interface MachineRequest {
   /** What Boot= is when nobody says. */
   readonly boot: boolean;
   readonly console: Sourced<ConsoleMode> | undefined;
+  readonly credentials?: readonly Sourced<Credential>[];
 }
 
 export interface Prepared {
@@ -68,6 +70,7 @@ export function prepare(request: MachineRequest, paths: Paths, installation: str
     boot: request.boot,
     directory: process.cwd(),
     ...(request.console === undefined ? {} : { console: request.console }),
+    credentials: request.credentials ?? [],
   });
   if (spec === undefined) throw refuse(problems);
   const host = readHostFacts();
@@ -118,6 +121,7 @@ export function readMachineFacts(spec: MachineSpec, host: HostFacts, paths: Path
     user: isRoot(spec.user.value) ? null : assumeUser(spec.user.value, spec.root.value),
     openFilesMax: spec.limits.some(({ value }) => value.name === "nofile") ? sysctl(hostFiles, "fs/nr_open") : null,
     randomId: randomId(),
+    credentialSources: readCredentialFacts(spec.credentials.map(({ value }) => value)),
   };
 }
 

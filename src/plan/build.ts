@@ -9,6 +9,7 @@ import { attachBinds, bindSources } from "./binds.ts";
 import { enterCgroup, makeCgroup } from "./cgroup.ts";
 import { configurationSources, configureTree } from "./configure-tree.ts";
 import { attachConsole, connectStdio } from "./console.ts";
+import { makeCredentials } from "./credentials.ts";
 import { executePayload } from "./execute.ts";
 import { identify, publishIdentity } from "./identity.ts";
 import { idRange, type PlanInput, rootId } from "./input.ts";
@@ -46,6 +47,7 @@ export function buildPlan(input: PlanInput): LaunchPlan {
       ...bindSources(input),
       ...configurationSources(input),
       ...notifySocket(input),
+      ...makeCredentials(input),
       ...loadFilter(input),
       ...startKeeper(input),
       ...cloneInit(input),

@@ -17,6 +17,8 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
     content === "empty"
       ? `make an empty layer for changes in ${directory} as ${fd}`
       : `go on with the kept layer of changes in ${directory} as ${fd}`,
+  "make-credentials": ({ fd, owner, ids, size }) =>
+    `put credentials ${ids.join(", ")} into a file system in memory as ${fd}, owned by ${owner}${size === null ? "" : ` (${size} bytes)`}`,
   "notify-socket": ({ fd, owner }) => `bind the notify socket as ${fd}, owned by ${owner}`,
   "load-filter": ({ policy }) => `prepare the seccomp filter: ${policy.allow.length} system calls allowed`,
   "spawn-stage": () => "spawn the stage, which waits for its program",

@@ -1,3 +1,4 @@
+import { CREDENTIALS_DIRECTORY } from "./credentials.ts";
 import type { UserFacts } from "./facts.ts";
 import { dashed } from "./identity.ts";
 import { machineId, type PlanInput } from "./input.ts";
@@ -55,6 +56,7 @@ function environment(input: PlanInput): string[] {
     const value = host.osRelease[field];
     if (value !== undefined) variables.set(`container_host_${field.toLowerCase()}`, value);
   }
+  if (spec.credentials.length > 0) variables.set("CREDENTIALS_DIRECTORY", CREDENTIALS_DIRECTORY);
   if (request.term !== null) variables.set("TERM", request.term);
   if (!spec.boot.value) for (const [name, value] of loginVariables(payloadUser(input))) variables.set(name, value);
   for (const { value } of spec.environment) variables.set(value.name, value.value);

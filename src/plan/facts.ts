@@ -84,7 +84,16 @@ export interface MachineFacts {
   readonly user: UserSearch | null;
   /** A new random machine id, for a tree that has none. 32 hex digits. */
   readonly randomId: string;
+  /** Where credentials are loaded from, by path. */
+  readonly credentialSources: Readonly<Record<string, CredentialFacts>>;
 }
+
+export type CredentialFacts =
+  | { readonly type: "file"; readonly size: number }
+  /** Only reading tells how much there is: a directory's files, a socket, a pipe. */
+  | { readonly type: "other" }
+  /** errno name of the failed look-up. */
+  | { readonly type: "missing"; readonly errno: string };
 
 /** Key of a bind's source in bindSources: a path of the host and the same path in the tree are two things. */
 export function bindKey({ source, fromRoot }: Pick<Bind, "source" | "fromRoot">): string {

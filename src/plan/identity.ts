@@ -1,3 +1,4 @@
+import { attachCredentials } from "./credentials.ts";
 import { machineId, type PlanInput } from "./input.ts";
 import { init, keeper } from "./make-step.ts";
 import type { Step } from "./step.ts";
@@ -23,6 +24,7 @@ export function publishIdentity(input: PlanInput): Step[] {
     keeper("make-directory", { path: "/run/host/inaccessible/dir", mode: 0o000 }),
     keeper("write-file", { path: "/run/host/inaccessible/reg", mode: 0o000, text: "" }),
     keeper("attach", { fd: "notify", target: "/run/host/notify", create: "file", api: true, remove: false }),
+    ...attachCredentials(input),
     keeper("set-read-only", { path: "/run/host" }),
   ];
 }

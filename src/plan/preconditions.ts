@@ -1,6 +1,7 @@
 import { posix } from "node:path";
 import type { Problem } from "../spec/problem.ts";
 import { DEFAULT } from "../spec/source.ts";
+import { credentialsExist } from "./credentials.ts";
 import { bindKey, type InitMachine } from "./facts.ts";
 import type { PlanInput } from "./input.ts";
 import { mostPossible } from "./limits.ts";
@@ -22,6 +23,7 @@ const CHECKS: readonly Check[] = [
   userIsThere,
   personalityIsPossible,
   limitsArePossible,
+  credentialsExist,
 ];
 
 export function checkPreconditions(input: PlanInput): readonly Problem[] {

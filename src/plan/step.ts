@@ -44,6 +44,8 @@ export interface StepKinds {
     /** kept: what the machine changed before it rebooted. */
     content: "empty" | "kept";
   };
+  /** `size` in bytes; null: known only when they are read. */
+  "make-credentials": { fd: FdName; owner: number; ids: string[]; size: number | null };
   "notify-socket": { directory: string; owner: number; fd: FdName };
   "load-filter": { policy: SeccompPolicy };
   "spawn-stage": Record<never, never>;

@@ -6,7 +6,7 @@ import { LIMITS } from "../config/settings-limits.ts";
 import { NETWORK } from "../config/settings-network.ts";
 import type { Assignment } from "../config/unit-file.ts";
 import { resolveBind } from "../config/values-files.ts";
-import type { ConsoleMode, EnvironmentVariable, MachineSpec } from "./machine-spec.ts";
+import type { ConsoleMode, Credential, EnvironmentVariable, MachineSpec } from "./machine-spec.ts";
 import { checkName } from "./name.ts";
 import type { Problem } from "./problem.ts";
 import { byDefault, DEFAULT, type Source, type Sourced } from "./source.ts";
@@ -27,6 +27,7 @@ export interface SpecInput {
   /** What Boot= is when nobody sets it: systemd.nspawn(5) says no, `systemd-nspawn@.service` and `berth start` yes. */
   readonly boot?: boolean;
   readonly console?: Sourced<ConsoleMode>;
+  readonly credentials?: readonly Sourced<Credential>[];
   /** Where the command was given: relative bind sources of options are resolved against it; default the root. */
   readonly directory?: string;
 }
@@ -77,6 +78,7 @@ export function buildSpec(input: SpecInput): { spec: MachineSpec | undefined; pr
       .all(FILES.Bind, FILES.BindReadOnly)
       .map(({ value, source }) => ({ value: resolveBind(value, input.directory ?? "/"), source })),
     console: input.console ?? byDefault("auto"),
+    credentials: input.credentials ?? [],
   };
   values.refuseNotYet();
   problems.push(...nameProblems(input.name), ...validate(candidate));

@@ -61,6 +61,21 @@ export interface MachineSpec {
   /** Bind= and BindReadOnly= in the order they were written; later ones are mounted over earlier ones. */
   readonly binds: readonly Sourced<Bind>[];
   readonly console: Sourced<ConsoleMode>;
+  /** --set-credential= and --load-credential=, in the order given. */
+  readonly credentials: readonly Sourced<Credential>[];
+}
+
+/**
+ * Something secret that PID 1 gets in a file of its own (systemd.exec(5), "Credentials"). What it is comes nowhere near
+ * a spec or a plan, which are printed and kept: `value` means that it was given on the command line.
+ */
+export interface Credential {
+  /** A file name: see credentialIdFault(). */
+  readonly id: string;
+  readonly from:
+    | { readonly kind: "value"; readonly size: number }
+    /** Absolute: of a file, a socket to read from, or a directory, each file of which is a credential ID_FILE. */
+    | { readonly kind: "path"; readonly path: string };
 }
 
 export interface EnvironmentVariable {

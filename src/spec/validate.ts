@@ -25,6 +25,7 @@ export const CHECKS: readonly Check[] = [
   { name: "there is one network", find: oneNetwork },
   { name: "a throw-away copy does not write to its tree", find: bindsOfCopies },
   { name: "the launch can make its system calls", find: launchCalls },
+  { name: "credentials have different ids", find: duplicateCredentials },
 ];
 
 export function validate(spec: MachineSpec): readonly Problem[] {
@@ -44,6 +45,13 @@ function nulBytes({ root, command }: MachineSpec): readonly Problem[] {
       ? [error(command.source, "an argument of the command contains a NUL byte")]
       : []),
   ];
+}
+
+function duplicateCredentials({ credentials }: MachineSpec): readonly Problem[] {
+  const ids = credentials.map(({ value }) => value.id);
+  return credentials
+    .filter(({ value }, index) => ids.indexOf(value.id) < index)
+    .map(({ value, source }) => error(source, `credential ${quote(value.id)} is given more than once`));
 }
 
 function bootArguments({ boot, command }: MachineSpec): readonly Problem[] {

@@ -3,6 +3,10 @@ import {
   AT_EMPTY_PATH,
   AT_FDCWD,
   AT_RECURSIVE,
+  FSCONFIG_CMD_CREATE,
+  FSCONFIG_SET_STRING,
+  FSMOUNT_CLOEXEC,
+  FSOPEN_CLOEXEC,
   MOUNT_ATTR_IDMAP,
   O_PATH,
   OPEN_TREE_CLOEXEC,
@@ -14,6 +18,11 @@ import { ARCH, bind, check, pinned } from "./libc.ts";
 import { syscallNumber } from "./syscall-numbers.ts";
 
 const openTreeCall = bind("long syscall(long number, int dirfd, const char *path, uint flags)");
+const fsopenCall = bind("long syscall(long number, const char *type, uint flags)");
+const fsconfigCall = bind(
+  "long syscall(long number, int fd, uint command, const char *name, const char *value, int aux)",
+);
+const fsmountCall = bind("long syscall(long number, int fd, uint flags, uint attributes)");
 const mountSetattrCall = bind(
   "long syscall(long number, int dirfd, const char *path, uint flags, void *attr, size_t size)",
 );
@@ -35,6 +44,28 @@ export function cloneInside(root: string, path: string, recursive: boolean): num
   } finally {
     closeQuietly(directory);
     if (place >= 0) closeQuietly(place);
+  }
+}
+
+/** fsopen(2), fsconfig(2), fsmount(2): a new file system, detached, with MOUNT_ATTR_* set. */
+export function makeFileSystem(
+  type: string,
+  options: readonly (readonly [name: string, value: string])[],
+  attributes: number,
+): number {
+  const path = type;
+  const context = check(fsopenCall(syscallNumber("fsopen", ARCH), type, FSOPEN_CLOEXEC), "fsopen", { path });
+  try {
+    const configure = (command: number, name: string | null, value: string | null): void => {
+      check(fsconfigCall(syscallNumber("fsconfig", ARCH), context, command, name, value, 0), "fsconfig", { path });
+    };
+    for (const [name, value] of options) configure(FSCONFIG_SET_STRING, name, value);
+    configure(FSCONFIG_CMD_CREATE, null, null);
+    return check(fsmountCall(syscallNumber("fsmount", ARCH), context, FSMOUNT_CLOEXEC, attributes), "fsmount", {
+      path,
+    });
+  } finally {
+    closeQuietly(context);
   }
 }
 

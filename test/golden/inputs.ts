@@ -2,10 +2,11 @@
  * The inputs of the golden plans: each NAME.nspawn here, with the facts of a made-up host and tree. NAME.json beside
  * it may change those, and add what a command line would:
  *
- *   { "options": ["--bind=/srv"], "command": ["true"], "boot": true, "name": "x", "host": {...}, "machine": {...},
+ *   { "options": ["--bind=/srv"], "credentials": ["ID:VALUE"], "command": ["true"], "boot": true, "name": "x", "host": {...}, "machine": {...},
  *     "request": {...} }
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { setCredential } from "../../src/config/credentials.ts";
 import type { HostFacts, MachineFacts, PathFacts, TreeFacts } from "../../src/plan/facts.ts";
 import { RLIMIT_NAMES } from "../../src/plan/facts.ts";
 import type { PlanInput, PlanRequest } from "../../src/plan/input.ts";
@@ -56,6 +57,7 @@ const MACHINE: MachineFacts = {
   user: null,
   openFilesMax: 1048576,
   randomId: "00112233445566778899aabbccddeeff",
+  credentialSources: {},
 };
 
 const REQUEST: PlanRequest = { foreground: false, stdio: "console", term: null };
@@ -65,6 +67,7 @@ export interface Changes {
   readonly options?: readonly string[];
   readonly command?: readonly string[];
   readonly boot?: boolean;
+  readonly credentials?: readonly string[];
   readonly host?: Partial<HostFacts>;
   readonly tree?: Partial<TreeFacts>;
   readonly machine?: Partial<MachineFacts>;
@@ -99,6 +102,7 @@ export function inputOf(golden: string, settings: string, changes: Changes): Pla
     options: changes.options ?? [],
     command: changes.command ?? [],
     boot: changes.boot ?? true,
+    credentials: (changes.credentials ?? []).map((text) => setCredential(text).credential),
   });
   const sources = spec.binds.map(({ value: { source } }): [string, PathFacts] => [
     source,

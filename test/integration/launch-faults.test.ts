@@ -20,6 +20,7 @@ import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { setCredential } from "../../src/config/credentials.ts";
 import { BerthError } from "../../src/errors.ts";
 import { type Launch, LaunchError } from "../../src/exec/launch.ts";
 import { lockFile, unlinkLocked } from "../../src/exec/lock-file.ts";
@@ -114,7 +115,8 @@ BindReadOnly=+/opt:/mnt/opt:norbind
 Private=yes
 `;
   const command = boot ? [] : ["sleep", "1000"];
-  return { directory, root: tree, name: "faults", settings, command, host: { timezone: "Europe/Berlin" } };
+  const credentials = [setCredential("key:secret").credential];
+  return { directory, root: tree, name: "faults", settings, command, credentials, host: { timezone: "Europe/Berlin" } };
 }
 
 const PLANS = [

@@ -104,6 +104,7 @@ describe("a failure after the machine was launched", () => {
     return runForeground(prepared, {
       paths,
       caller: all as unknown as Parameters<typeof runForeground>[1]["caller"],
+      credentials: new Map(),
       console: "interactive",
       env: {},
       say: () => undefined,

@@ -30,9 +30,9 @@ import type { PlanInput, PlanRequest } from "../../src/plan/input.ts";
 import { checkPreconditions } from "../../src/plan/preconditions.ts";
 import type { LaunchPlan } from "../../src/plan/step.ts";
 import { buildSpec } from "../../src/spec/build-spec.ts";
-import type { MachineSpec } from "../../src/spec/machine-spec.ts";
+import type { Credential, MachineSpec } from "../../src/spec/machine-spec.ts";
 import { type Problem, showProblem } from "../../src/spec/problem.ts";
-import { DEFAULT } from "../../src/spec/source.ts";
+import { DEFAULT, type Sourced } from "../../src/spec/source.ts";
 import { TEST_CACHE } from "./trees.ts";
 
 const REPOSITORY = fileURLToPath(new URL("../..", import.meta.url));
@@ -48,6 +48,7 @@ export interface Settings {
   readonly options?: readonly string[];
   readonly command?: readonly string[];
   readonly boot?: boolean;
+  readonly credentials?: readonly Sourced<Credential>[];
 }
 
 /** The settings have problems, all of which are in the message. */
@@ -62,6 +63,7 @@ export function specOf({ name, root, settings = "", file = `${name}.nspawn`, ...
     options: (more.options ?? []).map(typedOption),
     command: more.command ?? [],
     boot: more.boot ?? false,
+    credentials: more.credentials ?? [],
   });
   if (spec === undefined) throw new RefusedSettings(shown(problems));
   return spec;
@@ -110,7 +112,8 @@ export function testMachine({ directory, name = "m", request, host: facts, ...se
   const problems = checkPreconditions(input);
   if (problems.length > 0) throw new Error(shown(problems));
   const plan = buildPlan(input);
-  return { input, plan, paths, launch: (options) => launchOf(plan, options) };
+  const credentials = new Map(spec.credentials.map(({ value }) => [value.id, Buffer.from("secret")]));
+  return { input, plan, paths, launch: (options) => launchOf(plan, { credentials, ...options }) };
 }
 
 /** The stage is the one in src/: what dist/ holds may be older. */

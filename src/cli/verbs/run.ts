@@ -1,9 +1,10 @@
 import type { Command } from "commander";
 import { BerthError } from "../../errors.ts";
+import { loadCredentials } from "../../host/credentials.ts";
 import { INSTALLATION } from "../../host/installation.ts";
 import { prepare as prepareMachine } from "../../machine/prepare.ts";
 import { type ForegroundConsole, runForeground } from "../../machine/run-foreground.ts";
-import type { ConsoleMode } from "../../spec/machine-spec.ts";
+import type { ConsoleMode, MachineSpec } from "../../spec/machine-spec.ts";
 import { showProblem } from "../../spec/problem.ts";
 import { visible } from "../../spec/quote.ts";
 import { showSource } from "../../spec/source.ts";
@@ -44,10 +45,22 @@ async function runMachine(context: Context, options: StartOptions, words: readon
   };
   for (const warning of prepared.warnings) say(visible(showProblem(warning)));
   for (const { what, source } of prepared.weaknesses) say(`weaker than the default: ${what} [${showSource(source)}]`);
+  const credentials = await readCredentials(options, spec);
   const console = consoleFor(spec.console.value);
   if (console === "interactive" && spec.boot.value)
     say(`booting ${spec.name}; ^] three times within a second kills it`);
-  return runForeground(prepared, { paths: context.paths, caller, console, env: context.env, say });
+  return runForeground(prepared, { paths: context.paths, caller, console, env: context.env, say, credentials });
+}
+
+async function readCredentials({ credentials }: StartOptions, spec: MachineSpec): Promise<ReadonlyMap<string, Buffer>> {
+  if (credentials.length === 0) return new Map();
+  const secrets = credentials.map(
+    ({ credential, secret }) => [credential.value.id, secret ?? Buffer.alloc(0)] as const,
+  );
+  return loadCredentials(
+    spec.credentials.map(({ value }) => value),
+    new Map(secrets),
+  );
 }
 
 /** systemd-nspawn(1), --console=: by default interactive on a terminal, else output only. */

@@ -185,6 +185,7 @@ const MAKES_ITS_FD: readonly Step["kind"][] = [
   "clone-tree",
   "open-network",
   "make-layer",
+  "make-credentials",
   "notify-socket",
   "make-file-system",
   "make-overlay",

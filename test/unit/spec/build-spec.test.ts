@@ -75,6 +75,7 @@ describe("defaults", () => {
         timezone: { value: "auto", ...byDefault },
         binds: [],
         console: { value: "auto", ...byDefault },
+        credentials: [],
       },
     });
   });
