@@ -175,6 +175,11 @@ export const DETAILS: Readonly<Record<string, string>> = {
     "again. See _OWNERS OF BIND MOUNTS_ for _OPTIONS_.",
   BindReadOnly: "Otherwise as *Bind=*.",
   LinkJournal: "One of *no*, *auto*, *host*, *guest*, *try-host*, *try-guest*.",
+  BindUser:
+    "The home directory is */run/host/home/NAME* inside, and records of the user and a group of the same name are in " +
+    "*/run/host/userdb*, with an id from 60514 to 60577 and the hash of the password. The tree needs *nss-systemd*(8) " +
+    "(Debian: libnss-systemd) to find them. Only the user's own files have an owner inside. Not with *PrivateUsers=no*.",
+  BindUserShell: "*no*: the machine's default. *yes*: the one on the host.",
   PrivateUsersOwnership:
     "*map*: the mount shows the owners on disk as the machine's. *chown*: they are changed on disk, with ACLs and file " +
     "capabilities, to a range that is a multiple of 65536 and has 65536 ids. The tree must not be in use, read-only or " +

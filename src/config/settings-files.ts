@@ -2,6 +2,7 @@ import { flag, option, optionalValue, section } from "./setting.ts";
 import { absolutePath, boolean, matching, oneOf } from "./values.ts";
 import { bind, paths } from "./values-files.ts";
 import { ownership } from "./values-owners.ts";
+import { bindUserShell } from "./values-users.ts";
 
 /** [Files]: what the machine's file system is made of (systemd.nspawn(5), [Files] section options). */
 export const FILES = section("Files", {
@@ -52,17 +53,17 @@ export const FILES = section("Files", {
     list: true,
     options: [option("--bind-user")],
     safe: false,
-    state: "not yet",
+    state: "in effect",
   },
   // systemd 258.
   BindUserShell: {
     takes: "BOOL|PATH",
     help: "login shell of the users of BindUser=",
-    parse: matching(/^(\/.*|[A-Za-z01]{1,5})$/, "shell", "an absolute path, yes or no"),
+    parse: bindUserShell,
+    default: "no",
     options: [option("--bind-user-shell")],
     safe: false,
-    state: "not yet",
-    accepts: ["no"],
+    state: "in effect",
   },
   TemporaryFileSystem: {
     takes: "PATH[:OPTIONS]",

@@ -33,6 +33,7 @@ import { lockFile, treeLock, unlinkLocked } from "./lock-file.ts";
 import { openNetwork } from "./open-network.ts";
 import { claimFiles, claimRange, releaseRange } from "./range-claim.ts";
 import { recordRange } from "./range-ledger.ts";
+import { writeUserRecords } from "./user-records.ts";
 
 /**
  * What berth itself does around the stage. Each action leaves its fds and results in the launch under the names the
@@ -55,6 +56,7 @@ type Kinds =
   | "open-network"
   | "make-layer"
   | "make-credentials"
+  | "make-user-records"
   | "notify-socket"
   | "load-filter"
   | "write-id-maps"
@@ -176,6 +178,13 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     launch.fds.name(fd, mount);
     writeCredentials(mount, launch.credentials, owner);
     setMountAttributes(mount, { set: mountAttributes(["ro"]) }, false, "the credentials");
+  },
+
+  "make-user-records": ({ fd, owner, users }, launch) => {
+    const mount = makeFileSystem("ramfs", [["mode", "755"]], mountAttributes(["nosuid", "nodev", "noexec"]));
+    launch.fds.name(fd, mount);
+    writeUserRecords(mount, users, owner);
+    setMountAttributes(mount, { set: mountAttributes(["ro"]) }, false, "the user records");
   },
 
   "notify-socket": ({ directory, owner, fd }, launch) => {

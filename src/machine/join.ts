@@ -7,6 +7,7 @@ import { parseMemberships } from "../host/cgroups.ts";
 import { stagePath } from "../host/installation.ts";
 import type { Paths } from "../host/paths.ts";
 import { findUser } from "../host/users.ts";
+import { boundIn } from "../plan/bind-users.ts";
 import { candidatesFor, loginEnvironment } from "../plan/execute.ts";
 import type { UserFacts } from "../plan/facts.ts";
 import { buildJoin } from "../plan/join.ts";
@@ -55,7 +56,8 @@ function planJoin(
   const cgroup = leaderCgroup(machine);
   refuseFrozen(machine, cgroup);
   const plan = readPlan(name, paths);
-  const user = userName === undefined || isRoot(userName) ? null : userOf(machine, userName);
+  const user =
+    userName === undefined || isRoot(userName) ? null : (boundIn(plan, userName) ?? userOf(machine, userName));
   try {
     return buildJoin(
       { machine: name, pid: leader.pid, startTime: leader.startTime, cgroup, plan },

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import type { OptionAssignment } from "../config/setting.ts";
 import { BerthError } from "../errors.ts";
+import { readBindUsers } from "../host/bind-users.ts";
 import { readCredentialFacts } from "../host/credentials.ts";
 import { isExposed } from "../host/exposure.ts";
 import { randomId } from "../host/hash.ts";
@@ -120,6 +121,10 @@ export function readMachineFacts(spec: MachineSpec, host: HostFacts, paths: Path
     localtime: ["copy", "bind"].includes(spec.timezone.value) ? readIfThere("/etc/localtime") : null,
     user: isRoot(spec.user.value) ? null : assumeUser(spec.user.value, spec.root.value),
     openFilesMax: spec.limits.some(({ value }) => value.name === "nofile") ? sysctl(hostFiles, "fs/nr_open") : null,
+    bindUsers: readBindUsers(
+      spec.bindUsers.map(({ value }) => value),
+      spec.root.value,
+    ),
     randomId: randomId(),
     credentialSources: readCredentialFacts(spec.credentials.map(({ value }) => value)),
   };

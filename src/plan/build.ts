@@ -5,6 +5,7 @@ import {
   freshFileSystems,
   ownMounts,
 } from "./api-file-systems.ts";
+import { mapHomes, userSources } from "./bind-users.ts";
 import { attachBinds, bindSources } from "./binds.ts";
 import { enterCgroup, makeCgroup } from "./cgroup.ts";
 import { configurationSources, configureTree } from "./configure-tree.ts";
@@ -45,6 +46,7 @@ export function buildPlan(input: PlanInput): LaunchPlan {
       ...openRoot(input),
       ...networkSource(input),
       ...bindSources(input),
+      ...userSources(input),
       ...configurationSources(input),
       ...notifySocket(input),
       ...makeCredentials(input),
@@ -146,6 +148,7 @@ function mapOwners(input: PlanInput): Step[] {
     ...mapTree(input, "root", true, spec.privateUsers),
     ...(spec.ephemeral.value ? [host("map-owners", { fd: "layer", recursive: false, mapping: null }, source)] : []),
     ...binds,
+    ...mapHomes(input),
   ];
 }
 

@@ -19,6 +19,8 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
       : `go on with the kept layer of changes in ${directory} as ${fd}`,
   "make-credentials": ({ fd, owner, ids, size }) =>
     `put credentials ${ids.join(", ")} into a file system in memory as ${fd}, owned by ${owner}${size === null ? "" : ` (${size} bytes)`}`,
+  "make-user-records": ({ fd, users }) =>
+    `make records of the host's users ${users.map(({ name, uid }) => `${name} (${uid})`).join(", ")} as ${fd}`,
   "notify-socket": ({ fd, owner }) => `bind the notify socket as ${fd}, owned by ${owner}`,
   "load-filter": ({ policy }) => `prepare the seccomp filter: ${policy.allow.length} system calls allowed`,
   "spawn-stage": () => "spawn the stage, which waits for its program",

@@ -82,6 +82,8 @@ export interface MachineFacts {
   readonly openFilesMax: number | null;
   /** Who User= names; null: root. */
   readonly user: UserSearch | null;
+  /** For BindUser=, null without. */
+  readonly bindUsers: BindUserFacts | null;
   /** A new random machine id, for a tree that has none. 32 hex digits. */
   readonly randomId: string;
   /** Where credentials are loaded from, by path. */
@@ -140,6 +142,25 @@ export interface UserFacts {
 
 /** `missing`: what is wrong, to follow the tree's path in a sentence; `known`: the users there are. */
 export type UserSearch = UserFacts | { readonly missing: string; readonly known: readonly string[] };
+
+/** Users of the host by name, null where it has none, and what the tree's passwd and group have already. */
+export interface BindUserFacts {
+  readonly host: Readonly<Record<string, HostUser | null>>;
+  readonly tree: {
+    /** Names of users to bind that are taken. */
+    readonly names: readonly string[];
+    /** Numbers of users and groups. */
+    readonly ids: readonly number[];
+  };
+}
+
+export interface HostUser {
+  readonly uid: number;
+  readonly gid: number;
+  readonly home: string;
+  readonly shell: string;
+  readonly homeFacts: PathFacts;
+}
 
 export type InitKind = "systemd" | "sysvinit" | "openrc" | "runit" | "busybox" | "other";
 

@@ -1,3 +1,4 @@
+import { publishUsers } from "./bind-users.ts";
 import { attachCredentials } from "./credentials.ts";
 import { machineId, type PlanInput } from "./input.ts";
 import { init, keeper } from "./make-step.ts";
@@ -25,6 +26,7 @@ export function publishIdentity(input: PlanInput): Step[] {
     keeper("write-file", { path: "/run/host/inaccessible/reg", mode: 0o000, text: "" }),
     keeper("attach", { fd: "notify", target: "/run/host/notify", create: "file", api: true, remove: false }),
     ...attachCredentials(input),
+    ...publishUsers(input),
     keeper("set-read-only", { path: "/run/host" }),
   ];
 }

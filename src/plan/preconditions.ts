@@ -1,6 +1,7 @@
 import { posix } from "node:path";
 import type { Problem } from "../spec/problem.ts";
 import { DEFAULT } from "../spec/source.ts";
+import { bindUsersFit, boundUser } from "./bind-users.ts";
 import { credentialsExist } from "./credentials.ts";
 import { bindKey, type InitMachine } from "./facts.ts";
 import type { PlanInput } from "./input.ts";
@@ -20,6 +21,7 @@ const CHECKS: readonly Check[] = [
   ownersFit,
   rangeIsFree,
   bindsExist,
+  bindUsersFit,
   userIsThere,
   personalityIsPossible,
   limitsArePossible,
@@ -110,7 +112,7 @@ function bindsExist({ spec, machine }: PlanInput): readonly Problem[] {
 
 function userIsThere(input: PlanInput): readonly Problem[] {
   const { user } = input.machine;
-  if (user === null) return [];
+  if (user === null || boundUser(input, input.spec.user.value) !== undefined) return [];
   const { value: name, source } = input.spec.user;
   const fault = userFault(name, user, input.spec.root.value);
   if (fault !== undefined) return [{ severity: "error", source, ...fault, what: `User=${name}: ${fault.what}` }];

@@ -46,6 +46,7 @@ export interface StepKinds {
   };
   /** `size` in bytes; null: known only when they are read. */
   "make-credentials": { fd: FdName; owner: number; ids: string[]; size: number | null };
+  "make-user-records": { fd: FdName; owner: number; users: readonly BoundUser[] };
   "notify-socket": { directory: string; owner: number; fd: FdName };
   "load-filter": { policy: SeccompPolicy };
   "spawn-stage": Record<never, never>;
@@ -124,6 +125,14 @@ export interface StepKinds {
   "load-seccomp": Record<never, never>;
   // `directory`: null leaves it where it is.
   execute: { candidates: string[]; argv: string[]; environment: string[]; directory: string | null };
+}
+
+/** A user of the host as the machine has it: one id for user and group, a home, a shell if it is to have one. */
+export interface BoundUser {
+  readonly name: string;
+  readonly uid: number;
+  readonly home: string;
+  readonly shell: string | null;
 }
 
 /** How a mount shows owners: `count` ids from `disk` on, as the file system has them, are the host's from `host` on. */

@@ -19,6 +19,7 @@ const UNDO: { readonly [K in StepKind]: string } = {
   "open-network": WITH_FD,
   "make-layer": "remove the directory, unless the machine reboots",
   "make-credentials": "none: a detached mount ends with its fd, and its memory with it",
+  "make-user-records": WITH_FD,
   "notify-socket": "removed with the record",
   "load-filter": "none: only memory, and a cache that stays valid",
   "spawn-stage": "end of file on its socket makes it exit; wait for it",

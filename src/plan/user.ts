@@ -1,4 +1,5 @@
 import { nearest } from "../spec/nearest.ts";
+import { boundUser } from "./bind-users.ts";
 import type { UserFacts, UserSearch } from "./facts.ts";
 import { idRange, type PlanInput } from "./input.ts";
 import { init } from "./make-step.ts";
@@ -6,7 +7,10 @@ import { keptMask } from "./security.ts";
 import type { Step } from "./step.ts";
 
 /** Who the payload runs as: null is root, as nothing has to be looked up for. */
-export function payloadUser({ machine }: PlanInput): UserFacts | null {
+export function payloadUser(input: PlanInput): UserFacts | null {
+  const { machine, spec } = input;
+  const bound = boundUser(input, spec.user.value);
+  if (bound !== undefined) return bound;
   return machine.user === null || "missing" in machine.user ? null : machine.user;
 }
 

@@ -77,6 +77,8 @@ export function buildSpec(input: SpecInput): { spec: MachineSpec | undefined; pr
     binds: values
       .all(FILES.Bind, FILES.BindReadOnly)
       .map(({ value, source }) => ({ value: resolveBind(value, input.directory ?? "/"), source })),
+    bindUsers: values.all(FILES.BindUser),
+    bindUserShell: values.one(FILES.BindUserShell),
     console: input.console ?? byDefault("auto"),
     credentials: input.credentials ?? [],
   };

@@ -60,6 +60,10 @@ export interface MachineSpec {
   readonly timezone: Sourced<TimezoneMode>;
   /** Bind= and BindReadOnly= in the order they were written; later ones are mounted over earlier ones. */
   readonly binds: readonly Sourced<Bind>[];
+  /** BindUser=: names of users of the host. */
+  readonly bindUsers: readonly Sourced<string>[];
+  /** Their shell: none said (false), the one they have on the host (true), or this one. */
+  readonly bindUserShell: Sourced<boolean | string>;
   readonly console: Sourced<ConsoleMode>;
   /** --set-credential= and --load-credential=, in the order given. */
   readonly credentials: readonly Sourced<Credential>[];

@@ -22,6 +22,7 @@ export const CHECKS: readonly Check[] = [
   { name: "binds leave the root and the API file systems alone", find: bindTargets },
   { name: "binds have different targets", find: duplicateTargets },
   { name: "id-mapped binds have a user namespace", find: idmappedBinds },
+  { name: "bound users have a user namespace", find: boundUsers },
   { name: "there is one network", find: oneNetwork },
   { name: "a throw-away copy does not write to its tree", find: bindsOfCopies },
   { name: "the launch can make its system calls", find: launchCalls },
@@ -124,6 +125,20 @@ function idmappedBinds({ binds, privateUsers }: MachineSpec): readonly Problem[]
   return binds
     .filter(({ value }) => value.idmap !== "noidmap")
     .map(({ value, source }) => warning(source, `${value.idmap} has no effect with PrivateUsers=no`));
+}
+
+function boundUsers({ bindUsers, bindUserShell, privateUsers }: MachineSpec): readonly Problem[] {
+  const { value: shell, source } = bindUserShell;
+  if (bindUsers.length === 0)
+    return shell === false ? [] : [warning(source, "BindUserShell= has no effect without BindUser=")];
+  if (privateUsers.value.mode !== "no") return [];
+  return bindUsers.map(({ value, source }) =>
+    error(
+      source,
+      `user ${quote(value)} can't be bound with PrivateUsers=no`,
+      "PrivateUsers=pick has ids for bound users",
+    ),
+  );
 }
 
 function oneNetwork({ privateNetwork, networkNamespace: { value, source } }: MachineSpec): readonly Problem[] {

@@ -24,6 +24,7 @@ export function weaknesses(spec: MachineSpec, exposed: boolean): readonly Weakne
     ...capabilityWeaknesses(spec),
     ...systemCallWeaknesses(spec),
     ...bindWeaknesses(spec),
+    ...userBindWeaknesses(spec),
     ...schedulingWeaknesses(spec),
   ];
 }
@@ -83,6 +84,13 @@ function bindWeaknesses({ binds }: MachineSpec): readonly Weakness[] {
       const asRoot = value.idmap === "noidmap" ? "" : ", with owners and set-user-ID bits as on the host";
       return { what: `it may write to ${printable(value.source)} of the host${asRoot}`, source };
     });
+}
+
+function userBindWeaknesses({ bindUsers }: MachineSpec): readonly Weakness[] {
+  return bindUsers.map(({ value, source }) => ({
+    what: `root inside may do what the host's user ${printable(value)} may in the home directory, and reads the hash of the password`,
+    source,
+  }));
 }
 
 /** RLIMIT_NICE of a process that may not go below nice level 0: 20 less the level (setrlimit(2)). */

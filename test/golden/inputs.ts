@@ -56,6 +56,7 @@ const MACHINE: MachineFacts = {
   localtime: Buffer.from("TZif2").toString("base64"),
   user: null,
   openFilesMax: 1048576,
+  bindUsers: null,
   randomId: "00112233445566778899aabbccddeeff",
   credentialSources: {},
 };

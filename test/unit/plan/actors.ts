@@ -186,6 +186,7 @@ const MAKES_ITS_FD: readonly Step["kind"][] = [
   "open-network",
   "make-layer",
   "make-credentials",
+  "make-user-records",
   "notify-socket",
   "make-file-system",
   "make-overlay",

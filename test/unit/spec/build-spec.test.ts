@@ -69,6 +69,8 @@ describe("defaults", () => {
         privateUsers: { value: { mode: "pick" }, ...byDefault },
         ownership: { value: "auto", ...byDefault },
         privateNetwork: { value: true, ...byDefault },
+        bindUsers: [],
+        bindUserShell: { value: false, ...byDefault },
         networkNamespace: { value: undefined, ...byDefault },
         ephemeral: { value: false, ...byDefault },
         resolvConf: { value: "auto", ...byDefault },
