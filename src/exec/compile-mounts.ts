@@ -137,15 +137,14 @@ export const MOUNTS: Compilers<Kinds> = {
   },
 
   /** The machine's own devpts holds its console; only fds are used, so nothing in the tree can stand in for it. */
-  console: ({ owner, size }, c) => {
+  console: ({ owner, group, size }, c) => {
     const { asm, keeper } = c;
     const how = c.how(O_RDWR | O_NOCTTY | O_NONBLOCK, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
     asm.call(keeper, "openat2", [c.root, "/dev/pts/ptmx", how, 24], { into: c.master });
     asm.call(keeper, "ioctl", [c.master, TIOCSPTLCK, asm.reserve(8)]);
     if (size !== null) asm.call(keeper, "ioctl", [c.master, TIOCSWINSZ, asm.bytes(windowSize(size))]);
     asm.call(keeper, "ioctl", [c.master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC], { into: c.slave });
-    const TTY_GROUP = 5;
-    asm.call(keeper, "fchown", [c.slave, owner, owner + TTY_GROUP]);
+    asm.call(keeper, "fchown", [c.slave, owner, group]);
     const mount = c.cloneMount(keeper, c.slave, "", 0);
     attachTo(c, mount, "/dev/console", "file", true, false);
     asm.call(keeper, "close", [mount]);

@@ -16,6 +16,7 @@ import { BerthError, errorCode } from "../errors.ts";
 import { startTimeOf } from "../host/process-id.ts";
 import { removeTree } from "../host/remove-tree.ts";
 import type { StepKind, StepOf } from "../plan/step.ts";
+import { visible } from "../spec/quote.ts";
 import { MS_PRIVATE, MS_SLAVE } from "../sys/constants.ts";
 import { tryFileLock } from "../sys/file-lock.ts";
 import { cloneInside, cloneTree, makeFileSystem, setMountAttributes } from "../sys/mounts.ts";
@@ -89,6 +90,7 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
   },
 
   "chown-tree": async ({ path, base }, launch) => {
+    launch.say(`changing the owners in ${visible(path)} to ids from ${base} on`);
     await chownTree(path, base, { say: (line) => launch.say(line), mayGoOn: () => launch.throwIfAborted() });
   },
 

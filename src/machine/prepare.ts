@@ -83,6 +83,7 @@ export function prepare(request: MachineRequest, paths: Paths, installation: str
     weaknesses: weaknesses(
       spec,
       isExposed(spec.root.value, () => readFileSync("/proc/self/mountinfo", "utf8")),
+      spec.privateUsers.value.mode === "yes" ? (diskBase(readTreeFacts(spec.root.value, host)) ?? 0) : 0,
     ),
     plan: (planRequest) => {
       const machine = readMachineFacts(spec, host, paths);

@@ -1,4 +1,4 @@
-import type { PlanInput } from "./input.ts";
+import { type PlanInput, terminalGroup } from "./input.ts";
 import { apivfs, host, init, keeper } from "./make-step.ts";
 import type { FdName, MountFlag, Step } from "./step.ts";
 
@@ -27,7 +27,7 @@ const KERNEL: readonly KernelFileSystem[] = [
   {
     fd: "pts",
     type: "devpts",
-    options: ["newinstance", "ptmxmode=0666", "mode=620", "gid=5"],
+    options: ["newinstance", "ptmxmode=0666", "mode=620"],
     flags: ["nosuid", "noexec"],
     target: "/dev/pts",
   },
@@ -87,7 +87,9 @@ function makesSysfs({ spec }: PlanInput): boolean {
 }
 
 function kernelFileSystems(input: PlanInput): readonly KernelFileSystem[] {
-  return makesSysfs(input) ? KERNEL : KERNEL.filter((each) => each !== SYSFS);
+  const made = makesSysfs(input) ? KERNEL : KERNEL.filter((each) => each !== SYSFS);
+  const group = `gid=${terminalGroup(input)}`;
+  return made.map((each) => (each.type === "devpts" ? { ...each, options: [...each.options, group] } : each));
 }
 
 export function hostSysfs(input: PlanInput): Step[] {

@@ -68,7 +68,8 @@ function claim(input: PlanInput): Step[] {
   const { value: users, source } = spec.privateUsers;
   // A range that the settings name is theirs to keep free, and a throw-away machine has none of its own.
   const ledger = users.mode === "pick" && !spec.ephemeral.value ? places.ledger : null;
-  const claimed = range === null || users.mode === "identity" ? null : range;
+  // Nobody can have the host's own ids for themselves.
+  const claimed = range?.base === 0 ? null : range;
   return [
     host("lock-name", { path: places.lock }),
     // Says what there is to clean up if this process is killed, so it comes before there is anything.

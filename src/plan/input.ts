@@ -45,6 +45,12 @@ export interface PlanRequest {
   readonly size?: WindowSize | null;
 }
 
+/** Group inside that terminals belong to: tty, or root in a range without that one. */
+export function terminalGroup(input: PlanInput): number {
+  const TTY = 5;
+  return (idRange(input)?.size ?? BLOCK) > TTY ? TTY : 0;
+}
+
 /** The machine's ids: `base` on the host is its root. Null: it has no user namespace and shares the host's. */
 export interface IdRange {
   readonly base: number;

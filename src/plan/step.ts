@@ -79,7 +79,7 @@ export interface StepKinds {
   "make-mount-point": { path: string; remove: boolean };
   mask: { path: string; over: "file" | "directory" };
   "lock-read-only": { path: string; except: string | null };
-  console: { owner: number; size: WindowSize | null };
+  console: { owner: number; group: number; size: WindowSize | null };
   // `temporary`: a name beside the file that nothing else has.
   "copy-file": { target: string; base64: string; replace: boolean; temporary: string };
   "replace-symlink": { path: string; target: string; directory: "keep" | "refuse"; temporary: string };

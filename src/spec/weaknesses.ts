@@ -14,12 +14,12 @@ const HOST_USERS_END = 65536;
 
 /**
  * Everything asked for that is weaker than the default, for printing at start and in status. Empty for a default machine.
- * `exposed`: users of the host can come to its tree (host/exposure.ts).
+ * `exposed`: users of the host can come to its tree (host/exposure.ts). `disk`: first id of the tree's owners on disk.
  */
-export function weaknesses(spec: MachineSpec, exposed: boolean): readonly Weakness[] {
+export function weaknesses(spec: MachineSpec, exposed: boolean, disk = 0): readonly Weakness[] {
   return [
     ...(exposed ? [treeWeakness(spec)] : []),
-    ...userWeaknesses(spec),
+    ...userWeaknesses(spec, disk),
     ...networkWeaknesses(spec),
     ...capabilityWeaknesses(spec),
     ...systemCallWeaknesses(spec),
@@ -36,9 +36,10 @@ function treeWeakness({ root: { value, source } }: MachineSpec): Weakness {
   return { what: `${what}: a directory above it should have mode 0700`, source };
 }
 
-function userWeaknesses({ privateUsers: { value, source } }: MachineSpec): readonly Weakness[] {
+function userWeaknesses({ privateUsers: { value, source } }: MachineSpec, disk: number): readonly Weakness[] {
   if (value.mode === "no") return [{ what: "no user namespace: root inside is root on the host", source }];
-  if (value.mode === "identity") return [{ what: "its users have the same ids as the host's users", source }];
+  if (value.mode === "identity" || (value.mode === "yes" && disk < HOST_USERS_END))
+    return [{ what: "its users have the same ids as the host's users", source }];
   if (value.mode === "range" && value.base < HOST_USERS_END)
     return [{ what: `its users share ids from ${value.base} on with the host's users`, source }];
   return [];

@@ -112,11 +112,37 @@ Bind=${directory}/source:/srv/owned:idmap
 BindReadOnly=+/opt:/mnt/opt:norbind
 
 [Network]
-Private=yes
+${more.includes("NamespacePath=") ? "" : "Private=yes"}
 `;
   const command = boot ? [] : ["sleep", "1000"];
   const credentials = [setCredential("key:secret").credential];
   return { directory, root: tree, name: "faults", settings, command, credentials, host: { timezone: "Europe/Berlin" } };
+}
+
+/** A user of this host, with a home, whom Debian's trees don't have: BindUser= of one, or nothing where there is none. */
+function bindUser(): string {
+  const users = readFileSync("/etc/passwd", "utf8").split("\n");
+  const bindable = users.find((line) => {
+    const [name = "", , uid, , , home = "/"] = line.split(":");
+    const known = [
+      "root",
+      "nobody",
+      "daemon",
+      "games",
+      "mail",
+      "backup",
+      "man",
+      "lp",
+      "news",
+      "uucp",
+      "proxy",
+      "bin",
+      "sys",
+    ];
+    const common = [...known, "sync", "www-data", "list", "irc", "_apt", "messagebus", "systemd-network"];
+    return Number(uid) > 0 && !common.includes(name) && home !== "/" && existsSync(home);
+  });
+  return bindable === undefined ? "" : `[Files]\nBindUser=${bindable.split(":")[0]}`;
 }
 
 const PLANS = [
@@ -128,6 +154,7 @@ const PLANS = [
     `Timezone=off\nProcessTwo=yes\nNotifyReady=no\nUser=1\nAmbientCapability=CAP_KILL\nWorkingDirectory=/tmp
 NoNewPrivileges=yes\nPersonality=${process.arch === "x64" ? "x86" : "arm64"}\nLimitNOFILE=50\nCPUAffinity=0-63`,
   ],
+  ["somebody's network and a user of the host", `[Network]\nNamespacePath=/proc/self/ns/net\n${bindUser()}`],
   ["the host's users and network", "PrivateUsers=no\nResolvConf=bind-host\nTimezone=bind"],
 ] as const;
 

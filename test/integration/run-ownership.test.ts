@@ -1,4 +1,6 @@
 /** PrivateUsersOwnership= and PrivateUsers=: which owners the tree has on disk, and which it has inside. */
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import { chmodSync, chownSync, linkSync, lstatSync, mkdirSync, openSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
@@ -8,7 +10,8 @@ import { type BerthRoot, berthRoot, buildBerth, poll } from "../lib/berth.ts";
 import { interview } from "../lib/interview.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { probe, probeTree } from "../lib/probe.ts";
-import { needs } from "../lib/requires.ts";
+import { needs, needsHere } from "../lib/requires.ts";
+import { debianTree } from "../lib/trees.ts";
 
 const ready = needs("root", "userns", "cgroup2", "cc");
 checkLeaks();
@@ -237,7 +240,6 @@ test("PrivateUsersOwnership=chown: a tree that is in use, or has something mount
   await child.end;
 
   const mounted = join(tree, "root");
-  const { execFileSync } = await import("node:child_process");
   execFileSync("mount", ["--bind", root.directory("outside"), mounted]);
   try {
     const run = await root.run(tree, ["-M", "m", ...words], probe("cwd"));
@@ -288,3 +290,136 @@ test("PrivateUsers=BASE:SIZE: a range larger than 65536 keeps all ranges that it
   const after = await root.run(tree, ["-x", "-M", "n", `--private-users=${first + 65536}`], probe("cwd"));
   expect(after).toMatchObject({ status: 0 });
 });
+
+test("PrivateUsers=BASE:SIZE: ranges of one id and of a few are enough for a program", async () => {
+  await using root = berthRoot();
+  const tree = await treeOf(root, 0);
+  for (const size of [1, 5, 6, 1000]) {
+    const talk = interview({
+      map: ["cat", "/proc/self/uid_map"],
+      console: ["stat", "/dev/console"],
+      nobody: ["stat", "/dev/pts"],
+    });
+    const run = await root.run(tree, ["-x", "-M", "m", `--private-users=${NAMED}:${size}`], talk.command);
+    expect([size, run.status, run.stderr.includes("failed")]).toEqual([size, 0, false]);
+    const answers = talk.answers(run.stdout);
+    expect(answers.text("map").trim().split(/\s+/).map(Number)).toEqual([0, NAMED, size]);
+    expect(answers.line("console")).toMatchObject({ uid: 0, gid: size > 5 ? 5 : 0 });
+  }
+});
+
+test("PrivateUsersOwnership=auto: what can't be mapped is chowned, which is said, and once only", async () => {
+  await using root = berthRoot();
+  const lower = await treeOf(root, 0);
+  const [upper, work, tree] = ["upper", "work", "merged"].map((name) => root.directory(name));
+  if (upper === undefined || work === undefined || tree === undefined) throw new Error("no directories");
+  execFileSync("mount", [
+    "-t",
+    "overlay",
+    "-o",
+    `lowerdir=${lower},upperdir=${upper},workdir=${work}`,
+    "overlay",
+    tree,
+  ]);
+  try {
+    const run = () => root.run(tree, ["-M", "m"], probe("stat", "/probe"));
+    const first = await run();
+    expect(first.stdout).toContain('"uid":0,"gid":0');
+    const base = Number(/changing the owners in .*\/merged to ids from (\d+) on/.exec(first.stderr)?.[1]);
+    expect(lstatSync(join(tree, "probe")).uid).toBe(base);
+    expect(lstatSync(join(lower, "probe")).uid).toBe(0);
+    const second = await run();
+    expect(second.stdout).toContain('"uid":0,"gid":0');
+    expect(second.stderr).not.toContain("changing the owners");
+    const map = await root.run(
+      tree,
+      ["-M", "m", "--private-users=identity", "--private-users-ownership=map"],
+      probe("cwd"),
+    );
+    expect(map).toMatchObject({ status: 125, stdout: "" });
+    expect(map.stderr).toMatch(/mount_setattr.*EINVAL[\s\S]*can't be mounted with mapped ids/);
+  } finally {
+    execFileSync("umount", [tree]);
+  }
+});
+
+test("PrivateUsersOwnership=chown: who swaps directories and links meanwhile leads it to nothing outside", async () => {
+  await using root = berthRoot();
+  const tree = await treeOf(root, 0);
+  const outside = root.directory("outside");
+  const place = join(tree, "root/swapped");
+  for (const directory of [outside, place]) {
+    mkdirSync(join(directory, "sub"), { recursive: true });
+    for (let index = 0; index < 200; index++) writeFileSync(join(directory, "sub", `f${index}`), "");
+  }
+  const swap = `const { renameSync, symlinkSync, unlinkSync } = require("node:fs");
+    const [place, target] = process.argv.slice(1);
+    console.log("go");
+    for (;;) { renameSync(place, place + "x"); symlinkSync(target, place); unlinkSync(place); renameSync(place + "x", place); }`;
+  const swapper = spawn(process.execPath, ["-e", swap, place, outside], { stdio: ["ignore", "pipe", "ignore"] });
+  const gone = once(swapper, "exit");
+  try {
+    await once(swapper.stdout, "data");
+    for (const users of [NAMED, "identity", CHOWNED, "identity"]) {
+      const words = ["-M", "m", `--private-users=${users}`, "--private-users-ownership=chown"];
+      expect(await root.run(tree, words, probe("cwd"))).toMatchObject({ status: 0 });
+    }
+  } finally {
+    swapper.kill("SIGKILL");
+    await gone;
+  }
+  for (const path of ["", "sub", "sub/f0", "sub/f199"]) expect(owner(join(outside, path))).toBe("0:0");
+});
+
+test("PrivateUsers=yes, pick: a tree that systemd-nspawn has chowned is taken as it is, and the other way round", async (ctx) => {
+  needsHere(ctx, "tool:systemd-nspawn");
+  await using root = berthRoot();
+  const tree = await treeOf(root, 0);
+  const run = (base: number): string => {
+    const words = ["-q", "-D", tree, "--register=no", "--keep-unit", "--pipe", `--private-users=${base}`];
+    return execFileSync("systemd-nspawn", [...words, "--private-users-ownership=chown", ...probe("stat", "/probe")], {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"],
+    });
+  };
+  expect(run(CHOWNED)).toContain('"uid":0,"gid":0');
+  expect(owner(join(tree, "probe"))).toBe(`${CHOWNED}:${CHOWNED}`);
+  for (const users of ["yes", "pick"]) {
+    const { stdout } = await root.run(
+      tree,
+      ["-M", "m", `--private-users=${users}`],
+      probe("cat", "/proc/self/uid_map"),
+    );
+    expect(stdout).toMatch(new RegExp(`^ +0 +${CHOWNED} +65536$`, "m"));
+  }
+  const chown = ["-M", "m", `--private-users=${NAMED}`, "--private-users-chown"];
+  expect(await root.run(tree, chown, probe("cwd"))).toMatchObject({ status: 0 });
+  expect(run(NAMED)).toContain('"uid":0,"gid":0');
+});
+
+const debian = ready && needs("tool:mmdebstrap");
+
+test.skipIf(!debian)(
+  "PrivateUsersOwnership=chown: a Debian tree boots to running, and programs keep what they may",
+  async () => {
+    await using root = berthRoot();
+    await using _ = { [Symbol.asyncDispose]: async () => void (await root.berth("terminate", "deb")) };
+    const tree = join(root.machines, "deb");
+    execFileSync("cp", ["-a", "--reflink=auto", await debianTree("bookworm"), tree]);
+    root.settings("deb", `[Exec]\nPrivateUsers=${NAMED}\n[Files]\nPrivateUsersOwnership=chown`);
+    expect(await root.berth("start", "deb")).toMatchObject({ status: 0 });
+    const inside = async (...words: readonly string[]): Promise<string> =>
+      (await root.berth("exec", "deb", "--", ...words)).stdout.trim();
+    expect(await inside("systemctl", "is-system-running", "--wait")).toBe("running");
+    expect(await inside("find", "/", "-xdev", "-nouser", "-o", "-nogroup")).toBe("");
+    expect(await inside("stat", "-c", "%A %U:%G", "/usr/bin/passwd", "/usr/bin/chage")).toBe(
+      "-rwsr-xr-x root:root\n-rwxr-sr-x root:shadow",
+    );
+    expect(attribute(join(tree, "usr/bin/ping"), "security.capability")).toBe(capabilities(NAMED).toString("hex"));
+    expect(await inside("su", "nobody", "-s", "/bin/sh", "-c", "ping -c1 127.0.0.1 >/dev/null && echo answered")).toBe(
+      "answered",
+    );
+    expect(await root.berth("poweroff", "deb")).toMatchObject({ status: 0 });
+  },
+  240_000,
+);

@@ -4,7 +4,7 @@ import { buildSpec } from "../../../src/spec/build-spec.ts";
 import { showSource } from "../../../src/spec/source.ts";
 import { weaknesses } from "../../../src/spec/weaknesses.ts";
 
-function weak(text: string, exposed = false): string[] {
+function weak(text: string, exposed = false, disk = 0): string[] {
   const { spec } = buildSpec({
     name: "m",
     root: { value: "/m", source: { from: "default" } },
@@ -13,7 +13,7 @@ function weak(text: string, exposed = false): string[] {
     command: [],
   });
   if (spec === undefined) throw new Error("no spec");
-  return weaknesses(spec, exposed).map(({ what, source }) => `${showSource(source)}: ${what}`);
+  return weaknesses(spec, exposed, disk).map(({ what, source }) => `${showSource(source)}: ${what}`);
 }
 
 test.each([
@@ -40,6 +40,11 @@ test.each([
   ],
 ])("%j", (text, expected) => {
   expect(weak(text)).toEqual(expected);
+});
+
+test("the range of the tree's owner: the host's own ids, if nobody has chowned it", () => {
+  expect(weak("[Exec]\nPrivateUsers=yes")).toEqual(["f:2: its users have the same ids as the host's users"]);
+  expect(weak("[Exec]\nPrivateUsers=yes", false, 1048576)).toEqual([]);
 });
 
 test("a tree that users of the host can come to", () => {
