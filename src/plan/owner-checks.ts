@@ -9,6 +9,14 @@ export function ownersFit(input: PlanInput): readonly Problem[] {
   const { tree } = machine;
   if (spec.privateUsers.value.mode === "pick" && machine.rangeBase === null) return []; // said elsewhere
   const way = ownership(input);
+  // Who owns the directory can put into it what root inside runs.
+  if (tree.owner % BLOCK !== 0)
+    return problem(
+      input,
+      `${spec.root.value} belongs to id ${tree.owner}, which is a user's and not root's`,
+      "a root directory that belongs to root, or to the first id of a range",
+      `chown ${tree.owner - (tree.owner % BLOCK)} ${spec.root.value}`,
+    );
   if (isHalfChowned(tree)) {
     if (way === "chown") return chownFits(input);
     return problem(

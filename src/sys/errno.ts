@@ -48,7 +48,7 @@ const HINTS: Readonly<Record<string, string>> = {
   "fsmount EPERM":
     "the kernel refuses a new instance while the host's own one is partly hidden: an outer container masks its /proc or /sys",
   "mount_setattr EINVAL":
-    "the file system the tree is on can't be mounted with mapped ids (idmapped mounts) on this kernel",
+    "the file system it is on can't be mounted with mapped ids (idmapped mounts) on this kernel; for a tree, PrivateUsersOwnership=chown changes the owners on disk instead",
   "mount_setattr EPERM": "the mount already has mapped ids, or belongs to another user namespace",
   "inotify_init1 EMFILE": "a limit on watches is reached: raise fs.inotify.max_user_instances with sysctl",
   "inotify_add_watch ENOSPC":

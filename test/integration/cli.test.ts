@@ -166,7 +166,7 @@ describe("check", () => {
     await using root = berthRoot();
     const path = root.settings(
       "m",
-      "[Exec]\nBot=yes\nKillSignal=SIGFOO\n  Hostname=-bad-\nUser=nobody\n[Files]\nBind=relative\nBind=/a:/b:what\n[Nonsense]",
+      "[Exec]\nBot=yes\nKillSignal=SIGFOO\n  Hostname=-bad-\nUser=a b\n[Files]\nBind=relative\nBind=/a:/b:what\n[Nonsense]",
     );
     const { status, stdout, stderr } = await root.berth("check", path);
     expect([status, stderr]).toEqual([1, ""]);

@@ -337,7 +337,7 @@ test("PrivateUsersOwnership=auto: what can't be mapped is chowned, which is said
       probe("cwd"),
     );
     expect(map).toMatchObject({ status: 125, stdout: "" });
-    expect(map.stderr).toMatch(/mount_setattr.*EINVAL[\s\S]*can't be mounted with mapped ids/);
+    expect(map.stderr).toMatch(/mount_setattr.*EINVAL[\s\S]*can't be mounted with mapped ids.*=chown/);
   } finally {
     execFileSync("umount", [tree]);
   }

@@ -98,8 +98,8 @@ describe("owners of the tree", () => {
   test.each([
     ["the default machine, which is mapped", "default", chowned],
     ["yes, which is that range", "users-yes", chowned],
-    ["a root that belongs to another user of the machine", "default", { owner: 1000, group: 100 }],
-    ["off, which does not care", "ownership-off", { owner: 1000, group: 70000 }],
+    ["a root of another group", "default", { owner: 0, group: 100 }],
+    ["off, which does not care", "ownership-off", { owner: 0, group: 70000 }],
   ])("fit %s", (_, golden, tree) => {
     expect(problems({ tree }, golden)).toEqual([]);
   });
@@ -110,7 +110,9 @@ describe("owners of the tree", () => {
       chowned,
       /^\/etc.*: .* belongs to id 1048576: it was chowned to the range from 1048576 on, .*=yes uses it|PrivateUsers=yes uses that range/,
     ],
-    ["default", { owner: 1000, group: 70000 }, /belongs to user 1000 and group 70000, which are of two ranges/],
+    ["default", { owner: 1000, group: 0 }, /belongs to id 1000, which is a user's and not root's/],
+    ["ownership-off", { owner: 1000, group: 0 }, /belongs to id 1000, which is a user's and not root's/],
+    ["default", { owner: 0, group: 70000 }, /belongs to user 0 and group 70000, which are of two ranges/],
     ["default", { owner: 0xfffe0000, group: 0xfffe0000 }, /was interrupted.*--private-users-ownership=chown goes on/],
     ["ownership-chown", { readOnly: true }, /nspawn:5:23: .* is read-only.*PrivateUsersOwnership=map changes nothing/],
     ["ownership-auto", { fsType: "overlay", readOnly: true }, /no file system of type overlay maps ids/],
