@@ -1,3 +1,7 @@
+/** Exit statuses of the command line. */
+export const EXIT_FAILED = 1;
+export const EXIT_USAGE = 2;
+
 /**
  * An error meant for the user: one sentence that names what failed and where, and, where there is something
  * to do about it, a hint. The command line prints `berth: <message>` and `hint: <hint>`, the bus sends the
@@ -12,14 +16,14 @@ export class BerthError extends Error {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = new.target.name;
     this.hint = options.hint;
-    this.exitStatus = options.exitStatus ?? 1;
+    this.exitStatus = options.exitStatus ?? EXIT_FAILED;
   }
 }
 
 /** The command line was used wrongly: exit status 2. */
 export class UsageError extends BerthError {
   constructor(message: string, hint?: string) {
-    super(message, { hint, exitStatus: 2 });
+    super(message, { hint, exitStatus: EXIT_USAGE });
   }
 }
 

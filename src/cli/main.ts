@@ -16,7 +16,7 @@ let failure = 1;
 async function main(argv: readonly string[]): Promise<number> {
   refuseForeignBytes(argv);
   const { root, rest } = splitGlobalOptions(argv);
-  const [verb, ...words] = rest;
+  const [verb, ...words] = rest[0] === "help" && rest[1] !== undefined ? [rest[1], "--help"] : rest;
   if (verb === undefined || verb === "help" || verb === "--help" || verb === "-h") {
     print(overview());
     return 0;
@@ -86,7 +86,7 @@ function splitGlobalOptions(argv: readonly string[]): { root: string | undefined
 
 function overview(): string {
   const rows = Object.entries(VERBS).map(([name, { summary }]) => `  ${name.padEnd(12)}${summary}\n`);
-  return `berth [--root DIR] VERB ...\n\n${rows.join("")}\nberth VERB --help says more of each.\n`;
+  return `berth [--root DIR] VERB ...\n\n${rows.join("")}\nberth help VERB, or berth VERB --help, says more of each.\n`;
 }
 
 /** One line for what failed and one for what to do about it; never a stack trace of an error made for users. */

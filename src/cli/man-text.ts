@@ -12,7 +12,7 @@ berth - boot and manage system containers
 
 *berth* [*--root* _DIR_] _VERB_ [_OPTION_...] [_ARGUMENT_...]
 
-*berth help*, *berth* _VERB_ *--help*, *berth --version*
+*berth help* [_VERB_], *berth* _VERB_ *--help*, *berth --version*
 
 # DESCRIPTION
 
@@ -120,7 +120,8 @@ holds up the end of *berth run* as it would in any pipeline; once it was told to
 error. Of *doctor*: machines with default settings can't run here.
 
 *2*
-: Wrong usage.
+: Wrong usage, of any verb: an unknown option, a value that an option can't have, an invalid machine name. Nothing has been
+done. A wrong line in a settings file is none, that is a failure.
 
 *125*, *126*, *127*
 : Of *run*, *exec* and *shell*: berth itself failed, the command can't be executed, there is no such command.
@@ -149,7 +150,11 @@ machines.
 *TERM*
 : Passed on to a machine, or a command in it, that is shown on this terminal.
 
-The environment is not passed on otherwise: *run* sets variables by *--setenv* and *Environment=* only.
+The environment is not passed on otherwise: *run* sets variables by *--setenv* and *Environment=* only, of which
+*--setenv=*_NAME_ takes the value that _NAME_ has for *berth* itself.
+
+*CREDENTIALS_DIRECTORY*
+: Where *--load-credential=*_ID_:_NAME_ looks for _NAME_: systemd sets it for a service that has credentials.
 
 # FILES
 

@@ -57,7 +57,8 @@ function verbText(command: Command): string {
     ...words.map(({ each, text }) => (each.required ? text : `[${text}]`)),
   ];
   return [
-    `## ${usage.join(" ")}`,
+    // The parser's own begins so: another one is a verb's.
+    `## ${command.usage().startsWith("[NAME]") ? `${command.name()} ${command.usage()}` : usage.join(" ")}`,
     command.description(),
     ...(own.length < command.options.length ? ["Most options are described in *OPTIONS OF run AND plan*."] : []),
     ...words.map(({ each, text }) => definition(variables(text), each.description)),

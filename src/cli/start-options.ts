@@ -1,11 +1,16 @@
 import type { Command } from "commander";
 import { type CredentialOption, loadCredential, setCredential } from "../config/credentials.ts";
 import type { OptionAssignment } from "../config/setting.ts";
-import { assignOption, COMMAND_OPTIONS } from "../config/settings.ts";
+import { assignOption, COMMAND_OPTIONS, type CommandOption } from "../config/settings.ts";
+import { readBoolean } from "../config/values.ts";
 import { UsageError } from "../errors.ts";
+import type { SettingsMode } from "../host/settings-files.ts";
 import type { MachineRequest } from "../machine/prepare.ts";
 import { CONSOLE_MODES, type ConsoleMode } from "../spec/machine-spec.ts";
+import type { Problem } from "../spec/problem.ts";
+import { printable } from "../spec/quote.ts";
 import type { Sourced } from "../spec/source.ts";
+import { addRefusedOptions } from "./refused-options.ts";
 import { withoutSecrets } from "./secrets.ts";
 
 /** What of a start is given on the command line: filled while commander parses, in the order typed. */
@@ -14,9 +19,17 @@ export interface StartOptions {
   directory?: string;
   quiet?: boolean;
   console?: Sourced<ConsoleMode>;
+  settings?: SettingsMode;
+  cleanup?: boolean;
   readonly assignments: OptionAssignment[];
   readonly credentials: CredentialOption[];
+  readonly warnings: Problem[];
 }
+
+const SETTINGS_HELP =
+  "settings files: yes; no (none is read); override (they win over options that set the same); trusted (what came " +
+  "with an image counts whole, too)";
+const REGISTER_HINT = "registration with systemd-machined comes with berth's daemon; berth list shows the machine";
 
 const CREDENTIAL_HELP = {
   set:
@@ -27,37 +40,24 @@ const CREDENTIAL_HELP = {
     "that name that berth's own service was given",
 };
 
-/** systemd-nspawn's options that are no settings and not in effect yet: refused by name, never ignored. */
-const NOT_YET = [
-  "-i, --image <PATH>",
-  "--template <PATH>",
-  "--oci-bundle <PATH>",
-  "--image-policy <POLICY>",
-  "--root-hash <HASH>",
-  "--root-hash-sig <SIGNATURE>",
-  "--verity-data <PATH>",
-  "--settings <MODE>",
-  "-S, --slice <SLICE>",
-  "--property <PROPERTY>",
-  "--register <BOOL>",
-  "--keep-unit",
-  "--selinux-context <CONTEXT>",
-  "--selinux-apifs-context <CONTEXT>",
-  "--background <COLOR>",
-  "--cleanup",
-] as const;
-
 /** Adds the options that `run`, `plan` and `start` share: systemd-nspawn's by the same names, from the settings table. */
 export function addStartOptions(command: Command): StartOptions {
-  const options: StartOptions = { assignments: [], credentials: [] };
+  const options: StartOptions = { assignments: [], credentials: [], warnings: [] };
   command
-    .option("-D, --directory <PATH>", "the tree to use as root", (path) => {
+    .option("-D, --directory <PATH>", "the tree to use as root; without this and -M the current directory", (path) => {
       options.directory = path;
     })
     .option("-M, --machine <NAME>", "the machine's name; without -D also which tree", (name) => {
       options.machine = name;
     })
     .option("-q, --quiet", "say nothing but what the machine says")
+    .option("--settings <MODE>", SETTINGS_HELP, (mode) => {
+      options.settings = settingsMode(mode);
+    })
+    .option("--register <BOOL>", "no, auto: the machine is known to berth alone; yes is not in effect yet", (text) => {
+      if (text !== "auto" && readBoolean(text) !== false)
+        throw new UsageError(`--register=${text} is not in effect yet in this version of berth`, REGISTER_HINT);
+    })
     .option("--console <MODE>", `how to connect stdio: ${CONSOLE_MODES.join(", ")}`, (mode) => {
       options.console = consoleOption(mode);
     })
@@ -70,6 +70,10 @@ export function addStartOptions(command: Command): StartOptions {
     .option("--load-credential <ID:PATH>", CREDENTIAL_HELP.load, (text) => {
       options.credentials.push(loadCredential(text, process.env["CREDENTIALS_DIRECTORY"]));
     });
+  command.option("--cleanup", "start nothing: remove what machines left whose berth was killed");
+  command.on("option:cleanup", () => {
+    options.cleanup = true;
+  });
   command.on("option:quiet", () => {
     options.quiet = true;
   });
@@ -81,30 +85,32 @@ export function addStartOptions(command: Command): StartOptions {
     const names = [short && `-${short}`, long && `--${long}`].filter(Boolean).join(", ");
     // One value, whatever it may hold: to commander the dots of NAME=VALUE... would be all words that follow.
     const takes = option.takes.replace(/\.\.\.$/, "");
-    command.option(`${names}${implies === undefined || optional ? ` <${takes}>` : ""}`, option.help);
+    command.option(
+      `${names}${implies === undefined || optional ? ` <${takes}>` : ""}`,
+      `${option.help}${notYetMark(option)}`,
+    );
     command.on(`option:${optionEvent(long, short)}`, (value: string | null) => {
-      const given = long === "setenv" ? fromOwnEnvironment(value) : (value ?? undefined);
-      options.assignments.push(assignOption(option, given));
+      const given = long === "setenv" ? fromOwnEnvironment(value, options) : (value ?? undefined);
+      if (given !== null) options.assignments.push(assignOption(option, given));
     });
   }
-  for (const flags of NOT_YET) {
-    command.option(flags, "not in effect yet");
-    const name = /--([a-z-]+)/.exec(flags)?.[1] ?? "";
-    command.on(`option:${name}`, (value: string | null) => {
-      if (name === "register" && value === "no") return; // as it is anyway
-      throw new UsageError(`--${name} is not in effect yet in this version of berth`);
-    });
-  }
+  addRefusedOptions(command);
   return options;
 }
 
-/** -E NAME without a value passes on our own variable (systemd-nspawn(1)). */
-function fromOwnEnvironment(text: string | null): string {
+function notYetMark({ settings }: CommandOption): string {
+  return settings.every(({ state }) => state === "not yet") ? " (not in effect yet)" : "";
+}
+
+/** -E NAME without a value passes on our own variable, or none where there is none (systemd-nspawn(1)). */
+function fromOwnEnvironment(text: string | null, options: StartOptions): string | null {
   if (text === null || text.includes("=")) return text ?? "";
   const value = process.env[text];
-  if (value === undefined)
-    throw new UsageError(`--setenv=${text}: there is no such variable here`, `-E ${text}=VALUE sets it`);
-  return `${text}=${value}`;
+  if (value !== undefined) return `${text}=${value}`;
+  const what = "there is no such variable here, so the machine gets none";
+  const source = { from: "option", option: `--setenv=${text}` } as const;
+  options.warnings.push({ severity: "warning", source, what, hint: `-E ${text}=VALUE sets it` });
+  return null;
 }
 
 /** Options whose value may be left out take one only after `=`, and the next word is never theirs. */
@@ -122,6 +128,14 @@ function optionEvent(long: string | undefined, short: string | undefined): strin
   return long ?? short ?? "";
 }
 
+function settingsMode(text: string): SettingsMode {
+  if (text === "override" || text === "trusted") return text;
+  const truth = readBoolean(text);
+  if (truth === undefined)
+    throw new UsageError(`--settings=${printable(text)}: unknown mode`, "yes, no, override or trusted");
+  return truth ? "yes" : "no";
+}
+
 function consoleOption(text: string): Sourced<ConsoleMode> {
   const mode = CONSOLE_MODES.find((known) => known === text);
   if (mode === undefined) throw new UsageError(`--console=${text}: unknown mode`, `one of ${CONSOLE_MODES.join(", ")}`);
@@ -136,6 +150,8 @@ export function requestFrom(options: StartOptions, command: readonly string[], b
     command,
     boot,
     console: options.console,
+    settings: options.settings ?? "yes",
+    warnings: options.warnings,
     credentials: options.credentials.map(({ credential }) => credential),
   };
 }

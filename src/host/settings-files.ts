@@ -29,13 +29,24 @@ export interface FoundSettings {
   readonly problems: readonly Problem[];
 }
 
+/** --settings= of systemd-nspawn(1). `override` reads as `yes` does: it says which settings win. */
+export type SettingsMode = "yes" | "no" | "override" | "trusted";
+
+const NONE: FoundSettings = { files: [], assignments: [], problems: [] };
+
 /**
  * Reads the settings of a machine. The first NAME.nspawn found counts, and every drop-in NAME.nspawn.d/*.conf, by
  * file name (systemd.nspawn(5)). Settings are trusted by place: see `places`.
  * @throws BerthError for one that is no file: without it the machine would be another one
  */
-export function readSettings(name: string, paths: Paths, installation: string): FoundSettings {
+export function readSettings(
+  name: string,
+  paths: Paths,
+  installation: string,
+  mode: SettingsMode = "yes",
+): FoundSettings {
   requireName(name, "-M");
+  if (mode === "no") return NONE;
   const [all, hidden] = readable(places(paths, installation));
   const main = all
     .map((place) => ({ ...place, path: join(place.directory, `${name}.nspawn`) }))
@@ -45,7 +56,7 @@ export function readSettings(name: string, paths: Paths, installation: string): 
     // One of the same file name in an earlier place stands for it (systemd.syntax(7), drop-ins).
     .filter((dropIn, index, list) => list.findIndex((other) => fileName(other) === fileName(dropIn)) === index);
   const found = [...(main === undefined ? [] : [main]), ...dropIns.sort(byFileName)];
-  const files = found.map(({ path, trusted }) => readFile(path, trusted, paths));
+  const files = found.map(({ path, trusted }) => readFile(path, trusted, paths, mode === "trusted"));
   return {
     files,
     assignments: files.flatMap(({ assignments }) => assignments),
@@ -99,15 +110,11 @@ function isReadable({ directory }: Place): boolean {
   }
 }
 
-/** Of an untrusted one only what is safe counts, the rest is named in warnings. */
-function readFile(path: string, trustedPlace: boolean, paths: Paths): SettingsFile {
+/** Of an untrusted one only what is safe counts, the rest is named in warnings; `trustAll`: who starts it says otherwise. */
+function readFile(path: string, trustedPlace: boolean, paths: Paths, trustAll = false): SettingsFile {
   const [text, stat] = readText(path);
   const { assignments, problems } = parseUnitFile(text, path);
-  const distrust = !trustedPlace
-    ? "it lies beside the trees, where it may have come with one"
-    : isOurs(stat)
-      ? null
-      : "others than root may write to it";
+  const distrust = trustAll ? null : distrustOf(stat, trustedPlace);
   if (distrust === null) return { path, text, distrust, assignments, problems, ignored: [] };
   const { kept, dropped } = restrictToSafe(assignments, join(paths.etc, "machines"));
   return {
@@ -118,6 +125,11 @@ function readFile(path: string, trustedPlace: boolean, paths: Paths): SettingsFi
     problems,
     ignored: trustedPlace ? dropped.map(toTrust(path)) : dropped,
   };
+}
+
+function distrustOf(stat: Stats, trustedPlace: boolean): string | null {
+  if (!trustedPlace) return "it lies beside the trees, where it may have come with one";
+  return isOurs(stat) ? null : "others than root may write to it";
 }
 
 function readText(path: string): [string, Stats] {

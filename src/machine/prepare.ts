@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import type { OptionAssignment } from "../config/setting.ts";
-import { BerthError } from "../errors.ts";
+import { BerthError, EXIT_FAILED, EXIT_USAGE } from "../errors.ts";
 import { readBindUsers } from "../host/bind-users.ts";
 import { readCredentialFacts } from "../host/credentials.ts";
 import { isExposed } from "../host/exposure.ts";
@@ -10,7 +10,7 @@ import { hostFiles, sysctl } from "../host/host-files.ts";
 import type { Paths } from "../host/paths.ts";
 import { pickRange } from "../host/ranges.ts";
 import { readHostFacts } from "../host/read-facts.ts";
-import { type FoundSettings, readSettings } from "../host/settings-files.ts";
+import { type FoundSettings, readSettings, type SettingsMode } from "../host/settings-files.ts";
 import { readInsideFacts, readPathFacts, readTreeFacts } from "../host/tree-facts.ts";
 import { assumeUser } from "../host/users.ts";
 import { buildPlan } from "../plan/build.ts";
@@ -40,6 +40,10 @@ export interface MachineRequest {
   readonly boot: boolean;
   readonly console: Sourced<ConsoleMode> | undefined;
   readonly credentials?: readonly Sourced<Credential>[];
+  /** Default: yes. */
+  readonly settings?: SettingsMode;
+  /** Found in the command line itself. */
+  readonly warnings?: readonly Problem[];
 }
 
 export interface Prepared {
@@ -60,20 +64,21 @@ export function prepare(request: MachineRequest, paths: Paths, installation: str
   const tree = basename(root.value);
   // Several throw-away copies of one tree may run at once.
   const name = request.name ?? (ephemeral ? `${tree}-${randomId().slice(0, 8)}` : tree);
-  const settings = readSettings(request.name ?? tree, paths, installation);
+  const settings = readSettings(request.name ?? tree, paths, installation, request.settings);
   const { spec, problems } = buildSpec({
     name,
     root,
     assignments: settings.assignments,
-    problems: settings.problems,
+    problems: [...settings.problems, ...(request.warnings ?? [])],
     options: request.options,
+    filesWin: request.settings === "override",
     command: request.command,
     boot: request.boot,
     directory: process.cwd(),
     ...(request.console === undefined ? {} : { console: request.console }),
     credentials: request.credentials ?? [],
   });
-  if (spec === undefined) throw refuse(problems);
+  if (spec === undefined) throw refuse(problems, wasTyped);
   const host = readHostFacts();
   return {
     spec,
@@ -139,7 +144,17 @@ function readIfThere(path: string): string | null {
   }
 }
 
-function refuse(problems: readonly Problem[]): BerthError {
+/** @param isUsage of an error: the command line is wrong, whatever the host is like */
+function refuse(problems: readonly Problem[], isUsage: (problem: Problem) => boolean = () => false): BerthError {
   const errors = problems.filter(({ severity }) => severity === "error");
-  return new BerthError(errors.map(showProblem).join("\nberth: "));
+  const exitStatus = errors.some(isUsage) ? EXIT_USAGE : EXIT_FAILED;
+  const [first, ...others] = errors;
+  if (first === undefined || others.length > 0)
+    return new BerthError(errors.map(showProblem).join("\nberth: "), { exitStatus });
+  const { hint, ...only } = first;
+  return new BerthError(showProblem(only), { hint, exitStatus });
+}
+
+function wasTyped({ source }: Problem): boolean {
+  return source.from === "option";
 }

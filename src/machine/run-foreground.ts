@@ -15,6 +15,9 @@ export async function runForeground(prepared: Prepared, options: ForegroundOptio
     sweep(options.paths, options.say);
     for (let machine = prepared; ; machine = rebooting(prepared)) {
       boot = new ForegroundBoot(machine, options);
+      // Not before: from here on it can be started, as far as can be told.
+      if (machine === prepared && options.console === "interactive" && prepared.spec.boot.value)
+        options.say(`booting ${prepared.spec.name}; ^] three times within a second kills it`);
       const outcome = await boot.run();
       if (outcome.kind === "reboot" && !boot.stopping) {
         options.say(`machine ${prepared.spec.name} reboots`);

@@ -22,6 +22,8 @@ export interface SpecInput {
   readonly problems?: readonly Problem[];
   /** Of the command line, in the order given. */
   readonly options: readonly OptionAssignment[];
+  /** --settings=override: of a setting with one value the files' holds. */
+  readonly filesWin?: boolean;
   /** The words after the options. */
   readonly command: readonly string[];
   /** What Boot= is when nobody sets it: systemd.nspawn(5) says no, `systemd-nspawn@.service` and `berth start` yes. */
@@ -41,7 +43,8 @@ export interface SpecInput {
  */
 export function buildSpec(input: SpecInput): { spec: MachineSpec | undefined; problems: readonly Problem[] } {
   const problems: Problem[] = [...(input.problems ?? [])];
-  const assignments = [...input.assignments, ...input.options.map(fromOption)];
+  const options = input.options.map(fromOption);
+  const assignments = input.filesWin ? [...options, ...input.assignments] : [...input.assignments, ...options];
   const values = new Assigned(assignments, (problem) => problems.push(problem));
 
   const candidate: MachineSpec = {
@@ -89,12 +92,18 @@ export function buildSpec(input: SpecInput): { spec: MachineSpec | undefined; pr
   return { spec: failed ? undefined : candidate, problems: inOrder(problems, assignments) };
 }
 
+/** Keys that say how a machine is started. */
+const START_MODES: readonly string[] = ["Boot", "ProcessTwo"];
+
 /** How to start is one question: an option that answers it replaces all that files say about it, as does `berth start`. */
 function startMode(input: SpecInput, values: Assigned): Pick<MachineSpec, "boot" | "processTwo"> {
-  const isTyped = (key: string): boolean => input.options.some((option) => option.key === key);
+  const filesDecide = input.filesWin === true && input.assignments.some(({ key }) => START_MODES.includes(key));
+  const isTyped = (key: string): boolean => !filesDecide && input.options.some((option) => option.key === key);
+  const holds = (each: Sourced<boolean> | undefined): Sourced<boolean> | undefined =>
+    filesDecide && each?.source.from === "option" ? undefined : each;
   const [bootTyped, processTwoTyped] = [isTyped("Boot"), isTyped("ProcessTwo")];
-  const boot = values.last(EXEC.Boot) ?? byDefault(input.boot ?? false);
-  const processTwo = values.one(EXEC.ProcessTwo);
+  const boot = holds(values.last(EXEC.Boot)) ?? byDefault(input.boot ?? false);
+  const processTwo = holds(values.last(EXEC.ProcessTwo)) ?? byDefault(false);
   if (processTwoTyped && !bootTyped) return { boot: byDefault(false), processTwo };
   const otherwise = bootTyped || (input.boot === true && boot.source.from === "default");
   return otherwise && !processTwoTyped ? { boot, processTwo: byDefault(false) } : { boot, processTwo };
@@ -103,9 +112,11 @@ function startMode(input: SpecInput, values: Assigned): Pick<MachineSpec, "boot"
 function command(input: SpecInput, values: Assigned): Sourced<readonly string[]> {
   const parameters = values.all(EXEC.Parameters);
   const typed: Source = { from: "option", option: "the command line" };
+  const fromFiles = { value: parameters.flatMap((each) => each.value), source: parameters[0]?.source ?? DEFAULT };
+  if (input.filesWin && parameters.length > 0) return fromFiles;
   if (input.command.length > 0) return { value: input.command, source: typed };
-  if (input.options.some(({ key }) => key === "Boot" || key === "ProcessTwo")) return byDefault([]);
-  return { value: parameters.flatMap((each) => each.value), source: parameters[0]?.source ?? DEFAULT };
+  if (input.options.some(({ key }) => START_MODES.includes(key))) return byDefault([]);
+  return fromFiles;
 }
 
 /** In a network namespace that exists already it has none of its own, unless both are asked for: validate.ts. */

@@ -1,4 +1,4 @@
-import { BerthError } from "../errors.ts";
+import { UsageError } from "../errors.ts";
 import { quote } from "./quote.ts";
 
 const MACHINE_NAME_MAX = 64;
@@ -27,14 +27,14 @@ export function checkName(name: string): NameFault | undefined {
 
 /**
  * For every name that comes in from outside, before anything is done with it. `option`: what else it can be given by.
- * @throws BerthError
+ * @throws UsageError
  */
 export function requireName(name: string, option?: string): void {
   const fault = checkName(name);
   if (fault === undefined) return;
   const { what, suggestion } = fault;
   const better = suggestion === undefined ? undefined : `${suggestion} would do`;
-  throw new BerthError(what, { hint: option === undefined ? better : `${option} ${suggestion ?? "NAME"} names it` });
+  throw new UsageError(what, option === undefined ? better : `${option} ${suggestion ?? "NAME"} names it`);
 }
 
 function machineNameFault(name: string): string | undefined {

@@ -236,7 +236,7 @@ describe("what can't be", () => {
         "--",
         ...probe("limits"),
       ]).end;
-    expect((await without("6000")).stderr).toMatch(/6000 is more than berth can give.*no CAP_SYS_RESOURCE/);
+    expect((await without("6000")).stderr).toMatch(/6000 is more than berth can give.*\nhint: .*no CAP_SYS_RESOURCE/);
     expect(parseProbe((await without("infinity")).stdout, "limits")["nofile"]).toEqual({ soft: 5000, hard: 5000 });
   });
 });

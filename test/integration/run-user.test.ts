@@ -103,8 +103,8 @@ describe("User=", () => {
   });
 
   test.each([
-    ["User=alcie", /User=alcie: .*\/m has no user alcie \(did you mean alice\?\)/],
-    ["User=mallory", /User=mallory: .*\/m has no user mallory \(it has alice, root, bob\)/],
+    ["User=alcie", /User=alcie: .*\/m has no user alcie\nhint: did you mean alice\?\n/],
+    ["User=mallory", /User=mallory: .*\/m has no user mallory\nhint: it has alice, root, bob\n/],
     ["User=bob", /User=bob: id 70000 is beyond the machine's own/],
     ["User=alice\nBoot=yes", /an init is run by root, not by user "alice"/],
   ])("%j is refused before anything is made", async (lines, message) => {

@@ -46,7 +46,7 @@ test("what the start complains about becomes the error", async () => {
   mkdirSync(join(root.machines, "m"));
   const { status, stdout, stderr } = await root.berth("start", "m");
   expect([status, stdout]).toEqual([1, ""]);
-  expect(stderr).toMatch(/^berth: --boot: \S+\/machines\/m has no init to boot.*\n$/);
+  expect(stderr).toMatch(/^berth: --boot: \S+\/machines\/m has no init to boot.*\nhint: install an init .*\n$/);
   expect(filesOfTheStart(root)).toEqual([]);
 });
 

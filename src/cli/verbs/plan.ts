@@ -1,4 +1,5 @@
-import { type Command, Option } from "commander";
+import type { Command } from "commander";
+import { UsageError } from "../../errors.ts";
 import { INSTALLATION } from "../../host/installation.ts";
 import { prepare as prepareMachine } from "../../machine/prepare.ts";
 import { planJson, planText } from "../../plan/show.ts";
@@ -26,10 +27,13 @@ export function define(program: Command, run: Runner): void {
       "Prints the steps of a machine's start in order, one a line: number, who does it, what, and the setting that " +
         "asked for it. Nothing is started and root is not needed. `berth run` takes the same options.",
     )
-    .usage("[NAME] [options] [command...]")
+    .usage("[NAME] [OPTION...] [COMMAND...]")
     .argument("[command...]", "what would run, or with -b arguments for the init")
     .option("--json", "print the plan as JSON")
-    .addOption(new Option("--as-start").hideHelp())
+    .option(
+      "--as-start",
+      "as berth start would: boot, if no setting says otherwise; NAME stands for -M NAME --as-start",
+    )
     .passThroughOptions();
   const options = addStartOptions(command);
   command.action(
@@ -45,6 +49,7 @@ async function showPlan(
   words: readonly string[],
   { json, asStart }: { json?: boolean; asStart?: boolean },
 ): Promise<number> {
+  if (options.cleanup === true) throw new UsageError("--cleanup starts nothing: there is nothing to plan");
   const request = requestFrom(options, withoutDashes(words), asStart === true);
   const prepared = prepareMachine(request, context.paths, INSTALLATION);
   for (const warning of prepared.warnings) say(`berth: ${visible(showProblem(warning))}\n`);

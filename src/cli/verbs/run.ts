@@ -4,14 +4,19 @@ import { loadCredentials } from "../../host/credentials.ts";
 import { INSTALLATION } from "../../host/installation.ts";
 import { prepare as prepareMachine } from "../../machine/prepare.ts";
 import { type ForegroundConsole, runForeground } from "../../machine/run-foreground.ts";
+import { sweep } from "../../machine/sweep.ts";
 import type { ConsoleMode, MachineSpec } from "../../spec/machine-spec.ts";
 import { showProblem } from "../../spec/problem.ts";
 import { visible } from "../../spec/quote.ts";
 import { showSource } from "../../spec/source.ts";
 import { ProcessCaller } from "../../supervise/caller.ts";
 import { isTerminal } from "../../supervise/caller-terminal.ts";
+import { complain, say } from "../output.ts";
 import { addStartOptions, requestFrom, type StartOptions, spellOutOptionalValues } from "../start-options.ts";
 import type { Context, Runner } from "../verb.ts";
+
+/** Of berth itself, as `docker run` has it. */
+const EXIT_FAILURE = 125;
 
 export const prepare = spellOutOptionalValues;
 
@@ -34,22 +39,32 @@ async function runMachine(context: Context, options: StartOptions, words: readon
   if (process.geteuid?.() !== 0)
     throw new BerthError("machines can be run by root only", {
       hint: "berth plan shows what a start does, without root",
-      exitStatus: 125,
+      exitStatus: EXIT_FAILURE,
     });
+  if (options.cleanup === true) return cleanUp(context);
   const prepared = prepareMachine(requestFrom(options, words, false), context.paths, INSTALLATION);
   const { spec } = prepared;
   const caller = new ProcessCaller();
   const lineEnd = isTerminal(2) ? "\r\n" : "\n";
-  const say = (line: string): void => {
+  const tell = (line: string): void => {
     if (options.quiet !== true) caller.stderr.write(`berth: ${line}${lineEnd}`);
   };
-  for (const warning of prepared.warnings) say(visible(showProblem(warning)));
-  for (const { what, source } of prepared.weaknesses) say(`weaker than the default: ${what} [${showSource(source)}]`);
+  for (const warning of prepared.warnings) tell(visible(showProblem(warning)));
+  for (const { what, source } of prepared.weaknesses) tell(`weaker than the default: ${what} [${showSource(source)}]`);
   const credentials = await readCredentials(options, spec);
   const console = consoleFor(spec.console.value);
-  if (console === "interactive" && spec.boot.value)
-    say(`booting ${spec.name}; ^] three times within a second kills it`);
-  return runForeground(prepared, { paths: context.paths, caller, console, env: context.env, say, credentials });
+  return runForeground(prepared, { paths: context.paths, caller, console, env: context.env, say: tell, credentials });
+}
+
+/** Nothing is ever left mounted: what a machine has mounted goes with its keeper. */
+function cleanUp({ paths }: Context): number {
+  let failed = false;
+  const gone = sweep(paths, (line) => {
+    failed = true;
+    complain(line);
+  });
+  for (const name of gone) say(`berth: cleaned up after machine ${name}\n`);
+  return failed ? EXIT_FAILURE : 0;
 }
 
 async function readCredentials({ credentials }: StartOptions, spec: MachineSpec): Promise<ReadonlyMap<string, Buffer>> {

@@ -1,0 +1,49 @@
+import type { Command } from "commander";
+import { UsageError } from "../errors.ts";
+
+const IMAGES = "comes with disk images and OCI bundles";
+const JOURNAL = "comes with journals of machines on the host";
+
+/** systemd-nspawn's options that berth knows and refuses by name, and what each waits for. Never ignored. */
+const REFUSED: readonly (readonly [flags: string, why: string])[] = [
+  ["-i, --image <PATH>", IMAGES],
+  ["--image-policy <POLICY>", IMAGES],
+  ["--oci-bundle <PATH>", IMAGES],
+  ["--mstack <PATH>", IMAGES],
+  ["--root-hash <HASH>", IMAGES],
+  ["--root-hash-sig <SIGNATURE>", IMAGES],
+  ["--verity-data <PATH>", IMAGES],
+  [
+    "--template <PATH>",
+    "comes with images and their clones; until then cp -a --reflink=auto makes a tree from another",
+  ],
+  ["--private-users-delegate <COUNT>", "comes with ranges of ids for machines in machines"],
+  ["--bind-user-shell <SHELL>", "comes with users of the host in machines"],
+  ["--bind-user-group <GROUP>", "comes with users of the host in machines"],
+  ["--forward-journal <PATH>", JOURNAL],
+  ["--forward-journal-max-use <BYTES>", JOURNAL],
+  ["--forward-journal-keep-free <BYTES>", JOURNAL],
+  ["--forward-journal-max-file-size <BYTES>", JOURNAL],
+  ["--forward-journal-max-files <COUNT>", JOURNAL],
+];
+
+/** Those that ask for what berth does anyway. */
+const NO_DIFFERENCE: readonly (readonly [flags: string, help: string])[] = [
+  ["--no-pager", "no difference: berth never starts a pager"],
+  ["--no-ask-password", "no difference: berth asks for no passwords"],
+  ["--system", "no difference: machines are the system's, not a user's"],
+];
+
+/** Adds them to a command, but for what is an option already. */
+export function addRefusedOptions(command: Command): void {
+  const known = new Set(command.options.map(({ long }) => long));
+  for (const [flags, why] of REFUSED) {
+    const long = /--[a-z-]+/.exec(flags)?.[0] ?? "";
+    if (known.has(long)) continue;
+    command.option(flags, `not in effect yet: ${why}`);
+    command.on(`option:${long.slice(2)}`, () => {
+      throw new UsageError(`${long} is not in effect yet in this version of berth`, `it ${why}`);
+    });
+  }
+  for (const [flags, help] of NO_DIFFERENCE) command.option(flags, help);
+}
