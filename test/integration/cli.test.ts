@@ -172,7 +172,7 @@ describe("check", () => {
     expect([status, stderr]).toEqual([1, ""]);
     const lines = stdout.trimEnd().split("\n");
     const places = lines.map((line) => line.replace(`${path}:`, "").split(":").slice(0, 2).map(Number));
-    expect(places.map(([line]) => line)).toEqual([2, 3, 4, 7, 8]);
+    expect(places.map(([line]) => line)).toEqual([2, 3, 4, 5, 7, 8]);
     for (const [, column] of places) expect(column).toBeGreaterThan(0);
     expect(lines[0]).toMatch(/Bot.*Boot=/);
     expect(lines[5]).toMatch(/what.*rbind/);

@@ -134,7 +134,8 @@ test("--bind-user, --bind-user-shell: a shell of one's own, and a user the tree 
 
   const refused = async (said: RegExp, ...more: readonly string[]): Promise<void> => {
     const { status, stdout, stderr } = await run(...more);
-    expect([status, stdout]).toEqual([125, ""]);
+    expect([2, 125]).toContain(status); // what is typed, and what the host or the tree is like
+    expect(stdout).toBe("");
     expect(stderr).toMatch(said);
   };
   await refused(/can't be bound with PrivateUsers=no/, ...words, "--private-users=no");

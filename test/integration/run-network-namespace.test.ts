@@ -86,7 +86,7 @@ test("--network-namespace-path: what is no network namespace is refused, and so 
     expect(stderr).toMatch(said);
   }
   const both = await run("--network-namespace-path=/proc/self/ns/net", "--private-network");
-  expect(both).toMatchObject({ status: 125, stdout: "" });
+  expect(both).toMatchObject({ status: 2, stdout: "" });
   expect(both.stderr).toContain("can't both be the machine's");
   // Of this process: the host's.
   const hosts = await run(`--network-namespace-path=/proc/${process.pid}/ns/net`);

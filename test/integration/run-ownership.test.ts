@@ -212,7 +212,7 @@ test("PrivateUsersOwnership=chown: a start that is killed leaves a mark, and the
   }
   const other = await root.berth("run", ...words, "--", ...probe("cwd"));
   expect(other).toMatchObject({ status: 125, stdout: "" });
-  expect(other.stderr).toMatch(/was interrupted: .*--private-users-ownership=chown goes on/);
+  expect(other.stderr).toMatch(/was interrupted: .*\nhint: --private-users-ownership=chown goes on/);
 
   expect(await root.berth("run", ...chown)).toMatchObject({ status: 0 });
   const wrong = files.filter((file) => {

@@ -204,7 +204,6 @@ Volatile=yes
 TemporaryFileSystem=/mnt
 Inaccessible=/mnt
 Overlay=/a:/b
-BindUser=nobody
 [Network]
 VirtualEthernet=yes
 Bridge=br0
