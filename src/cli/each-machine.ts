@@ -25,6 +25,6 @@ async function attempt(goOn: boolean, name: string, act: (name: string) => Promi
     // Anything else, a ^C above all, is not about one of them.
     if (!goOn || !(error instanceof BerthError)) throw error;
     complain(error.message, error.hint);
-    return 1;
+    return error.exitStatus;
   }
 }

@@ -30,7 +30,8 @@ A machine gets by default
 a user namespace
 : Root inside is a user of the host without any rights: the ids 0 to 65535 inside are a range of the host's that no
 other machine has (see _FILES_). The tree on disk keeps ids from 0 whatever the range is, since it is mounted with mapped
-owners; nothing is chowned unless that is asked for.
+owners; nothing is chowned unless that is asked for, or its file system can't be mounted so (*PrivateUsersOwnership=* in
+*berth.nspawn*(5)).
 
 a network namespace
 : It has the loopback interface only.

@@ -3,6 +3,8 @@ import { UsageError } from "../errors.ts";
 
 const IMAGES = "comes with disk images and OCI bundles";
 const JOURNAL = "comes with journals of machines on the host";
+const UNITS = "comes with units of machines on hosts that systemd runs";
+const SELINUX = "comes with SELinux labels";
 
 /** systemd-nspawn's options that berth knows and refuses by name, and what each waits for. Never ignored. */
 const REFUSED: readonly (readonly [flags: string, why: string])[] = [
@@ -18,8 +20,14 @@ const REFUSED: readonly (readonly [flags: string, why: string])[] = [
     "comes with images and their clones; until then cp -a --reflink=auto makes a tree from another",
   ],
   ["--private-users-delegate <COUNT>", "comes with ranges of ids for machines in machines"],
-  ["--bind-user-shell <SHELL>", "comes with users of the host in machines"],
-  ["--bind-user-group <GROUP>", "comes with users of the host in machines"],
+  ["--bind-user-group <GROUP>", "comes with more groups of bound users than their own"],
+  ["-S, --slice <SLICE>", UNITS],
+  ["--property <PROPERTY>", UNITS],
+  ["--keep-unit", UNITS],
+  ["-Z, --selinux-context <CONTEXT>", SELINUX],
+  ["-L, --selinux-apifs-context <CONTEXT>", SELINUX],
+  ["--background <COLOR>", "comes with colours of terminals"],
+  ["--uid <USER>", "has become --user"],
   ["--forward-journal <PATH>", JOURNAL],
   ["--forward-journal-max-use <BYTES>", JOURNAL],
   ["--forward-journal-keep-free <BYTES>", JOURNAL],
@@ -34,12 +42,10 @@ const NO_DIFFERENCE: readonly (readonly [flags: string, help: string])[] = [
   ["--system", "no difference: machines are the system's, not a user's"],
 ];
 
-/** Adds them to a command, but for what is an option already. */
+/** Adds them to a command. */
 export function addRefusedOptions(command: Command): void {
-  const known = new Set(command.options.map(({ long }) => long));
   for (const [flags, why] of REFUSED) {
     const long = /--[a-z-]+/.exec(flags)?.[0] ?? "";
-    if (known.has(long)) continue;
     command.option(flags, `not in effect yet: ${why}`);
     command.on(`option:${long.slice(2)}`, () => {
       throw new UsageError(`${long} is not in effect yet in this version of berth`, `it ${why}`);

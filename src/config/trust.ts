@@ -8,12 +8,11 @@ export interface IgnoredSetting extends Problem {
 }
 
 /**
- * `home`: the directory that a file is trusted in, for the hint.
- *
  * For settings from a place that is not trusted, such as a file that came with an image: keeps what is marked safe in
  * the table and names the rest in warnings. The safe ones are those that systemd.nspawn(5) does not call privileged,
  * without Ephemeral= and PivotRoot= (with BindUser= the way out in CVE-2026-40226) and without those that take the
  * machine's protection away (Private=no, SystemCallFilter=). Unknown keys stay: they have no effect anyway.
+ * `home`: the directory that a file is trusted in, for the hint.
  */
 export function restrictToSafe(
   assignments: readonly Assignment[],

@@ -1,7 +1,8 @@
-import { closeSync, fstatSync, openSync, readdirSync, readFileSync, realpathSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { setImmediate as turn } from "node:timers/promises";
 import { BerthError } from "../errors.ts";
 import { isBelow, isReadOnly, mountOf, parseMountinfo } from "../host/mountinfo.ts";
+import { BUSY_BLOCK } from "../plan/id-blocks.ts";
 import { visible } from "../spec/quote.ts";
 import { monotonic } from "../sys/clock.ts";
 import { O_PATH } from "../sys/constants.ts";
@@ -9,7 +10,7 @@ import { SysError } from "../sys/errno.ts";
 import { closeQuietly, O_DIRECTORY } from "../sys/files.ts";
 import { changeOwner, openEntry } from "../sys/owners.ts";
 import { asSysError } from "./launch-error.ts";
-import { BUSY, moveOwner, ownerIn } from "./move-owner.ts";
+import { moveOwner, ownerIn } from "./move-owner.ts";
 
 export interface ChownOptions {
   /** For the user, one line each: it takes longer than anybody would wait for without a word. */
@@ -40,10 +41,10 @@ const DEEPEST = 2048;
  * @throws BerthError naming the file; what is done stays done
  */
 export async function chownTree(path: string, base: number, options: ChownOptions): Promise<void> {
-  refuseMounts(path);
   const root = openSync(path, O_PATH | O_DIRECTORY);
   const stack: Open[] = [];
   try {
+    refuseMounts(root, path);
     markBusy(root, path);
     stack.push({ name: path, fd: root, names: entriesOf(root) });
     await walk(stack, base, options);
@@ -94,15 +95,15 @@ function entriesOf(fd: number): Buffer[] {
 function markBusy(root: number, path: string): void {
   const { uid, gid } = fstatSync(root);
   try {
-    changeOwner(root, ownerIn(BUSY, uid), ownerIn(BUSY, gid));
+    changeOwner(root, ownerIn(BUSY_BLOCK, uid), ownerIn(BUSY_BLOCK, gid));
   } catch (error) {
     throw asSysError("fchownat", error, path);
   }
 }
 
 /** What is mounted there belongs to somebody else: /home of the host, say. */
-function refuseMounts(path: string): void {
-  const real = realpathSync(path);
+function refuseMounts(root: number, path: string): void {
+  const real = readlinkSync(`/proc/self/fd/${root}`);
   const mounts = parseMountinfo(readFileSync("/proc/self/mountinfo", "utf8"));
   const mount = mountOf(mounts, real);
   if (mount !== null && isReadOnly(mount))

@@ -19,19 +19,19 @@ import type { StepKind, StepOf } from "../plan/step.ts";
 import { visible } from "../spec/quote.ts";
 import { MS_PRIVATE, MS_SLAVE } from "../sys/constants.ts";
 import { tryFileLock } from "../sys/file-lock.ts";
-import { cloneInside, cloneTree, makeFileSystem, setMountAttributes } from "../sys/mounts.ts";
+import { cloneInside, cloneTree, setMountAttributes } from "../sys/mounts.ts";
 import { pidfdOpen } from "../sys/processes.ts";
 import { boundDatagramSocket } from "../sys/sockets.ts";
 import { enableControllers, isPopulated, prepareCgroup, removeCgroup, removeSharedCgroup } from "./cgroup.ts";
 import { chownTree } from "./chown-tree.ts";
 import { mountAttributes } from "./compilation.ts";
-import { writeCredentials } from "./credentials.ts";
 import { EXIT_RECORD_SIZE } from "./exit-record.ts";
 import type { Launch } from "./launch.ts";
 import { divideLayer, makeLayer, openLayer } from "./layer.ts";
 import { announceLeftovers } from "./leftovers.ts";
 import { lockFile, treeLock, unlinkLocked } from "./lock-file.ts";
 import { openNetwork } from "./open-network.ts";
+import { makeRamfs } from "./ramfs.ts";
 import { claimFiles, claimRange, releaseRange } from "./range-claim.ts";
 import { recordRange } from "./range-ledger.ts";
 import { writeUserRecords } from "./user-records.ts";
@@ -176,17 +176,15 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
   },
 
   "make-credentials": ({ fd, owner }, launch) => {
-    const mount = makeFileSystem("ramfs", [["mode", "500"]], mountAttributes(["nosuid", "nodev", "noexec"]));
-    launch.fds.name(fd, mount);
-    writeCredentials(mount, launch.credentials, owner);
-    setMountAttributes(mount, { set: mountAttributes(["ro"]) }, false, "the credentials");
+    const opened = (mount: number): void => launch.fds.name(fd, mount);
+    makeRamfs("500", owner, opened, (into) => {
+      for (const [id, bytes] of launch.credentials) into.file(id, bytes, 0o400);
+    });
   },
 
   "make-user-records": ({ fd, owner, users }, launch) => {
-    const mount = makeFileSystem("ramfs", [["mode", "755"]], mountAttributes(["nosuid", "nodev", "noexec"]));
-    launch.fds.name(fd, mount);
-    writeUserRecords(mount, users, owner);
-    setMountAttributes(mount, { set: mountAttributes(["ro"]) }, false, "the user records");
+    const opened = (mount: number): void => launch.fds.name(fd, mount);
+    makeRamfs("755", owner, opened, (into) => writeUserRecords(into, users));
   },
 
   "notify-socket": ({ directory, owner, fd }, launch) => {
@@ -223,6 +221,7 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
   "set-oom-score": ({ of, score }, launch) => {
     try {
       if (of === "init") launch.writeLeaderFile("oom_score_adj", `${score}\n`);
+      // Our child and not reaped yet, so the pid is its own.
       else writeFileSync(`/proc/${launch.keeperPid}/oom_score_adj`, `${score}\n`);
     } catch (error) {
       if (errorCode(error) !== "EACCES") throw error;

@@ -3,8 +3,6 @@ import { changeOwner, getAttribute, listAttributes, removeAttribute, setAttribut
 
 /** Ids of a tree's owners: 16 bits of the machine, and above them the block that all of them are in. */
 const INSIDE = 0xffff;
-/** The block that a root directory is of while the owners in its tree are being moved; systemd-nspawn's mark, too. */
-export const BUSY = 0xfffe0000;
 
 const ACLS = ["system.posix_acl_access", "system.posix_acl_default"];
 const CAPABILITIES = "security.capability";

@@ -29,14 +29,19 @@ export function claimRange(claim: Claim): { readonly fd: number } | { readonly t
   const fd = lockFile(path);
   if (fd === null) return { taken: path };
   const made: string[] = [];
-  for (const other of others) {
-    if (linkLock(path, other)) made.push(other);
-    else {
-      releaseRange([path, ...made], fd);
-      return { taken: other };
-    }
+  try {
+    const taken = others.find((other) => {
+      if (!linkLock(path, other)) return true;
+      made.push(other);
+      return false;
+    });
+    if (taken === undefined) return { fd };
+    releaseRange([path, ...made], fd);
+    return { taken };
+  } catch (error) {
+    releaseRange([path, ...made], fd);
+    throw error;
   }
-  return { fd };
 }
 
 export function releaseRange(files: readonly string[], fd: number): void {

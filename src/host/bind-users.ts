@@ -1,12 +1,9 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import type { BindUserFacts, HostUser } from "../plan/facts.ts";
-import { InRoot } from "./in-root.ts";
 import { readPathFacts } from "./tree-facts.ts";
-import { parsePasswd } from "./users.ts";
+import { parsePasswd, readFirst } from "./users.ts";
 
-/** Of passwd and group of a tree, which is not trusted. */
-const MAX_TEXT = 1024 * 1024;
 const ENVIRONMENT = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C.UTF-8" };
 
 /** What BindUser= has to know: the host's users of these names, and what the tree has of names and numbers already. */
@@ -61,12 +58,7 @@ function readText(path: string): string {
 /** Not to be allowed to look is no error: who plans without root gets the plan of a tree that has none of them. */
 function readInTree(root: string, path: string): string {
   try {
-    const tree = new InRoot(root);
-    try {
-      return tree.readFile(path, MAX_TEXT)?.toString("utf8") ?? "";
-    } finally {
-      tree.close();
-    }
+    return readFirst(path, [root]) ?? "";
   } catch {
     return "";
   }

@@ -39,7 +39,8 @@ export function assumeUser(user: string, root: string): UserSearch {
   }
 }
 
-function readFirst(path: string, roots: readonly string[]): string | null {
+/** Text of a tree, of the first of `roots` that has the file. Null: none has. @throws as findUser */
+export function readFirst(path: string, roots: readonly string[]): string | null {
   for (const root of roots) {
     const tree = new InRoot(root);
     try {

@@ -4,7 +4,7 @@ import { cgroupPath } from "../plan/cgroup.ts";
 import type { InitKind } from "../plan/facts.ts";
 import { idRange, type PlanInput } from "../plan/input.ts";
 import type { Notification } from "../supervise/notify.ts";
-import { REBOOT_SIGNAL, STUB_REBOOT_SIGNAL, stopSignal } from "../supervise/shutdown.ts";
+import { STUB_REBOOT_SIGNAL, stopSignal } from "../supervise/shutdown.ts";
 import type { Prepared } from "./prepare.ts";
 import { type MachineRecord, writePlan, writeRecord } from "./record.ts";
 
@@ -80,7 +80,7 @@ function firstRecord(prepared: Prepared, input: PlanInput, launch: Launch): Mach
     os: machine.tree.osRelease?.["ID"] ?? null,
     osVersion: machine.tree.osRelease?.["VERSION_ID"] ?? null,
     killSignal: stopSignal(spec.killSignal.value, initKind(input)),
-    ...(spec.processTwo.value ? { rebootSignal: STUB_REBOOT_SIGNAL ?? REBOOT_SIGNAL } : {}),
+    ...(spec.processTwo.value ? { rebootSignal: STUB_REBOOT_SIGNAL } : {}),
     uidShift: idRange(input)?.base ?? null,
     weaknesses: prepared.weaknesses.map(({ what }) => what),
     times: {

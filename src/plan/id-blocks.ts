@@ -4,7 +4,7 @@ import type { TreeFacts } from "./facts.ts";
 export const BLOCK = 65536;
 
 /** While systemd-nspawn's chown or ours is under way the tree's root directory is of this block. */
-const BUSY_BLOCK = 0xfffe0000;
+export const BUSY_BLOCK = 0xfffe0000;
 
 /** First id of the block that an owner is in. */
 export function blockOf(id: number): number {

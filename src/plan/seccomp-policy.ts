@@ -161,12 +161,18 @@ export function seccompPolicy(spec: Filtering, capabilities: readonly string[], 
   const { systemCallFilter, suppressSync, addressFamilies } = spec;
   const lines = [...systemCallFilter, suppressSync, ...addressFamilies].map(({ value }) => value);
   const key = JSON.stringify([lines, capabilities, arch]);
-  // Most machines of a host have the same, and it is the longest part of a plan: 400 names.
-  if (latest?.key !== key) latest = { key, policy: makePolicy(spec, capabilities, arch) };
-  return latest.policy;
+  let policy = policies.get(key);
+  if (policy === undefined) {
+    policy = makePolicy(spec, capabilities, arch);
+    if (policies.size === POLICIES_MAX) policies.clear();
+    policies.set(key, policy);
+  }
+  return policy;
 }
 
-let latest: { readonly key: string; readonly policy: SeccompPolicy } | undefined;
+/** The machines of a host have few different ones, and it is the longest part of a plan: 400 names. */
+const policies = new Map<string, SeccompPolicy>();
+const POLICIES_MAX = 16;
 
 function makePolicy(spec: Filtering, capabilities: readonly string[], arch: "x64" | "arm64"): SeccompPolicy {
   const denied = expand(namesOf(spec, "deny"));

@@ -18,7 +18,7 @@ const UNDO: { readonly [K in StepKind]: string } = {
   "clone-tree": WITH_FD,
   "open-network": WITH_FD,
   "make-layer": "remove the directory, unless the machine reboots",
-  "make-credentials": "none: a detached mount ends with its fd, and its memory with it",
+  "make-credentials": WITH_FD,
   "make-user-records": WITH_FD,
   "notify-socket": "removed with the record",
   "load-filter": "none: only memory, and a cache that stays valid",

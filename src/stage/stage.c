@@ -127,7 +127,8 @@ __asm__(".globl _start\n_start: mov x29, 0\n mov x30, 0\n mov x0, sp\n b main\n"
 #endif
 enum {
   SYS_clone3 = 435, SYS_close_range = 436, SYS_openat2 = 437, EAGAIN = 11, SYS_pidfd_send_signal = 424,
-  SIGHUP = 1, SIGKILL = 9, SIGTERM = 15, SIGCHLD = 17, SIGCONT = 18, RTMIN = 34, SIG_SETMASK = 2, WNOHANG = 1, F_DUPFD = 0, P_PIDFD = 3, WEXITED = 4, WALL = 0x40000000, MSG_NOSIGNAL = 0x4000, MSG_DONTWAIT = 0x40,
+  SIGHUP = 1, SIGKILL = 9, SIGTERM = 15, SIGCHLD = 17, SIGCONT = 18, RTMIN = 34, SIG_SETMASK = 2,
+  WNOHANG = 1, F_DUPFD = 0, P_PIDFD = 3, WEXITED = 4, WALL = 0x40000000, MSG_NOSIGNAL = 0x4000, MSG_DONTWAIT = 0x40,
   MSG_CMSG_CLOEXEC = 0x40000000,
   PR_SET_NAME = 15, PROT_READ_WRITE = 3, MAP_PRIVATE_FIXED_NOREPLACE = 0x100002, SEEK_END = 2,
   REALTIME = 0, MONOTONIC = 1, POLLIN = 1, O_WRONLY_CREAT_TRUNC_CLOEXEC = 02001101, PAGE = 4096
@@ -409,7 +410,10 @@ static void reap(i64 payload) {
     if (pid == payload) end_machine(status);
 }
 
-/* Nothing of the host is left in it: no fd, no image, no name. Its last fds go when signals are heard, which is what the keeper waits for. */
+/*
+ * Nothing of the host is left in it: no fd, no image, no name. Its last fds go when signals are heard, which is what the
+ * keeper waits for.
+ */
 _Noreturn static void stay(i64 payload) {
   u64 every = ~0UL, size = image->size;
   struct { u32 signal; char more[124]; } info; /* struct signalfd_siginfo */

@@ -21,7 +21,7 @@ export function stopSignal(killSignal: number | undefined, init: InitKind | "stu
 /** SIGINT makes systemd reboot (systemd(1)), and other inits too: it is what Ctrl-Alt-Del sends them. */
 export const REBOOT_SIGNAL = 2;
 /** The stub init passes that one on to its payload; this reboots (stage.c), as it does systemd. */
-export const STUB_REBOOT_SIGNAL = signalNumber("SIGRTMIN+5");
+export const STUB_REBOOT_SIGNAL = signalNumber("SIGRTMIN+5") ?? REBOOT_SIGNAL;
 
 /**
  * Whether PID 1 of a machine does something on a signal: the kernel drops every signal that it neither handles nor

@@ -33,6 +33,7 @@ import { buildJoin } from "../../src/plan/join.ts";
 import type { StepKind } from "../../src/plan/step.ts";
 import { showSource } from "../../src/spec/source.ts";
 import { openNull } from "../../src/sys/files.ts";
+import { type HostUser, hostUser } from "../lib/host-user.ts";
 import { ended, launchOf, type MachineOptions, says, type TestMachine, testMachine } from "../lib/launch.ts";
 import { leaksSince, type Snapshot, snapshot } from "../lib/leaks.ts";
 import { probe, probeTree } from "../lib/probe.ts";
@@ -43,11 +44,14 @@ import { debianTree } from "../lib/trees.ts";
  * A launch that fails, wherever it does, leaves nothing: not on the host, not in the tree. Each test compares for itself,
  * with what belongs to its machine: there are some hundred comparisons here, and other work on the host goes on.
  */
-const ready = needs("root", "userns", "cgroup2", "cc", "tool:mmdebstrap");
+const ready = needs("root", "userns", "cgroup2", "cc", "tool:mmdebstrap", "tool:useradd");
 
 const EIO = 5;
 let directory = "";
 let tree = "";
+/** Of the host. */
+const USER = `berth-faults-${process.pid}`;
+let user: HostUser | undefined;
 
 beforeAll(async () => {
   if (!ready) return;
@@ -60,8 +64,11 @@ beforeAll(async () => {
   writeFileSync(join(tree, "etc/resolv.conf"), "# the tree's own\n");
   mkdirSync(join(directory, "source/below"), { recursive: true });
   writeFileSync(join(directory, "source.conf"), "bound\n");
+  mkdirSync(join(directory, "home"), { mode: 0o700 });
+  user = hostUser(join(directory, "home"), USER);
 });
 afterAll(() => {
+  user?.[Symbol.dispose]();
   if (ready) rmSync(directory, { recursive: true, force: true });
 });
 
@@ -119,32 +126,6 @@ ${more.includes("NamespacePath=") ? "" : "Private=yes"}
   return { directory, root: tree, name: "faults", settings, command, credentials, host: { timezone: "Europe/Berlin" } };
 }
 
-/** A user of this host, with a home, whom Debian's trees don't have: BindUser= of one, or nothing where there is none. */
-function bindUser(): string {
-  const users = readFileSync("/etc/passwd", "utf8").split("\n");
-  const bindable = users.find((line) => {
-    const [name = "", , uid, , , home = "/"] = line.split(":");
-    const known = [
-      "root",
-      "nobody",
-      "daemon",
-      "games",
-      "mail",
-      "backup",
-      "man",
-      "lp",
-      "news",
-      "uucp",
-      "proxy",
-      "bin",
-      "sys",
-    ];
-    const common = [...known, "sync", "www-data", "list", "irc", "_apt", "messagebus", "systemd-network"];
-    return Number(uid) > 0 && !common.includes(name) && home !== "/" && existsSync(home);
-  });
-  return bindable === undefined ? "" : `[Files]\nBindUser=${bindable.split(":")[0]}`;
-}
-
 const PLANS = [
   ["replaced files", "ResolvConf=replace-host\nTimezone=symlink"],
   ["removed and copied files", "ResolvConf=delete\nTimezone=copy"],
@@ -154,7 +135,10 @@ const PLANS = [
     `Timezone=off\nProcessTwo=yes\nNotifyReady=no\nUser=1\nAmbientCapability=CAP_KILL\nWorkingDirectory=/tmp
 NoNewPrivileges=yes\nPersonality=${process.arch === "x64" ? "x86" : "arm64"}\nLimitNOFILE=50\nCPUAffinity=0-63`,
   ],
-  ["somebody's network and a user of the host", `[Network]\nNamespacePath=/proc/self/ns/net\n${bindUser()}`],
+  [
+    "somebody's network and a user of the host",
+    `[Network]\nNamespacePath=/proc/self/ns/net\n[Files]\nBindUser=${USER}`,
+  ],
   ["the host's users and network", "PrivateUsers=no\nResolvConf=bind-host\nTimezone=bind"],
 ] as const;
 

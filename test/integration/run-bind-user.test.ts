@@ -1,18 +1,10 @@
 /** BindUser=: a user of the host is one of the machine, with the home directory and the password. */
 import { execFileSync } from "node:child_process";
-import {
-  appendFileSync,
-  chownSync,
-  copyFileSync,
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  readFileSync,
-  writeFileSync,
-} from "node:fs";
+import { appendFileSync, copyFileSync, existsSync, lstatSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { BerthRoot, berthRoot, buildBerth } from "../lib/berth.ts";
+import { HASH, hostUser } from "../lib/host-user.ts";
 import { interview } from "../lib/interview.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { probe, probeTree } from "../lib/probe.ts";
@@ -29,41 +21,10 @@ beforeAll(async () => {
   tree = await probeTree();
 });
 
-/** yescrypt's of "berth"; what else it looks like does not matter. */
-const HASH = "$y$j9T$0123456789abcdefghijkl$0123456789abcdefghijklmnopqrstuvwxyzABCDEF";
-
-interface HostUser extends Disposable {
-  readonly name: string;
-  readonly uid: number;
-  readonly gid: number;
-  readonly home: string;
-}
-
-/** A user of the host, as long as the test takes. */
-function hostUser(root: BerthRoot, name: string, group: "own" | "shared" = "own"): HostUser {
-  const home = root.directory(`home-${name}`, 0o700);
-  const words = ["--home-dir", home, "--no-create-home", "--shell", "/bin/zsh", "--password", HASH];
-  execFileSync("useradd", [...words, ...(group === "own" ? ["--user-group"] : ["-N", "-g", "100"]), name], {
-    stdio: "pipe",
-  });
-  const dispose = (): void => void execFileSync("userdel", [name], { stdio: "pipe" });
-  try {
-    const [, , uid, gid] = execFileSync("getent", ["passwd", name], { encoding: "utf8" }).split(":").map(Number);
-    if (uid === undefined || gid === undefined) throw new Error(`no ids of ${name}`);
-    chownSync(home, uid, gid);
-    writeFileSync(join(home, "mine"), "from outside\n");
-    chownSync(join(home, "mine"), uid, gid);
-    return { name, uid, gid, home, [Symbol.dispose]: dispose };
-  } catch (error) {
-    dispose();
-    throw error;
-  }
-}
-
 test("BindUser=, BindUserShell=yes: records, home and owners are right inside and on disk", async () => {
   await using root = berthRoot();
-  using one = hostUser(root, `berth-a${process.pid}`);
-  using two = hostUser(root, `berth-b${process.pid}`, "shared");
+  using one = hostUser(root.directory(`home-${`berth-a${process.pid}`}`, 0o700), `berth-a${process.pid}`);
+  using two = hostUser(root.directory(`home-${`berth-b${process.pid}`}`, 0o700), `berth-b${process.pid}`, "shared");
   // Another's file in the home is nobody's inside.
   writeFileSync(join(one.home, "roots"), "");
   root.settings("m", `[Files]\nBindUser=${one.name}\nBindUser=${two.name}\nBindUserShell=yes`);
@@ -114,7 +75,7 @@ test("BindUser=, BindUserShell=yes: records, home and owners are right inside an
 
 test("--bind-user, --bind-user-shell: a shell of one's own, and a user the tree has already is refused", async () => {
   await using root = berthRoot();
-  using user = hostUser(root, `berth-c${process.pid}`);
+  using user = hostUser(root.directory(`home-${`berth-c${process.pid}`}`, 0o700), `berth-c${process.pid}`);
   const own = await probeTree({ at: join(root.machines, "m") });
   mkdirSync(join(own, "etc"), { recursive: true });
   const run = (...words: readonly string[]) =>
@@ -154,7 +115,7 @@ describe.skipIf(!debian)("Debian", () => {
   test("BindUser=: nss-systemd of Debian knows the user, who owns the home and logs in", async () => {
     await using root = new BerthRoot();
     await using _ = { [Symbol.asyncDispose]: async () => void (await root.berth("terminate", "deb")) };
-    using user = hostUser(root, `berth-d${process.pid}`);
+    using user = hostUser(root.directory(`home-${`berth-d${process.pid}`}`, 0o700), `berth-d${process.pid}`);
     const deb = join(root.machines, "deb");
     execFileSync("cp", ["-a", "--reflink=auto", await debianTree("bookworm"), deb]);
     copyFileSync(MODULE, join(deb, "usr/lib/x86_64-linux-gnu/libnss_systemd.so.2"));

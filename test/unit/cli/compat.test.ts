@@ -42,6 +42,13 @@ describe("the list of systemd-nspawn's options", () => {
     expect(listed.filter((name) => !names.includes(name))).toEqual([]);
   });
 
+  test("has none that berth does not know by name", () => {
+    const unknown = known.filter(({ long, short }) =>
+      [long, short].some((name) => name !== undefined && startOptionState(name) === undefined),
+    );
+    expect(unknown).toEqual([]);
+  });
+
   test("has every option of the settings, but berth's own", () => {
     const own = ["--host-network"];
     const ours = COMMAND_OPTIONS.map(({ form }) => optionName(form)).filter((name) => !own.includes(name));
