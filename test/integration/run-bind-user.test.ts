@@ -1,6 +1,6 @@
 /** BindUser=: a user of the host is one of the machine, with the home directory and the password. */
 import { execFileSync } from "node:child_process";
-import { appendFileSync, copyFileSync, existsSync, lstatSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { BerthRoot, berthRoot, buildBerth } from "../lib/berth.ts";
@@ -107,9 +107,18 @@ test("--bind-user, --bind-user-shell: a shell of one's own, and a user the tree 
   await refused(/has a user or group berth-c\d+ of its own/, ...words);
 });
 
-/** The module that finds such users, of the host's own release: what `berth bootstrap` makes does not have it. */
-const MODULE = "/lib/x86_64-linux-gnu/libnss_systemd.so.2";
-const debian = ready && needs("tool:mmdebstrap") && existsSync(MODULE);
+/** The module that finds such users: what `berth bootstrap` makes does not have it. */
+function addNssSystemd(root: BerthRoot, tree: string): void {
+  const cwd = root.directory("packages");
+  execFileSync("apt-get", ["download", "libnss-systemd"], { cwd, stdio: "pipe" });
+  const [file = ""] = readdirSync(cwd);
+  execFileSync("dpkg", ["-x", join(cwd, file), tree], { stdio: "pipe" });
+  const nsswitch = join(tree, "etc/nsswitch.conf");
+  const text = readFileSync(nsswitch, "utf8");
+  writeFileSync(nsswitch, text.replace(/^(passwd|group|shadow):.*$/gm, "$1: files systemd"));
+}
+
+const debian = ready && needs("tool:mmdebstrap", "tool:apt-get");
 
 describe.skipIf(!debian)("Debian", () => {
   test("BindUser=: nss-systemd of Debian knows the user, who owns the home and logs in", async () => {
@@ -118,10 +127,7 @@ describe.skipIf(!debian)("Debian", () => {
     using user = hostUser(root.directory(`home-${`berth-d${process.pid}`}`, 0o700), `berth-d${process.pid}`);
     const deb = join(root.machines, "deb");
     execFileSync("cp", ["-a", "--reflink=auto", await debianTree("bookworm"), deb]);
-    copyFileSync(MODULE, join(deb, "usr/lib/x86_64-linux-gnu/libnss_systemd.so.2"));
-    const nsswitch = join(deb, "etc/nsswitch.conf");
-    const text = readFileSync(nsswitch, "utf8");
-    writeFileSync(nsswitch, text.replace(/^(passwd|group|shadow):.*$/gm, "$1: files systemd"));
+    addNssSystemd(root, deb);
     root.settings("deb", `[Files]\nBindUser=${user.name}`);
     expect(await root.berth("start", "deb")).toMatchObject({ status: 0 });
     const inside = async (...words: readonly string[]): Promise<string> => {
