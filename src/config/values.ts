@@ -4,7 +4,7 @@ import { checkHostname } from "../spec/name.ts";
 import { suggest } from "../spec/nearest.ts";
 import { quote } from "../spec/quote.ts";
 import { SIGNAL_NAMES, signalNumber } from "../spec/signals.ts";
-import { isSystemCallName, SYSTEM_CALL_GROUPS } from "../spec/system-calls.ts";
+import { systemCallGroups, systemCallNames } from "../spec/system-calls.ts";
 import type { Fault, Parse } from "./setting.ts";
 import { PLAIN_WORDS, QUOTED_WORDS, splitWords, type Word, type WordRules } from "./words.ts";
 
@@ -180,17 +180,13 @@ export function deniable<T>(
 
 const systemCall: Parse<string> = (text, report) => {
   const group = text.startsWith("@");
-  if (group ? SYSTEM_CALL_GROUPS.has(text) : isSystemCallName(text)) return text;
+  if (group ? systemCallGroups().has(text) : systemCallNames().has(text)) return text;
   report({
     what: `unknown system call${group ? " group" : ""} ${quote(text)}`,
-    hint: suggest(text, group ? SYSTEM_CALL_GROUPS.keys() : systemCallNames()),
+    hint: suggest(text, group ? systemCallGroups().keys() : systemCallNames()),
   });
   return undefined;
 };
-
-function systemCallNames(): readonly string[] {
-  return [...SYSTEM_CALL_GROUPS.values()].flat().filter((name) => !name.startsWith("@"));
-}
 
 export const signal: Parse<number> = (value, report) => {
   const number = signalNumber(value);

@@ -1,5 +1,4 @@
 import { closeSync, fstatSync, openSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { setImmediate as turn } from "node:timers/promises";
 import { BerthError } from "../errors.ts";
 import { isBelow, isReadOnly, mountOf, parseMountinfo } from "../host/mountinfo.ts";
 import { BUSY_BLOCK } from "../plan/id-blocks.ts";
@@ -63,7 +62,7 @@ async function walk(stack: Open[], base: number, { say, mayGoOn }: ChownOptions)
   let nextWord = monotonic() + FIRST_WORD_MS;
   for (let open = stack.at(-1); open !== undefined; open = stack.at(-1)) {
     if (++done % AT_ONCE === 0) {
-      await turn();
+      await new Promise((resolve) => setImmediate(resolve));
       mayGoOn();
       if (monotonic() > nextWord) {
         say(`changing owners in ${visible(root?.name ?? "")}: ${done} files so far`);

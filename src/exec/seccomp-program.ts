@@ -29,7 +29,7 @@ export const INSTRUCTION_SIZE = 8;
 export const MAX_INSTRUCTIONS = 4096;
 
 /** The program as an array of struct sock_filter, for seccomp(2). */
-export function assembleFilter(policy: SeccompPolicy, numberCalls: NumberCalls): Buffer {
+export function assembleFilter(policy: Omit<SeccompPolicy, "key">, numberCalls: NumberCalls): Buffer {
   const program = new Program();
   const unknown: Verdict = { action: errnoAction(policy.defaultAction), rules: NO_RULES };
   let next = program.verdict(unknown.action);
@@ -56,7 +56,10 @@ function errnoAction(errno: ArgumentRule["errno"] | "ENOSYS"): number {
 }
 
 /** For each value of seccomp_data.arch the calls that do not get the default, by number. */
-function verdictsByArch(policy: SeccompPolicy, numberCalls: NumberCalls): Map<number, Map<number, Verdict>> {
+function verdictsByArch(
+  policy: Omit<SeccompPolicy, "key">,
+  numberCalls: NumberCalls,
+): Map<number, Map<number, Verdict>> {
   const refused = { action: errnoAction("EPERM"), rules: NO_RULES };
   const allowed = { action: ALLOW, rules: NO_RULES };
   const byArch = new Map<number, Map<number, Verdict>>();

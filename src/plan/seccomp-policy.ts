@@ -1,6 +1,6 @@
 import { ADDRESS_FAMILIES } from "../spec/address-families.ts";
 import type { MachineSpec } from "../spec/machine-spec.ts";
-import { isSystemCallName, SYSTEM_CALL_GROUPS } from "../spec/system-calls.ts";
+import { systemCallGroups, systemCallNames } from "../spec/system-calls.ts";
 
 /**
  * What a machine may call, as data. Every call has one of three fates:
@@ -12,6 +12,8 @@ import { isSystemCallName, SYSTEM_CALL_GROUPS } from "../spec/system-calls.ts";
  *   kernel fails inside of older filters, as happened with clone3 and faccessat2. nspawn and runc answer likewise.
  */
 export interface SeccompPolicy {
+  /** What it was made from: policies with equal keys are equal. */
+  readonly key: string;
   readonly arch: "x64" | "arm64";
   /** libseccomp's names: the native architecture and those whose programs the same kernel runs too. */
   readonly archs: readonly string[];
@@ -115,11 +117,13 @@ const RULES: readonly ArgumentRule[] = [
 const O_DSYNC = 0x1000;
 
 /** What openat2 is asked for lies in memory, where a filter can't look: O_SYNC there is passed on. */
-const SUPPRESS_SYNC: readonly ArgumentRule[] = [
-  ...(SYSTEM_CALL_GROUPS.get("@sync") ?? []).map((call): ArgumentRule => ({ call, errno: "done", args: [] })),
-  { call: "open", errno: "EINVAL", args: [{ index: 1, anyBit: O_DSYNC }] },
-  { call: "openat", errno: "EINVAL", args: [{ index: 2, anyBit: O_DSYNC }] },
-];
+function syncRules(): readonly ArgumentRule[] {
+  return [
+    ...(systemCallGroups().get("@sync") ?? []).map((call): ArgumentRule => ({ call, errno: "done", args: [] })),
+    { call: "open", errno: "EINVAL", args: [{ index: 1, anyBit: O_DSYNC }] },
+    { call: "openat", errno: "EINVAL", args: [{ index: 2, anyBit: O_DSYNC }] },
+  ];
+}
 
 /** linux/net.h: the request of i386's socketcall that makes a socket. */
 const SYS_SOCKET = 1;
@@ -153,6 +157,12 @@ function familyRules({ addressFamilies }: Filtering): readonly ArgumentRule[] {
 }
 
 /**
+ * Names this version's lists, here and in spec/system-calls.ts: a filter that is kept from an earlier start is found by
+ * it. A test has the checksum of what the lists make, so that they don't change without it.
+ */
+export const LISTS_VERSION = 1;
+
+/**
  * The policy that the settings and `capabilities` (canonical names, those the machine retains) ask for.
  * SystemCallFilter= works as systemd-nspawn(1) says under --system-call-filter=: allowed calls are added to the
  * default list, and a denied call is denied wherever the two lists meet, whatever their order.
@@ -160,21 +170,53 @@ function familyRules({ addressFamilies }: Filtering): readonly ArgumentRule[] {
 export function seccompPolicy(spec: Filtering, capabilities: readonly string[], arch: "x64" | "arm64"): SeccompPolicy {
   const { systemCallFilter, suppressSync, addressFamilies } = spec;
   const lines = [...systemCallFilter, suppressSync, ...addressFamilies].map(({ value }) => value);
-  const key = JSON.stringify([lines, capabilities, arch]);
+  const key = JSON.stringify([LISTS_VERSION, lines, capabilities, arch]);
   let policy = policies.get(key);
   if (policy === undefined) {
-    policy = makePolicy(spec, capabilities, arch);
+    policy = makePolicy(key, spec, capabilities, arch);
     if (policies.size === POLICIES_MAX) policies.clear();
     policies.set(key, policy);
   }
   return policy;
 }
 
-/** The machines of a host have few different ones, and it is the longest part of a plan: 400 names. */
+/** The machines of a host have few different ones. */
 const policies = new Map<string, SeccompPolicy>();
 const POLICIES_MAX = 16;
 
-function makePolicy(spec: Filtering, capabilities: readonly string[], arch: "x64" | "arm64"): SeccompPolicy {
+type Lists = Pick<SeccompPolicy, "allow" | "refuse" | "kept">;
+
+/** The longest part of a plan, 400 names, is made when somebody looks: a start goes by the key. */
+function makePolicy(
+  key: string,
+  spec: Filtering,
+  capabilities: readonly string[],
+  arch: "x64" | "arm64",
+): SeccompPolicy {
+  let made: Lists | undefined;
+  const lists = (): Lists => {
+    made ??= makeLists(spec, capabilities);
+    return made;
+  };
+  return {
+    key,
+    arch,
+    archs: ARCHS[arch],
+    defaultAction: "ENOSYS",
+    get allow() {
+      return lists().allow;
+    },
+    get refuse() {
+      return lists().refuse;
+    },
+    rules: [...RULES, ...(spec.suppressSync.value ? syncRules() : []), ...familyRules(spec)],
+    get kept() {
+      return lists().kept;
+    },
+  };
+}
+
+function makeLists(spec: Filtering, capabilities: readonly string[]): Lists {
   const denied = expand(namesOf(spec, "deny"));
   const asked = expand([
     ...words(DEFAULT_ALLOW),
@@ -183,12 +225,8 @@ function makePolicy(spec: Filtering, capabilities: readonly string[], arch: "x64
   ]);
   const allow = new Set([...asked].filter((call) => !denied.has(call)).concat(NEEDED_BY_LAUNCH));
   return {
-    arch,
-    archs: ARCHS[arch],
-    defaultAction: "ENOSYS",
     allow: [...allow].sort(),
     refuse: [...expand(["@known"])].filter((call) => !allow.has(call)).sort(),
-    rules: [...RULES, ...(spec.suppressSync.value ? SUPPRESS_SYNC : []), ...familyRules(spec)],
     kept: NEEDED_BY_LAUNCH.filter((call) => denied.has(call)),
   };
 }
@@ -204,9 +242,9 @@ function expand(names: readonly string[]): Set<string> {
   const visit = (name: string): void => {
     if (seen.has(name)) return;
     seen.add(name);
-    const members = SYSTEM_CALL_GROUPS.get(name);
+    const members = systemCallGroups().get(name);
     if (members !== undefined) members.forEach(visit);
-    else if (isSystemCallName(name)) calls.add(name);
+    else if (systemCallNames().has(name)) calls.add(name);
     // The spec was validated; an unknown name here is a typing error in a table above, or a caller that skipped it.
     else throw new Error(`unknown system call or group ${name}`);
   };

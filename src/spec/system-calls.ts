@@ -103,16 +103,18 @@ const GROUPS: Readonly<Record<string, string>> = {
     spu_create spu_run syscall syslog sysmips timerfd utrap_install`,
 };
 
+/** Made when first asked for: most starts find their filter without it. */
+let groups: ReadonlyMap<string, readonly string[]> | undefined;
+let calls: ReadonlySet<string> | undefined;
+
 /** By name with the leading @; the members are system calls and names of other groups, in no particular order. */
-export const SYSTEM_CALL_GROUPS: ReadonlyMap<string, readonly string[]> = new Map(
-  Object.entries(GROUPS).map(([name, members]) => [name, members.trim().split(/\s+/)]),
-);
+export function systemCallGroups(): ReadonlyMap<string, readonly string[]> {
+  groups ??= new Map(Object.entries(GROUPS).map(([name, members]) => [name, members.trim().split(/\s+/)]));
+  return groups;
+}
 
-const SYSTEM_CALLS: ReadonlySet<string> = new Set(
-  [...SYSTEM_CALL_GROUPS.values()].flat().filter((member) => !member.startsWith("@")),
-);
-
-/** Whether some Linux architecture has a system call of this name; false for groups. */
-export function isSystemCallName(name: string): boolean {
-  return SYSTEM_CALLS.has(name);
+/** The system calls of some Linux architecture, each once. */
+export function systemCallNames(): ReadonlySet<string> {
+  calls ??= new Set([...systemCallGroups().values()].flat().filter((member) => !member.startsWith("@")));
+  return calls;
 }

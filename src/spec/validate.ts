@@ -3,7 +3,7 @@ import type { MachineSpec } from "./machine-spec.ts";
 import type { Problem } from "./problem.ts";
 import { quote } from "./quote.ts";
 import { type Source, showSource } from "./source.ts";
-import { SYSTEM_CALL_GROUPS } from "./system-calls.ts";
+import { systemCallGroups } from "./system-calls.ts";
 
 /** One rule about a whole machine, which no setting could check alone. */
 interface Check {
@@ -182,7 +182,7 @@ function launchCalls({ systemCallFilter }: MachineSpec): readonly Problem[] {
 function groupMembers(name: string, members: Set<string>): ReadonlySet<string> {
   if (members.has(name)) return members;
   members.add(name);
-  for (const member of SYSTEM_CALL_GROUPS.get(name) ?? []) groupMembers(member, members);
+  for (const member of systemCallGroups().get(name) ?? []) groupMembers(member, members);
   return members;
 }
 

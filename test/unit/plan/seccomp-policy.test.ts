@@ -1,6 +1,10 @@
 import { expect, test } from "vitest";
-import { seccompPolicy } from "../../../src/plan/seccomp-policy.ts";
+import { hash32 } from "../../../src/host/hash.ts";
+import { LISTS_VERSION, seccompPolicy } from "../../../src/plan/seccomp-policy.ts";
+import { ADDRESS_FAMILIES } from "../../../src/spec/address-families.ts";
+import { CAPABILITIES } from "../../../src/spec/capabilities.ts";
 import type { SystemCallChange } from "../../../src/spec/machine-spec.ts";
+import { systemCallGroups } from "../../../src/spec/system-calls.ts";
 import { filtering } from "../../lib/filtering.ts";
 
 function policy(changes: readonly SystemCallChange[] = [], capabilities: readonly string[] = []) {
@@ -117,5 +121,18 @@ test("the policy survives JSON", () => {
 });
 
 test("an unknown name is an error, not a hole", () => {
-  expect(() => policy([deny("nosuchcall")])).toThrow("nosuchcall");
+  expect(() => policy([deny("nosuchcall")]).allow).toThrow("nosuchcall");
+});
+
+test("the lists have not changed without their version: filters that are kept are found by it", () => {
+  const groups = [...systemCallGroups().keys()];
+  const policies = [
+    policy([], CAPABILITIES),
+    ...groups.map((group) => policy([allow(group)])),
+    seccompPolicy(filtering({ suppressSync: true }), [], "x64"),
+    seccompPolicy(filtering({ families: [{ change: "deny", families: [...ADDRESS_FAMILIES.keys()] }] }), [], "arm64"),
+  ].map(({ allow: allowed, refuse, rules, archs }) => [allowed, refuse, rules, archs]);
+  const checksum = hash32(Buffer.from(JSON.stringify(policies)));
+  // Another checksum: raise LISTS_VERSION, then write both here.
+  expect([LISTS_VERSION, checksum.toString(16)]).toEqual([1, "2cf87ca4"]);
 });
