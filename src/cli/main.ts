@@ -45,12 +45,11 @@ async function main(argv: readonly string[]): Promise<number> {
     };
   const program = new Command("berth").exitOverride().enablePositionalOptions();
   const module = await entry.load();
-  module.define(program, run);
+  const given = module.prepare?.(words) ?? words;
+  module.define(program, run, given);
   for (const command of program.commands)
     command.exitOverride().configureOutput({ writeOut: print, writeErr: () => undefined });
-  await program.parseAsync([program.commands[0]?.name() ?? verb, ...(module.prepare?.(words) ?? words)], {
-    from: "user",
-  });
+  await program.parseAsync([program.commands[0]?.name() ?? verb, ...given], { from: "user" });
   return status;
 }
 

@@ -1,5 +1,5 @@
-import type { Command } from "commander";
 import { UsageError } from "../errors.ts";
+import type { OptionDefinition } from "./option-set.ts";
 
 const IMAGES = "comes with disk images and OCI bundles";
 const JOURNAL = "comes with journals of machines on the host";
@@ -42,14 +42,14 @@ const NO_DIFFERENCE: readonly (readonly [flags: string, help: string])[] = [
   ["--system", "no difference: machines are the system's, not a user's"],
 ];
 
-/** Adds them to a command. */
-export function addRefusedOptions(command: Command): void {
-  for (const [flags, why] of REFUSED) {
-    const long = /--[a-z-]+/.exec(flags)?.[0] ?? "";
-    command.option(flags, `not in effect yet: ${why}`);
-    command.on(`option:${long.slice(2)}`, () => {
+export const REFUSED_OPTIONS: readonly OptionDefinition[] = [
+  ...REFUSED.map(([flags, why]) => ({
+    flags,
+    help: `not in effect yet: ${why}`,
+    take: () => {
+      const [long = ""] = /--[a-z-]+/.exec(flags) ?? [];
       throw new UsageError(`${long} is not in effect yet in this version of berth`, `it ${why}`);
-    });
-  }
-  for (const [flags, help] of NO_DIFFERENCE) command.option(flags, help);
-}
+    },
+  })),
+  ...NO_DIFFERENCE.map(([flags, help]) => ({ flags, help })),
+];

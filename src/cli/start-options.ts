@@ -10,13 +10,14 @@ import { CONSOLE_MODES, type ConsoleMode } from "../spec/machine-spec.ts";
 import type { Problem } from "../spec/problem.ts";
 import { printable } from "../spec/quote.ts";
 import type { Sourced } from "../spec/source.ts";
-import { addRefusedOptions } from "./refused-options.ts";
+import { defineOptions, type OptionDefinition } from "./option-set.ts";
+import { REFUSED_OPTIONS } from "./refused-options.ts";
 import { withoutSecrets } from "./secrets.ts";
 
 /** What of a start is given on the command line: filled while commander parses, in the order typed. */
 export interface StartOptions {
-  machine?: string;
-  directory?: string;
+  machine?: string | undefined;
+  directory?: string | undefined;
   quiet?: boolean;
   console?: Sourced<ConsoleMode>;
   settings?: SettingsMode;
@@ -40,62 +41,110 @@ const CREDENTIAL_HELP = {
     "that name that berth's own service was given",
 };
 
-/** Adds the options that `run`, `plan` and `start` share: systemd-nspawn's by the same names, from the settings table. */
-export function addStartOptions(command: Command): StartOptions {
+/**
+ * Adds the options that `run` and `plan` share: systemd-nspawn's by the same names, from the settings table. Given the
+ * words of the command line, no more of them than those need.
+ */
+export function addStartOptions(command: Command, words?: readonly string[]): StartOptions {
   const options: StartOptions = { assignments: [], credentials: [], warnings: [] };
-  command
-    .option("-D, --directory <PATH>", "the tree to use as root; without this and -M the current directory", (path) => {
-      options.directory = path;
-    })
-    .option("-M, --machine <NAME>", "the machine's name; without -D also which tree", (name) => {
-      options.machine = name;
-    })
-    .option("-q, --quiet", "say nothing but what the machine says")
-    .option("--settings <MODE>", SETTINGS_HELP, (mode) => {
-      options.settings = settingsMode(mode);
-    })
-    .option("--register <BOOL>", "no, auto: the machine is known to berth alone; yes is not in effect yet", (text) => {
-      if (text !== "auto" && readBoolean(text) !== false)
-        throw new UsageError(`--register=${text} is not in effect yet in this version of berth`, REGISTER_HINT);
-    })
-    .option("--console <MODE>", `how to connect stdio: ${CONSOLE_MODES.join(", ")}`, (mode) => {
-      options.console = consoleOption(mode);
-    })
-    .option("-P, --pipe", "the same as --console=pipe")
-    .option("--set-credential <ID:VALUE>", CREDENTIAL_HELP.set, (text) => {
-      // From here on who lists processes sees none of it.
-      process.title = ["berth", ...withoutSecrets(process.argv.slice(2))].join(" ");
-      options.credentials.push(setCredential(text));
-    })
-    .option("--load-credential <ID:PATH>", CREDENTIAL_HELP.load, (text) => {
-      options.credentials.push(loadCredential(text, process.env["CREDENTIALS_DIRECTORY"]));
-    });
-  command.option("--cleanup", "start nothing: remove what machines left whose berth was killed");
-  command.on("option:cleanup", () => {
-    options.cleanup = true;
-  });
-  command.on("option:quiet", () => {
-    options.quiet = true;
-  });
-  command.on("option:pipe", () => {
-    options.console = { value: "pipe", source: { from: "option", option: "--pipe" } };
-  });
-  for (const option of COMMAND_OPTIONS) {
+  defineOptions(command, [...ownOptions(options), ...settingOptions(options), ...REFUSED_OPTIONS], words);
+  return options;
+}
+
+/** Those that set no setting. */
+function ownOptions(options: StartOptions): readonly OptionDefinition[] {
+  return [
+    {
+      flags: "-D, --directory <PATH>",
+      help: "the tree to use as root; without this and -M the current directory",
+      take: (path) => {
+        options.directory = path;
+      },
+    },
+    {
+      flags: "-M, --machine <NAME>",
+      help: "the machine's name; without -D also which tree",
+      take: (name) => {
+        options.machine = name;
+      },
+    },
+    {
+      flags: "-q, --quiet",
+      help: "say nothing but what the machine says",
+      take: () => {
+        options.quiet = true;
+      },
+    },
+    {
+      flags: "--settings <MODE>",
+      help: SETTINGS_HELP,
+      take: (mode = "") => {
+        options.settings = settingsMode(mode);
+      },
+    },
+    {
+      flags: "--register <BOOL>",
+      help: "no, auto: the machine is known to berth alone; yes is not in effect yet",
+      take: (text = "") => {
+        if (text !== "auto" && readBoolean(text) !== false)
+          throw new UsageError(`--register=${text} is not in effect yet in this version of berth`, REGISTER_HINT);
+      },
+    },
+    {
+      flags: "--console <MODE>",
+      help: `how to connect stdio: ${CONSOLE_MODES.join(", ")}`,
+      take: (mode = "") => {
+        options.console = consoleOption(mode);
+      },
+    },
+    {
+      flags: "-P, --pipe",
+      help: "the same as --console=pipe",
+      take: () => {
+        options.console = { value: "pipe", source: { from: "option", option: "--pipe" } };
+      },
+    },
+    {
+      flags: "--set-credential <ID:VALUE>",
+      help: CREDENTIAL_HELP.set,
+      take: (text = "") => {
+        // From here on who lists processes sees none of it.
+        process.title = ["berth", ...withoutSecrets(process.argv.slice(2))].join(" ");
+        options.credentials.push(setCredential(text));
+      },
+    },
+    {
+      flags: "--load-credential <ID:PATH>",
+      help: CREDENTIAL_HELP.load,
+      take: (text = "") => {
+        options.credentials.push(loadCredential(text, process.env["CREDENTIALS_DIRECTORY"]));
+      },
+    },
+    {
+      flags: "--cleanup",
+      help: "start nothing: remove what machines left whose berth was killed",
+      take: () => {
+        options.cleanup = true;
+      },
+    },
+  ];
+}
+
+function settingOptions(options: StartOptions): readonly OptionDefinition[] {
+  return COMMAND_OPTIONS.map((option) => {
     const { long, short, implies, optional } = option.form;
     const names = [short && `-${short}`, long && `--${long}`].filter(Boolean).join(", ");
     // One value, whatever it may hold: to commander the dots of NAME=VALUE... would be all words that follow.
     const takes = option.takes.replace(/\.\.\.$/, "");
-    command.option(
-      `${names}${implies === undefined || optional ? ` <${takes}>` : ""}`,
-      `${option.help}${notYetMark(option)}`,
-    );
-    command.on(`option:${optionEvent(long, short)}`, (value: string | null) => {
-      const given = long === "setenv" ? fromOwnEnvironment(value, options) : (value ?? undefined);
-      if (given !== null) options.assignments.push(assignOption(option, given));
-    });
-  }
-  addRefusedOptions(command);
-  return options;
+    return {
+      flags: `${names}${implies === undefined || optional ? ` <${takes}>` : ""}`,
+      help: `${option.help}${notYetMark(option)}`,
+      take: (value) => {
+        const given = long === "setenv" ? fromOwnEnvironment(value, options) : value;
+        if (given !== null) options.assignments.push(assignOption(option, given));
+      },
+    };
+  });
 }
 
 function notYetMark({ settings }: CommandOption): string {
@@ -103,8 +152,8 @@ function notYetMark({ settings }: CommandOption): string {
 }
 
 /** -E NAME without a value passes on our own variable, or none where there is none (systemd-nspawn(1)). */
-function fromOwnEnvironment(text: string | null, options: StartOptions): string | null {
-  if (text === null || text.includes("=")) return text ?? "";
+function fromOwnEnvironment(text = "", options: StartOptions): string | null {
+  if (text.includes("=")) return text;
   const value = process.env[text];
   if (value !== undefined) return `${text}=${value}`;
   const what = "there is no such variable here, so the machine gets none";
@@ -121,11 +170,6 @@ export function spellOutOptionalValues(words: readonly string[]): readonly strin
     const option = COMMAND_OPTIONS.find(({ form }) => form.optional && word === `--${form.long}`);
     return option === undefined ? word : `${word}=${option.form.implies}`;
   });
-}
-
-/** commander's name for an option's event: the long name, or the short one where that is all there is. */
-function optionEvent(long: string | undefined, short: string | undefined): string {
-  return long ?? short ?? "";
 }
 
 function settingsMode(text: string): SettingsMode {

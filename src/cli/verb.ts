@@ -13,10 +13,10 @@ export interface Context {
 
 /**
  * A verb module (cli/verbs/<verb>.ts) exports `define`: it adds its command to the program and says what runs.
- * The action returns the exit status. Failures are thrown as BerthError; main prints them.
+ * It is given the words that will be parsed where these are known; the manual asks without. The action returns the exit status. Failures are thrown as BerthError; main prints them.
  */
 export interface VerbModule {
-  define(program: Command, run: Runner): void;
+  define(program: Command, run: Runner, words?: readonly string[]): void;
   /** Rewrites the words before they are parsed, for what the parser cannot express. */
   prepare?(words: readonly string[]): readonly string[];
 }

@@ -19,7 +19,7 @@ export function prepare(words: readonly string[]): readonly string[] {
   return spellOutOptionalValues(named ? ["--machine", name, "--as-start", ...words.toSpliced(at, 1)] : words);
 }
 
-export function define(program: Command, run: Runner): void {
+export function define(program: Command, run: Runner, words?: readonly string[]): void {
   const command = program
     .command("plan")
     .summary("show what a start would do, without doing it")
@@ -35,7 +35,7 @@ export function define(program: Command, run: Runner): void {
       "as berth start would: boot, if no setting says otherwise; NAME stands for -M NAME --as-start",
     )
     .passThroughOptions();
-  const options = addStartOptions(command);
+  const options = addStartOptions(command, words);
   command.action(
     run((context, words: string[], flags: { json?: boolean; asStart?: boolean }) =>
       showPlan(context, options, words, flags),

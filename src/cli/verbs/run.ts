@@ -20,7 +20,7 @@ const EXIT_FAILURE = 125;
 
 export const prepare = spellOutOptionalValues;
 
-export function define(program: Command, run: Runner): void {
+export function define(program: Command, run: Runner, words?: readonly string[]): void {
   const command = program
     .command("run")
     .summary("run a machine, or a command in one, here and now")
@@ -31,7 +31,7 @@ export function define(program: Command, run: Runner): void {
     )
     .argument("[command...]", "what to run, or with -b arguments for the init")
     .passThroughOptions();
-  const options = addStartOptions(command);
+  const options = addStartOptions(command, words);
   command.action(run((context, words: string[]) => runMachine(context, options, words)));
 }
 
