@@ -33,12 +33,15 @@ function mounts(): string[] {
   return lines("/proc/self/mountinfo").map((line) => line.split(" ").slice(2).join(" "));
 }
 
-/** Every cgroup below every hierarchy mounted here, v2 and v1. */
+/**
+ * Every cgroup of v2 and of hierarchies with a name, where systemd-nspawn makes its own. In those of v1's controllers
+ * nobody here makes any, and what watches over this host makes and removes them as it likes.
+ */
 function cgroups(): string[] {
   const roots = new Map<string, string>();
   for (const line of lines("/proc/self/mountinfo")) {
     const [, , device = "", , mountPoint = ""] = line.split(" ");
-    if (/ - cgroup2? /.test(line) && !roots.has(device)) roots.set(device, mountPoint);
+    if (/ - cgroup(2 | .*\bname=)/.test(line) && !roots.has(device)) roots.set(device, mountPoint);
   }
   return [...roots.values()].flatMap((root) => walk(root, Number.POSITIVE_INFINITY, (entry) => entry.isDirectory()));
 }
