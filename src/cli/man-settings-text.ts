@@ -142,6 +142,15 @@ only what the machine may have in that way.
 *rbind*, *norbind*
 : With what is mounted below the path, which is the default, or without.
 
+# ORDER OF MOUNTS
+
+What the settings mount is mounted by target, one that lies in another after it, whatever the order in which they are
+written; that is also what *systemd-nspawn*(1) does. Of one target the last of this list is on top, and a warning says what it
+hides: *Bind=* and *BindReadOnly=* in the order written, *TemporaryFileSystem=*. A target is a place in the machine's root as it
+is by then: links in it are followed, and never out of it. What is missing of it is made, and taken away again when the
+machine has ended, unless it lies in a directory of the host. Targets may lie in */tmp*, */run* and */dev*, which are fresh in
+each machine. Root inside can neither unmount nor remount what has been mounted so, but with *PrivateUsers=no*.
+
 # SEE ALSO
 
 *berth*(1), *berth-nspawn*(7), *systemd.nspawn*(5), *capabilities*(7), *mount_namespaces*(7), *user_namespaces*(7)
@@ -173,6 +182,10 @@ export const DETAILS: Readonly<Record<string, string>> = {
   Bind:
     "The second path is where it is inside, by default the same; it is made where the tree has none, and taken away " +
     "again. See _OWNERS OF BIND MOUNTS_ for _OPTIONS_.",
+  TemporaryFileSystem:
+    "Of mode 0755, and root's; with _OPTIONS_ of mode 1777, unless they say. They are those of *mount*(8) for tmpfs, separated " +
+    "by commas: ro, rw, nosuid, suid, noexec, exec, noatime, relatime, strictatime, nodiratime, *size=*, *nr_inodes=*, *nr_blocks=*, " +
+    "*mode=*, *uid=*, *gid=*, *huge=*, noswap, inode32, inode64; ids are the machine's. No device node in it works. See _ORDER OF MOUNTS_.",
   BindReadOnly: "Otherwise as *Bind=*.",
   LinkJournal: "One of *no*, *auto*, *host*, *guest*, *try-host*, *try-guest*.",
   BindUser:

@@ -2,6 +2,7 @@ import { flag, option, optionalValue, section } from "./setting.ts";
 import { absolutePath, boolean, matching, oneOf } from "./values.ts";
 import { bind, paths } from "./values-files.ts";
 import { ownership } from "./values-owners.ts";
+import { temporaryFileSystem } from "./values-tmpfs.ts";
 import { bindUserShell } from "./values-users.ts";
 
 /** [Files]: what the machine's file system is made of (systemd.nspawn(5), [Files] section options). */
@@ -68,11 +69,11 @@ export const FILES = section("Files", {
   TemporaryFileSystem: {
     takes: "PATH[:OPTIONS]",
     help: "an empty file system in memory at a path of the machine",
-    parse: paths(1, "PATH or PATH:OPTIONS with an absolute path"),
+    parse: temporaryFileSystem,
     list: true,
     options: [option("--tmpfs")],
     safe: false,
-    state: "not yet",
+    state: "in effect",
   },
   Inaccessible: {
     takes: "PATH",

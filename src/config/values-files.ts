@@ -34,7 +34,7 @@ export function bind(readOnly: boolean, relative: boolean): Parse<Bind> {
     const sourceFits = bindSource(source, fromRoot, relative, report);
     const target = second ?? { text: source, offset: first.offset };
     // What is wrong with one path is said once, though it is the target as well.
-    const targetFits = (second === undefined && !sourceFits) || bindTarget(target, report);
+    const targetFits = (second === undefined && !sourceFits) || machineTarget(target, report);
     if (!sourceFits || !targetFits || options === undefined) return undefined;
     return { source: clean(source), fromRoot, target: clean(target.text), readOnly, ...options };
   };
@@ -50,7 +50,8 @@ function bindSource(source: string, fromRoot: boolean, relative: boolean, report
   return false;
 }
 
-function bindTarget({ text, offset }: Word, report: Report): boolean {
+/** Where something is mounted in the machine. */
+export function machineTarget({ text, offset }: Word, report: Report): boolean {
   if (text.split("/").includes("..")) report({ what: `target ${quote(text)} contains ".."`, offset });
   else if (text.startsWith("/")) return true;
   else report({ what: `target ${quote(text)} is not absolute`, expected: "a path that starts with /", offset });
@@ -84,7 +85,7 @@ function bindOptions(rest: Word | undefined, report: Report): BindOptions | unde
 }
 
 /** Without doubled and trailing slashes and `.` parts; `..` stays: what it means depends on symlinks. */
-function clean(path: string): string {
+export function clean(path: string): string {
   const parts = path.split("/").filter((part) => part !== "" && part !== ".");
   return `${path.startsWith("/") ? "/" : ""}${parts.join("/")}`;
 }

@@ -1,3 +1,4 @@
+import { customMounts } from "../spec/custom-mounts.ts";
 import { type PlanInput, terminalGroup } from "./input.ts";
 import { apivfs, host, init, keeper } from "./make-step.ts";
 import type { FdName, MountFlag, Step } from "./step.ts";
@@ -109,12 +110,12 @@ const TMP_FLAGS: readonly MountFlag[] = ["nosuid", "nodev", "strictatime"];
 
 /** Init mounts /tmp itself, so that it is not locked with the rest: inits unmount it when they shut down. */
 export function ownMounts(input: PlanInput): Step[] {
-  return bindsBelowTmp(input) ? [] : [init("mount-own-tmpfs", { ...TMP, flags: [...TMP_FLAGS] })];
+  return mountsBelowTmp(input) ? [] : [init("mount-own-tmpfs", { ...TMP, flags: [...TMP_FLAGS] })];
 }
 
-/** Binds are attached by the keeper: what they are to lie on has to be there before. */
-function bindsBelowTmp({ spec }: PlanInput): boolean {
-  return spec.binds.some(({ value }) => `${value.target}/`.startsWith("/tmp/"));
+/** What the keeper attaches needs something to lie on before. */
+function mountsBelowTmp({ spec }: PlanInput): boolean {
+  return customMounts(spec).some(({ target }) => `${target}/`.startsWith("/tmp/"));
 }
 
 /** /dev and /run are fresh. */
@@ -128,7 +129,7 @@ export function freshFileSystems(input: PlanInput): Step[] {
     ...LINKS.map(([path, target]) => keeper("make-symlink", { path, target })),
     tmpfs("/dev/shm", 0o1777, ["nosuid", "nodev", "strictatime"], ["size=50%"]),
     tmpfs("/run", 0o755, ["nosuid", "nodev", "strictatime"], ["size=20%", "nr_inodes=800k"]),
-    bindsBelowTmp(input)
+    mountsBelowTmp(input)
       ? keeper("mount-tmpfs", { ...TMP, flags: [...TMP_FLAGS], remove })
       : keeper("make-mount-point", { path: TMP.target, remove }),
   ];

@@ -1,3 +1,4 @@
+import type { CustomMount } from "../spec/custom-mounts.ts";
 import { hostSysfs } from "./api-file-systems.ts";
 import { bindKey } from "./facts.ts";
 import type { PlanInput } from "./input.ts";
@@ -23,12 +24,10 @@ export function bindSources(input: PlanInput): Step[] {
   ];
 }
 
-/** In the order of the settings, so that a later one may lie in an earlier one. */
-export function attachBinds({ spec, machine }: PlanInput): Step[] {
-  return spec.binds.map(({ value, source }, index) => {
-    const facts = machine.bindSources[bindKey(value)];
-    const create = facts?.type === "file" ? "file" : "directory";
-    const remove = !spec.ephemeral.value;
-    return keeper("attach", { fd: `bind:${index}`, target: value.target, create, api: false, remove }, source);
-  });
+export function attachBind({ spec, machine }: PlanInput, mount: Extract<CustomMount, { kind: "bind" }>): Step {
+  const { value, target, source, index } = mount;
+  const facts = machine.bindSources[bindKey(value)];
+  const create = facts?.type === "file" ? "file" : "directory";
+  const remove = !spec.ephemeral.value;
+  return keeper("attach", { fd: `bind:${index}`, target, create, api: false, remove }, source);
 }

@@ -6,11 +6,12 @@ import {
   ownMounts,
 } from "./api-file-systems.ts";
 import { mapHomes, userSources } from "./bind-users.ts";
-import { attachBinds, bindSources } from "./binds.ts";
+import { bindSources } from "./binds.ts";
 import { enterCgroup, makeCgroup } from "./cgroup.ts";
 import { configurationSources, configureTree } from "./configure-tree.ts";
 import { attachConsole, connectStdio } from "./console.ts";
 import { makeCredentials } from "./credentials.ts";
+import { attachCustomMounts } from "./custom-mounts.ts";
 import { executePayload } from "./execute.ts";
 import { identify, publishIdentity } from "./identity.ts";
 import { idRange, type PlanInput, rootId } from "./input.ts";
@@ -179,7 +180,7 @@ function assembleRoot(input: PlanInput): Step[] {
     ...attachApiFileSystems(input),
     ...maskKernel(),
     ...attachConsole(input),
-    ...attachBinds(input),
+    ...attachCustomMounts(input),
     ...configureTree(input),
     keeper("enter-root", {}),
     keeper("leave-root", {}),

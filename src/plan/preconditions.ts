@@ -3,6 +3,7 @@ import type { Problem } from "../spec/problem.ts";
 import { DEFAULT } from "../spec/source.ts";
 import { bindUsersFit, boundUser } from "./bind-users.ts";
 import { credentialsExist } from "./credentials.ts";
+import { tmpfsOwnersFit } from "./custom-mounts.ts";
 import { bindKey, type InitMachine } from "./facts.ts";
 import type { PlanInput } from "./input.ts";
 import { mostPossible } from "./limits.ts";
@@ -21,6 +22,7 @@ const CHECKS: readonly Check[] = [
   ownersFit,
   rangeIsFree,
   bindsExist,
+  tmpfsOwnersFit,
   bindUsersFit,
   userIsThere,
   personalityIsPossible,

@@ -1,4 +1,4 @@
-import type { ResourceLimit } from "../spec/machine-spec.ts";
+import type { ResourceLimit, TMPFS_FLAGS } from "../spec/machine-spec.ts";
 import type { Source } from "../spec/source.ts";
 import type { SeccompPolicy } from "./seccomp-policy.ts";
 
@@ -15,7 +15,7 @@ export type Phase = "host" | "keeper" | "init" | "apivfs";
 export type FdName = string;
 
 /** Flags of a mount, in words; exec/ knows the bits. */
-export type MountFlag = "ro" | "nosuid" | "nodev" | "noexec" | "strictatime";
+export type MountFlag = (typeof TMPFS_FLAGS)[number];
 
 /** Every kind of step with its arguments. The union, the describer, the compiler and the executor derive from it. */
 export interface StepKinds {

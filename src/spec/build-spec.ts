@@ -80,6 +80,7 @@ export function buildSpec(input: SpecInput): { spec: MachineSpec | undefined; pr
     binds: values
       .all(FILES.Bind, FILES.BindReadOnly)
       .map(({ value, source }) => ({ value: resolveBind(value, input.directory ?? "/"), source })),
+    temporaryFileSystems: values.all(FILES.TemporaryFileSystem),
     bindUsers: values.all(FILES.BindUser),
     bindUserShell: values.one(FILES.BindUserShell),
     console: input.console ?? byDefault("auto"),

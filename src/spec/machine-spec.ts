@@ -58,8 +58,9 @@ export interface MachineSpec {
   readonly ephemeral: Sourced<boolean>;
   readonly resolvConf: Sourced<ResolvConfMode>;
   readonly timezone: Sourced<TimezoneMode>;
-  /** Bind= and BindReadOnly= in the order they were written; later ones are mounted over earlier ones. */
+  /** Bind= and BindReadOnly= in the order they were written; custom-mounts.ts says in which they are mounted. */
   readonly binds: readonly Sourced<Bind>[];
+  readonly temporaryFileSystems: readonly Sourced<TemporaryFileSystem>[];
   /** BindUser=: names of users of the host. */
   readonly bindUsers: readonly Sourced<string>[];
   /** Their shell: none said (false), the one they have on the host (true), or this one. */
@@ -151,6 +152,30 @@ export interface Bind {
    * rootidmap: the source's owner is root inside. owneridmap: the source's owner is the target's owner.
    */
   readonly idmap: "noidmap" | "idmap" | "rootidmap" | "owneridmap";
+}
+
+export const TMPFS_FLAGS = [
+  "ro",
+  "nosuid",
+  "nodev",
+  "noexec",
+  "noatime",
+  "nodiratime",
+  "relatime",
+  "strictatime",
+] as const;
+
+/** A tmpfs of the machine's own. */
+export interface TemporaryFileSystem {
+  readonly target: string;
+  /** Null: the kernel's own, 1777. */
+  readonly mode: number | null;
+  /** Of its root directory, as the machine's ids. */
+  readonly uid: number;
+  readonly gid: number;
+  readonly flags: readonly (typeof TMPFS_FLAGS)[number][];
+  /** Others of tmpfs(5), such as `size=10%`. */
+  readonly options: readonly string[];
 }
 
 export const RESOLV_CONF_MODES = [

@@ -12,6 +12,14 @@ export interface Problem {
   readonly hint?: string;
 }
 
+export function error(source: Source, what: string, hint?: string): Problem {
+  return { severity: "error", source, what, ...(hint === undefined ? {} : { hint }) };
+}
+
+export function warning(source: Source, what: string, hint?: string): Problem {
+  return { ...error(source, what, hint), severity: "warning" };
+}
+
 /** `file:line:column: what, expected ..., hint ...`: one line a problem, as compilers print them. */
 export function showProblem(problem: Problem): string {
   const { source } = problem;

@@ -1,8 +1,9 @@
 import { retainedCapabilities } from "./capabilities.ts";
 import type { MachineSpec } from "./machine-spec.ts";
-import type { Problem } from "./problem.ts";
+import { bindsOfCopies, duplicateTargets, idmappedBinds, mountTargets } from "./mount-checks.ts";
+import { error, type Problem, warning } from "./problem.ts";
 import { quote } from "./quote.ts";
-import { type Source, showSource } from "./source.ts";
+import { showSource } from "./source.ts";
 import { systemCallGroups } from "./system-calls.ts";
 
 /** One rule about a whole machine, which no setting could check alone. */
@@ -19,8 +20,8 @@ export const CHECKS: readonly Check[] = [
   { name: "an init is PID 1, and berth's own says nothing", find: processTwo },
   { name: "an init is run by root", find: userOfInit },
   { name: "ambient capabilities are the machine's own", find: ambientCapabilities },
-  { name: "binds leave the root and the API file systems alone", find: bindTargets },
-  { name: "binds have different targets", find: duplicateTargets },
+  { name: "mounts leave the root and the API file systems alone", find: mountTargets },
+  { name: "mounts have different targets", find: duplicateTargets },
   { name: "id-mapped binds have a user namespace", find: idmappedBinds },
   { name: "bound users have a user namespace", find: boundUsers },
   { name: "there is one network", find: oneNetwork },
@@ -100,33 +101,6 @@ function ambientCapabilities(spec: MachineSpec): readonly Problem[] {
   });
 }
 
-function bindTargets({ binds }: MachineSpec): readonly Problem[] {
-  return binds.flatMap(({ value: { target }, source }) => {
-    if (target === "/")
-      return [error(source, 'bind target "/" would hide the whole tree', "the root is set by --directory")];
-    if (/^\/(proc|sys|dev)$/.test(target) || /^\/(proc|sys)\//.test(target))
-      return [error(source, `bind target ${quote(target)} lies in a file system that the machine needs for itself`)];
-    return [];
-  });
-}
-
-function duplicateTargets({ binds }: MachineSpec): readonly Problem[] {
-  const seen = new Map<string, Source>();
-  return binds.flatMap(({ value: { target }, source }) => {
-    const before = seen.get(target);
-    seen.set(target, source);
-    if (before === undefined) return [];
-    return [warning(source, `bind target ${quote(target)} hides the one of ${showSource(before)}`)];
-  });
-}
-
-function idmappedBinds({ binds, privateUsers }: MachineSpec): readonly Problem[] {
-  if (privateUsers.value.mode !== "no") return [];
-  return binds
-    .filter(({ value }) => value.idmap !== "noidmap")
-    .map(({ value, source }) => warning(source, `${value.idmap} has no effect with PrivateUsers=no`));
-}
-
 function boundUsers({ bindUsers, bindUserShell, privateUsers }: MachineSpec): readonly Problem[] {
   const { value: shell, source } = bindUserShell;
   if (bindUsers.length === 0)
@@ -145,20 +119,6 @@ function oneNetwork({ privateNetwork, networkNamespace: { value, source } }: Mac
   if (value === undefined || !privateNetwork.value) return [];
   const what = `a network of its own and the network namespace ${quote(value)} can't both be the machine's`;
   return [error(source, what, `drop Private=yes of ${showSource(privateNetwork.source)}, or NamespacePath=`)];
-}
-
-/** The source of a + bind is the tree itself, which an ephemeral machine is to leave as it is. */
-function bindsOfCopies({ binds, ephemeral }: MachineSpec): readonly Problem[] {
-  if (!ephemeral.value) return [];
-  return binds
-    .filter(({ value }) => value.fromRoot && !value.readOnly)
-    .map(({ value: { source: path }, source }) =>
-      error(
-        source,
-        `an ephemeral machine would write to ${quote(path)} of its tree`,
-        "a read-only bind of it is possible, and without Ephemeral= a writable one",
-      ),
-    );
 }
 
 /** Between the loading of the filter and the start of init the launch itself makes these. */
@@ -184,12 +144,4 @@ function groupMembers(name: string, members: Set<string>): ReadonlySet<string> {
   members.add(name);
   for (const member of systemCallGroups().get(name) ?? []) groupMembers(member, members);
   return members;
-}
-
-function error(source: Source, what: string, hint?: string): Problem {
-  return { severity: "error", source, what, ...(hint === undefined ? {} : { hint }) };
-}
-
-function warning(source: Source, what: string, hint?: string): Problem {
-  return { ...error(source, what, hint), severity: "warning" };
 }

@@ -65,6 +65,9 @@ export const MOUNT_ATTR_RDONLY = 0x01;
 export const MOUNT_ATTR_NOSUID = 0x02;
 export const MOUNT_ATTR_NODEV = 0x04;
 export const MOUNT_ATTR_NOEXEC = 0x08;
+export const MOUNT_ATTR_RELATIME = 0;
+export const MOUNT_ATTR_NOATIME = 0x10;
+export const MOUNT_ATTR_NODIRATIME = 0x80;
 export const MOUNT_ATTR_STRICTATIME = 0x20;
 export const MOUNT_ATTR_IDMAP = 0x100000;
 

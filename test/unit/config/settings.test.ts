@@ -20,7 +20,7 @@ const LIMITS = KEYS.Exec.split(/\s+/)
   .filter((key) => key.startsWith("Limit"))
   .join(" ");
 const IN_EFFECT = `Boot Parameters Environment Hostname MachineID KillSignal NotifyReady Capability DropCapability
-  PrivateUsers PrivateUsersOwnership PrivateUsersChown NamespacePath BindUser BindUserShell
+  PrivateUsers PrivateUsersOwnership PrivateUsersChown NamespacePath BindUser BindUserShell TemporaryFileSystem
   SystemCallFilter Private Bind BindReadOnly Ephemeral ResolvConf Timezone
   ProcessTwo User AmbientCapability SuppressSync RestrictAddressFamilies WorkingDirectory NoNewPrivileges Personality OOMScoreAdjust CPUAffinity ${LIMITS}`;
 const SAFE = `Boot ProcessTwo Parameters Environment User WorkingDirectory DropCapability NoNewPrivileges KillSignal

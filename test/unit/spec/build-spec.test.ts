@@ -69,6 +69,7 @@ describe("defaults", () => {
         privateUsers: { value: { mode: "pick" }, ...byDefault },
         ownership: { value: "auto", ...byDefault },
         privateNetwork: { value: true, ...byDefault },
+        temporaryFileSystems: [],
         bindUsers: [],
         bindUserShell: { value: false, ...byDefault },
         networkNamespace: { value: undefined, ...byDefault },
