@@ -2,6 +2,8 @@
  * What the pure part of a start takes, piece by piece, at its first call in a process (what a command line pays) and
  * after many (a daemon); and what a running machine costs in memory: its keeper.
  */
+import { execFileSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseUnitFile } from "../../src/config/unit-file.ts";
 import { compile } from "../../src/exec/compile.ts";
@@ -16,7 +18,17 @@ import { buildPlan } from "../../src/plan/build.ts";
 import { buildSpec } from "../../src/spec/build-spec.ts";
 import type { MachineSpec } from "../../src/spec/machine-spec.ts";
 import { byDefault } from "../../src/spec/source.ts";
-import { type Contestant, options, pss, report, roundRobin, type Sample, spreadOf, workDirectory } from "./lib.ts";
+import {
+  type Contestant,
+  options,
+  pss,
+  RUNTIME,
+  report,
+  roundRobin,
+  type Sample,
+  spreadOf,
+  workDirectory,
+} from "./lib.ts";
 import { copyOfDebian } from "./peers.ts";
 
 const MACHINES = 10;
@@ -61,6 +73,7 @@ const request = { foreground: false, stdio: "console", term: null } as const;
 const [hostFacts, host] = piece("facts of the host", () => readHostFacts());
 const contestants = [
   hostFacts,
+  once(),
   ...pieces("usual settings", USUAL),
   ...pieces("10,000 variables", `${USUAL}[Exec]\n${VARIABLES.join("\n")}\n`),
   ...pieces("10,000 lines of all kinds", `${USUAL}${OF_ALL_KINDS.join("\n")}\n`),
@@ -93,6 +106,18 @@ function pieces(name: string, text: string): Contestant[] {
     );
   });
   return [parse, check, facts, build, compiled, all];
+}
+
+/** Usual settings in a process of their own each time, by the program that plan-once.ts is when it is built. */
+function once(): Contestant {
+  const built = join(work, "once");
+  execFileSync("sh", [join(INSTALLATION, ".scripts/build"), "test/bench/plan-once.ts", built]);
+  const file = join(work, "usual.nspawn");
+  writeFileSync(file, USUAL);
+  const argv = [join(built, "berth.cjs"), file, tree];
+  const env = { NODE_PATH: join(INSTALLATION, "node_modules") };
+  const run = async (): Promise<Sample> => ({ took: Number(execFileSync(RUNTIME, argv, { encoding: "utf8", env })) });
+  return { name: "usual settings: parse, check, plan and compile, first time in a process", note: "built", run };
 }
 
 function specOf(assignments: ReturnType<typeof parseUnitFile>["assignments"]): MachineSpec {
