@@ -22,15 +22,13 @@ export interface Answers<K extends string> {
 export interface Interview<K extends string> {
   /** Of the machine. */
   readonly command: string[];
-  /** The same for the probe as PID 1's child: words after `init`, or for `exec`. */
-  readonly words: string[];
   answers(output: string): Answers<K>;
 }
 
 export function interview<K extends string>(questions: Readonly<Record<K, readonly string[]>>): Interview<K> {
   const names = Object.keys(questions) as K[];
   const words = names.flatMap((name) => [...questions[name], "--", ...SEPARATOR, "--"]).slice(0, -1);
-  return { command: probe(...words), words, answers: (output) => answersIn(output, names) };
+  return { command: probe(...words), answers: (output) => answersIn(output, names) };
 }
 
 function answersIn<K extends string>(output: string, names: readonly K[]): Answers<K> {
