@@ -3,16 +3,8 @@
  * is noticed. berth in this Node process with all protections on, beside floor.c, which does the same in C and in one
  * process too, and beside the other managers, which have no such mode and so are whole processes.
  */
-import { mkdirSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { removeSharedCgroup } from "../../src/exec/cgroup.ts";
-import { Launch } from "../../src/exec/launch.ts";
-import { filterFor } from "../../src/exec/seccomp-filter.ts";
-import { StageProcess } from "../../src/exec/stage-process.ts";
-import { INSTALLATION, stagePath } from "../../src/host/installation.ts";
-import { findPaths } from "../../src/host/paths.ts";
-import { prepare } from "../../src/machine/prepare.ts";
-import type { LaunchPlan } from "../../src/plan/step.ts";
+import { join } from "node:path";
+import { discardSpare, inProcess, keepCgroup } from "./in-process.ts";
 import {
   type Contestant,
   command,
@@ -33,27 +25,18 @@ const given = options(51);
 const work = workDirectory();
 const tree = await copyOfDebian(join(work, "tree"));
 const stopwatch = compileC("stopwatch", work);
-const paths = findPaths(process.env, INSTALLATION, work);
-/** Settings and facts of the host are read once, as a daemon has them. */
-const prepared = prepare(
-  { name: "bench", directory: tree, options: [], command: PAYLOAD, boot: false, console: undefined },
-  paths,
-  INSTALLATION,
-);
-const planNow = () => prepared.plan({ foreground: false, stdio: "console", term: null }).plan;
-/** A daemon has a stage waiting, 12 kB, and spawns the next one when a machine has been started. */
-let spare = new StageProcess(stagePath(prepared.host.arch));
+const machine = inProcess(work, tree, PAYLOAD);
 const floor = makeFloor(work);
-keepCgroup(planNow());
-const first = (await launch())["to exit"];
+keepCgroup(machine.plan());
+const first = (await machine.launch())["to exit"];
 // A daemon's code is hot: V8 has compiled what it does often.
-for (let n = 0; n < WARMUP; n++) await launch();
+for (let n = 0; n < WARMUP; n++) await machine.launch();
 const note = `all protections on; masks locked, keeper; hot, after ${WARMUP} launches: the first took ${first.toFixed(1)}`;
 
-const protection = floor.protectedBy(planNow());
+const protection = floor.protectedBy(machine.plan());
 const results = await roundRobin(
   [
-    { name: "berth", note, run: launch },
+    { name: "berth", note, run: () => machine.launch() },
     command(stopwatch, {
       name: "floor in C",
       note: `process; ${PROTECTED}`,
@@ -69,50 +52,12 @@ const results = await roundRobin(
   5,
 );
 const title = "Launch of /bin/true inside one process";
-await spare.discard();
+await discardSpare();
 report(
   { title, ratioOf: "to exit", against: ["floor in C", "floor, no process start", "crun", "lxc-execute", "nspawn"] },
   results,
   given,
 );
-
-/** Facts of the tree, plan and launch for each call. */
-async function launch() {
-  const { arch } = prepared.host;
-  const begin = performance.now();
-  const plan = planNow();
-  const planned = performance.now();
-  const launch = new Launch(plan, {
-    stage: stagePath(arch),
-    arch,
-    loadFilter: (policy) => filterFor(policy, paths.cache),
-    spare,
-  });
-  await launch.run();
-  const executed = performance.now();
-  await launch.exit();
-  const exited = performance.now();
-  await launch.keeperEnd();
-  launch.release();
-  spare = new StageProcess(stagePath(arch));
-  const released = performance.now();
-  return {
-    planned: planned - begin,
-    "to exec": executed - begin,
-    "to exit": exited - begin,
-    released: released - begin,
-  };
-}
-
-/** The cgroup above those of machines is there already, as floor.c has it and a daemon would: something else is in it. */
-function keepCgroup({ steps }: LaunchPlan): void {
-  for (const step of steps) {
-    if (step.kind !== "make-cgroup") continue;
-    const kept = join(dirname(step.args.path), `kept-${process.pid}`);
-    mkdirSync(kept, { recursive: true });
-    process.on("exit", () => removeSharedCgroup(kept));
-  }
-}
 
 function floorServer(name: string, note: string, args: readonly string[]): Contestant {
   const server = new Server([floor.program, "-s", ...args, tree, ...PAYLOAD]);
