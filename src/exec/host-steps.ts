@@ -14,7 +14,6 @@ import {
 import { dirname, join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
 import { startTimeOf } from "../host/process-id.ts";
-import { removeTree } from "../host/remove-tree.ts";
 import type { StepKind, StepOf } from "../plan/step.ts";
 import { visible } from "../spec/quote.ts";
 import { MS_PRIVATE, MS_SLAVE } from "../sys/constants.ts";
@@ -27,7 +26,7 @@ import { chownTree } from "./chown-tree.ts";
 import { mountAttributes } from "./compilation.ts";
 import { EXIT_RECORD_SIZE } from "./exit-record.ts";
 import type { Launch } from "./launch.ts";
-import { divideLayer, makeLayer, openLayer } from "./layer.ts";
+import { divideLayer, makeLayer, openLayer, removeLayer } from "./layer.ts";
 import { announceLeftovers } from "./leftovers.ts";
 import { lockFile, treeLock, unlinkLocked } from "./lock-file.ts";
 import { openNetwork } from "./open-network.ts";
@@ -166,7 +165,7 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     const layer = openLayer(directory);
     try {
       launch.undoBy((_, rebooting) => {
-        if (!rebooting) removeTree(directory);
+        if (!rebooting) removeLayer(directory);
       });
       if (content === "empty") divideLayer(layer);
       launch.fds.name(fd, cloneTree(`/proc/self/fd/${layer}`, false));

@@ -1,4 +1,4 @@
-import { chmodSync, closeSync, constants, fstatSync, mkdirSync, openSync } from "node:fs";
+import { chmodSync, closeSync, constants, fstatSync, mkdirSync, openSync, rmdirSync } from "node:fs";
 import { BerthError, errorCode } from "../errors.ts";
 import { removeTree } from "../host/remove-tree.ts";
 
@@ -40,6 +40,26 @@ export function divideLayer(fd: number): void {
     mkdirSync(path);
     // Whatever the umask is: data is the root directory of the overlay, and shows its mode inside.
     chmodSync(path, 0o755);
+  }
+}
+
+/** Takes no process, which is 6 ms, where the machine has changed nothing. @throws BerthError */
+export function removeLayer(directory: string): void {
+  if (!removeEmpty(directory)) removeTree(directory);
+}
+
+function removeEmpty(directory: string): boolean {
+  let fd: number | undefined;
+  try {
+    fd = openLayer(directory);
+    // overlayfs has made the second work.
+    for (const part of ["data", "work/work", "work"]) rmdirSync(`/proc/self/fd/${fd}/${part}`);
+    rmdirSync(directory);
+    return true;
+  } catch {
+    return false;
+  } finally {
+    if (fd !== undefined) closeSync(fd);
   }
 }
 

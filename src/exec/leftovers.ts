@@ -1,8 +1,8 @@
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { removeTree } from "../host/remove-tree.ts";
 import type { LaunchPlan, Step, StepOf } from "../plan/step.ts";
 import { removeCgroup, removeSharedCgroup } from "./cgroup.ts";
+import { removeLayer } from "./layer.ts";
 import { lockFile, treeLock, unlinkLocked } from "./lock-file.ts";
 import { claimFiles } from "./range-claim.ts";
 
@@ -34,7 +34,7 @@ export function removeLeftovers(directory: string): void {
   for (const step of readLeftovers(directory).toReversed()) {
     if (step.kind === "make-cgroup") removeSharedCgroup(step.args.path);
     if (step.kind === "make-scope") removeCgroup(step.args.path);
-    if (step.kind === "make-layer") removeTree(step.args.directory);
+    if (step.kind === "make-layer") removeLayer(step.args.directory);
     if (step.kind === "claim-range") for (const file of claimFiles(step.args).toReversed()) removeStaleLock(file);
     if (step.kind === "lock-tree") removeTreeLock(step.args);
   }

@@ -14,7 +14,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { divideLayer, makeLayer, openLayer } from "../../../src/exec/layer.ts";
+import { divideLayer, makeLayer, openLayer, removeLayer } from "../../../src/exec/layer.ts";
 
 let directory = "";
 let layer = "";
@@ -111,5 +111,29 @@ describe("a kept layer", () => {
     writeFileSync(join(layer, "data/kept"), "");
     opened();
     expect(existsSync(join(layer, "data/kept"))).toBe(true);
+  });
+});
+
+describe("a layer is removed", () => {
+  const cases: Readonly<Record<string, readonly string[]>> = {
+    "that is as it was made": ["data", "work"],
+    "that overlayfs has used": ["data", "work/work"],
+    "that is half made": ["data"],
+    "with what a machine has left": ["data/etc/a", "work/work/b"],
+  };
+  test.each(Object.entries(cases))("%s", (_, paths) => {
+    makeLayer(layer);
+    for (const path of paths) mkdirSync(join(layer, path), { recursive: true });
+    removeLayer(layer);
+    expect(readdirSync(directory)).toEqual([]);
+  });
+
+  test("that has become a link: the link, and not where it leads", () => {
+    const elsewhere = join(directory, "elsewhere");
+    for (const part of ["data", "work"]) mkdirSync(join(elsewhere, part), { recursive: true });
+    symlinkSync(elsewhere, layer);
+    removeLayer(layer);
+    expect(existsSync(layer)).toBe(false);
+    expect(readdirSync(elsewhere).sort()).toEqual(["data", "work"]);
   });
 });
