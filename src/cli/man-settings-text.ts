@@ -191,7 +191,8 @@ export const DETAILS: Readonly<Record<string, string>> = {
   BindUser:
     "The home directory is */run/host/home/NAME* inside, and records of the user and a group of the same name are in " +
     "*/run/host/userdb*, with an id from 60514 to 60577 and the hash of the password. The tree needs *nss-systemd*(8) " +
-    "(Debian: libnss-systemd) to find them. Only the user's own files have an owner inside. Not with *PrivateUsers=no*.",
+    "(Debian: libnss-systemd) to find them. Only the user's own files have an owner inside. Not with *PrivateUsers=no*. Each " +
+    "*--bind-user-group=GROUP* on the command line makes all of them members of a group of the machine, which is not looked for.",
   BindUserShell: "*no*: the machine's default. *yes*: the one on the host.",
   PrivateUsersOwnership:
     "*map*: the mount shows the owners on disk as the machine's. *chown*: they are changed on disk, with ACLs and file " +

@@ -88,10 +88,14 @@ machine, ^C and ^Z too; its size and *TERM* are passed on. It is put back on eve
 *pipe*
 : The payload gets the caller's stdin, stdout and stderr as they are: pipelines are binary-safe and end where they
 should. A terminal among them is replaced by a pipe, since who has a terminal could type into it for the caller. The
-same as *--pipe*.
+machine has a console all the same, unlike one of *systemd-nspawn*(1): it is recorded. The same as *--pipe*.
 
 *autopipe*
 : *interactive* where stdin and stdout are terminals, else *pipe*.
+
+With *--background=*_COLOR_ the terminal has that background colour for as long as the machine has it in the interactive mode; the
+terminal's own comes back after it, and while *berth* is suspended. By default there is none. It is set as xterm does it, so
+that what the machine shows passes unchanged; terminals that don't know OSC 11 stay as they are.
 
 *^]* (Ctrl and the closing bracket) typed three times within a second kills the machine, in the interactive mode. *berth
 shell* and *berth exec --tty* run on a terminal of the machine's own in the same way; there the key hangs that terminal up:
@@ -110,6 +114,28 @@ it, and 90 seconds without an end. When *berth run* itself is killed, the machin
 holds up the end of *berth run* as it would in any pipeline; once it was told to stop, for 3 seconds only.
 
 *berth exec* passes the same four signals on to its command.
+
+# UNITS
+
+Where systemd runs the host, a machine is in a transient scope _machine-NAME.scope_ of _machine.slice_, or of the one that
+*--slice=* names; dashes in a slice's name say what it lies in. The keeper is in _supervisor/_ of the scope's cgroup, the
+machine in _payload/_, which is its own to divide. What *--property=* sets, systemd sets of the scope before the machine is
+in it: the limits of *systemd.resource-control*(5), written as for *systemctl set-property*. Those that can only be set as a
+unit is made, such as RuntimeMaxSec, it refuses, and the start fails.
+
+With *--keep-unit* no scope is made: _supervisor/_ and _payload/_ are in the service or scope that *berth run* was started in, for a
+service whose only purpose is this machine. All of the unit's processes move to _supervisor/_. The unit needs Delegate=yes and
+can't be a user's session; *--slice=* and *--property=* do nothing then, which is said.
+
+On other hosts a machine's cgroup is below that of *berth run*, and all three options are refused.
+
+# SELINUX
+
+On a host with SELinux *--selinux-context=* names the context that the payload is executed in, and what *berth exec* and
+*berth shell* run in the machine; it is written to _/proc/self/attr/exec_ of the host's own proc. *--selinux-apifs-context=* becomes the
+mount option _context_ of the machine's file systems in memory and of its terminals. The host's policy has to know both, and to
+allow them; berth ships none. Where SELinux is off, both are refused. This has been tested up to the system calls only, not yet
+on a host with SELinux.
 
 # EXIT STATUS
 

@@ -3,8 +3,6 @@ import type { OptionDefinition } from "./option-set.ts";
 
 const IMAGES = "comes with disk images and OCI bundles";
 const JOURNAL = "comes with journals of machines on the host";
-const UNITS = "comes with units of machines on hosts that systemd runs";
-const SELINUX = "comes with SELinux labels";
 
 /** systemd-nspawn's options that berth knows and refuses by name, and what each waits for. Never ignored. */
 const REFUSED: readonly (readonly [flags: string, why: string])[] = [
@@ -19,14 +17,8 @@ const REFUSED: readonly (readonly [flags: string, why: string])[] = [
     "--template <PATH>",
     "comes with images and their clones; until then cp -a --reflink=auto makes a tree from another",
   ],
+  // Of systemd 260: not in 257, which berth goes by.
   ["--private-users-delegate <COUNT>", "comes with ranges of ids for machines in machines"],
-  ["--bind-user-group <GROUP>", "comes with more groups of bound users than their own"],
-  ["-S, --slice <SLICE>", UNITS],
-  ["--property <PROPERTY>", UNITS],
-  ["--keep-unit", UNITS],
-  ["-Z, --selinux-context <CONTEXT>", SELINUX],
-  ["-L, --selinux-apifs-context <CONTEXT>", SELINUX],
-  ["--background <COLOR>", "comes with colours of terminals"],
   ["--uid <USER>", "has become --user"],
   ["--forward-journal <PATH>", JOURNAL],
   ["--forward-journal-max-use <BYTES>", JOURNAL],

@@ -11,7 +11,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
-import { errorCode } from "../errors.ts";
+import { BerthError, errorCode } from "../errors.ts";
 import { words } from "../host/host-files.ts";
 
 /** Levels of cgroups that a machine may make below its own: more than nested managers need, and soon taken apart. */
@@ -27,6 +27,22 @@ export function prepareCgroup(path: string, owner: number): void {
   if (owner !== 0)
     for (const file of ["", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"])
       chownSync(join(payload, file), owner, owner);
+}
+
+/** All of one cgroup into another. What forks meanwhile is found the next time round. */
+export function moveProcesses(from: string, to: string): void {
+  for (let round = 0; round < 100; round++) {
+    const pids = words(readFileSync(join(from, "cgroup.procs"), "utf8"));
+    if (pids.length === 0) return;
+    for (const pid of pids) {
+      try {
+        writeFileSync(join(to, "cgroup.procs"), pid);
+      } catch (error) {
+        if (errorCode(error) !== "ESRCH") throw error; // it has ended
+      }
+    }
+  }
+  throw new BerthError(`there are always new processes in ${from}`);
 }
 
 /**

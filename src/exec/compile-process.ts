@@ -1,5 +1,7 @@
 import {
+  AT_FDCWD,
   LINUX_CAPABILITY_VERSION_3,
+  O_WRONLY,
   PER_LINUX,
   PER_LINUX32,
   PR_CAP_AMBIENT,
@@ -8,6 +10,8 @@ import {
   PR_SET_KEEPCAPS,
   PR_SET_NO_NEW_PRIVS,
   PR_SET_PDEATHSIG,
+  PROC_SUPER_MAGIC,
+  RESOLVE_NO_MAGICLINKS,
   SECCOMP_SET_MODE_FILTER,
 } from "../sys/constants.ts";
 import type { Program } from "./assembler.ts";
@@ -16,6 +20,7 @@ import { type CapabilitySets, capabilityData, setLimits } from "./compile-keeper
 import { stubFilter } from "./stub-filter.ts";
 
 type Kinds =
+  | "label-process"
   | "stay-as-init"
   | "set-personality"
   | "set-affinity"
@@ -26,11 +31,25 @@ type Kinds =
   | "raise-ambient";
 
 const CAP_SYS_ADMIN = 21n;
+const SIZE_OF_STATFS = 120;
 const SIGKILL = 9;
 const SIGCHLD = 17;
 
 /** What settings change about the payload's own process. */
 export const PROCESS: Compilers<Kinds> = {
+  "label-process": ({ context }, c) => {
+    const { asm, init } = c;
+    const attribute = asm.register();
+    const status = asm.reserve(SIZE_OF_STATFS);
+    const how = c.how(O_WRONLY, RESOLVE_NO_MAGICLINKS);
+    asm.call(init, "openat2", [AT_FDCWD, "/proc/self/attr/exec", how, 24], { into: attribute });
+    asm.call(init, "fstatfs", [attribute, status]);
+    asm.pseudo(init, "load", [status], { accept: [PROC_SUPER_MAGIC, PROC_SUPER_MAGIC] });
+    const length = Buffer.byteLength(context);
+    asm.call(init, "write", [attribute, context, length], { accept: [length, length] });
+    asm.call(init, "close", [attribute]);
+  },
+
   /**
    * The child is the payload and goes on. What stays is out of the machine's reach, and has what it takes to pass signals
    * on and to end the machine. The payload leads a session of its own, for a terminal of its own.

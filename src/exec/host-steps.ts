@@ -1,12 +1,11 @@
-import { execFileSync } from "node:child_process";
 import {
   chmodSync,
   chownSync,
   closeSync,
   constants,
+  existsSync,
   mkdirSync,
   openSync,
-  readFileSync,
   rmSync,
   writeFileSync,
   writeSync,
@@ -21,7 +20,14 @@ import { tryFileLock } from "../sys/file-lock.ts";
 import { cloneInside, cloneTree, setMountAttributes } from "../sys/mounts.ts";
 import { pidfdOpen } from "../sys/processes.ts";
 import { boundDatagramSocket } from "../sys/sockets.ts";
-import { enableControllers, isPopulated, prepareCgroup, removeCgroup, removeSharedCgroup } from "./cgroup.ts";
+import {
+  enableControllers,
+  isPopulated,
+  moveProcesses,
+  prepareCgroup,
+  removeCgroup,
+  removeSharedCgroup,
+} from "./cgroup.ts";
 import { chownTree } from "./chown-tree.ts";
 import { mountAttributes } from "./compilation.ts";
 import { EXIT_RECORD_SIZE } from "./exit-record.ts";
@@ -33,6 +39,7 @@ import { openNetwork } from "./open-network.ts";
 import { makeRamfs } from "./ramfs.ts";
 import { claimFiles, claimRange, releaseRange } from "./range-claim.ts";
 import { recordRange } from "./range-ledger.ts";
+import { requireDelegated, setUnitProperty, startScope } from "./units.ts";
 import { writeUserRecords } from "./user-records.ts";
 
 /**
@@ -51,6 +58,8 @@ type Kinds =
   | "make-record"
   | "make-cgroup"
   | "make-scope"
+  | "set-unit-property"
+  | "use-unit"
   | "enable-controllers"
   | "clone-tree"
   | "open-network"
@@ -136,11 +145,26 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     prepareCgroup(path, owner);
   },
 
-  "make-scope": ({ unit, path, owner }, launch) => {
-    startScope(unit, launch.keeperPid, launch.plan.machine);
+  "make-scope": ({ unit, slice, path, owner }, launch) => {
+    startScope({ unit, slice, path }, launch.keeperPid, launch.plan.machine);
     // The scope itself is systemd's: it goes when its last process does.
     launch.undoBy(() => removeCgroup(path));
     prepareCgroup(path, owner);
+  },
+
+  "set-unit-property": ({ unit, name, value }) => {
+    setUnitProperty(unit, name, value);
+  },
+
+  "use-unit": ({ unit, path, owner }, launch) => {
+    requireDelegated(unit);
+    const payload = join(path, "payload");
+    if (existsSync(payload) && isPopulated(payload))
+      throw new BerthError(`${unit} has a machine in it already`, { hint: "a kept unit is for one machine" });
+    // Of supervisor/ berth itself is a part by then, and goes on to be.
+    launch.undoBy(() => removeCgroup(payload));
+    prepareCgroup(path, owner);
+    moveProcesses(path, join(path, "supervisor"));
   },
 
   "enable-controllers": async ({ path }, launch) => {
@@ -245,28 +269,4 @@ function isRunning(machine: string, more: string): BerthError {
   return new BerthError(`machine ${machine} is running already, ${more}`, {
     hint: "berth list shows what runs; a start says what it could not clean up, and why",
   });
-}
-
-/** A transient scope by systemd's own client: PIDs=keeper, Delegate=yes. Waits until the keeper is in it. */
-function startScope(unit: string, keeper: number, machine: string): void {
-  const properties = ["PIDs", "au", "1", String(keeper), "Delegate", "b", "true", "Slice", "s", "machine.slice"];
-  const description = ["Description", "s", `Machine ${machine} (berth)`, "CollectMode", "s", "inactive-or-failed"];
-  const call = ["call", "--quiet", "org.freedesktop.systemd1", "/org/freedesktop/systemd1"];
-  const method = ["org.freedesktop.systemd1.Manager", "StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "fail"];
-  try {
-    execFileSync("busctl", [...call, ...method, "5", ...properties, ...description, "0"], {
-      stdio: ["ignore", "ignore", "pipe"],
-      encoding: "utf8",
-    });
-  } catch (error) {
-    const said = error instanceof Error && "stderr" in error ? String(error.stderr).trim() : String(error);
-    throw new BerthError(`systemd would not start ${unit}: ${said}`, {
-      hint: `systemctl status ${unit} says more; an old one that lingers goes with systemctl stop ${unit}`,
-    });
-  }
-  const deadline = Date.now() + 10_000;
-  while (!readFileSync(`/proc/${keeper}/cgroup`, "utf8").includes(unit)) {
-    if (Date.now() > deadline) throw new BerthError(`systemd did not put the keeper into ${unit} within 10 s`);
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2);
-  }
 }

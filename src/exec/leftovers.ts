@@ -15,6 +15,7 @@ export function leftoversFile(directory: string): string {
 const KINDS: ReadonlyMap<unknown, readonly string[]> = new Map<Step["kind"], readonly string[]>([
   ["make-cgroup", ["path"]],
   ["make-scope", ["path"]],
+  ["use-unit", ["path"]],
   ["make-layer", ["directory"]],
   ["claim-range", ["path"]],
   ["lock-tree", ["registry", "tree"]],
@@ -34,6 +35,7 @@ export function removeLeftovers(directory: string): void {
   for (const step of readLeftovers(directory).toReversed()) {
     if (step.kind === "make-cgroup") removeSharedCgroup(step.args.path);
     if (step.kind === "make-scope") removeCgroup(step.args.path);
+    if (step.kind === "use-unit") removeCgroup(join(step.args.path, "payload"));
     if (step.kind === "make-layer") removeLayer(step.args.directory);
     if (step.kind === "claim-range") for (const file of claimFiles(step.args).toReversed()) removeStaleLock(file);
     if (step.kind === "lock-tree") removeTreeLock(step.args);

@@ -7,14 +7,16 @@ import { parsePasswd, readFirst } from "./users.ts";
 const ENVIRONMENT = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C.UTF-8" };
 
 /** What BindUser= has to know: the host's users of these names, and what the tree has of names and numbers already. */
-export function readBindUsers(names: readonly string[], root: string): BindUserFacts | null {
+export function readBindUsers(names: readonly string[], root: string, wanted: readonly string[]): BindUserFacts | null {
   if (names.length === 0) return null;
-  const taken = ["/etc/passwd", "/etc/group"].map((path) => entriesOf(readInTree(root, path)));
+  const [users = [], groups = []] = ["/etc/passwd", "/etc/group"].map((path) => entriesOf(readInTree(root, path)));
+  const taken = [users, groups];
   return {
     host: Object.fromEntries(names.map((name) => [name, hostUser(name)])),
     tree: {
       names: names.filter((name) => taken.some((entries) => entries.some((entry) => entry.name === name))),
       ids: [...new Set(taken.flatMap((entries) => entries.map(({ id }) => id)))],
+      groups: Object.fromEntries(groups.filter(({ name }) => wanted.includes(name)).map(({ name, id }) => [name, id])),
     },
   };
 }

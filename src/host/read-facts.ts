@@ -24,6 +24,7 @@ export function readHostFacts(files: HostFiles = hostFiles, arch: string = proce
     kernel: { release, version: parseKernelVersion(release) },
     cgroup: readCgroupFacts(files, parseMountinfo(required(files, "/proc/self/mountinfo"))),
     systemd: files.exists("/run/systemd/system"),
+    selinux: files.exists("/sys/fs/selinux/enforce"),
     capabilities: parseEffectiveCapabilities(required(files, "/proc/self/status")),
     // 40 is CAP_CHECKPOINT_RESTORE, the last one since 5.9.
     lastCapability: sysctl(files, "kernel/cap_last_cap") ?? 40,

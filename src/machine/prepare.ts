@@ -21,7 +21,7 @@ import type { PlanInput, PlanRequest } from "../plan/input.ts";
 import { checkPreconditions } from "../plan/preconditions.ts";
 import type { LaunchPlan } from "../plan/step.ts";
 import { buildSpec } from "../spec/build-spec.ts";
-import type { ConsoleMode, Credential, MachineSpec } from "../spec/machine-spec.ts";
+import type { ConsoleMode, Credential, MachineSpec, SelinuxContexts, UnitPlacement } from "../spec/machine-spec.ts";
 import { type Problem, showProblem } from "../spec/problem.ts";
 import { DEFAULT, type Sourced } from "../spec/source.ts";
 import { isRoot } from "../spec/validate.ts";
@@ -40,6 +40,9 @@ export interface MachineRequest {
   readonly boot: boolean;
   readonly console: Sourced<ConsoleMode> | undefined;
   readonly credentials?: readonly Sourced<Credential>[];
+  readonly bindUserGroups?: readonly Sourced<string>[];
+  readonly unit?: Partial<UnitPlacement>;
+  readonly selinux?: Partial<SelinuxContexts>;
   /** Default: yes. */
   readonly settings?: SettingsMode;
   /** Found in the command line itself. */
@@ -77,6 +80,9 @@ export function prepare(request: MachineRequest, paths: Paths, installation: str
     directory: process.cwd(),
     ...(request.console === undefined ? {} : { console: request.console }),
     credentials: request.credentials ?? [],
+    bindUserGroups: request.bindUserGroups ?? [],
+    unit: request.unit ?? {},
+    selinux: request.selinux ?? {},
   });
   if (spec === undefined) throw refuse(problems, wasTyped);
   const host = readHostFacts();
@@ -130,6 +136,7 @@ export function readMachineFacts(spec: MachineSpec, host: HostFacts, paths: Path
     bindUsers: readBindUsers(
       spec.bindUsers.map(({ value }) => value),
       spec.root.value,
+      spec.bindUserGroups.map(({ value }) => value),
     ),
     randomId: randomId(),
     credentialSources: readCredentialFacts(spec.credentials.map(({ value }) => value)),

@@ -55,9 +55,13 @@ export async function killMachine(machine: MachineRecord): Promise<void> {
  * when it does not, its keeper is killed as well.
  */
 export async function killUnknown({ name, file }: UnknownMachine, paths: Paths): Promise<void> {
-  const cgroups = readLeftovers(dirname(file)).flatMap((step) =>
+  const steps = readLeftovers(dirname(file));
+  const own = steps.flatMap((step) =>
     step.kind === "make-cgroup" || step.kind === "make-scope" ? [step.args.path] : [],
   );
+  // What else is in a unit that was kept is not the machine's.
+  const kept = steps.flatMap((step) => (step.kind === "use-unit" ? [step.args.path] : []));
+  const cgroups = [...own, ...kept];
   if (cgroups.length === 0)
     throw new BerthError(
       `machine ${name} can't be found: ${leftoversFile(dirname(file))} is missing or damaged as well as ${file}`,
@@ -65,8 +69,8 @@ export async function killUnknown({ name, file }: UnknownMachine, paths: Paths):
         hint: `its processes are in a cgroup called ${name}, and the lock of its name is held by its keeper and supervisor`,
       },
     );
-  for (const part of ["payload", ""]) {
-    for (const cgroup of cgroups) killCgroup(join(cgroup, part));
+  for (const killed of [cgroups.map((cgroup) => join(cgroup, "payload")), own]) {
+    for (const cgroup of killed) killCgroup(cgroup);
     if (await cameTrue(() => !isHeld(name, paths))) return;
   }
   throw new BerthError(`machine ${name} did not end: the lock of its name is still held`, {

@@ -1,7 +1,9 @@
 import { customMounts } from "../spec/custom-mounts.ts";
+import { DEFAULT } from "../spec/source.ts";
 import { type PlanInput, terminalGroup } from "./input.ts";
 import { apivfs, host, init, keeper } from "./make-step.ts";
-import type { FdName, MountFlag, Step } from "./step.ts";
+import { withContext } from "./selinux.ts";
+import type { FdName, MountFlag, Step, StepKinds } from "./step.ts";
 
 interface KernelFileSystem {
   readonly fd: FdName;
@@ -58,7 +60,11 @@ const LINKS: readonly (readonly [string, string])[] = [
 export function apiFileSystems(input: PlanInput): Step[] {
   const { spec } = input;
   const made = kernelFileSystems(input).map(({ fd, type, options, flags }) =>
-    apivfs("make-file-system", { fd, type, options: [...options], flags: [...flags] }),
+    apivfs(
+      "make-file-system",
+      { fd, type, options: [...options], flags: [...flags] },
+      type === "devpts" ? spec.selinuxApifsContext.source : DEFAULT,
+    ),
   );
   const overlay = spec.ephemeral.value
     ? [apivfs("make-overlay", { fd: "overlay", lower: "root", upper: "layer" }, spec.ephemeral.source)]
@@ -90,7 +96,9 @@ function makesSysfs({ spec }: PlanInput): boolean {
 function kernelFileSystems(input: PlanInput): readonly KernelFileSystem[] {
   const made = makesSysfs(input) ? KERNEL : KERNEL.filter((each) => each !== SYSFS);
   const group = `gid=${terminalGroup(input)}`;
-  return made.map((each) => (each.type === "devpts" ? { ...each, options: [...each.options, group] } : each));
+  return made.map((each) =>
+    each.type === "devpts" ? { ...each, options: withContext(input, [...each.options, group]) } : each,
+  );
 }
 
 export function hostSysfs(input: PlanInput): Step[] {
@@ -108,9 +116,13 @@ export function hostSysfs(input: PlanInput): Step[] {
 const TMP = { target: "/tmp", mode: 0o1777, options: ["size=50%", "nr_inodes=1m"] };
 const TMP_FLAGS: readonly MountFlag[] = ["nosuid", "nodev", "strictatime"];
 
+function tmp(input: PlanInput): StepKinds["mount-own-tmpfs"] {
+  return { ...TMP, flags: [...TMP_FLAGS], options: withContext(input, TMP.options) };
+}
+
 /** Init mounts /tmp itself, so that it is not locked with the rest: inits unmount it when they shut down. */
 export function ownMounts(input: PlanInput): Step[] {
-  return mountsBelowTmp(input) ? [] : [init("mount-own-tmpfs", { ...TMP, flags: [...TMP_FLAGS] })];
+  return mountsBelowTmp(input) ? [] : [init("mount-own-tmpfs", tmp(input), input.spec.selinuxApifsContext.source)];
 }
 
 /** What the keeper attaches needs something to lie on before. */
@@ -121,8 +133,11 @@ function mountsBelowTmp({ spec }: PlanInput): boolean {
 /** /dev and /run are fresh. */
 export function freshFileSystems(input: PlanInput): Step[] {
   const remove = !input.spec.ephemeral.value;
-  const tmpfs = (target: string, mode: number, flags: MountFlag[], options: string[]): Step =>
-    keeper("mount-tmpfs", { target, mode, flags, options, remove: remove && !target.startsWith("/dev/") });
+  const { source } = input.spec.selinuxApifsContext;
+  const tmpfs = (target: string, mode: number, flags: MountFlag[], options: string[]): Step => {
+    const own = { options: withContext(input, options), remove: remove && !target.startsWith("/dev/") };
+    return keeper("mount-tmpfs", { target, mode, flags, ...own }, source);
+  };
   return [
     tmpfs("/dev", 0o755, ["nosuid", "strictatime"], ["size=4m", "nr_inodes=64k"]),
     ...DEVICES.map(([path, major, minor]) => keeper("make-node", { path, major, minor })),
@@ -130,7 +145,7 @@ export function freshFileSystems(input: PlanInput): Step[] {
     tmpfs("/dev/shm", 0o1777, ["nosuid", "nodev", "strictatime"], ["size=50%"]),
     tmpfs("/run", 0o755, ["nosuid", "nodev", "strictatime"], ["size=20%", "nr_inodes=800k"]),
     mountsBelowTmp(input)
-      ? keeper("mount-tmpfs", { ...TMP, flags: [...TMP_FLAGS], remove })
+      ? keeper("mount-tmpfs", { ...tmp(input), remove }, source)
       : keeper("make-mount-point", { path: TMP.target, remove }),
   ];
 }

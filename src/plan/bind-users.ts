@@ -33,7 +33,12 @@ function boundUsers(input: PlanInput): readonly Bound[] {
     taken.add(uid);
     const shell = spec.bindUserShell.value;
     const own = shell === true ? user.shell : shell === false ? null : shell;
-    bound.push({ user: { name, uid, home: `${HOMES}/${name}`, shell: own }, host: user, source, fd: `home:${name}` });
+    const groups = [...new Set(spec.bindUserGroups.map(({ value }) => value))].map((group) => ({
+      name: group,
+      gid: machine.bindUsers?.tree.groups[group] ?? null,
+    }));
+    const inside = { name, uid, home: `${HOMES}/${name}`, shell: own, groups };
+    bound.push({ user: inside, host: user, source, fd: `home:${name}` });
   }
   return bound;
 }
@@ -53,8 +58,9 @@ export function boundIn({ steps }: LaunchPlan, name: string): UserFacts | undefi
   return undefined;
 }
 
-function factsOf({ name, uid, home, shell }: BoundUser): UserFacts {
-  return { name, uid, gid: uid, groups: [uid], home, shell: shell ?? "/bin/sh" };
+function factsOf({ name, uid, home, shell, groups }: BoundUser): UserFacts {
+  const more = groups.flatMap(({ gid }) => gid ?? []);
+  return { name, uid, gid: uid, groups: [uid, ...more], home, shell: shell ?? "/bin/sh" };
 }
 
 function distinct({ spec }: PlanInput): PlanInput["spec"]["bindUsers"] {

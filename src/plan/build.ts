@@ -23,6 +23,7 @@ import { chownTree, mapTree } from "./owners.ts";
 import { changeDirectory, choosePersonality, chooseProcessors, stayAsInit } from "./process.ts";
 import { openRoot, rootFd } from "./root.ts";
 import { confine, giveUp, loadFilter } from "./security.ts";
+import { labelProcess } from "./selinux.ts";
 import type { LaunchPlan, Namespace, Step } from "./step.ts";
 import { becomeUser } from "./user.ts";
 
@@ -130,6 +131,7 @@ function mapUsers(input: PlanInput): Step[] {
     keeper("await", { sync: 4, from: "host", says, carries: [] }),
     keeper("signal", { sync: 5, to: "init", says, carries: [] }),
     init("await", { sync: 5, from: "keeper", says, carries: [] }),
+    ...labelProcess(input),
     init("become-root", { foreground: input.request.foreground }),
     init("unshare", { namespaces: ["cgroup", "ipc"] }),
   ];

@@ -2,45 +2,55 @@ import type { HostFacts } from "./facts.ts";
 import { type PlanInput, rootId } from "./input.ts";
 import { host, keeper } from "./make-step.ts";
 import type { Step } from "./step.ts";
+import { scopeName, slicePath, type Unit, unitOf } from "./unit.ts";
 
 /**
  * supervisor/ holds the keeper, payload/ the machine. Below systemd both are in a transient scope that systemd makes
- * around the keeper, so that comes after it is spawned; without systemd berth makes its own, before.
+ * around the keeper, so that comes after it is spawned, or with --keep-unit in the unit that berth is in; without
+ * systemd berth makes a cgroup of its own, before.
  */
 export function makeCgroup(input: PlanInput, when: "before" | "after"): Step[] {
   const owner = rootId(input);
   const path = cgroupPath(input);
-  if (!input.host.systemd)
-    return when === "before"
-      ? [
-          host("make-cgroup", {
-            path,
-            owner,
-            parents: parentsOf(input),
-            controllers: [...input.host.cgroup.controllers],
-          }),
-        ]
-      : [];
-  if (when === "before") return [];
-  const says = "the scope is made";
-  return [
-    host("make-scope", { unit: scopeName(input.spec.name), path, owner }),
-    host("signal", { sync: 1, to: "keeper", says, carries: [] }),
-  ];
+  const { keepUnit, slice, unitProperties } = input.spec;
+  if (hasScope(input)) {
+    if (when === "before") return [];
+    const unit = scopeName(input.spec.name);
+    return [
+      host("make-scope", { unit, slice: slice.value, path, owner }, slice.source),
+      ...unitProperties.map(({ value, source }) => host("set-unit-property", { unit, ...value }, source)),
+      host("signal", { sync: 1, to: "keeper", says: SCOPE_IS_MADE, carries: [] }),
+    ];
+  }
+  if (when === "after") return [];
+  const kept = keptUnit(input);
+  if (kept !== null) return [host("use-unit", { unit: kept.name, path, owner }, keepUnit.source)];
+  const controllers = [...input.host.cgroup.controllers];
+  return [host("make-cgroup", { path, owner, parents: parentsOf(input), controllers })];
 }
+
+const SCOPE_IS_MADE = "the scope is made";
 
 /** The keeper goes into supervisor/ by itself and opens payload/ for the clone. */
 export function enterCgroup(input: PlanInput): Step[] {
-  const scope = "the scope is made";
   const says = "the keeper is in its cgroup";
   return [
-    ...(input.host.systemd ? [keeper("await", { sync: 1, from: "host", says: scope, carries: [] })] : []),
+    ...(hasScope(input) ? [keeper("await", { sync: 1, from: "host", says: SCOPE_IS_MADE, carries: [] })] : []),
     keeper("move-keeper", { path: cgroupPath(input) }),
     keeper("signal", { sync: 2, to: "host", says, carries: ["keeper"] }),
     host("await", { sync: 2, from: "keeper", says, carries: ["keeper"] }),
     // Without systemd they were handed down when the cgroup was made.
     ...(input.host.systemd ? [host("enable-controllers", { path: cgroupPath(input) })] : []),
   ];
+}
+
+function hasScope({ spec, host: { systemd } }: PlanInput): boolean {
+  return systemd && !spec.keepUnit.value;
+}
+
+/** Where preconditions.ts has found one. */
+function keptUnit({ spec, host: { cgroup } }: PlanInput): Unit | null {
+  return spec.keepUnit.value ? unitOf(cgroup.own) : null;
 }
 
 /** From where berth runs down to the machine: each hands its controllers on. */
@@ -50,17 +60,17 @@ function parentsOf({ host: facts, places }: PlanInput): string[] {
 }
 
 function ownCgroup({ cgroup }: HostFacts): string {
-  const mount = cgroup.mount ?? "/sys/fs/cgroup";
-  return cgroup.own === "/" ? mount : `${mount}${cgroup.own}`;
+  return cgroup.own === "/" ? mountOf(cgroup) : `${mountOf(cgroup)}${cgroup.own}`;
 }
 
-export function cgroupPath({ spec, host: facts, places }: PlanInput): string {
-  if (facts.systemd) return `${facts.cgroup.mount ?? "/sys/fs/cgroup"}/machine.slice/${scopeName(spec.name)}`;
-  return `${ownCgroup(facts)}/${places.cgroup}/${spec.name}`;
+function mountOf({ mount }: HostFacts["cgroup"]): string {
+  return mount ?? "/sys/fs/cgroup";
 }
 
-/** `machine-NAME.scope` with what unit names can't hold, and the hyphen that means nesting, escaped (systemd.unit(5)). */
-function scopeName(machine: string): string {
-  const escaped = machine.replace(/[^A-Za-z0-9:_.]/g, (byte) => `\\x${byte.charCodeAt(0).toString(16)}`);
-  return `machine-${escaped}.scope`;
+export function cgroupPath(input: PlanInput): string {
+  const { spec, host: facts, places } = input;
+  const mount = mountOf(facts.cgroup);
+  if (hasScope(input)) return `${mount}${slicePath(spec.slice.value)}/${scopeName(spec.name)}`;
+  const kept = keptUnit(input);
+  return kept === null ? `${ownCgroup(facts)}/${places.cgroup}/${spec.name}` : `${mount}${kept.path}`;
 }

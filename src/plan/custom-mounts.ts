@@ -5,6 +5,7 @@ import { attachBind } from "./binds.ts";
 import { BLOCK } from "./id-blocks.ts";
 import { idRange, type PlanInput, rootId } from "./input.ts";
 import { keeper } from "./make-step.ts";
+import { withContext } from "./selinux.ts";
 import type { Step } from "./step.ts";
 
 /** What the settings mount, each after what it lies in. Targets are resolved in the root as it is by then. */
@@ -35,7 +36,7 @@ function makeTmpfs(input: PlanInput, mount: Extract<CustomMount, { kind: "tmpfs"
   ];
   const remove = !input.spec.ephemeral.value;
   return [
-    keeper("make-file-system", { fd, type: "tmpfs", options: all, flags: [...flags] }, source),
+    keeper("make-file-system", { fd, type: "tmpfs", options: withContext(input, all), flags: [...flags] }, source),
     keeper("attach", { fd, target, create: "directory", api: false, remove }, source),
   ];
 }

@@ -1,4 +1,4 @@
-import type { IdMapping, MountFlag, Step, StepKind, StepOf } from "./step.ts";
+import type { BoundUser, IdMapping, MountFlag, Step, StepKind, StepOf } from "./step.ts";
 
 /** One line a step: what is done to what. `berth plan` prints it, and so does the message when it fails. */
 const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => string } = {
@@ -8,7 +8,10 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   "claim-range": ({ base, size }) => `claim host ids ${base}..${base + size - 1}`,
   "make-record": ({ directory }) => `make the record in ${directory}`,
   "make-cgroup": ({ path, owner }) => `make cgroup ${path}, payload/ owned by ${owner}`,
-  "make-scope": ({ unit, owner }) => `have systemd start ${unit} around the keeper, payload/ owned by ${owner}`,
+  "make-scope": ({ unit, slice, owner }) =>
+    `have systemd start ${unit} in ${slice} around the keeper, payload/ owned by ${owner}`,
+  "set-unit-property": ({ unit, name, value }) => `have systemd set ${name}=${value} of ${unit}`,
+  "use-unit": ({ unit, owner }) => `divide ${unit}: supervisor/ for all that is in it, payload/ owned by ${owner}`,
   "enable-controllers": ({ path }) => `hand the controllers of ${path} down to payload/`,
   "clone-tree": ({ fd, path, inside, recursive, flags, propagation }) =>
     `copy mount ${inside === null ? path : `${inside} of ${path}`} as ${fd}${flagText([...flags, ...(recursive ? ["recursive"] : []), propagation])}`,
@@ -20,7 +23,7 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   "make-credentials": ({ fd, owner, ids, size }) =>
     `put credentials ${ids.join(", ")} into a file system in memory as ${fd}, owned by ${owner}${size === null ? "" : ` (${size} bytes)`}`,
   "make-user-records": ({ fd, users }) =>
-    `make records of the host's users ${users.map(({ name, uid }) => `${name} (${uid})`).join(", ")} as ${fd}`,
+    `make records of the host's users ${users.map(({ name, uid }) => `${name} (${uid})`).join(", ")}${memberText(users)} as ${fd}`,
   "notify-socket": ({ fd, owner }) => `bind the notify socket as ${fd}, owned by ${owner}`,
   "load-filter": ({ policy }) => `prepare the seccomp filter: ${policy.allow.length} system calls allowed`,
   "spawn-stage": () => "spawn the stage, which waits for its program",
@@ -69,6 +72,7 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   "enter-machine": ({ namespaces, sync }) =>
     `enter the machine's ${namespaces.join(", ")} namespaces, #${sync} tell keeper: it is inside`,
   "open-terminal": () => "open a terminal of the machine's own",
+  "label-process": ({ context }) => `have what is executed labelled ${context}`,
   "become-root": ({ foreground }) =>
     `start a session, become root of the namespace${foreground ? ", die with the keeper" : ""}`,
   unshare: ({ namespaces }) => `enter new ${namespaces.join(" and ")} namespaces`,
@@ -99,6 +103,11 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
 export function describe(step: Step): string {
   const description = DESCRIPTIONS[step.kind] as (args: unknown) => string;
   return printable(description(step.args));
+}
+
+function memberText(users: readonly BoundUser[]): string {
+  const groups = users[0]?.groups ?? [];
+  return groups.length === 0 ? "" : `, members of ${groups.map(({ name }) => name).join(", ")},`;
 }
 
 function mappingText({ uids, gids }: IdMapping): string {

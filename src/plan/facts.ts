@@ -12,6 +12,8 @@ export interface HostFacts {
   readonly cgroup: CgroupFacts;
   /** systemd is this host's PID 1 (sd_booted(3): /run/systemd/system exists). */
   readonly systemd: boolean;
+  /** SELinux is on (its file system is mounted: selinux(8)). */
+  readonly selinux: boolean;
   /** Effective capabilities of this process, bit N = capability N, as lower-case hex (a bigint is no JSON). */
   readonly capabilities: string;
   /** Highest capability the kernel knows, /proc/sys/kernel/cap_last_cap. */
@@ -151,6 +153,8 @@ export interface BindUserFacts {
     readonly names: readonly string[];
     /** Numbers of users and groups. */
     readonly ids: readonly number[];
+    /** Its groups, by name, of those that bound users are to be in. */
+    readonly groups: Readonly<Record<string, number>>;
   };
 }
 

@@ -2,6 +2,7 @@ import { publishUsers } from "./bind-users.ts";
 import { attachCredentials } from "./credentials.ts";
 import { machineId, type PlanInput } from "./input.ts";
 import { init, keeper } from "./make-step.ts";
+import { withContext } from "./selinux.ts";
 import type { Step } from "./step.ts";
 
 /** /run/host of the Container Interface: who the manager is, and what the payload may use of the host. Read-only. */
@@ -10,13 +11,17 @@ export function publishIdentity(input: PlanInput): Step[] {
     keeper("write-file", { path: `/run/host/${name}`, mode: 0o444, text: content });
   return [
     keeper("make-directory", { path: "/run/host", mode: 0o755 }),
-    keeper("mount-tmpfs", {
-      target: "/run/host",
-      mode: 0o755,
-      flags: ["nosuid", "nodev", "noexec", "strictatime"],
-      options: ["size=1m", "nr_inodes=1k"],
-      remove: false,
-    }),
+    keeper(
+      "mount-tmpfs",
+      {
+        target: "/run/host",
+        mode: 0o755,
+        flags: ["nosuid", "nodev", "noexec", "strictatime"],
+        options: withContext(input, ["size=1m", "nr_inodes=1k"]),
+        remove: false,
+      },
+      input.spec.selinuxApifsContext.source,
+    ),
     text("container-manager", "berth\n"),
     text("container-uuid", `${dashed(machineId(input))}\n`),
     text("os-release", osRelease(input.host.osRelease)),

@@ -58,8 +58,10 @@ export function buildJoin(target: JoinTarget, request: JoinRequest): LaunchPlan 
       stepOf(plan, "load-filter"),
       host("hand-over", { title: `berth-exec: ${target.machine}` }),
       keeper("begin-keeper", { foreground: true }),
-      stepOf(plan, "raise-limits"),
+      raiseLimits(plan),
       keeper("clone-init", { namespaces: [], cgroup: "cgroup" }),
+      // Before it: inside, /proc is what root there has made of it.
+      ...stepsOf(plan, "label-process"),
       init("enter-machine", { namespaces, sync: 1 }),
       keeper("adopt-joined", { sync: 1 }),
       keeper("signal", { sync: 2, to: "host", says: inside, carries: ["leader"] }),
@@ -88,6 +90,18 @@ export function buildJoin(target: JoinTarget, request: JoinRequest): LaunchPlan 
       host("await", { sync: 5, from: "init", says: "the command has been executed", carries: [] }),
     ],
   };
+}
+
+/**
+ * The caller's hard limits may be lower than those of who started the machine, and inside nobody can raise them: so the
+ * keeper has all that the command will set itself.
+ */
+function raiseLimits(plan: LaunchPlan): Step {
+  const raised = stepOf(plan, "raise-limits");
+  const names = raised.args.limits.map(({ name }) => name);
+  const own = [...stepOf(plan, "set-limits").args.limits, ...stepsOf(plan, "set-limit").map(({ args }) => args)];
+  const more = own.filter(({ name }) => !names.includes(name)).map(({ name, hard }) => ({ name, soft: hard, hard }));
+  return { ...raised, args: { limits: [...raised.args.limits, ...more] } };
 }
 
 function becomeUser({ plan }: JoinTarget, { user, stdio, directory }: JoinRequest): readonly Step[] {

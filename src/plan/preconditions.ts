@@ -9,6 +9,7 @@ import type { PlanInput } from "./input.ts";
 import { mostPossible } from "./limits.ts";
 import { ownersFit } from "./owner-checks.ts";
 import { PERSONALITY_BITS } from "./process.ts";
+import { unitOf } from "./unit.ts";
 import { foreignId, userFault } from "./user.ts";
 
 type Check = (input: PlanInput) => readonly Problem[];
@@ -17,6 +18,8 @@ type Check = (input: PlanInput) => readonly Problem[];
 const CHECKS: readonly Check[] = [
   kernelIsNew,
   cgroup2IsMounted,
+  unitsAreThere,
+  selinuxIsOn,
   initIsThere,
   initRunsHere,
   ownersFit,
@@ -48,6 +51,33 @@ function cgroup2IsMounted({ host }: PlanInput): readonly Problem[] {
   if (host.cgroup.mount !== null) return [];
   const hint = "mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified, or boot with systemd.unified_cgroup_hierarchy=1";
   return [error("no cgroup2 hierarchy is mounted", "one, for the machine's processes", hint)];
+}
+
+/** --slice=, --property= and --keep-unit are about units of systemd's. */
+function unitsAreThere({ spec: { keepUnit, slice, unitProperties }, host }: PlanInput): readonly Problem[] {
+  const asked = [keepUnit, slice, ...unitProperties].filter(({ source }) => source.from !== "default");
+  if (!host.systemd)
+    return asked.map(({ source }) => {
+      const hint = "the machine gets a cgroup of its own below berth's, which limits can be written to";
+      return { severity: "error", source, what: "there are no units here: systemd does not run this host", hint };
+    });
+  if (!keepUnit.value) return [];
+  const own = unitOf(host.cgroup.own);
+  if (own !== null && !own.ofUser) return [];
+  const what = own === null ? "berth runs in no unit that could be kept" : `${own.name} is a user's session`;
+  const hint = "without --keep-unit the machine gets a scope of its own; in a service, Delegate=yes lets it keep that";
+  const expected = "a service or scope of the system's";
+  return [{ severity: "error", source: keepUnit.source, what, expected, hint }];
+}
+
+function selinuxIsOn({ spec: { selinuxContext, selinuxApifsContext }, host }: PlanInput): readonly Problem[] {
+  if (host.selinux) return [];
+  return [selinuxContext, selinuxApifsContext]
+    .filter(({ value }) => value !== undefined)
+    .map(({ source }) => {
+      const hint = "sestatus says more; without the option the machine starts as usual";
+      return { severity: "error", source, what: "SELinux is off on this host: there are no contexts", hint };
+    });
 }
 
 function initIsThere({ spec, machine }: PlanInput): readonly Problem[] {

@@ -26,7 +26,9 @@ export interface StepKinds {
   "claim-range": { path: string; base: number; size: number; ledger: string | null };
   "make-record": { directory: string };
   "make-cgroup": { path: string; owner: number; parents: string[]; controllers: string[] };
-  "make-scope": { unit: string; path: string; owner: number };
+  "make-scope": { unit: string; slice: string; path: string; owner: number };
+  "set-unit-property": { unit: string; name: string; value: string };
+  "use-unit": { unit: string; path: string; owner: number };
   "enable-controllers": { path: string };
   "clone-tree": {
     fd: FdName;
@@ -92,6 +94,7 @@ export interface StepKinds {
   // ---- init ----
   "enter-machine": { namespaces: Namespace[]; sync: number };
   "open-terminal": { size: WindowSize | null };
+  "label-process": { context: string };
   "become-root": { foreground: boolean };
   unshare: { namespaces: Namespace[] };
   "loopback-up": Record<never, never>;
@@ -133,6 +136,8 @@ export interface BoundUser {
   readonly uid: number;
   readonly home: string;
   readonly shell: string | null;
+  /** More groups; of those that the tree does not have, the id is not known. */
+  readonly groups: readonly { readonly name: string; readonly gid: number | null }[];
 }
 
 /** How a mount shows owners: `count` ids from `disk` on, as the file system has them, are the host's from `host` on. */

@@ -6,7 +6,14 @@ import { LIMITS } from "../config/settings-limits.ts";
 import { NETWORK } from "../config/settings-network.ts";
 import type { Assignment } from "../config/unit-file.ts";
 import { resolveBind } from "../config/values-files.ts";
-import type { ConsoleMode, Credential, EnvironmentVariable, MachineSpec } from "./machine-spec.ts";
+import type {
+  ConsoleMode,
+  Credential,
+  EnvironmentVariable,
+  MachineSpec,
+  SelinuxContexts,
+  UnitPlacement,
+} from "./machine-spec.ts";
 import { checkName } from "./name.ts";
 import type { Problem } from "./problem.ts";
 import { byDefault, DEFAULT, type Source, type Sourced } from "./source.ts";
@@ -30,6 +37,9 @@ export interface SpecInput {
   readonly boot?: boolean;
   readonly console?: Sourced<ConsoleMode>;
   readonly credentials?: readonly Sourced<Credential>[];
+  readonly bindUserGroups?: readonly Sourced<string>[];
+  readonly unit?: Partial<UnitPlacement>;
+  readonly selinux?: Partial<SelinuxContexts>;
   /** Where the command was given: relative bind sources of options are resolved against it; default the root. */
   readonly directory?: string;
 }
@@ -83,8 +93,16 @@ export function buildSpec(input: SpecInput): { spec: MachineSpec | undefined; pr
     temporaryFileSystems: values.all(FILES.TemporaryFileSystem),
     bindUsers: values.all(FILES.BindUser),
     bindUserShell: values.one(FILES.BindUserShell),
+    bindUserGroups: input.bindUserGroups ?? [],
     console: input.console ?? byDefault("auto"),
     credentials: input.credentials ?? [],
+    keepUnit: byDefault(false),
+    slice: byDefault("machine.slice"),
+    unitProperties: [],
+    ...input.unit,
+    selinuxContext: byDefault(undefined),
+    selinuxApifsContext: byDefault(undefined),
+    ...input.selinux,
   };
   values.refuseNotYet();
   problems.push(...nameProblems(input.name), ...validate(candidate));

@@ -65,9 +65,30 @@ export interface MachineSpec {
   readonly bindUsers: readonly Sourced<string>[];
   /** Their shell: none said (false), the one they have on the host (true), or this one. */
   readonly bindUserShell: Sourced<boolean | string>;
+  /** --bind-user-group=: groups of the machine that all of them are in. */
+  readonly bindUserGroups: readonly Sourced<string>[];
   readonly console: Sourced<ConsoleMode>;
   /** --set-credential= and --load-credential=, in the order given. */
   readonly credentials: readonly Sourced<Credential>[];
+  /** -Z: SELinux context that the payload is executed in; undefined: as the host's policy has it. */
+  readonly selinuxContext: Sourced<string | undefined>;
+  /** -L: the one of the files in the machine's file systems in memory, and of its terminals. */
+  readonly selinuxApifsContext: Sourced<string | undefined>;
+  /** --keep-unit: on a host that systemd runs, the machine is in the unit that berth was started in. */
+  readonly keepUnit: Sourced<boolean>;
+  /** Otherwise it has a scope of its own there, in this slice, */
+  readonly slice: Sourced<string>;
+  /** and with these properties, in the order given. */
+  readonly unitProperties: readonly Sourced<UnitProperty>[];
+}
+
+export type SelinuxContexts = Pick<MachineSpec, "selinuxContext" | "selinuxApifsContext">;
+export type UnitPlacement = Pick<MachineSpec, "keepUnit" | "slice" | "unitProperties">;
+
+/** As systemctl set-property takes it: systemd.resource-control(5). */
+export interface UnitProperty {
+  readonly name: string;
+  readonly value: string;
 }
 
 /**

@@ -28,6 +28,7 @@ export const CHECKS: readonly Check[] = [
   { name: "a throw-away copy does not write to its tree", find: bindsOfCopies },
   { name: "the launch can make its system calls", find: launchCalls },
   { name: "credentials have different ids", find: duplicateCredentials },
+  { name: "a unit that is kept is nobody's to place or limit", find: keptUnit },
 ];
 
 export function validate(spec: MachineSpec): readonly Problem[] {
@@ -54,6 +55,14 @@ function duplicateCredentials({ credentials }: MachineSpec): readonly Problem[] 
   return credentials
     .filter(({ value }, index) => ids.indexOf(value.id) < index)
     .map(({ value, source }) => error(source, `credential ${quote(value.id)} is given more than once`));
+}
+
+/** As systemd-nspawn(1) has it, but not in silence. */
+function keptUnit({ keepUnit, slice, unitProperties }: MachineSpec): readonly Problem[] {
+  if (!keepUnit.value) return [];
+  const others = [...(slice.source.from === "default" ? [] : [slice]), ...unitProperties];
+  const hint = "the kept unit's own Slice= and limits count";
+  return others.map(({ source }) => warning(source, "it has no effect with --keep-unit", hint));
 }
 
 function bootArguments({ boot, command }: MachineSpec): readonly Problem[] {
@@ -101,10 +110,13 @@ function ambientCapabilities(spec: MachineSpec): readonly Problem[] {
   });
 }
 
-function boundUsers({ bindUsers, bindUserShell, privateUsers }: MachineSpec): readonly Problem[] {
+function boundUsers({ bindUsers, bindUserShell, bindUserGroups, privateUsers }: MachineSpec): readonly Problem[] {
   const { value: shell, source } = bindUserShell;
   if (bindUsers.length === 0)
-    return shell === false ? [] : [warning(source, "BindUserShell= has no effect without BindUser=")];
+    return [
+      ...(shell === false ? [] : [warning(source, "BindUserShell= has no effect without BindUser=")]),
+      ...bindUserGroups.map((group) => warning(group.source, "it has no effect without BindUser=")),
+    ];
   if (privateUsers.value.mode !== "no") return [];
   return bindUsers.map(({ value, source }) =>
     error(

@@ -1,6 +1,7 @@
 import type { Readable } from "node:stream";
 import { CallerTerminal } from "./caller-terminal.ts";
 import { SteadyOutput } from "./steady-output.ts";
+import type { Colour } from "./terminal-background.ts";
 
 /** A reader that takes nothing for so long, once the end was asked for, is not waited for any more. */
 const PATIENCE_MS = 3000;
@@ -15,9 +16,14 @@ export interface Caller {
 
 /** Of this process. What it has is made when somebody asks for it: stdin, a stream of Node's, takes 3 ms. */
 export class ProcessCaller implements Caller {
-  readonly terminal = new CallerTerminal();
+  readonly terminal: CallerTerminal;
   #stdout: SteadyOutput | undefined;
   #stderr: SteadyOutput | undefined;
+
+  /** `background`: of the terminal, while a machine has it. */
+  constructor(background: Colour | null = null) {
+    this.terminal = new CallerTerminal(background);
+  }
 
   get stdin(): NodeJS.ReadStream {
     return process.stdin;

@@ -26,6 +26,7 @@ export const OPEN_FLAGS = {
 
 // linux/openat2.h
 export const RESOLVE_NO_XDEV = 0x01;
+export const RESOLVE_NO_MAGICLINKS = 0x02;
 export const RESOLVE_NO_SYMLINKS = 0x04;
 export const RESOLVE_BENEATH = 0x08;
 export const RESOLVE_IN_ROOT = 0x10;
@@ -95,6 +96,9 @@ export const PER_LINUX32 = 8;
 
 // linux/keyctl.h
 export const KEYCTL_JOIN_SESSION_KEYRING = 1;
+
+// linux/magic.h
+export const PROC_SUPER_MAGIC = 0x9fa0;
 
 // linux/seccomp.h
 export const SECCOMP_SET_MODE_FILTER = 1;

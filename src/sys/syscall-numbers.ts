@@ -27,6 +27,7 @@ const NUMBERS = {
   pivot_root: [155, 41],
   prctl: [157, 167],
   personality: [135, 92],
+  fstatfs: [138, 44],
   sched_setaffinity: [203, 122],
   mount: [165, 40],
   reboot: [169, 142],

@@ -3,10 +3,14 @@
  * it may change those, and add what a command line would:
  *
  *   { "options": ["--bind=/srv"], "credentials": ["ID:VALUE"], "command": ["true"], "boot": true, "name": "x", "host": {...}, "machine": {...},
- *     "request": {...} }
+ *     "slice": "web", "properties": ["MemoryMax=1G"], "keepUnit": true, "bindUserGroups": ["wheel"],
+ *     "selinux": ["PROCESS CONTEXT", "FILE CONTEXT"], "request": {...} }
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { setCredential } from "../../src/config/credentials.ts";
+import { contextOption } from "../../src/config/selinux.ts";
+import { propertyOption, sliceOption } from "../../src/config/unit-options.ts";
+import { groupOption } from "../../src/config/values-users.ts";
 import type { HostFacts, MachineFacts, PathFacts, TreeFacts } from "../../src/plan/facts.ts";
 import { RLIMIT_NAMES } from "../../src/plan/facts.ts";
 import type { PlanInput, PlanRequest } from "../../src/plan/input.ts";
@@ -17,6 +21,7 @@ export const HOST: HostFacts = {
   kernel: { release: "6.12.41+deb13-amd64", version: [6, 12] },
   cgroup: { mode: "v2", mount: "/sys/fs/cgroup", own: "/", controllers: ["cpuset", "cpu", "io", "memory", "pids"] },
   systemd: false,
+  selinux: false,
   capabilities: "1ffffffffff",
   lastCapability: 40,
   hardLimits: {
@@ -69,6 +74,11 @@ export interface Changes {
   readonly command?: readonly string[];
   readonly boot?: boolean;
   readonly credentials?: readonly string[];
+  readonly slice?: string;
+  readonly bindUserGroups?: readonly string[];
+  readonly properties?: readonly string[];
+  readonly keepUnit?: boolean;
+  readonly selinux?: readonly [string, string];
   readonly host?: Partial<HostFacts>;
   readonly tree?: Partial<TreeFacts>;
   readonly machine?: Partial<MachineFacts>;
@@ -103,6 +113,19 @@ export function inputOf(golden: string, settings: string, changes: Changes): Pla
     options: changes.options ?? [],
     command: changes.command ?? [],
     boot: changes.boot ?? true,
+    bindUserGroups: (changes.bindUserGroups ?? []).map(groupOption),
+    unit: {
+      ...(changes.slice !== undefined && { slice: sliceOption(changes.slice) }),
+      ...(changes.keepUnit && { keepUnit: { value: true, source: { from: "option", option: "--keep-unit" } } }),
+      unitProperties: (changes.properties ?? []).map(propertyOption),
+    },
+    selinux:
+      changes.selinux === undefined
+        ? {}
+        : {
+            selinuxContext: contextOption("--selinux-context", changes.selinux[0]),
+            selinuxApifsContext: contextOption("--selinux-apifs-context", changes.selinux[1]),
+          },
     credentials: (changes.credentials ?? []).map((text) => setCredential(text).credential),
   });
   const sources = spec.binds.map(({ value: { source } }): [string, PathFacts] => [

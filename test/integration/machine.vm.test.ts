@@ -113,3 +113,102 @@ test(
   },
   PATIENCE,
 );
+
+test(
+  "--slice=, --property=: the scope is in that slice and has those properties, and systemd says which it does not take",
+  async () => {
+    const said = await inGuest(`
+    cd /
+    unit=machine-debian.scope
+    berth run -q -M debian --slice=web-front --property=MemoryMax=100M --property='CPUWeight=7' --property=TasksMax=77 \\
+      -- sh -c 'sleep 1000 & echo up; wait' </dev/null >/tmp/out 2>&1 &
+    for i in $(seq 600); do grep -q up /tmp/out && break; sleep 0.1; done
+    systemctl show $unit -p Slice -p MemoryMax -p CPUWeight -p TasksMax -p ControlGroup -p Delegate
+    cgroup=/sys/fs/cgroup/web.slice/web-front.slice/$unit
+    echo "memory_max=$(cat $cgroup/memory.max)"
+    echo "pids_max=$(cat $cgroup/pids.max)"
+    echo "sleep_is_in=$(grep -l sleep /proc/[0-9]*/comm | while read -r f; do grep -o 'web.slice.*' $(dirname $f)/cgroup; done | sort -u)"
+    echo "inside=$(berth exec debian -- cat /sys/fs/cgroup/cgroup.controllers)"
+    berth terminate debian; wait
+    echo "left=$(ls -d $cgroup /run/systemd/transient/$unit* /run/systemd/system.control/$unit* 2>/dev/null | tr '\\n' ' ')"
+    for wrong in MemoryMax=lots NoSuch=1 Delegate=no; do
+      echo "wrong_$(echo $wrong | tr -cd A-Za-z)=$(berth run -q -M debian --property=$wrong -- true 2>&1 </dev/null | tr '\\n' ' ')"
+    done
+    echo "scopes_left=$(systemctl list-units --all --plain --no-legend 'machine-*' | tr '\\n' ' ')"
+    berth run -q -M debian -- /bin/true </dev/null; echo "after=$?"
+  `);
+    expect(said.get("Slice")).toBe("web-front.slice");
+    expect(said.get("MemoryMax")).toBe(String(100 * 1024 * 1024));
+    expect(said.get("CPUWeight")).toBe("7");
+    expect(said.get("TasksMax")).toBe("77");
+    expect(said.get("Delegate")).toBe("yes");
+    const path = "/web.slice/web-front.slice/machine-debian.scope";
+    expect(said.get("ControlGroup")).toBe(path);
+    expect(said.get("memory_max")).toBe(String(100 * 1024 * 1024));
+    expect(said.get("pids_max")).toBe("77");
+    expect(said.get("sleep_is_in")).toBe(`${path.slice(1)}/payload`);
+    expect(said.get("inside")).toMatch(/\bmemory\b.*\bpids\b/);
+    expect(said.get("left")).toBe("");
+    const refused =
+      /^berth: starting debian failed at step #\d+ .*: systemd would not set (?:MemoryMax|NoSuch|Delegate)=/;
+    for (const name of ["MemoryMaxlots", "NoSuch", "Delegateno"]) expect(said.get(`wrong_${name}`)).toMatch(refused);
+    expect(said.get("scopes_left")).toBe("");
+    expect(said.get("after")).toBe("0");
+  },
+  PATIENCE,
+);
+
+test(
+  "--keep-unit: the machine is in the service that berth runs in, boots, reboots and leaves it; other places are refused",
+  async () => {
+    const said = await inGuest(`
+    cd /
+    berth=$(command -v berth)
+    service() { systemd-run -q --unit=$1 -p Delegate=$2 --service-type=exec "\${@:3}"; }
+    service kept yes sh -c "$berth run -M debian --keep-unit -b --notify-ready=yes --console=passive & wait"
+    for i in $(seq 1200); do berth list --json | grep -q '"ready": true' && break; sleep 0.1; done
+    cgroup=/sys/fs/cgroup/system.slice/kept.service
+    echo "state=$(berth exec debian -- systemctl is-system-running --wait)"
+    echo "scopes=$(systemctl list-units --all --plain --no-legend 'machine-*' | tr '\\n' ' ')"
+    echo "unit_processes=$(cat $cgroup/cgroup.procs | wc -l)"
+    echo "supervisor=$(cat $(sed 's,^,/proc/,;s,$,/comm,' $cgroup/supervisor/cgroup.procs) | sort -u | tr '\\n' ' ')"
+    echo "inside=$(berth exec debian -- cat /sys/fs/cgroup/cgroup.controllers)"
+    # Whoever calls may have lower hard limits than the service.
+    echo "few_files=$(bash -c 'ulimit -n 200; exec berth exec debian -- sh -c "ulimit -Hn"')"
+    leader=$(berth list --json | sed -n 's/.*"leader": \\([0-9]*\\).*/\\1/p')
+    echo "leader_is_in=$(grep -o 'kept.service/payload' /proc/$leader/cgroup)"
+    berth exec debian -- systemctl reboot
+    for i in $(seq 1200); do
+      now=$(berth list --json | sed -n 's/.*"leader": \\([0-9]*\\).*/\\1/p')
+      [ -n "$now" ] && [ "$now" != "$leader" ] && berth list --json | grep -q '"ready": true' && break
+      sleep 0.1
+    done
+    echo "again=$(berth exec debian -- systemctl is-system-running --wait)"
+    echo "inside_again=$(berth exec debian -- cat /sys/fs/cgroup/cgroup.controllers)"
+    echo "second=$(systemd-run -q --wait --pipe -p Delegate=yes $berth run -q -D /var/lib/machines/debian -M other -x --keep-unit -- sh -c 'echo ran' | tr -d '\\r')"
+    systemctl stop kept; systemctl show kept -p ActiveState
+    echo "list=$(berth list --json | tr -d '\\n ')"
+    echo "cgroup_left=$(ls -d $cgroup 2>/dev/null)"
+    echo "undelegated=$(systemd-run -q --wait --pipe $berth run -q -M debian --keep-unit -- true 2>&1 | tr '\\n' ' ')"
+    echo "killed=$(systemd-run -q --wait --pipe -p Delegate=yes sh -c "$berth run -q -M debian --keep-unit -- sh -c 'echo up; sleep 1000' & sleep 3; kill -9 \\$!; sleep 1; $berth run --cleanup; ls -d /sys/fs/cgroup/system.slice/run-*/payload" 2>&1 | tr -d '\\r' | tr '\\n' ' ')"
+    berth run -q -M debian -- /bin/true </dev/null; echo "after=$?"
+  `);
+    expect(said.get("state")).toBe("running");
+    expect(said.get("scopes")).toBe("");
+    expect(said.get("unit_processes")).toBe("0");
+    expect(said.get("supervisor")).toMatch(/berth-keeper.*sh /);
+    expect(said.get("inside")).toMatch(/\bmemory\b.*\bpids\b/);
+    expect(said.get("few_files")).toBe("524288");
+    expect(said.get("leader_is_in")).toBe("kept.service/payload");
+    expect(said.get("again")).toBe("running");
+    expect(said.get("inside_again")).toBe(said.get("inside"));
+    expect(said.get("second")).toBe("ran");
+    expect(said.get("ActiveState")).toMatch(/inactive|failed/);
+    expect(said.get("list")).toBe("[]");
+    expect(said.get("cgroup_left")).toBe("");
+    expect(said.get("undelegated")).toMatch(/run-.*\.service has no cgroups of its own to give.*Delegate=yes/);
+    expect(said.get("killed")).toMatch(/up .*cleaned up after machine debian.*No such file/);
+    expect(said.get("after")).toBe("0");
+  },
+  PATIENCE,
+);

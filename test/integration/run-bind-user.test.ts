@@ -73,7 +73,7 @@ test("BindUser=, BindUserShell=yes: records, home and owners are right inside an
   expect(plan.stdout).not.toContain(HASH);
 });
 
-test("--bind-user, --bind-user-shell: a shell of one's own, and a user the tree has already is refused", async () => {
+test("--bind-user, --bind-user-shell, --bind-user-group: a shell of one's own, and a user the tree has already is refused", async () => {
   await using root = berthRoot();
   using user = hostUser(root.directory(`home-${`berth-c${process.pid}`}`, 0o700), `berth-c${process.pid}`);
   const own = await probeTree({ at: join(root.machines, "m") });
@@ -92,6 +92,23 @@ test("--bind-user, --bind-user-shell: a shell of one's own, and a user the tree 
   expect(as.stdout).toContain('"uid":60516');
   const plain = await run(`--bind-user=${user.name}`);
   expect(JSON.parse(plain.stdout)).not.toHaveProperty("shell");
+
+  const group = ["--bind-user-group=wheel", "--bind-user-group=none-such"];
+  writeFileSync(join(own, "etc/group"), "some:x:60515:\nwheel:x:10:\n");
+  const membership = (name: string): readonly string[] => ["stat", `/run/host/userdb/${user.name}:${name}.membership`];
+  const talk = interview({
+    ids: ["ids"],
+    wheel: membership("wheel"),
+    other: membership("none-such"),
+    user: ["cat", `/run/host/userdb/${user.name}.user`],
+  });
+  const grouped = talk.answers(
+    (await root.run(own, ["-M", "m", ...words, ...group, `--user=${user.name}`], talk.command)).stdout,
+  );
+  expect(grouped.line("ids")).toMatchObject({ uid: 60516, gid: 60516, groups: [10, 60516] });
+  expect(grouped.line("wheel")).toMatchObject({ mode: 0o444, uid: 0 });
+  expect(grouped.line("other")).toMatchObject({ mode: 0o444, uid: 0 });
+  expect(JSON.parse(grouped.text("user"))).toMatchObject({ memberOf: ["wheel", "none-such"] });
 
   const refused = async (said: RegExp, ...more: readonly string[]): Promise<void> => {
     const { status, stdout, stderr } = await run(...more);
@@ -148,5 +165,9 @@ describe.skipIf(!debian)("Debian", () => {
     const entered = await root.berth("exec", "-u", user.name, "deb", "--", "sh", "-c", "id -un; pwd");
     expect(entered.stdout).toBe(`${user.name}\n/run/host/home/${user.name}\n`);
     expect(await root.berth("poweroff", "deb")).toMatchObject({ status: 0 });
+
+    const groups = ["run", "-q", "-M", "deb", "--pipe", "--bind-user-group=users", "--bind-user-group=video"];
+    const { stdout } = await root.berth(...groups, "--", "id", "-Gn", user.name);
+    expect(stdout.trim().split(" ").toSorted()).toEqual([user.name, "users", "video"].toSorted());
   }, 240_000);
 });

@@ -105,6 +105,11 @@ describe("wrong usage is status 2, whoever finds it", () => {
     [["-M", "a/b"], "may not contain"],
     [["--set-credential=nothing"], "there is no"],
     [["--register=yes"], "not in effect yet"],
+    [["--background=blue"], "no background colour"],
+    [["--selinux-context=nothing"], "no security context"],
+    [["--bind-user-group=a:b"], "no group name"],
+    [["--slice=a/b"], "no name of a slice"],
+    [["--property=MemoryMax"], "sets nothing"],
     [["--image=/x.raw"], "not in effect yet"],
   ])("%j", async (options, message) => {
     await using root = berthRoot();
@@ -124,6 +129,19 @@ describe("wrong usage is status 2, whoever finds it", () => {
     expect(noSource.status).toBe(125);
     expect(noSource.stderr).toMatch(/can't be opened: ENOENT.*[^)]\nhint: mkdir -p \/no\/such\n$/);
   });
+});
+
+describe("on a host that systemd does not run", () => {
+  const here = ready && !existsSync("/run/systemd/system");
+  test.runIf(here).each(["--slice=web", "-Sweb.slice", "--property=MemoryMax=1G", "--keep-unit"])(
+    "--slice, --property and --keep-unit are refused: %s",
+    async (option) => {
+      await using root = berthRoot();
+      const { status, stdout, stderr } = await root.berth("run", "-D", tree, option, "--", "/bin/true");
+      expect([status, stdout]).toEqual([125, ""]);
+      expect(stderr).toMatch(/^berth: --\S+: there are no units here: systemd does not run this host\nhint: .*\n$/);
+    },
+  );
 });
 
 test("-E NAME: is berth's own variable, and none with a warning where berth has none", async () => {

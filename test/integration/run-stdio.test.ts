@@ -202,6 +202,27 @@ describe("without a terminal", () => {
     expect(stdout).toMatch(/^\{"verb":"cwd","cwd":"\/"\}\r$/m);
   });
 
+  test("--console=autopipe is pipe: the payload has the caller's own fds, and no byte is changed", async () => {
+    await using root = berthRoot();
+    const options = ["--console=autopipe"];
+    const tty = await root.run(tree, options, probe("tty"));
+    expect(parseProbe(tty.stdout, "tty")).toMatchObject({ isatty: [false, false, false], controlling: false });
+    const input = "a\n\x03\x04\x11\x7f\r\n";
+    const argv = [BERTH, "run", "-q", "-D", tree, ...options, "--", ...probe("echo")];
+    expect(await root.spawn(argv, { input }).end).toMatchObject({ status: 0, stdout: input, stderr: "" });
+  });
+
+  test("--console=interactive has the payload read on its console what berth reads, and ^D ends it as if typed", async () => {
+    await using root = berthRoot();
+    const argv = [BERTH, "run", "-q", "-D", tree, "--console=interactive", "--", ...probe("tty", "--", "echo")];
+    const { status, stdout } = await root.spawn(argv, { input: "typed\n\x04" }).end;
+    expect(status).toBe(0);
+    expect(parseProbe(stdout.slice(0, stdout.lastIndexOf("}") + 1), "tty")).toMatchObject({
+      isatty: [true, true, true],
+    });
+    expect(stdout.match(/typed/g)).toHaveLength(2); // the console's echo, and the payload's
+  });
+
   test("console output is whole when the payload ends right after it", async () => {
     await using root = berthRoot();
     const file = join(root.path, "file");

@@ -1,4 +1,5 @@
 /** `berth run` on a real terminal: modes, sizes, keys, and the terminal given back whatever happens. */
+import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -9,7 +10,7 @@ import { parseProbe, probe, probeTree } from "../lib/probe.ts";
 import { openTerminal, type Terminal } from "../lib/pty.ts";
 import { needs } from "../lib/requires.ts";
 
-const ready = needs("root", "userns", "cgroup2", "cc", "tool:setsid");
+const ready = needs("root", "userns", "cgroup2", "cc", "tool:setsid", "tool:stty");
 checkLeaks();
 
 let tree = "";
@@ -176,6 +177,56 @@ test("a reader that is slow gets a megabyte of console output whole and in order
   expect(terminal.output).toBe(`${lines.join("\r\n")}\r\n`);
 });
 
+/** Rows and columns of a terminal, by its path. */
+function sizeOf(path: string): string {
+  return execFileSync("stty", ["-F", path, "size"], { encoding: "utf8" }).trim();
+}
+
+describe("--background", () => {
+  const BLUE = "\x1b]11;rgb:00/00/ee\x1b\\";
+  const NONE = "\x1b]111\x1b\\";
+
+  test("--background=COLOR: the terminal has it while a machine has the terminal, also after a suspension, and then its own", async () => {
+    await using root = berthRoot();
+    await using terminal = openTerminal();
+    const { child, end } = run(root, terminal, ["--background=44"], probe("echo", "--", "cwd"));
+    await poll("the colour", () => (terminal.output.includes(BLUE) ? true : undefined));
+    child.kill("SIGTSTP");
+    await poll("the end of the colour", () => (terminal.output === BLUE + NONE ? true : undefined));
+    child.kill("SIGCONT");
+    await poll("the colour again", () => (terminal.output === BLUE + NONE + BLUE ? true : undefined));
+    terminal.type(CONTROL_D);
+    expect(await end).toEqual({ status: 0, signal: null });
+    expect(terminal.output.startsWith(`${BLUE}${NONE}${BLUE}`)).toBe(true);
+    expect(parseProbe(terminal.output.slice(`${BLUE}${NONE}${BLUE}`.length, -NONE.length), "cwd")).toMatchObject({});
+    expect(terminal.output.endsWith(NONE)).toBe(true);
+  });
+
+  test("an exception in berth itself puts it back", async () => {
+    await using root = berthRoot();
+    await using terminal = openTerminal();
+    const boom = join(root.path, "boom.mjs");
+    writeFileSync(boom, "setTimeout(() => { throw new Error('boom'); }, 700);");
+    const { end } = run(root, terminal, ["--background=48;2;1;2;255"], INIT, { NODE_OPTIONS: `--import=${boom}` });
+    expect(await end).toEqual({ status: 125, signal: null });
+    const shown = terminal.output.replace("\x1b]11;rgb:01/02/ff\x1b\\", "<blue>").replace(NONE, "<none>");
+    expect(shown.replaceAll("up\r\n", "")).toBe("<blue><none>berth: internal error: boom\r\n");
+    await root.run(tree, ["-M", "m"], probe("cwd"));
+  });
+
+  test.each([
+    ["--background=", "--console=interactive"],
+    ["--background=44", "--console=read-only"],
+    ["--background=44", "--console=pipe"],
+  ])("%s %s: the terminal stays as it is", async (...options) => {
+    await using root = berthRoot();
+    await using terminal = openTerminal();
+    const { end } = run(root, terminal, options, probe("cwd"));
+    expect(await end).toEqual({ status: 0, signal: null });
+    expect(terminal.output).not.toContain("\x1b");
+  });
+});
+
 describe("the terminal of berth", () => {
   test("--console=read-only shows the output, takes no input, and leaves ^C to berth", async () => {
     await using root = berthRoot();
@@ -190,6 +241,21 @@ describe("the terminal of berth", () => {
     terminal.type(CONTROL_C);
     expect(await end).toEqual({ status: 0, signal: null });
     expect(terminal.output.match(/typed/g)).toHaveLength(1); // the terminal's own echo
+  });
+
+  test("--console=read-only: the machine's console has the terminal's size and follows it", async () => {
+    await using root = berthRoot();
+    await using terminal = openTerminal({ rows: 33, columns: 99 });
+    const command = probe("tty", "--", "init", "--term");
+    const { child, end } = run(root, terminal, ["--console=read-only"], command);
+    await terminal.until(/"rows":33.*"columns":99|"columns":99.*"rows":33/);
+    await terminal.until(/up/);
+    const { leader } = await root.recordWhen("m");
+    terminal.resize({ rows: 50, columns: 132 });
+    const console = `/proc/${leader.pid}/root/dev/console`;
+    await poll("the size", () => (sizeOf(console) === "50 132" ? true : undefined));
+    child.kill("SIGTERM");
+    expect(await end).toMatchObject({ signal: null });
   });
 
   test("--console=passive shows nothing and takes nothing, and the machine has a console all the same", async () => {

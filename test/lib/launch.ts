@@ -30,7 +30,7 @@ import type { PlanInput, PlanRequest } from "../../src/plan/input.ts";
 import { checkPreconditions } from "../../src/plan/preconditions.ts";
 import type { LaunchPlan } from "../../src/plan/step.ts";
 import { buildSpec } from "../../src/spec/build-spec.ts";
-import type { Credential, MachineSpec } from "../../src/spec/machine-spec.ts";
+import type { Credential, MachineSpec, SelinuxContexts, UnitPlacement } from "../../src/spec/machine-spec.ts";
 import { type Problem, showProblem } from "../../src/spec/problem.ts";
 import { DEFAULT, type Sourced } from "../../src/spec/source.ts";
 import { TEST_CACHE } from "./trees.ts";
@@ -49,6 +49,9 @@ export interface Settings {
   readonly command?: readonly string[];
   readonly boot?: boolean;
   readonly credentials?: readonly Sourced<Credential>[];
+  readonly bindUserGroups?: readonly Sourced<string>[];
+  readonly unit?: Partial<UnitPlacement>;
+  readonly selinux?: Partial<SelinuxContexts>;
 }
 
 /** The settings have problems, all of which are in the message. */
@@ -64,6 +67,9 @@ export function specOf({ name, root, settings = "", file = `${name}.nspawn`, ...
     command: more.command ?? [],
     boot: more.boot ?? false,
     credentials: more.credentials ?? [],
+    bindUserGroups: more.bindUserGroups ?? [],
+    unit: more.unit ?? {},
+    selinux: more.selinux ?? {},
   });
   if (spec === undefined) throw new RefusedSettings(shown(problems));
   return spec;

@@ -31,6 +31,7 @@ const ICANON = 0o2;
 const ECHO = 0o10;
 
 const CHUNK = 64 << 10;
+const SETTLE_MS = 50;
 
 export interface TerminalEnd {
   readonly status: number | null;
@@ -73,7 +74,8 @@ export class Terminal implements AsyncDisposable {
     const child = spawn("setsid", ["--ctty", ...argv], { stdio, env: { ...env, TERM: "vt220" } });
     const end = new Promise<TerminalEnd>((resolve, reject) => {
       child.once("error", reject);
-      child.once("exit", (status, signal) => resolve({ status, signal }));
+      // The kernel passes on what was written a moment later, and who waits for the end looks at all of it.
+      child.once("exit", (status, signal) => setTimeout(() => resolve({ status, signal }), SETTLE_MS));
     });
     this.#children.push({ child, end });
     return { child, end };

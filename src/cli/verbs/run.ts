@@ -44,7 +44,7 @@ async function runMachine(context: Context, options: StartOptions, words: readon
   if (options.cleanup === true) return cleanUp(context);
   const prepared = prepareMachine(requestFrom(options, words, false), context.paths, INSTALLATION);
   const { spec } = prepared;
-  const caller = new ProcessCaller();
+  const caller = new ProcessCaller(options.background);
   const lineEnd = isTerminal(2) ? "\r\n" : "\n";
   const tell = (line: string): void => {
     if (options.quiet !== true) caller.stderr.write(`berth: ${line}${lineEnd}`);

@@ -162,7 +162,15 @@ describe("leftovers of a killed launch", () => {
 
   test("are removed by the plan in the record: cgroup and layer of the machine, and its range unless somebody has it", () => {
     const place = (name: string): string => join(directory, name);
-    for (const name of ["record", "shared/m/payload", "other/x", "other/m", "layer/data"])
+    for (const name of [
+      "record",
+      "shared/m/payload",
+      "other/x",
+      "other/m",
+      "layer/data",
+      "kept/payload",
+      "kept/supervisor",
+    ])
       mkdirSync(place(name), { recursive: true });
     writeFileSync(place("1000"), "");
     const held = lockFile(place("2000"));
@@ -178,11 +186,18 @@ describe("leftovers of a killed launch", () => {
         args: { path: place("shared/m"), owner: 0, parents: [], controllers: [] },
         source,
       },
-      { phase: "host", kind: "make-scope", args: { path: place("other/m"), owner: 0, unit: "m.scope" }, source },
+      {
+        phase: "host",
+        kind: "make-scope",
+        args: { path: place("other/m"), owner: 0, unit: "m.scope", slice: "machine.slice" },
+        source,
+      },
+      { phase: "host", kind: "use-unit", args: { path: place("kept"), owner: 0, unit: "kept.service" }, source },
     ];
     announceLeftovers(place("record"), { machine: "m", steps } as LaunchPlan);
     removeLeftovers(place("record"));
-    expect(readdirSync(directory).sort()).toEqual(["2000", "other", "trees"]);
+    expect(readdirSync(directory).sort()).toEqual(["2000", "kept", "other", "trees"]);
+    expect(readdirSync(place("kept"))).toEqual(["supervisor"]);
     expect(readdirSync(place("other"))).toEqual(["x"]);
     expect(readdirSync(place("trees"))).toEqual([]);
     unlinkLocked(place("2000"), held ?? -1);

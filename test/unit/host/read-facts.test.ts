@@ -15,6 +15,7 @@ test("a Debian host under systemd, whole", () => {
       controllers: ["memory", "pids"],
     },
     systemd: true,
+    selinux: false,
     capabilities: "000001ffffffffff",
     lastCapability: 40,
     hardLimits: expect.objectContaining({ nofile: 524288, cpu: null }),

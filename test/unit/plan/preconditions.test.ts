@@ -184,3 +184,42 @@ test("all problems are reported together", () => {
     expect.stringMatching(/^no range/),
   ]);
 });
+
+describe("units of systemd's", () => {
+  const cgroup = (own: string): HostFacts["cgroup"] => ({ mode: "v2", mount: "/sys/fs/cgroup", own, controllers: [] });
+
+  test("are asked for in vain on a host that it does not run, each by its option", () => {
+    const nowhere = "there are no units here: systemd does not run this host";
+    const said = [
+      ...problems({ host: { systemd: false } }, "systemd-slice"),
+      ...problems({ host: { systemd: false } }, "keep-unit"),
+    ];
+    expect(said.map((line) => line.replace(/ \(.*/, ""))).toEqual([
+      `--slice=web-front: ${nowhere}`,
+      `--property=MemoryMax=1G: ${nowhere}`,
+      `--property=DeviceAllow=/dev/null rw: ${nowhere}`,
+      `--keep-unit: ${nowhere}`,
+    ]);
+  });
+
+  test.each([
+    ["/", "--keep-unit: berth runs in no unit that could be kept, expected a service or scope of the system's"],
+    [
+      "/user.slice/user-0.slice/session-1.scope",
+      "--keep-unit: session-1.scope is a user's session, expected a service",
+    ],
+  ])("one that is kept has to be the system's: %s", (own, message) => {
+    const [problem, ...others] = problems({ host: { cgroup: cgroup(own) } }, "keep-unit");
+    expect(problem).toContain(message);
+    expect(others).toEqual([]);
+  });
+});
+
+test("SELinux has to be on for its contexts, each by its option", () => {
+  const off =
+    "SELinux is off on this host: there are no contexts (sestatus says more; without the option the machine starts as usual)";
+  expect(problems({ host: { selinux: false } }, "selinux")).toEqual([
+    `--selinux-context=system_u:system_r:container_t:s0:c1,c2: ${off}`,
+    `--selinux-apifs-context=system_u:object_r:container_file_t:s0:c1,c2: ${off}`,
+  ]);
+});

@@ -71,6 +71,7 @@ describe("defaults", () => {
         privateNetwork: { value: true, ...byDefault },
         temporaryFileSystems: [],
         bindUsers: [],
+        bindUserGroups: [],
         bindUserShell: { value: false, ...byDefault },
         networkNamespace: { value: undefined, ...byDefault },
         ephemeral: { value: false, ...byDefault },
@@ -79,6 +80,11 @@ describe("defaults", () => {
         binds: [],
         console: { value: "auto", ...byDefault },
         credentials: [],
+        selinuxContext: { value: undefined, ...byDefault },
+        selinuxApifsContext: { value: undefined, ...byDefault },
+        keepUnit: { value: false, ...byDefault },
+        slice: { value: "machine.slice", ...byDefault },
+        unitProperties: [],
       },
     });
   });

@@ -111,3 +111,25 @@ describe("ranges of users", () => {
     expect(problems(`[Exec]\nPrivateUsers=${range}`)).toEqual(expected);
   });
 });
+
+test("a unit that is kept is nobody's to place or limit", () => {
+  const option = (text: string) => ({ from: "option", option: text }) as const;
+  const slice = { value: "web.slice", source: option("--slice=web") };
+  const unitProperties = [{ value: { name: "CPUWeight", value: "10" }, source: option("--property=CPUWeight=10") }];
+  const keepUnit = { value: true, source: option("--keep-unit") };
+  expect(problems("", { unit: { slice, unitProperties } })).toEqual([]);
+  expect(problems("", { unit: { keepUnit } })).toEqual([]);
+  const why = "it has no effect with --keep-unit (the kept unit's own Slice= and limits count)";
+  expect(problems("", { unit: { keepUnit, slice, unitProperties } })).toEqual([
+    `--slice=web: warning: ${why}`,
+    `--property=CPUWeight=10: warning: ${why}`,
+  ]);
+});
+
+test("groups of bound users have no effect without any", () => {
+  const group = { value: "wheel", source: { from: "option", option: "--bind-user-group=wheel" } } as const;
+  expect(problems("", { bindUserGroups: [group] })).toEqual([
+    "--bind-user-group=wheel: warning: it has no effect without BindUser=",
+  ]);
+  expect(problems("[Files]\nBindUser=alice", { bindUserGroups: [group] })).toEqual([]);
+});
