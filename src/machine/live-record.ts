@@ -1,6 +1,6 @@
 import type { Launch } from "../exec/launch.ts";
 import { processId } from "../host/process-id.ts";
-import { cgroupPath } from "../plan/cgroup.ts";
+import { cgroupPath, unitName } from "../plan/cgroup.ts";
 import type { InitKind } from "../plan/facts.ts";
 import { idRange, type PlanInput } from "../plan/input.ts";
 import type { Notification } from "../supervise/notify.ts";
@@ -74,7 +74,7 @@ function firstRecord(prepared: Prepared, input: PlanInput, launch: Launch): Mach
     supervisor: processId(process.pid),
     cgroup: cgroupPath(input),
     cgroupMount: host.cgroup.mount ?? "",
-    unit: null,
+    unit: unitName(input),
     root: spec.root.value,
     layer: spec.ephemeral.value ? input.places.layer : null,
     os: machine.tree.osRelease?.["ID"] ?? null,

@@ -44,6 +44,11 @@ export function enterCgroup(input: PlanInput): Step[] {
   ];
 }
 
+/** Of systemd's, which the machine is in; null: none. */
+export function unitName(input: PlanInput): string | null {
+  return hasScope(input) ? scopeName(input.spec.name) : (keptUnit(input)?.name ?? null);
+}
+
 function hasScope({ spec, host: { systemd } }: PlanInput): boolean {
   return systemd && !spec.keepUnit.value;
 }

@@ -125,6 +125,7 @@ test(
     for i in $(seq 600); do grep -q up /tmp/out && break; sleep 0.1; done
     systemctl show $unit -p Slice -p MemoryMax -p CPUWeight -p TasksMax -p ControlGroup -p Delegate
     cgroup=/sys/fs/cgroup/web.slice/web-front.slice/$unit
+    echo "unit=$(berth list --json | sed -n 's/.*"unit": "\\(.*\\)".*/\\1/p')"
     echo "memory_max=$(cat $cgroup/memory.max)"
     echo "pids_max=$(cat $cgroup/pids.max)"
     echo "sleep_is_in=$(grep -l sleep /proc/[0-9]*/comm | while read -r f; do grep -o 'web.slice.*' $(dirname $f)/cgroup; done | sort -u)"
@@ -144,6 +145,7 @@ test(
     expect(said.get("Delegate")).toBe("yes");
     const path = "/web.slice/web-front.slice/machine-debian.scope";
     expect(said.get("ControlGroup")).toBe(path);
+    expect(said.get("unit")).toBe("machine-debian.scope");
     expect(said.get("memory_max")).toBe(String(100 * 1024 * 1024));
     expect(said.get("pids_max")).toBe("77");
     expect(said.get("sleep_is_in")).toBe(`${path.slice(1)}/payload`);
@@ -170,6 +172,7 @@ test(
     cgroup=/sys/fs/cgroup/system.slice/kept.service
     echo "state=$(berth exec debian -- systemctl is-system-running --wait)"
     echo "scopes=$(systemctl list-units --all --plain --no-legend 'machine-*' | tr '\\n' ' ')"
+    echo "unit=$(berth list --json | sed -n 's/.*"unit": "\\(.*\\)".*/\\1/p')"
     echo "unit_processes=$(cat $cgroup/cgroup.procs | wc -l)"
     echo "supervisor=$(cat $(sed 's,^,/proc/,;s,$,/comm,' $cgroup/supervisor/cgroup.procs) | sort -u | tr '\\n' ' ')"
     echo "inside=$(berth exec debian -- cat /sys/fs/cgroup/cgroup.controllers)"
@@ -195,6 +198,7 @@ test(
   `);
     expect(said.get("state")).toBe("running");
     expect(said.get("scopes")).toBe("");
+    expect(said.get("unit")).toBe("kept.service");
     expect(said.get("unit_processes")).toBe("0");
     expect(said.get("supervisor")).toMatch(/berth-keeper.*sh /);
     expect(said.get("inside")).toMatch(/\bmemory\b.*\bpids\b/);
