@@ -160,6 +160,22 @@ each machine. Root inside can neither unmount nor remount what has been mounted 
 /** By key: what the table's one line of help leaves open. */
 export const DETAILS: Readonly<Record<string, string>> = {
   Boot: "Without it a command is PID 1, or a shell. Default: *yes* with *berth start* and *berth plan* _NAME_, else *no*.",
+  ReadOnly:
+    "With what is mounted below it on the host; */dev*, */run*, */tmp* and what other settings mount stay as they are. Several " +
+    "read-only and volatile machines may use a tree at a time, and none that writes to it. A directory that it lacks for a " +
+    "mount is made in it, and stays. Not with a chown of the tree, nor with *copy-*, *replace-* and *delete* of " +
+    "*ResolvConf=* or their like of *Timezone=*.",
+  PivotRoot:
+    "Both are paths of the tree; the first one is looked for in it, the second one is made in the new root where that has none. " +
+    "Users, the init and the sources of *Bind=+* are looked for in the new root. Locks and *Ephemeral=* are the whole tree's. " +
+    "Where the tree is not to change, the old root is read-only. Not with a chown of the tree.",
+  Volatile:
+    "*yes*: the root is a file system in memory with nothing but the tree's */usr*, read-only, and empty */etc*, */root* and " +
+    "*/var*. The tree has to have its programs in */usr* (merged /usr); an init that asks questions at its first boot, as " +
+    "*systemd-firstboot*(1), does so at each (with *systemd.firstboot=off* as its argument it does not). Users are known by " +
+    "number only. *state*: the tree is read-only, */var* is empty and in memory. *overlay*: all that the machine changes in " +
+    "its tree is in memory; in a user namespace that needs Linux 6.6. What is in memory may take a quarter of the " +
+    "host's. Not with *ReadOnly=yes*, nor with a chown of the tree; with *Ephemeral=yes* others may change the tree meanwhile.",
   Ephemeral: "Without *--machine* such a machine gets a name that is free, so that several of a tree may run at once.",
   Parameters:
     "Ignored where the command line says how to start: by a command, by *--boot*, and so by *berth start*, which passes it. " +
@@ -175,13 +191,14 @@ export const DETAILS: Readonly<Record<string, string>> = {
   SystemCallFilter: "Groups are those of *systemd.exec*(5). What a start itself needs can't be denied.",
   ResolvConf:
     `One of ${RESOLV_CONF_MODES.map((mode) => `*${mode}*`).join(", ")}. *auto* leaves it alone in a machine with a network ` +
-    "of its own, and else takes the stub of systemd-resolved or the host's file, as a copy if the tree can be written to.",
+    "of its own, and else takes the stub of systemd-resolved or the host's file, as a copy if /etc can be written to, and else bound " +
+    "over the tree's own, if it has one.",
   Timezone:
     "One of *off*, *copy*, *bind*, *symlink*, *delete*, *auto*. *auto* makes it a link to the host's time zone, if the " +
-    "tree has that one.",
+    "tree has that one and /etc can be written to.",
   Bind:
     "The second path is where it is inside, by default the same; it is made where the tree has none, and taken away " +
-    "again. See _OWNERS OF BIND MOUNTS_ for _OPTIONS_.",
+    "again, unless others may use the tree too (*ReadOnly=*, *Volatile=state*). See _OWNERS OF BIND MOUNTS_ for _OPTIONS_.",
   TemporaryFileSystem:
     "Of mode 0755, and root's; with _OPTIONS_ of mode 1777, unless they say. They are those of *mount*(8) for tmpfs, separated " +
     "by commas: ro, rw, nosuid, suid, noexec, exec, noatime, relatime, strictatime, nodiratime, *size=*, *nr_inodes=*, *nr_blocks=*, " +

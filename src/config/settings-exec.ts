@@ -9,13 +9,13 @@ import {
   hostname,
   integer,
   machineId,
-  matching,
   oneOf,
   parameters,
   signal,
   systemCalls,
 } from "./values.ts";
 import { addressFamilies, ambientCapabilities, cpuList, privateUsers, user } from "./values-exec.ts";
+import { pivotRoot } from "./values-pivot.ts";
 
 /** [Exec]: what runs and with which rights (systemd.nspawn(5), [Exec] section options). */
 export const EXEC = section("Exec", {
@@ -85,10 +85,10 @@ export const EXEC = section("Exec", {
   PivotRoot: {
     takes: "PATH[:PATH]",
     help: "directory of the tree that becomes the root, and where the old root goes",
-    parse: matching(/^\/[^:]*(:\/[^:]*)?$/, "pair of roots", "PATH or PATH:PATH, both absolute"),
+    parse: pivotRoot,
     options: [option("--pivot-root")],
     safe: false,
-    state: "not yet",
+    state: "in effect",
   },
   Capability: {
     takes: "CAPABILITY...",

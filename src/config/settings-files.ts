@@ -1,3 +1,4 @@
+import { VOLATILE_MODES } from "../spec/machine-spec.ts";
 import { flag, option, optionalValue, section } from "./setting.ts";
 import { absolutePath, boolean, matching, oneOf } from "./values.ts";
 import { bind, paths } from "./values-files.ts";
@@ -14,18 +15,16 @@ export const FILES = section("Files", {
     default: "no",
     options: [flag("--read-only", "yes")],
     safe: true,
-    state: "not yet",
-    accepts: [false],
+    state: "in effect",
   },
   Volatile: {
     takes: "BOOL|state|overlay",
     help: "keep changes in memory only: of everything, of /var, or of all in an overlay",
-    parse: oneOf(["no", "yes", "state", "overlay"], { yes: "yes", no: "no" }),
+    parse: oneOf(VOLATILE_MODES, { yes: "yes", no: "no" }),
     default: "no",
     options: [optionalValue("--volatile", "yes")],
     safe: true,
-    state: "not yet",
-    accepts: ["no"],
+    state: "in effect",
   },
   Bind: {
     takes: "[+]PATH[:PATH[:OPTIONS]]",

@@ -58,19 +58,23 @@ export const APIVFS: Compilers<ApivfsKinds> = {
    * then everything written lands on disk with ids from 0. A tmpfs of its own is the place; all of it is gone with
    * this child, but for the overlay, which holds on to its layers itself.
    */
-  "make-overlay": ({ fd, lower, upper }, c) => {
+  "make-overlay": ({ fd, lower, upper, limits, attributes }, c) => {
     const { asm, apivfs } = c;
-    const place = c.makeFileSystem(apivfs, "tmpfs", ["mode=700"], []);
+    const place = c.makeFileSystem(apivfs, "tmpfs", ["mode=700", ...limits], []);
     asm.call(apivfs, "move_mount", [place, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH]);
     for (const [name, layer] of [
       ["lower", lower],
       ["upper", upper],
     ] as const) {
       asm.call(apivfs, "mkdirat", [place, name, 0o700]);
-      asm.call(apivfs, "move_mount", [c.fd(layer), "", place, name, MOVE_MOUNT_F_EMPTY_PATH]);
+      if (layer !== null) asm.call(apivfs, "move_mount", [c.fd(layer), "", place, name, MOVE_MOUNT_F_EMPTY_PATH]);
     }
+    // The host has divided a layer on disk itself. data is the overlay's root directory, and shows its mode inside.
+    if (upper === null)
+      for (const part of ["upper/data", "upper/work"]) asm.call(apivfs, "mkdirat", [place, part, 0o755]);
     asm.call(apivfs, "fchdir", [place]);
-    const options = ["lowerdir=lower", "upperdir=upper/data", "workdir=upper/work", "userxattr"];
+    const options = ["lowerdir=lower", "upperdir=upper/data", "workdir=upper/work"];
+    if (attributes === "user") options.push("userxattr");
     const mount = c.makeFileSystem(apivfs, "overlay", options, ["nodev"]);
     asm.pseudo(apivfs, "result", [mount], { into: c.named(fd) });
   },

@@ -86,10 +86,10 @@ export const MOUNTS: Compilers<Kinds> = {
     writeNewFile(c, directory, name, mode, Buffer.from(text));
   },
 
-  /** One of our own mounts, once everything in it is written. */
+  /** The root, or one of our own mounts, once everything in it is written. */
   "set-read-only": ({ path }, c) => {
     const { asm, keeper } = c;
-    const { directory } = c.parent(`${path}/.`);
+    const directory = path === "/" ? c.root : c.parent(`${path}/.`).directory;
     asm.call(keeper, "mount_setattr", [directory, "", AT_EMPTY_PATH, asm.words([MOUNT_ATTR_RDONLY, 0, 0, 0]), 32]);
   },
 

@@ -34,7 +34,7 @@ import { EXIT_RECORD_SIZE } from "./exit-record.ts";
 import type { Launch } from "./launch.ts";
 import { divideLayer, makeLayer, openLayer, removeLayer } from "./layer.ts";
 import { announceLeftovers } from "./leftovers.ts";
-import { lockFile, treeLock, unlinkLocked } from "./lock-file.ts";
+import { lockFile, treeLock, unlinkLocked, unlinkShared } from "./lock-file.ts";
 import { openNetwork } from "./open-network.ts";
 import { makeRamfs } from "./ramfs.ts";
 import { claimFiles, claimRange, releaseRange } from "./range-claim.ts";
@@ -62,6 +62,7 @@ type Kinds =
   | "use-unit"
   | "enable-controllers"
   | "clone-tree"
+  | "lock-submounts"
   | "open-network"
   | "make-layer"
   | "make-credentials"
@@ -85,16 +86,16 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     launch.undoBy(() => unlinkLocked(path, launch.fds.get("name-lock")));
   },
 
-  "lock-tree": ({ tree, registry }, launch) => {
+  "lock-tree": ({ tree, registry, shared }, launch) => {
     // systemd-nspawn's own registry of trees, so that neither writes to one the other writes to.
     mkdirSync(dirname(registry), { recursive: true, mode: 0o755 });
     const path = treeLock(registry, tree);
-    const fd = lockFile(path);
+    const fd = lockFile(path, shared);
     if (fd === null)
-      throw new BerthError(`${tree} is in use by another machine`, {
+      throw new BerthError(`${tree} is in use by another machine${shared ? " that may change it" : ""}`, {
         hint: "-x runs one beside it, from the tree as it is, and throws its changes away",
       });
-    launch.undoBy(() => unlinkLocked(path, fd));
+    launch.undoBy(() => (shared ? unlinkShared(path, fd) : unlinkLocked(path, fd)));
   },
 
   "chown-tree": async ({ path, base }, launch) => {
@@ -178,6 +179,12 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     launch.fds.name(fd, tree);
     const mode = propagation === "private" ? MS_PRIVATE : MS_SLAVE;
     setMountAttributes(tree, { set: mountAttributes(flags), propagation: mode }, recursive, path);
+  },
+
+  "lock-submounts": ({ fd, flags }, launch) => {
+    const attributes = mountAttributes(flags);
+    setMountAttributes(launch.fds.get(fd), { set: attributes }, true, launch.pathOf(fd));
+    setMountAttributes(launch.fds.get(fd), { clear: attributes }, false, launch.pathOf(fd));
   },
 
   "open-network": ({ fd, path }, launch) => {

@@ -4,15 +4,15 @@ import { tryFileLock } from "../sys/file-lock.ts";
 import { closeQuietly } from "../sys/files.ts";
 
 /**
- * Opens and locks `path`; null: somebody else holds it. The file may have been unlinked between open and lock by a
+ * Opens and locks `path`, `shared` with others who do the same; null: somebody else holds it. The file may have been unlinked between open and lock by a
  * holder that just left: then it is tried again.
  */
-export function lockFile(path: string): number | null {
+export function lockFile(path: string, shared = false): number | null {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   for (;;) {
     const fd = openSync(path, constants.O_CREAT | constants.O_RDWR | constants.O_NOFOLLOW, 0o600);
     try {
-      if (!tryFileLock(fd, path)) {
+      if (!tryFileLock(fd, path, shared)) {
         closeQuietly(fd);
         return null;
       }
@@ -29,6 +29,12 @@ export function lockFile(path: string): number | null {
 export function treeLock(registry: string, tree: string): string {
   const { dev, ino } = statSync(tree, { bigint: true });
   return `${registry}/inode-${dev}:${ino}`;
+}
+
+/** The last one who shares a lock takes the file away. */
+export function unlinkShared(path: string, fd: number): void {
+  if (tryFileLock(fd, path)) unlinkLocked(path, fd);
+  else closeQuietly(fd);
 }
 
 export function unlinkLocked(path: string, fd: number): void {

@@ -1,13 +1,18 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import type { BindUserFacts, HostUser } from "../plan/facts.ts";
+import type { TreeRoot } from "./in-root.ts";
 import { readPathFacts } from "./tree-facts.ts";
 import { parsePasswd, readFirst } from "./users.ts";
 
 const ENVIRONMENT = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C.UTF-8" };
 
 /** What BindUser= has to know: the host's users of these names, and what the tree has of names and numbers already. */
-export function readBindUsers(names: readonly string[], root: string, wanted: readonly string[]): BindUserFacts | null {
+export function readBindUsers(
+  names: readonly string[],
+  root: TreeRoot,
+  wanted: readonly string[],
+): BindUserFacts | null {
   if (names.length === 0) return null;
   const [users = [], groups = []] = ["/etc/passwd", "/etc/group"].map((path) => entriesOf(readInTree(root, path)));
   const taken = [users, groups];
@@ -58,7 +63,7 @@ function readText(path: string): string {
 }
 
 /** Not to be allowed to look is no error: who plans without root gets the plan of a tree that has none of them. */
-function readInTree(root: string, path: string): string {
+function readInTree(root: TreeRoot, path: string): string {
   try {
     return readFirst(path, [root]) ?? "";
   } catch {

@@ -27,6 +27,13 @@ export interface Entry {
   readonly identity: string;
 }
 
+/** A tree, or a directory inside one that is taken for the root of another. */
+export type TreeRoot = string | { readonly tree: string; readonly inside: string };
+
+export function showRoot(root: TreeRoot): string {
+  return typeof root === "string" ? root : `${root.inside} of ${root.tree}`;
+}
+
 /**
  * Reads files of an untrusted tree. The kernel resolves every path with the tree as root (openat2(2),
  * RESOLVE_IN_ROOT): absolute links and `..` stay inside whatever is swapped meanwhile. What is there is first opened
@@ -40,8 +47,8 @@ export class InRoot {
   readonly #prefix: string;
 
   /** @throws the errno error of open(2) when `root` (a trusted path of the host) is no directory we may search */
-  constructor(root: string) {
-    this.#root = openSync(root, O_PATH | O_DIRECTORY);
+  constructor(root: TreeRoot) {
+    this.#root = openRoot(root);
     const path = readlinkSync(`/proc/self/fd/${this.#root}`);
     this.#prefix = path === "/" ? "" : path;
   }
@@ -124,6 +131,16 @@ export class InRoot {
       if (errorCode(error) === "ENAMETOOLONG") return null;
       throw error;
     }
+  }
+}
+
+function openRoot(root: TreeRoot): number {
+  if (typeof root === "string") return openSync(root, O_PATH | O_DIRECTORY);
+  const tree = openSync(root.tree, O_PATH | O_DIRECTORY);
+  try {
+    return openat2(tree, root.inside, O_PATH | O_DIRECTORY);
+  } finally {
+    closeSync(tree);
   }
 }
 

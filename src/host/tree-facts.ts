@@ -1,8 +1,8 @@
-import { readFileSync, statSync } from "node:fs";
+import { readFileSync, realpathSync, statSync } from "node:fs";
 import { BerthError, errorCode } from "../errors.ts";
-import type { HostFacts, PathFacts, TreeFacts } from "../plan/facts.ts";
+import type { FileSystemFacts, HostFacts, PathFacts, TreeFacts } from "../plan/facts.ts";
 import { parseMachineId, timezoneOfLink } from "./identity.ts";
-import { InRoot } from "./in-root.ts";
+import { InRoot, showRoot, type TreeRoot } from "./in-root.ts";
 import { discoverInit } from "./init.ts";
 import { findMount, isReadOnly, mountOf, parseMountinfo } from "./mountinfo.ts";
 import { OS_RELEASE_PATHS, parseOsRelease } from "./os-release.ts";
@@ -15,14 +15,14 @@ const MAX_TEXT = 64 * 1024;
  *
  * @throws BerthError when there is no directory at `root`. Not being allowed to look is no error: `readable` is false then.
  */
-export function readTreeFacts(root: string, host: HostFacts): TreeFacts {
+export function readTreeFacts(root: TreeRoot, host: HostFacts): TreeFacts {
   let tree: InRoot | null = null;
   try {
     tree = new InRoot(root);
     return factsOf(tree, host);
   } catch (error) {
     const code = errorCode(error);
-    if (code === "EACCES" || code === "EPERM") return assumedFacts(root, host);
+    if (code === "EACCES" || code === "EPERM") return assumedFacts(typeof root === "string" ? root : root.tree, host);
     throw treeError(root, code, error);
   } finally {
     tree?.close();
@@ -72,8 +72,10 @@ function assumedFacts(root: string, host: HostFacts): TreeFacts {
   };
 }
 
-function treeError(root: string, code: string | undefined, cause: unknown): unknown {
+function treeError(place: TreeRoot, code: string | undefined, cause: unknown): unknown {
+  const root = showRoot(place);
   if (code === "ENOENT") {
+    if (typeof place !== "string") return new BerthError(`${root}: no such directory`, { cause });
     const hint = "`berth bootstrap` makes one";
     return new BerthError(`${root}: no such tree`, { hint, cause });
   }
@@ -103,5 +105,35 @@ export function readInsideFacts(root: string, path: string): PathFacts {
     }
   } catch (error) {
     return { type: "missing", errno: errorCode(error) ?? "EIO" };
+  }
+}
+
+/** What a directory of the host is on. */
+export function readFileSystem(path: string): FileSystemFacts {
+  const mount = mountOf(parseMountinfo(readMountinfo()), realPath(path));
+  return { fsType: mount?.fsType ?? "unknown", readOnly: mount !== null && isReadOnly(mount) };
+}
+
+function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path; // what is wrong with it will be said where it is used
+  }
+}
+
+/** What is where a file of the host is to be bound in a tree. */
+export function readPlace(root: TreeRoot, path: string): "file" | "missing" | "other" {
+  try {
+    const tree = new InRoot(root);
+    try {
+      const type = tree.resolve(path)?.type;
+      if (type === undefined) return "missing";
+      return type === "file" ? "file" : "other";
+    } finally {
+      tree.close();
+    }
+  } catch {
+    return "missing";
   }
 }

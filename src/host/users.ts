@@ -1,6 +1,6 @@
 import { errorCode } from "../errors.ts";
 import type { UserFacts, UserSearch } from "../plan/facts.ts";
-import { InRoot } from "./in-root.ts";
+import { InRoot, type TreeRoot } from "./in-root.ts";
 
 /** Of passwd and group: room for some ten thousand users, and no more than a moment's work for a tree that is a trap. */
 const MAX_TEXT = 1024 * 1024;
@@ -12,7 +12,7 @@ const MAX_TEXT = 1024 * 1024;
  *
  * @throws the errno error when there is no directory at one of `roots`; BerthError never
  */
-export function findUser(user: string, roots: readonly string[]): UserSearch {
+export function findUser(user: string, roots: readonly TreeRoot[]): UserSearch {
   const passwd = readFirst("/etc/passwd", roots);
   const users = parsePasswd(passwd ?? "");
   const number = /^[0-9]+$/.test(user) ? Number(user) : null;
@@ -29,9 +29,9 @@ export function findUser(user: string, roots: readonly string[]): UserSearch {
 }
 
 /** The same for a plan without root: a name is assumed to be Debian's first user where the tree may not be looked into. */
-export function assumeUser(user: string, root: string): UserSearch {
+export function assumeUser(user: string, roots: readonly TreeRoot[]): UserSearch {
   try {
-    return findUser(user, [root]);
+    return findUser(user, roots);
   } catch (error) {
     const code = errorCode(error);
     if (code !== "EACCES" && code !== "EPERM") throw error;
@@ -40,7 +40,7 @@ export function assumeUser(user: string, root: string): UserSearch {
 }
 
 /** Text of a tree, of the first of `roots` that has the file. Null: none has. @throws as findUser */
-export function readFirst(path: string, roots: readonly string[]): string | null {
+export function readFirst(path: string, roots: readonly TreeRoot[]): string | null {
   for (const root of roots) {
     const tree = new InRoot(root);
     try {

@@ -11,8 +11,10 @@ import { boundIn } from "../plan/bind-users.ts";
 import { candidatesFor, loginEnvironment } from "../plan/execute.ts";
 import type { UserFacts } from "../plan/facts.ts";
 import { buildJoin } from "../plan/join.ts";
+import { rootOf } from "../plan/pivot.ts";
 import type { LaunchPlan, WindowSize } from "../plan/step.ts";
 import { userFault } from "../plan/user.ts";
+import { hasOwnEtc } from "../plan/volatile.ts";
 import { isRoot } from "../spec/validate.ts";
 import { closeQuietly } from "../sys/files.ts";
 import { ARCH } from "../sys/libc.ts";
@@ -57,7 +59,7 @@ function planJoin(
   refuseFrozen(machine, cgroup);
   const plan = readPlan(name, paths);
   const user =
-    userName === undefined || isRoot(userName) ? null : (boundIn(plan, userName) ?? userOf(machine, userName));
+    userName === undefined || isRoot(userName) ? null : (boundIn(plan, userName) ?? userOf(machine, plan, userName));
   try {
     return buildJoin(
       { machine: name, pid: leader.pid, startTime: leader.startTime, cgroup, plan },
@@ -91,8 +93,10 @@ function programs(
  * As the host sees the machine's tree, with what an ephemeral one has changed: a look through the machine's own mounts
  * could wait for ever on one that it serves itself.
  */
-function userOf({ name, root, layer }: MachineRecord, user: string): UserFacts {
-  const found = findUser(user, [...(layer === null ? [] : [join(layer, "data")]), root]);
+function userOf({ name, root, layer }: MachineRecord, plan: LaunchPlan, user: string): UserFacts {
+  const tree = { tree: root, inside: rootOf(plan) };
+  const roots = hasOwnEtc(plan) ? [] : [...(layer === null ? [] : [join(layer, "data")]), tree];
+  const found = findUser(user, roots);
   const fault = userFault(user, found, root);
   if (fault !== undefined) throw new BerthError(`machine ${name}: ${fault.what}`, { hint: fault.hint });
   return found as UserFacts;

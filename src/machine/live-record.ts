@@ -3,6 +3,7 @@ import { processId } from "../host/process-id.ts";
 import { cgroupPath, unitName } from "../plan/cgroup.ts";
 import type { InitKind } from "../plan/facts.ts";
 import { idRange, type PlanInput } from "../plan/input.ts";
+import { rootKind } from "../spec/root-kind.ts";
 import type { Notification } from "../supervise/notify.ts";
 import { STUB_REBOOT_SIGNAL, stopSignal } from "../supervise/shutdown.ts";
 import type { Prepared } from "./prepare.ts";
@@ -76,7 +77,7 @@ function firstRecord(prepared: Prepared, input: PlanInput, launch: Launch): Mach
     cgroupMount: host.cgroup.mount ?? "",
     unit: unitName(input),
     root: spec.root.value,
-    layer: spec.ephemeral.value ? input.places.layer : null,
+    layer: rootKind(spec) === "layer" ? input.places.layer : null,
     os: machine.tree.osRelease?.["ID"] ?? null,
     osVersion: machine.tree.osRelease?.["VERSION_ID"] ?? null,
     killSignal: stopSignal(spec.killSignal.value, initKind(input)),

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { basename, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import type { OptionAssignment } from "../config/setting.ts";
 import { BerthError, EXIT_FAILED, EXIT_USAGE } from "../errors.ts";
 import { readBindUsers } from "../host/bind-users.ts";
@@ -7,12 +7,14 @@ import { readCredentialFacts } from "../host/credentials.ts";
 import { isExposed } from "../host/exposure.ts";
 import { randomId } from "../host/hash.ts";
 import { hostFiles, sysctl } from "../host/host-files.ts";
+import type { TreeRoot } from "../host/in-root.ts";
 import type { Paths } from "../host/paths.ts";
 import { pickRange } from "../host/ranges.ts";
 import { readHostFacts } from "../host/read-facts.ts";
 import { type FoundSettings, readSettings, type SettingsMode } from "../host/settings-files.ts";
-import { readInsideFacts, readPathFacts, readTreeFacts } from "../host/tree-facts.ts";
+import { readFileSystem, readInsideFacts, readPathFacts, readPlace, readTreeFacts } from "../host/tree-facts.ts";
 import { assumeUser } from "../host/users.ts";
+import { readUsrFacts } from "../host/usr-facts.ts";
 import { buildPlan } from "../plan/build.ts";
 import { resolvConfFile, resolvConfMode } from "../plan/configure-tree.ts";
 import { bindKey, type HostFacts, type MachineFacts } from "../plan/facts.ts";
@@ -22,7 +24,9 @@ import { checkPreconditions } from "../plan/preconditions.ts";
 import type { LaunchPlan } from "../plan/step.ts";
 import { buildSpec } from "../spec/build-spec.ts";
 import type { ConsoleMode, Credential, MachineSpec, SelinuxContexts, UnitPlacement } from "../spec/machine-spec.ts";
+import { pathInTree, rootInTree } from "../spec/pivot.ts";
 import { type Problem, showProblem } from "../spec/problem.ts";
+import { rootKind } from "../spec/root-kind.ts";
 import { DEFAULT, type Sourced } from "../spec/source.ts";
 import { isRoot } from "../spec/validate.ts";
 import { type Weakness, weaknesses } from "../spec/weaknesses.ts";
@@ -94,7 +98,7 @@ export function prepare(request: MachineRequest, paths: Paths, installation: str
     weaknesses: weaknesses(
       spec,
       isExposed(spec.root.value, () => readFileSync("/proc/self/mountinfo", "utf8")),
-      spec.privateUsers.value.mode === "yes" ? (diskBase(readTreeFacts(spec.root.value, host)) ?? 0) : 0,
+      spec.privateUsers.value.mode === "yes" ? (diskBase(readTreeFacts(rootOf(spec), host)) ?? 0) : 0,
     ),
     plan: (planRequest) => {
       const machine = readMachineFacts(spec, host, paths);
@@ -118,29 +122,39 @@ function findRoot(request: MachineRequest, paths: Paths): Sourced<string> {
 
 /** Everything about the tree and the sources that the planner needs to know. */
 export function readMachineFacts(spec: MachineSpec, host: HostFacts, paths: Paths): MachineFacts {
-  const tree = readTreeFacts(spec.root.value, host);
-  const file = resolvConfFile(resolvConfMode(spec, host, tree.readOnly));
+  const root = rootOf(spec);
+  const tree = readTreeFacts(root, host);
+  const mode = resolvConfMode(spec, host, tree.readOnly);
+  const file = resolvConfFile(mode);
   return {
     tree,
     bindSources: Object.fromEntries(
       spec.binds.map(({ value }) => [
         bindKey(value),
-        value.fromRoot ? readInsideFacts(spec.root.value, value.source) : readPathFacts(value.source),
+        value.fromRoot ? readInsideFacts(spec.root.value, pathInTree(spec, value.source)) : readPathFacts(value.source),
       ]),
     ),
     rangeBase: spec.privateUsers.value.mode === "pick" ? pickRange(spec.name, paths.machines, diskBase(tree)) : null,
     resolvConf: file === null ? null : readIfThere(file),
     localtime: ["copy", "bind"].includes(spec.timezone.value) ? readIfThere("/etc/localtime") : null,
-    user: isRoot(spec.user.value) ? null : assumeUser(spec.user.value, spec.root.value),
+    user: isRoot(spec.user.value) ? null : assumeUser(spec.user.value, rootKind(spec) === "memory" ? [] : [root]),
+    layer: rootKind(spec) === "layer" ? readFileSystem(dirname(spec.root.value)) : null,
     openFilesMax: spec.limits.some(({ value }) => value.name === "nofile") ? sysctl(hostFiles, "fs/nr_open") : null,
     bindUsers: readBindUsers(
       spec.bindUsers.map(({ value }) => value),
-      spec.root.value,
+      root,
       spec.bindUserGroups.map(({ value }) => value),
     ),
+    usr: rootKind(spec) === "memory" ? readUsrFacts(root) : null,
+    resolvConfPlace: mode.startsWith("bind-") ? readPlace(root, "/etc/resolv.conf") : null,
     randomId: randomId(),
     credentialSources: readCredentialFacts(spec.credentials.map(({ value }) => value)),
   };
+}
+
+/** What the machine has as its root. */
+function rootOf(spec: MachineSpec): TreeRoot {
+  return spec.pivotRoot.value === undefined ? spec.root.value : { tree: spec.root.value, inside: rootInTree(spec) };
 }
 
 function readIfThere(path: string): string | null {

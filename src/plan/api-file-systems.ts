@@ -1,9 +1,12 @@
 import { customMounts } from "../spec/custom-mounts.ts";
+import { rootKind } from "../spec/root-kind.ts";
 import { DEFAULT } from "../spec/source.ts";
 import { type PlanInput, terminalGroup } from "./input.ts";
 import { apivfs, host, init, keeper } from "./make-step.ts";
+import { removesMountPoints } from "./root.ts";
 import { withContext } from "./selinux.ts";
 import type { FdName, MountFlag, Step, StepKinds } from "./step.ts";
+import { MEMORY_LIMITS } from "./volatile.ts";
 
 interface KernelFileSystem {
   readonly fd: FdName;
@@ -58,30 +61,54 @@ const LINKS: readonly (readonly [string, string])[] = [
 
 /** Made by a child of init, which is in the machine's namespaces, and handed to the keeper. */
 export function apiFileSystems(input: PlanInput): Step[] {
-  const { spec } = input;
   const made = kernelFileSystems(input).map(({ fd, type, options, flags }) =>
     apivfs(
       "make-file-system",
       { fd, type, options: [...options], flags: [...flags] },
-      type === "devpts" ? spec.selinuxApifsContext.source : DEFAULT,
+      type === "devpts" ? input.spec.selinuxApifsContext.source : DEFAULT,
     ),
   );
-  const overlay = spec.ephemeral.value
-    ? [apivfs("make-overlay", { fd: "overlay", lower: "root", upper: "layer" }, spec.ephemeral.source)]
-    : [];
   return [
     init("make-api-file-systems", {}),
     ...made,
-    ...overlay,
+    ...makeOverlay(input),
     init("signal", { sync: 6, to: "keeper", says: MADE, carries: madeFds(input) }),
   ];
+}
+
+/** The root of a machine whose changes are kept apart from its tree. */
+export function isOverlay({ spec }: PlanInput): boolean {
+  return ["layer", "memory layer"].includes(rootKind(spec));
+}
+
+function makeOverlay(input: PlanInput): Step[] {
+  const { spec } = input;
+  const { ephemeral, volatile, privateUsers } = spec;
+  const overlay = { fd: "overlay", lower: "root" };
+  switch (rootKind(spec)) {
+    case "layer":
+      return [apivfs("make-overlay", { ...overlay, upper: "layer", limits: [], attributes: "user" }, ephemeral.source)];
+    case "memory layer": {
+      // Of trusted ones the root of a user namespace can't set any, and tmpfs has had others since Linux 6.6 only.
+      const attributes = privateUsers.value.mode === "no" ? "trusted" : "user";
+      return [
+        apivfs(
+          "make-overlay",
+          { ...overlay, upper: null, limits: withContext(input, MEMORY_LIMITS), attributes },
+          volatile.source,
+        ),
+      ];
+    }
+    default:
+      return [];
+  }
 }
 
 const MADE = "the kernel's file systems are made";
 
 /** What init hands over, in this order. */
 function madeFds(input: PlanInput): FdName[] {
-  return [...kernelFileSystems(input).map(({ fd }) => fd), ...(input.spec.ephemeral.value ? ["overlay"] : [])];
+  return [...kernelFileSystems(input).map(({ fd }) => fd), ...(isOverlay(input) ? ["overlay"] : [])];
 }
 
 export function awaitApiFileSystems(input: PlanInput): Step[] {
@@ -132,7 +159,7 @@ function mountsBelowTmp({ spec }: PlanInput): boolean {
 
 /** /dev and /run are fresh. */
 export function freshFileSystems(input: PlanInput): Step[] {
-  const remove = !input.spec.ephemeral.value;
+  const remove = removesMountPoints(input);
   const { source } = input.spec.selinuxApifsContext;
   const tmpfs = (target: string, mode: number, flags: MountFlag[], options: string[]): Step => {
     const own = { options: withContext(input, options), remove: remove && !target.startsWith("/dev/") };
@@ -152,7 +179,7 @@ export function freshFileSystems(input: PlanInput): Step[] {
 
 /** /proc, /sys and /dev must be plain directories of the tree. */
 export function attachApiFileSystems(input: PlanInput): Step[] {
-  const remove = !input.spec.ephemeral.value;
+  const remove = removesMountPoints(input);
   return [
     ...KERNEL.map(({ fd, target }) => {
       const inTree = ["/proc", "/sys"].includes(target);

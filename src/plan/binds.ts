@@ -1,8 +1,10 @@
 import type { CustomMount } from "../spec/custom-mounts.ts";
+import { pathInTree } from "../spec/pivot.ts";
 import { hostSysfs } from "./api-file-systems.ts";
 import { bindKey } from "./facts.ts";
 import type { PlanInput } from "./input.ts";
 import { host, keeper } from "./make-step.ts";
+import { removesMountPoints } from "./root.ts";
 import type { MountFlag, Step } from "./step.ts";
 
 /** Sources are opened on the host before anything else is made: one that is missing costs nothing. */
@@ -13,7 +15,7 @@ export function bindSources(input: PlanInput): Step[] {
     ...spec.binds.map(({ value, source }, index) => {
       const flags: MountFlag[] = value.readOnly ? ["ro"] : [];
       const path = value.fromRoot ? spec.root.value : value.source;
-      const inside = value.fromRoot ? value.source : null;
+      const inside = value.fromRoot ? pathInTree(spec, value.source) : null;
       // A slave: what the host mounts below it later shows inside, and nothing the other way round.
       return host(
         "clone-tree",
@@ -24,10 +26,10 @@ export function bindSources(input: PlanInput): Step[] {
   ];
 }
 
-export function attachBind({ spec, machine }: PlanInput, mount: Extract<CustomMount, { kind: "bind" }>): Step {
+export function attachBind(input: PlanInput, mount: Extract<CustomMount, { kind: "bind" }>): Step {
   const { value, target, source, index } = mount;
-  const facts = machine.bindSources[bindKey(value)];
+  const facts = input.machine.bindSources[bindKey(value)];
   const create = facts?.type === "file" ? "file" : "directory";
-  const remove = !spec.ephemeral.value;
+  const remove = removesMountPoints(input);
   return keeper("attach", { fd: `bind:${index}`, target, create, api: false, remove }, source);
 }

@@ -1,8 +1,10 @@
+import { rootKind } from "../spec/root-kind.ts";
 import {
   apiFileSystems,
   attachApiFileSystems,
   awaitApiFileSystems,
   freshFileSystems,
+  isOverlay,
   ownMounts,
 } from "./api-file-systems.ts";
 import { mapHomes, userSources } from "./bind-users.ts";
@@ -20,8 +22,9 @@ import { host, init, keeper } from "./make-step.ts";
 import { maskKernel } from "./masks.ts";
 import { joinNetwork, networkSource } from "./network.ts";
 import { chownTree, mapTree } from "./owners.ts";
+import { attachOldRoot, mapOldRoot, openOldRoot } from "./pivot.ts";
 import { changeDirectory, choosePersonality, chooseProcessors, stayAsInit } from "./process.ts";
-import { openRoot, rootFd } from "./root.ts";
+import { attachRoot, lockRoot, lockTree, openRoot } from "./root.ts";
 import { confine, giveUp, loadFilter } from "./security.ts";
 import { labelProcess } from "./selinux.ts";
 import type { LaunchPlan, Namespace, Step } from "./step.ts";
@@ -46,6 +49,7 @@ export function buildPlan(input: PlanInput): LaunchPlan {
       ...claim(input),
       ...chownTree(input),
       ...openRoot(input),
+      ...openOldRoot(input),
       ...networkSource(input),
       ...bindSources(input),
       ...userSources(input),
@@ -81,12 +85,6 @@ function claim(input: PlanInput): Step[] {
       ? []
       : [host("claim-range", { path: `${places.ranges}/${claimed.base}`, ...claimed, ledger }, source)]),
   ];
-}
-
-/** One machine at a time may write to a tree; others run beside it if they don't. */
-function lockTree({ spec, machine, places }: PlanInput): Step[] {
-  if (spec.ephemeral.value || machine.tree.readOnly) return [];
-  return [host("lock-tree", { tree: spec.root.value, registry: places.trees }, spec.root.source)];
 }
 
 function notifySocket(input: PlanInput): Step[] {
@@ -142,6 +140,7 @@ function mapOwners(input: PlanInput): Step[] {
   const { spec } = input;
   if (spec.privateUsers.value.mode === "no") return [];
   const { source } = spec.privateUsers;
+  const kind = rootKind(spec);
   const binds = spec.binds.flatMap((bind, index) => {
     const { idmap, fromRoot, recursive } = bind.value;
     const fd = `bind:${index}`;
@@ -149,8 +148,9 @@ function mapOwners(input: PlanInput): Step[] {
     return fromRoot ? mapTree(input, fd, recursive, bind) : [];
   });
   return [
-    ...mapTree(input, "root", true, spec.privateUsers),
-    ...(spec.ephemeral.value ? [host("map-owners", { fd: "layer", recursive: false, mapping: null }, source)] : []),
+    ...mapTree(input, kind === "memory" ? "usr" : "root", true, spec.privateUsers),
+    ...mapOldRoot(input),
+    ...(kind === "layer" ? [host("map-owners", { fd: "layer", recursive: false, mapping: null }, source)] : []),
     ...binds,
     ...mapHomes(input),
   ];
@@ -171,19 +171,21 @@ function prepareInit(input: PlanInput): Step[] {
 function assembleRoot(input: PlanInput): Step[] {
   const { capabilities } = input.host;
   // Keeper and init work at the same time, unless the root itself is one of the file systems that init makes.
-  const first = input.spec.ephemeral.value;
+  const first = isOverlay(input);
   return [
     keeper("act-as", { uid: rootId(input), capabilities }, input.spec.privateUsers.source),
     ...(first ? awaitApiFileSystems(input) : []),
-    keeper("attach-root", { fd: rootFd(input) }, input.spec.root.source),
+    ...attachRoot(input),
     ...freshFileSystems(input),
     ...publishIdentity(input),
     ...(first ? [] : awaitApiFileSystems(input)),
     ...attachApiFileSystems(input),
     ...maskKernel(),
     ...attachConsole(input),
+    ...attachOldRoot(input),
     ...attachCustomMounts(input),
     ...configureTree(input),
+    ...lockRoot(input),
     keeper("enter-root", {}),
     keeper("leave-root", {}),
   ];

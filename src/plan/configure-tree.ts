@@ -1,8 +1,10 @@
 import type { MachineSpec, ResolvConfMode } from "../spec/machine-spec.ts";
+import { isEtcWritable, rootKind } from "../spec/root-kind.ts";
 import type { Source } from "../spec/source.ts";
 import type { HostFacts, MachineFacts } from "./facts.ts";
 import type { PlanInput } from "./input.ts";
 import { host as hostStep, keeper } from "./make-step.ts";
+import { removesMountPoints } from "./root.ts";
 import type { Step } from "./step.ts";
 
 const RESOLV_CONF = "/etc/resolv.conf";
@@ -29,7 +31,7 @@ export function resolvConfMode(spec: MachineSpec, host: HostFacts, treeReadOnly:
   if (mode !== "auto") return mode;
   if (spec.privateNetwork.value || spec.networkNamespace.value !== undefined) return "off";
   const source = host.resolved.stub ? "stub" : "host";
-  return treeReadOnly ? `bind-${source}` : `copy-${source}`;
+  return isEtcWritable(spec, treeReadOnly) ? `copy-${source}` : `bind-${source}`;
 }
 
 /** The host's file that a mode names; null for off and delete. */
@@ -40,7 +42,7 @@ export function resolvConfFile(mode: ResolvConfMode): string | null {
 /** Files that are bound rather than copied are opened on the host, like any bind source. */
 export function configurationSources({ spec, host, machine }: PlanInput): Step[] {
   const mode = resolvConfMode(spec, host, machine.tree.readOnly);
-  const file = mode.startsWith("bind-") && machine.resolvConf !== null ? resolvConfFile(mode) : null;
+  const file = bindsResolvConf(mode, spec, machine) ? resolvConfFile(mode) : null;
   const source = (fd: string, path: string, from: Source): Step =>
     hostStep("clone-tree", { fd, path, inside: null, recursive: false, flags: ["ro"], propagation: "private" }, from);
   return [
@@ -51,7 +53,14 @@ export function configurationSources({ spec, host, machine }: PlanInput): Step[]
   ];
 }
 
-function resolvConf({ spec, host, machine }: PlanInput): Step[] {
+/** Not by itself where the tree has no place for it: a link into /run, say, which its own resolver fills. */
+function bindsResolvConf(mode: ResolvConfMode, spec: MachineSpec, machine: MachineFacts): boolean {
+  if (!mode.startsWith("bind-") || machine.resolvConf === null) return false;
+  return spec.resolvConf.value !== "auto" || machine.resolvConfPlace === "file";
+}
+
+function resolvConf(input: PlanInput): Step[] {
+  const { spec, host, machine } = input;
   const mode = resolvConfMode(spec, host, machine.tree.readOnly);
   const { source } = spec.resolvConf;
   if (mode === "off") return [];
@@ -59,19 +68,18 @@ function resolvConf({ spec, host, machine }: PlanInput): Step[] {
   if (mode === "delete") return [keeper("delete-file", { path: RESOLV_CONF, temporary }, source)];
   if (machine.resolvConf === null) return [];
   if (mode.startsWith("bind-"))
-    return [
-      keeper(
-        "attach",
-        { fd: "resolv.conf", target: RESOLV_CONF, create: "file", api: false, remove: !spec.ephemeral.value },
-        source,
-      ),
-    ];
+    return bindsResolvConf(mode, spec, machine) ? [attachFile(input, "resolv.conf", RESOLV_CONF, source)] : [];
   const replace = mode.startsWith("replace-");
   return [keeper("copy-file", { target: RESOLV_CONF, base64: machine.resolvConf, replace, temporary }, source)];
 }
 
 /** auto: a link to the tree's own copy of the host's zone; a tree without zones keeps what it has. */
-function localtime({ spec, host, machine }: PlanInput): Step[] {
+function attachFile(input: PlanInput, fd: string, target: string, source: Source): Step {
+  return keeper("attach", { fd, target, create: "file", api: false, remove: removesMountPoints(input) }, source);
+}
+
+function localtime(input: PlanInput): Step[] {
+  const { spec, host, machine } = input;
   const { value: mode, source } = spec.timezone;
   const { tree } = machine;
   const temporary = nameBeside(LOCALTIME, machine);
@@ -84,13 +92,11 @@ function localtime({ spec, host, machine }: PlanInput): Step[] {
     case "symlink":
       return host.timezone === null ? [] : [keeper("replace-symlink", { ...link, directory: "refuse" }, source)];
     case "auto":
-      if (host.timezone === null || !tree.hasTimezone || tree.readOnly || tree.timezone === host.timezone) return [];
+      if (host.timezone === null || !tree.hasTimezone || !isEtcWritable(spec, tree.readOnly)) return [];
+      if (tree.timezone === host.timezone && rootKind(spec) !== "memory") return [];
       return [keeper("replace-symlink", { ...link, directory: "keep" }, source)];
-    case "bind": {
-      if (machine.localtime === null) return [];
-      const remove = !spec.ephemeral.value;
-      return [keeper("attach", { fd: "localtime", target: LOCALTIME, create: "file", api: false, remove }, source)];
-    }
+    case "bind":
+      return machine.localtime === null ? [] : [attachFile(input, "localtime", LOCALTIME, source)];
     case "copy":
       if (machine.localtime === null) return [];
       return [keeper("copy-file", { target: LOCALTIME, base64: machine.localtime, replace: true, temporary }, source)];

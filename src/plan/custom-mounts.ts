@@ -5,6 +5,7 @@ import { attachBind } from "./binds.ts";
 import { BLOCK } from "./id-blocks.ts";
 import { idRange, type PlanInput, rootId } from "./input.ts";
 import { keeper } from "./make-step.ts";
+import { removesMountPoints } from "./root.ts";
 import { withContext } from "./selinux.ts";
 import type { Step } from "./step.ts";
 
@@ -34,7 +35,7 @@ function makeTmpfs(input: PlanInput, mount: Extract<CustomMount, { kind: "tmpfs"
     ...(gid === 0 ? [] : [`gid=${root + gid}`]),
     ...options,
   ];
-  const remove = !input.spec.ephemeral.value;
+  const remove = removesMountPoints(input);
   return [
     keeper("make-file-system", { fd, type: "tmpfs", options: withContext(input, all), flags: [...flags] }, source),
     keeper("attach", { fd, target, create: "directory", api: false, remove }, source),

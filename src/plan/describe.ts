@@ -3,7 +3,8 @@ import type { BoundUser, IdMapping, MountFlag, Step, StepKind, StepOf } from "./
 /** One line a step: what is done to what. `berth plan` prints it, and so does the message when it fails. */
 const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => string } = {
   "lock-name": ({ path }) => `lock the name by ${path}`,
-  "lock-tree": ({ tree }) => `lock the tree ${tree} for this machine alone`,
+  "lock-tree": ({ tree, shared }) =>
+    shared ? `keep others from changing the tree ${tree}` : `lock the tree ${tree} for this machine alone`,
   "chown-tree": ({ path, base }) => `change the owners in ${path} to ids from ${base} on`,
   "claim-range": ({ base, size }) => `claim host ids ${base}..${base + size - 1}`,
   "make-record": ({ directory }) => `make the record in ${directory}`,
@@ -15,6 +16,7 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   "enable-controllers": ({ path }) => `hand the controllers of ${path} down to payload/`,
   "clone-tree": ({ fd, path, inside, recursive, flags, propagation }) =>
     `copy mount ${inside === null ? path : `${inside} of ${path}`} as ${fd}${flagText([...flags, ...(recursive ? ["recursive"] : []), propagation])}`,
+  "lock-submounts": ({ fd, flags }) => `what is mounted below ${fd}:${flagText(flags)}`,
   "open-network": ({ fd, path }) => `open the network namespace ${path} as ${fd}`,
   "make-layer": ({ fd, directory, content }) =>
     content === "empty"
@@ -68,7 +70,8 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   "enter-root": () => "pivot into the root, detach the host's mounts",
   "leave-root": () => "go back to the host's mount namespace",
   "make-file-system": ({ fd, type, options, flags }) => `make ${type} as ${fd}${flagText([...flags, ...options])}`,
-  "make-overlay": ({ fd, lower, upper }) => `make overlay of ${lower} and ${upper} as ${fd}`,
+  "make-overlay": ({ fd, lower, upper, limits }) =>
+    `make overlay of ${lower} and ${upper ?? `a file system in memory${flagText(limits)}`} as ${fd}`,
   "enter-machine": ({ namespaces, sync }) =>
     `enter the machine's ${namespaces.join(", ")} namespaces, #${sync} tell keeper: it is inside`,
   "open-terminal": () => "open a terminal of the machine's own",

@@ -86,6 +86,12 @@ export interface MachineFacts {
   readonly user: UserSearch | null;
   /** For BindUser=, null without. */
   readonly bindUsers: BindUserFacts | null;
+  /** The directory that an ephemeral machine's changes go to, null for others. */
+  readonly layer: FileSystemFacts | null;
+  /** What a file system in memory takes of the tree: for Volatile=yes, else null. */
+  readonly usr: UsrFacts | null;
+  /** What /etc/resolv.conf of the tree leads to, where the host's file is to be bound over it; else null. */
+  readonly resolvConfPlace: "file" | "missing" | "other" | null;
   /** A new random machine id, for a tree that has none. 32 hex digits. */
   readonly randomId: string;
   /** Where credentials are loaded from, by path. */
@@ -128,6 +134,20 @@ export interface TreeFacts {
   readonly hasTimezone: boolean;
   /** Target of the tree's /etc/localtime below zoneinfo/, null when it is no such link. */
   readonly timezone: string | null;
+}
+
+export interface FileSystemFacts {
+  /** As in /proc/self/mountinfo (`ext4`, `btrfs`, `overlay`). */
+  readonly fsType: string;
+  readonly readOnly: boolean;
+}
+
+/** A tree whose programs and libraries are all in /usr. */
+export interface UsrFacts {
+  /** Directories of the root that are links into /usr, by name: `bin` and `usr/bin`. */
+  readonly links: Readonly<Record<string, string>>;
+  /** What /bin is where it is not one. */
+  readonly bin: "directory" | "other" | null;
 }
 
 /** A user of the machine, from its passwd(5) and group(5). */

@@ -1,5 +1,6 @@
 import { capabilityNumber } from "../spec/capabilities.ts";
 import type { MachineSpec } from "../spec/machine-spec.ts";
+import { rootKind } from "../spec/root-kind.ts";
 import type { HostFacts, MachineFacts } from "./facts.ts";
 import { BLOCK, diskBase } from "./id-blocks.ts";
 import type { WindowSize } from "./step.ts";
@@ -80,9 +81,10 @@ export function rootId(input: PlanInput): number {
   return idRange(input)?.base ?? 0;
 }
 
-/** The machine's id (container_uuid): set, or the tree's own, or a new one. 32 hex digits. */
+/** The machine's id (container_uuid): set, or the one that its /etc has, or a new one. 32 hex digits. */
 export function machineId({ spec, machine }: PlanInput): string {
-  return spec.machineId.value ?? machine.tree.machineId ?? machine.randomId;
+  const own = rootKind(spec) === "memory" ? null : machine.tree.machineId;
+  return spec.machineId.value ?? own ?? machine.randomId;
 }
 
 /** Whether berth itself has a capability. */

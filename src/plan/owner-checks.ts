@@ -1,4 +1,5 @@
 import type { Problem } from "../spec/problem.ts";
+import { keeping } from "../spec/root-kind.ts";
 import { BLOCK, diskBase, isHalfChowned } from "./id-blocks.ts";
 import { type IdRange, idRange, type PlanInput } from "./input.ts";
 import { canMap, isOwned, ownership } from "./owners.ts";
@@ -54,7 +55,7 @@ function chownedAway({ spec, machine }: PlanInput, disk: number): readonly Probl
 /** As systemd-nspawn: what is on disk keeps its lower 16 bits. */
 function chownFits(input: PlanInput): readonly Problem[] {
   const { spec, machine, host } = input;
-  const { root, ephemeral } = spec;
+  const { root } = spec;
   const range = idRange(input);
   const mapped = canMap(machine.tree.fsType, host.kernel.version);
   const other = mapped
@@ -67,10 +68,13 @@ function chownFits(input: PlanInput): readonly Problem[] {
       `a multiple of ${BLOCK}, and ${BLOCK} ids from there on`,
       other,
     );
-  if (ephemeral.value)
+  if (spec.pivotRoot.value !== undefined)
+    return problem(input, `PivotRoot= has a part of ${root.value} changed only`, "a tree that can be mapped", other);
+  const kept = keeping(spec);
+  if (kept !== null)
     return problem(
       input,
-      `an ephemeral machine would change the owners in ${root.value}`,
+      `${kept.machine} would change the owners in ${root.value}`,
       "a tree that stays as it is",
       other,
     );

@@ -9,6 +9,7 @@ import type { PlanInput } from "./input.ts";
 import { mostPossible } from "./limits.ts";
 import { ownersFit } from "./owner-checks.ts";
 import { PERSONALITY_BITS } from "./process.ts";
+import { rootFits } from "./root-checks.ts";
 import { unitOf } from "./unit.ts";
 import { foreignId, userFault } from "./user.ts";
 
@@ -24,6 +25,7 @@ const CHECKS: readonly Check[] = [
   initRunsHere,
   ownersFit,
   rangeIsFree,
+  rootFits,
   bindsExist,
   tmpfsOwnersFit,
   bindUsersFit,

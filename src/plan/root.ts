@@ -1,31 +1,74 @@
+import { isRootReadOnly, rootKind, writesTree } from "../spec/root-kind.ts";
+import type { Source } from "../spec/source.ts";
 import type { PlanInput } from "./input.ts";
-import { host } from "./make-step.ts";
+import { host, keeper } from "./make-step.ts";
 import type { MountFlag, Step } from "./step.ts";
+import { fillMemory, makeMemory, mountState, openUsr } from "./volatile.ts";
+
+/** One machine at a time may write to a tree, and nobody does while others count on its staying as it is. */
+export function lockTree({ spec, machine, places }: PlanInput): Step[] {
+  const { root, ephemeral } = spec;
+  if (ephemeral.value || machine.tree.readOnly) return [];
+  return [host("lock-tree", { tree: root.value, registry: places.trees, shared: !writesTree(spec) }, root.source)];
+}
 
 /** A detached copy of the tree's mount, and for an ephemeral machine a directory for what it changes. */
-export function openRoot({ spec, places, request }: PlanInput): Step[] {
+export function openRoot(input: PlanInput): Step[] {
+  const kind = rootKind(input.spec);
+  if (kind === "memory") return openUsr(input);
+  return [...cloneTree(input), ...(kind === "layer" ? makeLayer(input) : [])];
+}
+
+function cloneTree(input: PlanInput): Step[] {
+  const { spec, machine } = input;
+  const inside = spec.pivotRoot.value?.newRoot ?? null;
+  const locked = rootKind(spec) === "tree" && isRootReadOnly(spec);
   // A tree's own device nodes are of no use to a machine that has a /dev of its own; without a user namespace they
   // would be a way out.
-  const flags: MountFlag[] = ["nodev"];
+  const flags: MountFlag[] = locked && machine.tree.readOnly ? ["nodev", "ro"] : ["nodev"];
   return [
     host(
       "clone-tree",
-      { fd: "root", path: spec.root.value, inside: null, recursive: true, flags, propagation: "private" },
+      { fd: "root", path: spec.root.value, inside, recursive: true, flags, propagation: "private" },
       spec.root.source,
     ),
-    ...(spec.ephemeral.value
-      ? [
-          host(
-            "make-layer",
-            { fd: "layer", directory: places.layer, content: request.reboot === true ? "kept" : "empty" },
-            spec.ephemeral.source,
-          ),
-        ]
+    ...(locked && !machine.tree.readOnly
+      ? [host("lock-submounts", { fd: "root", flags: ["ro"] }, readOnlySource(input))]
       : []),
   ];
 }
 
-/** The fd of what becomes the machine's `/`. */
-export function rootFd({ spec }: PlanInput): string {
-  return spec.ephemeral.value ? "overlay" : "root";
+function makeLayer({ spec, places, request }: PlanInput): Step[] {
+  const content = request.reboot === true ? "kept" : "empty";
+  return [host("make-layer", { fd: "layer", directory: places.layer, content }, spec.ephemeral.source)];
+}
+
+/** The `/` that everything else is mounted in. */
+export function attachRoot(input: PlanInput): Step[] {
+  const fd = { tree: "root", layer: "overlay", "memory layer": "overlay", memory: "memory" }[rootKind(input.spec)];
+  return [
+    ...makeMemory(input),
+    keeper("attach-root", { fd }, input.spec.root.source),
+    ...fillMemory(input),
+    ...mountState(input),
+  ];
+}
+
+/** Last of all: the mount points that the tree lacks have been made by then. */
+export function lockRoot(input: PlanInput): Step[] {
+  const { spec, machine } = input;
+  if (!isRootReadOnly(spec) || (rootKind(spec) === "tree" && machine.tree.readOnly)) return [];
+  return [keeper("set-read-only", { path: "/" }, readOnlySource(input))];
+}
+
+/**
+ * Whether mount points made in the tree are taken away again. In one that several machines share they stay: where one
+ * goes that another has something mounted on, the kernel unmounts that.
+ */
+export function removesMountPoints({ spec }: PlanInput): boolean {
+  return writesTree(spec);
+}
+
+function readOnlySource({ spec }: PlanInput): Source {
+  return (spec.readOnly.value ? spec.readOnly : spec.volatile).source;
 }

@@ -21,7 +21,7 @@ export type MountFlag = (typeof TMPFS_FLAGS)[number];
 export interface StepKinds {
   // ---- host ----
   "lock-name": { path: string };
-  "lock-tree": { tree: string; registry: string };
+  "lock-tree": { tree: string; registry: string; shared: boolean };
   "chown-tree": { path: string; base: number };
   "claim-range": { path: string; base: number; size: number; ledger: string | null };
   "make-record": { directory: string };
@@ -39,6 +39,8 @@ export interface StepKinds {
     flags: MountFlag[];
     propagation: "private" | "slave";
   };
+  /** What is mounted below the mount itself. */
+  "lock-submounts": { fd: FdName; flags: MountFlag[] };
   "open-network": { fd: FdName; path: string };
   "make-layer": {
     fd: FdName;
@@ -90,7 +92,15 @@ export interface StepKinds {
   "leave-root": Record<never, never>;
   // ---- apivfs ----
   "make-file-system": { fd: FdName; type: string; options: string[]; flags: MountFlag[] };
-  "make-overlay": { fd: FdName; lower: FdName; upper: FdName };
+  "make-overlay": {
+    fd: FdName;
+    lower: FdName;
+    /** null: in memory, within `limits`, which are mount options of tmpfs(5). */
+    upper: FdName | null;
+    limits: string[];
+    /** Where it keeps what it has to know of the files in there: `user.` needs no rights over the host. */
+    attributes: "user" | "trusted";
+  };
   // ---- init ----
   "enter-machine": { namespaces: Namespace[]; sync: number };
   "open-terminal": { size: WindowSize | null };

@@ -85,6 +85,9 @@ export function buildSpec(input: SpecInput): { spec: MachineSpec | undefined; pr
     privateNetwork: privateNetwork(values),
     networkNamespace: values.last(NETWORK.NamespacePath) ?? byDefault(undefined),
     ephemeral: values.one(EXEC.Ephemeral),
+    readOnly: values.one(FILES.ReadOnly),
+    volatile: values.one(FILES.Volatile),
+    pivotRoot: values.last(EXEC.PivotRoot) ?? byDefault(undefined),
     resolvConf: values.one(EXEC.ResolvConf),
     timezone: values.one(EXEC.Timezone),
     binds: values

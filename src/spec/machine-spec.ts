@@ -56,6 +56,11 @@ export interface MachineSpec {
   readonly networkNamespace: Sourced<string | undefined>;
   /** Ephemeral= or -x: changes go to a throw-away overlay. */
   readonly ephemeral: Sourced<boolean>;
+  /** ReadOnly=: nothing in the tree changes, not even in appearance. */
+  readonly readOnly: Sourced<boolean>;
+  readonly volatile: Sourced<VolatileMode>;
+  /** Undefined: the tree itself is the root. */
+  readonly pivotRoot: Sourced<PivotRoot | undefined>;
   readonly resolvConf: Sourced<ResolvConfMode>;
   readonly timezone: Sourced<TimezoneMode>;
   /** Bind= and BindReadOnly= in the order they were written; custom-mounts.ts says in which they are mounted. */
@@ -160,6 +165,19 @@ export type PrivateUsers =
  */
 export const OWNERSHIP_MODES = ["off", "chown", "map", "auto"] as const;
 export type OwnershipMode = (typeof OWNERSHIP_MODES)[number];
+
+/** Absolute and clean. `newRoot` is of the tree; null: the old root is nowhere to be seen. */
+export interface PivotRoot {
+  readonly newRoot: string;
+  readonly oldRoot: string | null;
+}
+
+/**
+ * What of the machine is in memory, and gone with it. yes: all but the tree's /usr, which is read-only. state: /var, beside
+ * a tree that is read-only. overlay: whatever it changes in its tree.
+ */
+export const VOLATILE_MODES = ["no", "yes", "state", "overlay"] as const;
+export type VolatileMode = (typeof VOLATILE_MODES)[number];
 
 /** A bind mount of a host path (or, with `fromRoot`, of a path in the tree: the `+` prefix) into the machine. */
 export interface Bind {

@@ -2,6 +2,7 @@ import { type CustomMount, customMounts } from "./custom-mounts.ts";
 import type { MachineSpec } from "./machine-spec.ts";
 import { error, type Problem, warning } from "./problem.ts";
 import { quote } from "./quote.ts";
+import { keeping } from "./root-kind.ts";
 import { type Source, showSource } from "./source.ts";
 
 /** Rules about what the settings mount; see validate.ts. */
@@ -40,16 +41,17 @@ export function idmappedBinds({ binds, privateUsers }: MachineSpec): readonly Pr
     .map(({ value, source }) => warning(source, `${value.idmap} has no effect with PrivateUsers=no`));
 }
 
-/** The source of a + bind is the tree itself, which an ephemeral machine is to leave as it is. */
-export function bindsOfCopies({ binds, ephemeral }: MachineSpec): readonly Problem[] {
-  if (!ephemeral.value) return [];
-  return binds
+/** The source of a + bind is the tree itself. */
+export function bindsOfKeptTrees(spec: MachineSpec): readonly Problem[] {
+  const kept = keeping(spec);
+  if (kept === null) return [];
+  return spec.binds
     .filter(({ value }) => value.fromRoot && !value.readOnly)
     .map(({ value: { source: path }, source }) =>
       error(
         source,
-        `an ephemeral machine would write to ${quote(path)} of its tree`,
-        "a read-only bind of it is possible, and without Ephemeral= a writable one",
+        `${kept.machine} would write to ${quote(path)} of its tree`,
+        `a read-only bind of it is possible, and without ${kept.setting} a writable one`,
       ),
     );
 }

@@ -1,8 +1,10 @@
 import { retainedCapabilities } from "./capabilities.ts";
 import type { MachineSpec } from "./machine-spec.ts";
-import { bindsOfCopies, duplicateTargets, idmappedBinds, mountTargets } from "./mount-checks.ts";
+import { bindsOfKeptTrees, duplicateTargets, idmappedBinds, mountTargets } from "./mount-checks.ts";
+import { pivotRoots } from "./pivot.ts";
 import { error, type Problem, warning } from "./problem.ts";
 import { quote } from "./quote.ts";
+import { userWithoutPasswd, volatileOrReadOnly } from "./root-checks.ts";
 import { showSource } from "./source.ts";
 import { systemCallGroups } from "./system-calls.ts";
 
@@ -25,7 +27,10 @@ export const CHECKS: readonly Check[] = [
   { name: "id-mapped binds have a user namespace", find: idmappedBinds },
   { name: "bound users have a user namespace", find: boundUsers },
   { name: "there is one network", find: oneNetwork },
-  { name: "a throw-away copy does not write to its tree", find: bindsOfCopies },
+  { name: "what is read-only is not written to as well", find: volatileOrReadOnly },
+  { name: "a tree that is to stay as it is is not bound writable", find: bindsOfKeptTrees },
+  { name: "a new root is another than the tree's", find: pivotRoots },
+  { name: "a machine without /etc knows no users", find: userWithoutPasswd },
   { name: "the launch can make its system calls", find: launchCalls },
   { name: "credentials have different ids", find: duplicateCredentials },
   { name: "a unit that is kept is nobody's to place or limit", find: keptUnit },

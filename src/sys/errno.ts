@@ -43,6 +43,10 @@ const HINTS: Readonly<Record<string, string>> = {
   "clone3 EAGAIN":
     "a limit on processes is reached (kernel.pid_max, pids.max, or RLIMIT_NPROC: ulimit -u of whoever called)",
   "mkdir EROFS": "it is mounted read-only; a cgroup has to be delegated to berth by the container it runs in",
+  "mkdirat EROFS":
+    "the tree can't be written to and has no such directory: make it where the tree comes from, or use Volatile=overlay, which makes it in memory",
+  "mknodat EROFS":
+    "the tree can't be written to and has no such file: make it where the tree comes from, or use Volatile=overlay, which makes it in memory",
   "unshare EPERM": "CAP_SYS_ADMIN is missing: run as root",
   "unshare ENOSPC": "a limit on namespaces is reached, not disk space: raise user.max_mnt_namespaces with sysctl",
   "fsmount EPERM":

@@ -9,12 +9,16 @@ const fcntlCall = bind("int fcntl(int fd, int command, void *lock)");
 
 const F_OFD_GETLK = 36;
 const F_OFD_SETLK = 37;
+const F_RDLCK = 0;
 const F_WRLCK = 1;
 const F_UNLCK = 2;
 
-/** Takes the lock without waiting; the fd must be open for writing. False: somebody else holds it. */
-export function tryFileLock(fd: number, path: string): boolean {
-  const result = fcntlCall(fd, F_OFD_SETLK, writeLock());
+/**
+ * Takes the lock without waiting, or changes a shared one that this fd has into one that is not; the fd must be open for
+ * reading and writing. False: somebody else holds it.
+ */
+export function tryFileLock(fd: number, path: string, shared = false): boolean {
+  const result = fcntlCall(fd, F_OFD_SETLK, wholeFile(shared ? F_RDLCK : F_WRLCK));
   if (result < 0 && failedWith("EAGAIN")) return false;
   check(result, "fcntl F_OFD_SETLK", { path });
   return true;
@@ -29,7 +33,7 @@ export function isLocked(path: string): boolean {
     return existsSync(path);
   }
   try {
-    const lock = writeLock();
+    const lock = wholeFile(F_WRLCK);
     check(fcntlCall(fd, F_OFD_GETLK, lock), "fcntl F_OFD_GETLK", { path });
     return lock.readInt16LE(0) !== F_UNLCK;
   } finally {
@@ -38,8 +42,8 @@ export function isLocked(path: string): boolean {
 }
 
 /** struct flock: l_type at 0, l_whence at 2, l_start at 8, l_len at 16, l_pid at 24; zeros are the whole file, and must be for l_pid. */
-function writeLock(): Buffer {
+function wholeFile(type: number): Buffer {
   const lock = pinned(32);
-  lock.writeInt16LE(F_WRLCK, 0);
+  lock.writeInt16LE(type, 0);
   return lock;
 }

@@ -72,6 +72,8 @@ export function makeFileSystem(
 export interface MountAttributes {
   /** MOUNT_ATTR_* to set. */
   readonly set?: number;
+  /** MOUNT_ATTR_* to take away. */
+  readonly clear?: number;
   /** MS_PRIVATE, MS_SLAVE or MS_SHARED. */
   readonly propagation?: number;
   /** A user namespace's fd: map the owners of the mount through its maps. */
@@ -83,6 +85,7 @@ export function setMountAttributes(fd: number, attributes: MountAttributes, recu
   const attr = pinned(32);
   const idmap = attributes.idmap === undefined ? 0 : MOUNT_ATTR_IDMAP;
   attr.writeBigUInt64LE(BigInt((attributes.set ?? 0) | idmap), 0);
+  attr.writeBigUInt64LE(BigInt(attributes.clear ?? 0), 8);
   attr.writeBigUInt64LE(BigInt(attributes.propagation ?? 0), 16);
   attr.writeBigUInt64LE(BigInt(attributes.idmap ?? 0), 24);
   const flags = AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);

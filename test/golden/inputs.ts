@@ -11,9 +11,10 @@ import { setCredential } from "../../src/config/credentials.ts";
 import { contextOption } from "../../src/config/selinux.ts";
 import { propertyOption, sliceOption } from "../../src/config/unit-options.ts";
 import { groupOption } from "../../src/config/values-users.ts";
-import type { HostFacts, MachineFacts, PathFacts, TreeFacts } from "../../src/plan/facts.ts";
+import type { HostFacts, MachineFacts, PathFacts, TreeFacts, UsrFacts } from "../../src/plan/facts.ts";
 import { RLIMIT_NAMES } from "../../src/plan/facts.ts";
 import type { PlanInput, PlanRequest } from "../../src/plan/input.ts";
+import { rootKind } from "../../src/spec/root-kind.ts";
 import { specOf } from "../lib/launch.ts";
 
 export const HOST: HostFacts = {
@@ -62,11 +63,19 @@ const MACHINE: MachineFacts = {
   user: null,
   openFilesMax: 1048576,
   bindUsers: null,
+  layer: null,
+  usr: null,
+  resolvConfPlace: "file",
   randomId: "00112233445566778899aabbccddeeff",
   credentialSources: {},
 };
 
 const REQUEST: PlanRequest = { foreground: false, stdio: "console", term: null };
+
+const MERGED: UsrFacts = {
+  links: { bin: "usr/bin", sbin: "usr/sbin", lib: "usr/lib", lib64: "usr/lib64" },
+  bin: null,
+};
 
 export interface Changes {
   readonly name?: string;
@@ -138,6 +147,8 @@ export function inputOf(golden: string, settings: string, changes: Changes): Pla
     machine: {
       ...MACHINE,
       bindSources: Object.fromEntries(sources),
+      layer: rootKind(spec) === "layer" ? { fsType: "ext4", readOnly: false } : null,
+      usr: rootKind(spec) === "memory" ? MERGED : null,
       ...changes.machine,
       tree: { ...TREE, ...changes.tree },
     },

@@ -140,7 +140,18 @@ NoNewPrivileges=yes\nPersonality=${process.arch === "x64" ? "x86" : "arm64"}\nLi
     `[Network]\nNamespacePath=/proc/self/ns/net\n[Files]\nBindUser=${USER}`,
   ],
   ["the host's users and network", "PrivateUsers=no\nResolvConf=bind-host\nTimezone=bind"],
+  ["a root in memory", "ResolvConf=copy-host\nTimezone=copy\n[Files]\nVolatile=yes"],
+  ["an overlay in memory", "ResolvConf=copy-host\nTimezone=copy\n[Files]\nVolatile=overlay"],
+  // The last one: the mount points that it has in the tree stay.
+  ["a read-only tree", "ResolvConf=bind-host\nTimezone=bind\n[Files]\nReadOnly=yes"],
 ] as const;
+
+/** So that a tree which keeps them is found as it was. */
+function makeMountPoints(): void {
+  for (const path of ["proc", "sys", "new/mount/point", "etc/new", "srv/owned", "mnt/opt"])
+    mkdirSync(join(tree, path), { recursive: true });
+  for (const path of ["etc/new/source.conf", "etc/resolv.conf"]) writeFileSync(join(tree, path), "");
+}
 
 async function launchError(run: Promise<void>): Promise<LaunchError> {
   try {
@@ -155,6 +166,7 @@ async function launchError(run: Promise<void>): Promise<LaunchError> {
 describe.each(PLANS)("a machine with %s", (_, more) => {
   test("leaves nothing, whichever of its steps fails", async () => {
     const machine = testMachine(everythingOn(more, !more.includes("ProcessTwo=")));
+    if (more.includes("ReadOnly=yes")) makeMountPoints();
     await warm(machine);
     const { steps } = machine.plan;
     let before = snapshot({ directories: [directory] });

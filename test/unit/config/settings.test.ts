@@ -22,7 +22,7 @@ const LIMITS = KEYS.Exec.split(/\s+/)
 const IN_EFFECT = `Boot Parameters Environment Hostname MachineID KillSignal NotifyReady Capability DropCapability
   PrivateUsers PrivateUsersOwnership PrivateUsersChown NamespacePath BindUser BindUserShell TemporaryFileSystem
   SystemCallFilter Private Bind BindReadOnly Ephemeral ResolvConf Timezone
-  ProcessTwo User AmbientCapability SuppressSync RestrictAddressFamilies WorkingDirectory NoNewPrivileges Personality OOMScoreAdjust CPUAffinity ${LIMITS}`;
+  ReadOnly Volatile PivotRoot ProcessTwo User AmbientCapability SuppressSync RestrictAddressFamilies WorkingDirectory NoNewPrivileges Personality OOMScoreAdjust CPUAffinity ${LIMITS}`;
 const SAFE = `Boot ProcessTwo Parameters Environment User WorkingDirectory DropCapability NoNewPrivileges KillSignal
   Personality NotifyReady Hostname ResolvConf Timezone SuppressSync ReadOnly Volatile`;
 /** The options of systemd-nspawn(1) that have a setting. */

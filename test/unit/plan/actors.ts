@@ -207,7 +207,7 @@ function usesOf(step: Step): readonly string[] {
     case "set-oom-score":
       return step.args.of === "init" ? ["leader"] : [];
     case "make-overlay":
-      return [step.args.lower, step.args.upper];
+      return [step.args.lower, ...(step.args.upper === null ? [] : [step.args.upper])];
     case "notify-socket":
       return ["directory"];
     case "clone-init":

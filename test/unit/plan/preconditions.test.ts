@@ -223,3 +223,69 @@ test("SELinux has to be on for its contexts, each by its option", () => {
     `--selinux-apifs-context=system_u:object_r:container_file_t:s0:c1,c2: ${off}`,
   ]);
 });
+
+describe("a root that is read-only, in memory or in layers", () => {
+  const merged = { links: { bin: "usr/bin", sbin: "usr/sbin" }, bin: null } as const;
+  const memory = "Volatile=overlay";
+
+  test.each<[string, string, Parameters<typeof problems>[0], RegExp]>([
+    [
+      "programs beside /usr",
+      "volatile-yes",
+      { machine: { usr: { links: {}, bin: "directory" } } },
+      /\/bin of its own.*merged/,
+    ],
+    [
+      "a /bin that is a file",
+      "volatile-yes",
+      { machine: { usr: { links: {}, bin: "other" } } },
+      /neither a link nor missing/,
+    ],
+    [
+      "an init beside /usr",
+      "volatile-yes",
+      {
+        machine: { usr: { links: {}, bin: null } },
+        tree: { init: { path: "/sbin/init", kind: "other", machine: "x86-64" } },
+      },
+      /the init \/sbin\/init of .* is not in \/usr/,
+    ],
+    [
+      "a layer that can't be made",
+      "ephemeral",
+      { machine: { layer: { fsType: "ext4", readOnly: true } } },
+      /beside .* on a read-only/,
+    ],
+    [
+      "a layer that maps no ids",
+      "ephemeral",
+      { machine: { layer: { fsType: "nfs", readOnly: false } } },
+      /type nfs, which maps/,
+    ],
+    [
+      "a tmpfs without attributes",
+      "volatile-overlay",
+      { host: { kernel: { release: "6.1.0", version: [6, 1] } } },
+      /before Linux 6\.6.*this is 6\.1\.0/,
+    ],
+    [
+      "a copy into a read-only /etc",
+      "follow-replace",
+      { tree: { readOnly: true } },
+      /\/etc\/resolv\.conf of .* is on a read-only/,
+    ],
+  ])("%s is said", (_, golden, facts, said) => {
+    const found = problems(facts, golden);
+    expect(found.length).toBeGreaterThan(0);
+    expect(found[0]).toMatch(said);
+  });
+
+  test("of other kinds are none of these checks' business", () => {
+    const init = { path: "/sbin/init", kind: "other", machine: "x86-64" } as const;
+    expect(problems({ machine: { usr: merged }, tree: { init } }, "volatile-yes")).toEqual([]);
+    expect(problems({ host: { kernel: { release: "6.1.0", version: [6, 1] } } }, "volatile-overlay-users-no")).toEqual(
+      [],
+    );
+    expect(problems({ machine: { layer: null } }, "volatile-overlay"), memory).toEqual([]);
+  });
+});

@@ -29,5 +29,28 @@ test("who writes to a tree locks it before anything of it is touched, and nobody
   const input = goldenInput("default");
   expect(index(input, "lock-tree")).toBeGreaterThan(index(input, "make-record"));
   expect(index(input, "lock-tree")).toBeLessThan(index(input, "clone-tree"));
-  for (const golden of ["ephemeral", "read-only"]) expect(index(goldenInput(golden), "lock-tree"), golden).toBe(-1);
+  for (const golden of ["ephemeral", "read-only", "volatile-state"])
+    expect(index(goldenInput(golden), "lock-tree"), golden).toBe(-1);
+});
+
+test("who only reads a tree shares its lock with others who do", () => {
+  const shared = (golden: string): boolean[] =>
+    buildPlan(goldenInput(golden)).steps.flatMap((step) => (step.kind === "lock-tree" ? [step.args.shared] : []));
+  for (const golden of ["read-only-machine", "volatile-yes", "volatile-overlay"])
+    expect(shared(golden)).toEqual([true]);
+  expect(shared("default")).toEqual([false]);
+});
+
+test("a tree that others use at the same time keeps the mount points that were made in it", () => {
+  const removed = (golden: string): unknown[] =>
+    buildPlan(goldenInput(golden)).steps.filter(({ args }) => "remove" in args && args.remove);
+  for (const golden of ["read-only-machine", "volatile-yes", "volatile-state", "volatile-overlay", "ephemeral"])
+    expect(removed(golden), golden).toEqual([]);
+  expect(removed("default").length).toBeGreaterThan(0);
+});
+
+test("a root becomes read-only when all is mounted and written in it", () => {
+  const { steps } = buildPlan(goldenInput("read-only-machine"));
+  const index = steps.findIndex((step) => step.kind === "set-read-only" && step.args.path === "/");
+  expect(steps[index + 1]?.kind).toBe("enter-root");
 });

@@ -75,6 +75,9 @@ describe("defaults", () => {
         bindUserShell: { value: false, ...byDefault },
         networkNamespace: { value: undefined, ...byDefault },
         ephemeral: { value: false, ...byDefault },
+        readOnly: { value: false, ...byDefault },
+        volatile: { value: "no", ...byDefault },
+        pivotRoot: { value: undefined, ...byDefault },
         resolvConf: { value: "auto", ...byDefault },
         timezone: { value: "auto", ...byDefault },
         binds: [],
@@ -135,6 +138,11 @@ describe("each setting", () => {
     ["ResolvConf=no", (s) => s.resolvConf.value, "off"],
     ["Timezone=yes", (s) => s.timezone.value, "auto"],
     ["[Network]\nPrivate=no", (s) => s.privateNetwork.value, false],
+    ["[Files]\nReadOnly=1", (s) => s.readOnly.value, true],
+    ["PivotRoot=/a//b/:/c", (s) => s.pivotRoot.value, { newRoot: "/a/b", oldRoot: "/c" }],
+    ["PivotRoot=/a:", (s) => s.pivotRoot.value, { newRoot: "/a", oldRoot: null }],
+    ["[Files]\nVolatile=true", (s) => s.volatile.value, "yes"],
+    ["[Files]\nVolatile=state", (s) => s.volatile.value, "state"],
     [
       "[Files]\nBind=/a:/b:norbind,idmap",
       (s) => s.binds[0]?.value,
@@ -202,7 +210,7 @@ describe("each setting", () => {
       "[Files]\nBind=/a:/b:rootidmap",
       "m.nspawn:3:12: Bind=: bind option rootidmap is not in effect yet in this version of berth (idmap and noidmap are)",
     ],
-    ["[Files]\nReadOnly=no\nReadOnly=yes", "m.nspawn:4:10: ReadOnly= is not in effect yet in this version of berth"],
+    ["[Network]\nZone=a\nZone=b", "m.nspawn:4:6: Zone= is not in effect yet in this version of berth"],
   ])("%s", (text, expected) => {
     expect(problems(text)).toEqual([expected]);
     expect(build(text).spec).toBeUndefined();
@@ -308,7 +316,7 @@ describe("values are data", () => {
 
 describe("problems", () => {
   test("are all found, in the order of files, lines and options", () => {
-    const text = "Hostname=-\nTimezone=x\nnonsense\n[Files]\nBind=/a:/\nBoot=1\nReadOnly=yes";
+    const text = "Hostname=-\nTimezone=x\nnonsense\n[Files]\nBind=/a:/\nBoot=1\nVolatile=x";
     const file = { value: "relative", source: { from: "option", option: "--directory=relative" } } as const;
     const shown = problems(text, ["--kill-signal=x"], { name: "a..b", root: file });
     expect(shown.map((line) => line.replace(/: .*/, ""))).toEqual([

@@ -133,3 +133,34 @@ test("groups of bound users have no effect without any", () => {
   ]);
   expect(problems("[Files]\nBindUser=alice", { bindUserGroups: [group] })).toEqual([]);
 });
+
+describe("a tree that is to stay as it is", () => {
+  test.each([
+    ["Ephemeral=yes\n[Files]", "an ephemeral machine", "Ephemeral="],
+    ["[Files]\nReadOnly=yes", "a read-only machine", "ReadOnly="],
+    ["[Files]\nVolatile=overlay", "a volatile machine", "Volatile="],
+  ])("%s: is not bound writable", (text, machine, setting) => {
+    expect(problems(`[Exec]\n${text}\nBindReadOnly=+/a:/b\nBind=+/a:/c`)).toEqual([
+      expect.stringMatching(
+        new RegExp(
+          `${machine} would write to "/a" of its tree \\(a read-only bind .* without ${setting} a writable one`,
+        ),
+      ),
+    ]);
+  });
+
+  test("is read-only or volatile, not both", () => {
+    const [first, ...others] = problems("[Files]\nReadOnly=yes\nVolatile=state");
+    expect(first).toMatch(/^f:3:10: Volatile=state and ReadOnly=yes exclude each other/);
+    expect(others).toEqual([]);
+    expect(problems("[Files]\nReadOnly=yes\nVolatile=no")).toEqual([]);
+  });
+
+  test("without its /etc there are no users but by number, and those that are bound", () => {
+    const of = (user: string, more = "") => problems(`[Exec]\nUser=${user}\n[Files]\nVolatile=yes\n${more}`);
+    expect(of("jo")).toEqual([
+      expect.stringContaining('with Volatile=yes there is no /etc/passwd that says who "jo" is'),
+    ]);
+    expect([...of("root"), ...of("1000"), ...of("jo", "BindUser=jo")]).toEqual([]);
+  });
+});
