@@ -1,6 +1,6 @@
 /**
- * Kernel constants, by the header they come from. x86-64 and arm64 agree on all of them but three open flags,
- * which are functions of the architecture at the end.
+ * Kernel constants, by the header they come from. x86-64 and arm64 agree on all of them but two open flags
+ * (OPEN_FLAGS).
  */
 
 // linux/fcntl.h, asm-generic/fcntl.h
@@ -18,7 +18,7 @@ export const O_APPEND = 0o2000;
 export const O_NONBLOCK = 0o4000;
 export const O_CLOEXEC = 0o2000000;
 export const O_PATH = 0o10000000;
-/** The two flags whose bits differ between x86-64 and arm64. */
+/** The flags whose bits differ. */
 export const OPEN_FLAGS = {
   x64: { O_DIRECTORY: 0o200000, O_NOFOLLOW: 0o400000 },
   arm64: { O_DIRECTORY: 0o40000, O_NOFOLLOW: 0o100000 },
