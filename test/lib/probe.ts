@@ -45,10 +45,12 @@ export interface TreeOptions {
   readonly init?: boolean;
   /** Directory that is to become the tree; made if need be. */
   readonly at?: string;
+  /** Of the architecture it makes programs for. */
+  readonly compiler?: string;
 }
 
-export async function probeTree({ init = false, at }: TreeOptions = {}): Promise<string> {
-  const cached = await cachedOnce(init ? "tree-init" : "tree", (directory, program) => {
+export async function probeTree({ init = false, at, compiler = "cc" }: TreeOptions = {}): Promise<string> {
+  const cached = await cachedOnce(init ? "tree-init" : "tree", compiler, (directory, program) => {
     for (const path of MOUNT_POINTS) mkdirSync(join(directory, path), { recursive: true });
     cpSync(program, join(directory, "probe"));
     writeFileSync(join(directory, "etc/os-release"), OS_RELEASE);
@@ -60,8 +62,8 @@ export async function probeTree({ init = false, at }: TreeOptions = {}): Promise
 }
 
 /** The program itself, to run on the host. */
-export async function probeProgram(): Promise<string> {
-  return join(await cachedOnce("probe", async (directory, program) => compile(program, directory)), "probe");
+export async function probeProgram(compiler = "cc"): Promise<string> {
+  return join(await cachedOnce("probe", compiler, (directory) => compile(compiler, directory)), "probe");
 }
 
 export function probe(...words: string[]): string[] {
@@ -71,12 +73,13 @@ export function probe(...words: string[]): string[] {
 /** A directory of the cache, named after the sources; made beside its place and renamed, as tests run in parallel. */
 async function cachedOnce(
   name: string,
+  compiler: string,
   make: (directory: string, program: string) => void | Promise<void>,
 ): Promise<string> {
-  const place = join(CACHE, `${name}-${sourceHash()}`);
+  const place = join(CACHE, `${name}-${sourceHash(compiler)}`);
   if (existsSync(place)) return place;
   mkdirSync(CACHE, { recursive: true });
-  const program = name === "probe" ? "" : await probeProgram();
+  const program = name === "probe" ? "" : await probeProgram(compiler);
   const making = mkdtempSync(join(CACHE, `.${name}-`));
   execFileSync("chmod", ["755", making]);
   await make(making, program);
@@ -95,15 +98,15 @@ function sources(): string[] {
     .sort();
 }
 
-function sourceHash(): string {
-  const hash = createHash("sha256").update(`${COMPILE} ${MOUNT_POINTS} ${OS_RELEASE}`);
+function sourceHash(compiler: string): string {
+  const hash = createHash("sha256").update(`${compiler} ${COMPILE} ${MOUNT_POINTS} ${OS_RELEASE}`);
   for (const name of sources()) hash.update(name).update(readFileSync(join(SOURCES, name)));
   return hash.digest("hex").slice(0, 16);
 }
 
-async function compile(_program: string, directory: string): Promise<void> {
+async function compile(compiler: string, directory: string): Promise<void> {
   const files = sources().filter((name) => name.endsWith(".c"));
-  await promisify(execFile)("cc", [...COMPILE, "-o", join(directory, "probe"), ...files], { cwd: SOURCES });
+  await promisify(execFile)(compiler, [...COMPILE, "-o", join(directory, "probe"), ...files], { cwd: SOURCES });
 }
 
 /** One line of output; `verb` says which. `error` is an errno name where the verb failed. */

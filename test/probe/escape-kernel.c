@@ -48,7 +48,7 @@ ATTEMPT(try_ioperm) {
   return refused_strictly(syscall(SYS_ioperm, 0x80, 1, 1), detail);
 #else
   say(detail, "this processor has no I/O ports");
-  return SKIPPED;
+  return HELD;
 #endif
 }
 
@@ -58,7 +58,7 @@ ATTEMPT(try_iopl) {
   return refused_strictly(syscall(SYS_iopl, 3), detail);
 #else
   say(detail, "this processor has no I/O ports");
-  return SKIPPED;
+  return HELD;
 #endif
 }
 
