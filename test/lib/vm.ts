@@ -7,6 +7,8 @@ const runScript = fileURLToPath(new URL("../vm/run", import.meta.url));
 export interface JobOptions {
   /** Its content is copied to /job in the guest, where the script runs. */
   readonly directory?: string;
+  /** Debian's name; amd64 unless a test is about another, which is emulated too, but takes minutes instead of seconds. */
+  readonly architecture?: "amd64" | "arm64";
   /** MiB. Each (memory, cpus) pair costs a boot once, to be saved: keep to the default unless a test is about it. */
   readonly memory?: number;
   readonly cpus?: number;
@@ -49,6 +51,7 @@ async function run(script: string, options: JobOptions = {}): Promise<JobResult>
 
 function optionArguments(options: JobOptions): string[] {
   const table: [flag: string, value: string | number | undefined][] = [
+    ["-a", options.architecture],
     ["-c", options.cpus],
     ["-m", options.memory],
     ["-t", options.timeoutSeconds],
