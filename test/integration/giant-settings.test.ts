@@ -3,7 +3,7 @@
  * as there are settings that exclude each other. Each machine is started once and looked at key by key.
  */
 import { execFileSync } from "node:child_process";
-import { appendFileSync, lstatSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, lstatSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { SETTINGS } from "../../src/config/settings.ts";
@@ -36,6 +36,9 @@ interface World {
 }
 
 const TALK = interview({
+  rootWrite: ["write", "/new", "x"],
+  varWrite: ["write", "/var/new", "x"],
+  oldRoot: ["stat", "/mnt/deploy/probe"],
   ids: ["ids"],
   process: ["process"],
   env: ["env"],
@@ -232,7 +235,31 @@ const BOOTED: Readonly<Record<string, Row>> = {
   },
 };
 
-const MACHINES = { command: COMMAND, booted: BOOTED } as const;
+/** A directory of a tree, as it is on disk. */
+const LOCKED: Readonly<Record<string, Row>> = {
+  Parameters: { lines: TALK.command.join(" "), check: ({ answers }) => answers.line("ids") },
+  ReadOnly: {
+    lines: "yes",
+    check: ({ answers }) =>
+      expect(answers.errors(["rootWrite", "varWrite"])).toEqual({ rootWrite: "EROFS", varWrite: "EROFS" }),
+  },
+  PivotRoot: { lines: "/deploy:/mnt", check: line("oldRoot", { type: "file", uid: 0 }) },
+};
+
+/** A tree that is read-only but for a /var in memory. */
+const VOLATILE: Readonly<Record<string, Row>> = {
+  Parameters: { lines: TALK.command.join(" "), check: ({ answers }) => answers.line("ids") },
+  Volatile: {
+    lines: "state",
+    check: ({ answers, tree }) => {
+      expect(answers.errors(["rootWrite", "varWrite"])).toEqual({ rootWrite: "EROFS", varWrite: undefined });
+      expect(parseMounts(answers.text("mounts")).get("/var")).toMatchObject({ type: "tmpfs" });
+      expect(existsSync(join(tree, "var/new"))).toBe(false);
+    },
+  },
+};
+
+const MACHINES = { command: COMMAND, booted: BOOTED, locked: LOCKED, volatile: VOLATILE } as const;
 
 function textOf(rows: Readonly<Record<string, Row>>, world: World): string {
   return Object.entries(rows)
@@ -244,25 +271,27 @@ function textOf(rows: Readonly<Record<string, Row>>, world: World): string {
     .join("");
 }
 
-async function makeTree(root: BerthRoot, name: string, init: boolean): Promise<string> {
-  const tree = await probeTree({ at: join(root.machines, name), init });
+async function makeTree(at: string, init: boolean): Promise<string> {
+  const tree = await probeTree({ at, init });
   for (const directory of ["srv/work", "home/alice"]) mkdirSync(join(tree, directory), { recursive: true });
   writeFileSync(join(tree, "etc/passwd"), "root:x:0:0::/root:/probe\nalice:x:1000:1000::/home/alice:/probe\n");
   appendFileSync(join(tree, "etc/group"), "root:x:0:\nalice:x:1000:\n");
   return tree;
 }
 
-async function runCommand(world: World): Promise<Seen> {
+/** A command, in a tree that is `inside` the machine's own. */
+async function runCommand(world: World, name: keyof typeof MACHINES, inside = "."): Promise<Seen> {
   const { root } = world;
-  const tree = await makeTree(root, "command", false);
-  root.settings("command", textOf(COMMAND, world));
-  const end = await root.berth("run", "-M", "command", "--pipe");
+  const tree = join(root.machines, name);
+  await makeTree(join(tree, inside), false);
+  root.settings(name, textOf(MACHINES[name], world));
+  const end = await root.berth("run", "-M", name, "--pipe");
   return { ...world, answers: TALK.answers(end.stdout), tree, end, record: null };
 }
 
 async function boot(world: World): Promise<Seen> {
   const { root } = world;
-  const tree = await makeTree(root, "booted", true);
+  const tree = await makeTree(join(root.machines, "booted"), true);
   root.settings("booted", textOf(BOOTED, world));
   await using machine = root.start("run", "-M", "booted", "--console=read-only");
   const record = await root.recordWhen("booted", ({ ready }) => ready);
@@ -288,7 +317,9 @@ describe("a giant settings file", () => {
     const source = root.directory("source");
     writeFileSync(join(source, "name"), "of the host");
     const world = { root, user, source };
-    seen.set("command", await runCommand(world));
+    seen.set("command", await runCommand(world, "command"));
+    seen.set("locked", await runCommand(world, "locked", "deploy"));
+    seen.set("volatile", await runCommand(world, "volatile"));
     seen.set("booted", await boot(world));
   });
   afterAll(() => stack.disposeAsync());

@@ -203,10 +203,11 @@ test("many binds compile in a time that grows with their number", () => {
   const [some, many] = [planOf(1000), planOf(2000)];
   compiled(some); // warm
   const time = (plan: LaunchPlan): number => {
+    // Of this thread: other work on the machine does not count.
     const runs = [1, 2, 3].map(() => {
-      const began = performance.now();
+      const began = process.threadCpuUsage().user;
       compile(plan, "x64", handedFds(plan), FILTER);
-      return performance.now() - began;
+      return process.threadCpuUsage().user - began;
     });
     return Math.min(...runs);
   };
