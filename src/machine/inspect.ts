@@ -1,9 +1,10 @@
 import { BerthError, errorCode } from "../errors.ts";
-import { InRoot } from "../host/in-root.ts";
+import { InRoot, type TreeRoot } from "../host/in-root.ts";
 import { OS_RELEASE_PATHS, parseOsRelease } from "../host/os-release.ts";
 import type { Paths } from "../host/paths.ts";
+import { rootOf } from "../plan/pivot.ts";
 import { captureIn } from "./capture.ts";
-import type { MachineRecord } from "./record.ts";
+import { type MachineRecord, readPlan } from "./record.ts";
 
 /** Bytes: more is none. */
 const OS_RELEASE_MAX = 64 * 1024;
@@ -32,7 +33,7 @@ export async function inspect(machine: MachineRecord, paths: Paths): Promise<Ins
   const [show, problem] = await ask(machine, paths);
   const fields = new Map(show.split("\n").map((line) => splitOnce(line, "=")));
   return {
-    os: prettyName(machine) ?? machine.os,
+    os: prettyName(rootIn(machine, paths)) ?? machine.os,
     initState: fields.get("SystemState") ?? null,
     boot: bootTimes(machine, fields),
     problem,
@@ -51,8 +52,18 @@ async function ask(machine: MachineRecord, paths: Paths): Promise<[string, strin
   }
 }
 
+/** The directory of the tree that the machine has as its root; of a machine without a plan, the tree. */
+function rootIn({ name, root }: MachineRecord, paths: Paths): TreeRoot {
+  try {
+    return { tree: root, inside: rootOf(readPlan(name, paths)) };
+  } catch (error) {
+    if (error instanceof BerthError) return root;
+    throw error;
+  }
+}
+
 /** Read from the host's side: the machine's own programs need not tell the truth about that, or anything at all. */
-function prettyName({ root }: MachineRecord): string | undefined {
+function prettyName(root: TreeRoot): string | undefined {
   let tree: InRoot | undefined;
   try {
     tree = new InRoot(root);

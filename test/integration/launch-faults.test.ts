@@ -62,6 +62,8 @@ beforeAll(async () => {
   // Mount points that every launch has to make, and to remove again.
   for (const name of ["proc", "sys"]) rmdirSync(join(tree, name));
   writeFileSync(join(tree, "etc/resolv.conf"), "# the tree's own\n");
+  // The tree itself, by a link: a root that PivotRoot= can have without another tree.
+  symlinkSync("/", join(tree, "opt/deployed"));
   mkdirSync(join(directory, "source/below"), { recursive: true });
   writeFileSync(join(directory, "source.conf"), "bound\n");
   mkdirSync(join(directory, "home"), { mode: 0o700 });
@@ -142,6 +144,7 @@ NoNewPrivileges=yes\nPersonality=${process.arch === "x64" ? "x86" : "arm64"}\nLi
   ["the host's users and network", "PrivateUsers=no\nResolvConf=bind-host\nTimezone=bind"],
   ["a root in memory", "ResolvConf=copy-host\nTimezone=copy\n[Files]\nVolatile=yes"],
   ["an overlay in memory", "ResolvConf=copy-host\nTimezone=copy\n[Files]\nVolatile=overlay"],
+  ["a directory of the tree for a root", "PivotRoot=/opt/deployed:/sysroot\nTimezone=off"],
   // The last one: the mount points that it has in the tree stay.
   ["a read-only tree", "ResolvConf=bind-host\nTimezone=bind\n[Files]\nReadOnly=yes"],
 ] as const;

@@ -112,6 +112,7 @@ test("users, binds of the tree and commands that join are of the new root, and o
   await root.recordWhen("m");
   const joined = await root.berth("exec", "-u", "jo", "m", "--", MERGED_PROBE, "ids");
   expect(parseProbe(joined.stdout, "ids")).toMatchObject({ euid: 1000 });
+  expect((await root.berth("status", "m")).stdout).toContain("berth test probe");
   child.kill("SIGTERM");
   await child.end;
 });
