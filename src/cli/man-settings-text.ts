@@ -163,8 +163,8 @@ export const DETAILS: Readonly<Record<string, string>> = {
   ReadOnly:
     "With what is mounted below it on the host; */dev*, */run*, */tmp* and what other settings mount stay as they are. Several " +
     "read-only and volatile machines may use a tree at a time, and none that writes to it. A directory that it lacks for a " +
-    "mount is made in it, and stays. An init that has to write to */var* at its first boot, as systemd does, boots a tree that " +
-    "has been booted before. Not with a chown of the tree, nor with *copy-*, *replace-* and *delete* of " +
+    "mount is made in it, and stays. In a tree that was never booted writable some of systemd's services fail, since " +
+    "they make their directories in */var*. Not with a chown of the tree, nor with *copy-*, *replace-* and *delete* of " +
     "*ResolvConf=* or their like of *Timezone=*.",
   PivotRoot:
     "Both are paths of the tree; the first one is looked for in it, the second one is made in the new root where that has none. " +
