@@ -8,7 +8,7 @@ import { BERTH, type BerthRoot, berthRoot, buildBerth } from "../lib/berth.ts";
 import { interview } from "../lib/interview.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { parseProbe, probe, probeTree } from "../lib/probe.ts";
-import { needs } from "../lib/requires.ts";
+import { needs, needsHere } from "../lib/requires.ts";
 import { debianTree } from "../lib/trees.ts";
 
 const ready = needs("root", "userns", "cgroup2", "cc");
@@ -149,32 +149,29 @@ test.runIf(ready)("without --set-credential there is neither directory nor varia
   expect(stdout).not.toContain('"credentials"');
 });
 
-test.runIf(needs("root", "userns", "cgroup2", "tool:mmdebstrap"))(
-  "--set-credential: Debian's systemd sees it as secure, hands it to a service, and sysusers sets root's password",
-  async () => {
-    await using root = berthRoot();
-    const debian = join(root.machines, "deb");
-    execFileSync("cp", ["-a", "--reflink=auto", await debianTree("bookworm"), debian]);
-    await using _ = { [Symbol.asyncDispose]: async () => void (await root.berth("terminate", "deb")) };
-    const hashed = "$y$j9T$yAuRJu1o5HioZAGDYPU5d.$F64ni6J2y2nNQve90M/p0ZP0ECP/qqzipNyaY9fjGpC";
-    const given = [`--set-credential=passwd.hashed-password.root:${hashed}`, `--set-credential=api.key:${SECRET}`];
-    // An unprovisioned root, as images have it: systemd-sysusers gives a password to a user it makes.
-    execFileSync("sed", ["-i", "/^root:/d", `${debian}/etc/shadow`, `${debian}/etc/passwd`]);
-    const running = root.start("run", "-b", "-M", "deb", "--notify-ready=yes", "--console=passive", ...given);
-    try {
-      await root.recordWhen("deb", ({ ready: up }) => up);
-      const list = await inside(root, "systemd-creds", "--system", "list");
-      expect(list).toMatch(/^api\.key +secure +21B/m);
-      const unit = ["systemd-run", "--wait", "--pipe", "--quiet", "-p", "LoadCredential=mine:api.key"];
-      expect(await inside(root, ...unit, "systemd-creds", "cat", "mine")).toBe(SECRET);
-      expect(await inside(root, "cat", "/etc/shadow")).toContain(`root:${hashed}:`);
-    } finally {
-      await root.berth("poweroff", "deb");
-      await running.end;
-    }
-  },
-  240_000,
-);
+test("--set-credential: Debian's systemd sees it as secure, hands it to a service, and sysusers sets root's password", async (ctx) => {
+  needsHere(ctx, "tool:mmdebstrap");
+  await using root = berthRoot();
+  const debian = join(root.machines, "deb");
+  execFileSync("cp", ["-a", "--reflink=auto", await debianTree("bookworm"), debian]);
+  await using _ = { [Symbol.asyncDispose]: async () => void (await root.berth("terminate", "deb")) };
+  const hashed = "$y$j9T$yAuRJu1o5HioZAGDYPU5d.$F64ni6J2y2nNQve90M/p0ZP0ECP/qqzipNyaY9fjGpC";
+  const given = [`--set-credential=passwd.hashed-password.root:${hashed}`, `--set-credential=api.key:${SECRET}`];
+  // An unprovisioned root, as images have it: systemd-sysusers gives a password to a user it makes.
+  execFileSync("sed", ["-i", "/^root:/d", `${debian}/etc/shadow`, `${debian}/etc/passwd`]);
+  const running = root.start("run", "-b", "-M", "deb", "--notify-ready=yes", "--console=passive", ...given);
+  try {
+    await root.recordWhen("deb", ({ ready: up }) => up);
+    const list = await inside(root, "systemd-creds", "--system", "list");
+    expect(list).toMatch(/^api\.key +secure +21B/m);
+    const unit = ["systemd-run", "--wait", "--pipe", "--quiet", "-p", "LoadCredential=mine:api.key"];
+    expect(await inside(root, ...unit, "systemd-creds", "cat", "mine")).toBe(SECRET);
+    expect(await inside(root, "cat", "/etc/shadow")).toContain(`root:${hashed}:`);
+  } finally {
+    await root.berth("poweroff", "deb");
+    await running.end;
+  }
+}, 240_000);
 
 async function inside(root: BerthRoot, ...command: readonly string[]): Promise<string> {
   const { status, stdout, stderr } = await root.berth("exec", "deb", "--", ...command);

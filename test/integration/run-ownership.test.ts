@@ -397,29 +397,24 @@ test("PrivateUsers=yes, pick: a tree that systemd-nspawn has chowned is taken as
   expect(run(NAMED)).toContain('"uid":0,"gid":0');
 });
 
-const debian = ready && needs("tool:mmdebstrap");
-
-test.skipIf(!debian)(
-  "PrivateUsersOwnership=chown: a Debian tree boots to running, and programs keep what they may",
-  async () => {
-    await using root = berthRoot();
-    await using _ = { [Symbol.asyncDispose]: async () => void (await root.berth("terminate", "deb")) };
-    const tree = join(root.machines, "deb");
-    execFileSync("cp", ["-a", "--reflink=auto", await debianTree("bookworm"), tree]);
-    root.settings("deb", `[Exec]\nPrivateUsers=${NAMED}\n[Files]\nPrivateUsersOwnership=chown`);
-    expect(await root.berth("start", "deb")).toMatchObject({ status: 0 });
-    const inside = async (...words: readonly string[]): Promise<string> =>
-      (await root.berth("exec", "deb", "--", ...words)).stdout.trim();
-    expect(await inside("systemctl", "is-system-running", "--wait")).toBe("running");
-    expect(await inside("find", "/", "-xdev", "-nouser", "-o", "-nogroup")).toBe("");
-    expect(await inside("stat", "-c", "%A %U:%G", "/usr/bin/passwd", "/usr/bin/chage")).toBe(
-      "-rwsr-xr-x root:root\n-rwxr-sr-x root:shadow",
-    );
-    expect(attribute(join(tree, "usr/bin/ping"), "security.capability")).toBe(capabilities(NAMED).toString("hex"));
-    expect(await inside("su", "nobody", "-s", "/bin/sh", "-c", "ping -c1 127.0.0.1 >/dev/null && echo answered")).toBe(
-      "answered",
-    );
-    expect(await root.berth("poweroff", "deb")).toMatchObject({ status: 0 });
-  },
-  240_000,
-);
+test("PrivateUsersOwnership=chown: a Debian tree boots to running, and programs keep what they may", async (ctx) => {
+  needsHere(ctx, "tool:mmdebstrap");
+  await using root = berthRoot();
+  await using _ = { [Symbol.asyncDispose]: async () => void (await root.berth("terminate", "deb")) };
+  const tree = join(root.machines, "deb");
+  execFileSync("cp", ["-a", "--reflink=auto", await debianTree("bookworm"), tree]);
+  root.settings("deb", `[Exec]\nPrivateUsers=${NAMED}\n[Files]\nPrivateUsersOwnership=chown`);
+  expect(await root.berth("start", "deb")).toMatchObject({ status: 0 });
+  const inside = async (...words: readonly string[]): Promise<string> =>
+    (await root.berth("exec", "deb", "--", ...words)).stdout.trim();
+  expect(await inside("systemctl", "is-system-running", "--wait")).toBe("running");
+  expect(await inside("find", "/", "-xdev", "-nouser", "-o", "-nogroup")).toBe("");
+  expect(await inside("stat", "-c", "%A %U:%G", "/usr/bin/passwd", "/usr/bin/chage")).toBe(
+    "-rwsr-xr-x root:root\n-rwxr-sr-x root:shadow",
+  );
+  expect(attribute(join(tree, "usr/bin/ping"), "security.capability")).toBe(capabilities(NAMED).toString("hex"));
+  expect(await inside("su", "nobody", "-s", "/bin/sh", "-c", "ping -c1 127.0.0.1 >/dev/null && echo answered")).toBe(
+    "answered",
+  );
+  expect(await root.berth("poweroff", "deb")).toMatchObject({ status: 0 });
+}, 240_000);
