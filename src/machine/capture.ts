@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError } from "../errors.ts";
 import { type Launch, LaunchError } from "../exec/launch.ts";
 import type { Paths } from "../host/paths.ts";
-import { openNull } from "../sys/files.ts";
+import { duplicate, openNull } from "../sys/files.ts";
 import { pidfdSendSignal } from "../sys/processes.ts";
 import { pipe } from "../sys/sockets.ts";
 import { joinedStatus, joinMachine } from "./join.ts";
@@ -16,29 +16,46 @@ const GRACE_MS = 500;
 const SIGKILL = 9;
 const LATE = Symbol("late");
 
-/**
- * What a command in a machine prints on stdout; undefined: it failed, or is not there. Its programs are the machine's:
- * they get 2 s and 64 KiB.
- * @throws BerthError when the machine can't be entered, or the command goes beyond that; it is killed then
- */
+/** What a command in a machine prints on stdout; undefined: it failed, or is not there. It gets 2 s. Throws as runIn does. */
 export async function captureIn(
   machine: MachineRecord,
   argv: readonly string[],
   paths: Paths,
 ): Promise<string | undefined> {
+  const answer = await runIn(machine, argv, paths, { time: TIME_MAX_MS, stderr: false });
+  return answer?.status === 0 ? answer.said : undefined;
+}
+
+export interface Answer {
+  /** 128+N: it was killed by signal N. */
+  readonly status: number;
+  readonly said: string;
+}
+
+/**
+ * Runs a command in a machine, without input; undefined: it can't be executed. Its programs are the machine's: they get
+ * `time` in ms, and 64 KiB for what they say.
+ * @throws BerthError when the machine can't be entered, or the command goes beyond that; it is killed then
+ */
+export async function runIn(
+  machine: MachineRecord,
+  argv: readonly string[],
+  paths: Paths,
+  { time, stderr }: { readonly time: number; readonly stderr: boolean },
+): Promise<Answer | undefined> {
   const [output, writeEnd] = pipe();
   const socket = new Socket({ fd: output, readable: true, writable: false });
   try {
     const fds = new Map([
       ["stdio:0", openNull()],
       ["stdio:1", writeEnd],
-      ["stdio:2", openNull()],
+      ["stdio:2", stderr ? duplicate(writeEnd) : openNull()],
     ]);
     const launch = joinMachine(machine, { argv, term: undefined, fds }, paths);
     const work = capture(launch, socket);
-    const answer = await Promise.race([work, sleep(TIME_MAX_MS, LATE, { ref: false })]);
+    const answer = await Promise.race([work, sleep(time, LATE, { ref: false })]);
     if (answer !== LATE) return answer;
-    const late = new BerthError(`${argv[0]} in machine ${machine.name} did not end within ${TIME_MAX_MS / 1000} s`);
+    const late = new BerthError(`${argv[0]} in machine ${machine.name} did not end within ${time / 1000} s`);
     launch.abort(late);
     kill(launch);
     socket.destroy();
@@ -49,14 +66,14 @@ export async function captureIn(
   }
 }
 
-async function capture(launch: Launch, output: Socket): Promise<string | undefined> {
+async function capture(launch: Launch, output: Socket): Promise<Answer | undefined> {
   try {
     await launch.run();
     const said = await readAll(output);
     if (said === undefined) kill(launch);
     const status = await joinedStatus(launch);
     if (said === undefined) throw new BerthError(`the answer from inside is longer than ${BYTES_MAX} bytes`);
-    return status === 0 ? said : undefined;
+    return { status, said };
   } catch (error) {
     const isMissing = error instanceof LaunchError && error.step?.kind === "execute";
     if (isMissing) return undefined;

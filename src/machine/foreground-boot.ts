@@ -113,7 +113,8 @@ export class ForegroundBoot {
     this.#stop = new ForegroundStop({
       machine: record.current,
       leader: fds.get("leader"),
-      ownSignal: spec.boot.value || spec.killSignal.value !== undefined,
+      paths: this.#options.paths,
+      ownWay: spec.boot.value || spec.killSignal.value !== undefined,
       say: this.#options.say,
       onAsked: () => record.update({ state: "stopping" }),
     });
@@ -123,6 +124,7 @@ export class ForegroundBoot {
     this.#link?.connect(fds.get("console"));
     this.#stdio?.start();
     const outcome = outcomeOf(await this.#launch.exit());
+    await this.#stop.settled();
     this.#explain(outcome);
     await this.#link?.drained();
     await this.#stdio?.drained();

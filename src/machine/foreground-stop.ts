@@ -1,10 +1,12 @@
 import { join } from "node:path";
 import { BerthError } from "../errors.ts";
 import { killCgroup } from "../exec/cgroup.ts";
+import type { Paths } from "../host/paths.ts";
 import { isAlive } from "../host/process-id.ts";
-import { handlesSignal } from "../supervise/shutdown.ts";
+import type { InitRequest } from "../plan/init-requests.ts";
 import { STOP_SIGNALS, type StopSignal } from "../supervise/stop-signals.ts";
 import { pidfdSendSignal } from "../sys/processes.ts";
+import { deafness, sendRequest } from "./ask-init.ts";
 import type { MachineRecord } from "./record.ts";
 
 const SIGKILL = 9;
@@ -14,8 +16,9 @@ export interface StopOptions {
   readonly machine: MachineRecord;
   /** A pidfd of its PID 1. */
   readonly leader: number;
-  /** Its init gets the machine's own stop signal; false: whatever signal came. */
-  readonly ownSignal: boolean;
+  readonly paths: Paths;
+  /** Its PID 1 is asked as its settings and its init say; false: by whatever signal came. */
+  readonly ownWay: boolean;
   readonly say: (line: string) => void;
   /** It has been asked to stop, and may take its time. */
   readonly onAsked: () => void;
@@ -26,6 +29,7 @@ export class ForegroundStop {
   readonly #options: StopOptions;
   #requested = false;
   #killer: NodeJS.Timeout | undefined;
+  #asking: Promise<void> | undefined;
 
   constructor(options: StopOptions) {
     this.#options = options;
@@ -38,15 +42,16 @@ export class ForegroundStop {
 
   /** The first signal asks the machine to stop, the next one ends it. Returns whether it was the last that is needed. */
   request(signal: StopSignal): boolean {
-    const { machine, ownSignal } = this.#options;
-    const number = ownSignal ? machine.killSignal : STOP_SIGNALS[signal];
+    const { machine, ownWay } = this.#options;
+    const request = ownWay ? machine.requests.poweroff : { signal: STOP_SIGNALS[signal] };
+    const deaf = deafness(machine, request);
     const again = this.#requested;
     this.#requested = true;
     // A terminal that goes away says so more than once.
     if (again && signal === "SIGHUP") return false;
     if (again) this.kill(`${signal} came again`);
-    else if (!handlesSignal(machine.leader.pid, number)) this.kill("its PID 1 does not handle the signal");
-    else this.#ask(number);
+    else if (deaf !== undefined) this.kill(deaf);
+    else this.#asking = this.#ask(request);
     return again;
   }
 
@@ -56,16 +61,22 @@ export class ForegroundStop {
     killMachineNow(machine, leader);
   }
 
+  /** Whatever was run to ask has ended: with the machine at the latest. */
+  async settled(): Promise<void> {
+    await this.#asking;
+  }
+
   close(): void {
     clearTimeout(this.#killer);
   }
 
-  #ask(signal: number): void {
-    const { machine, leader, say, onAsked } = this.#options;
+  async #ask(request: InitRequest): Promise<void> {
+    const { machine, paths, say, onAsked } = this.#options;
     say(`stopping machine ${machine.name} (once more: kill it)`);
     onAsked();
-    pidfdSendSignal(leader, signal);
     this.#killer = setTimeout(() => this.kill(`it did not stop within ${STOP_TIMEOUT_MS / 1000} s`), STOP_TIMEOUT_MS);
+    const fault = await sendRequest(machine, request, paths).catch((error: Error) => error.message);
+    if (fault !== undefined) this.kill(fault);
   }
 }
 

@@ -2,6 +2,7 @@ import { BerthError, errorCode } from "../errors.ts";
 import { InRoot, type TreeRoot } from "../host/in-root.ts";
 import { OS_RELEASE_PATHS, parseOsRelease } from "../host/os-release.ts";
 import type { Paths } from "../host/paths.ts";
+import type { InitName } from "../plan/init-requests.ts";
 import { rootOf } from "../plan/pivot.ts";
 import { captureIn } from "./capture.ts";
 import { type MachineRecord, readPlan } from "./record.ts";
@@ -13,7 +14,7 @@ const OS_RELEASE_MAX = 64 * 1024;
 export interface Inspection {
   /** PRETTY_NAME of its os-release, or the ID in its record. */
   readonly os: string | null;
-  /** Of systemd: running, degraded, starting, ...; null for another init. */
+  /** Of systemd: running, degraded, starting, ...; of others their runlevel, if they have one; null: not known. */
   readonly initState: string | null;
   readonly boot: BootTimes;
   /** Why nothing could be asked inside: it is frozen, it does not answer. */
@@ -30,22 +31,51 @@ export interface BootTimes {
 }
 
 export async function inspect(machine: MachineRecord, paths: Paths): Promise<Inspection> {
-  const [show, problem] = await ask(machine, paths);
-  const fields = new Map(show.split("\n").map((line) => splitOnce(line, "=")));
+  const { question, state } = QUESTIONS[machine.init ?? "other"] ?? SYSTEMCTL;
+  const [answer, problem] = await ask(machine, question, paths);
+  const fields = new Map(answer.split("\n").map((line) => splitOnce(line, "=")));
   return {
     os: prettyName(rootIn(machine, paths)) ?? machine.os,
-    initState: fields.get("SystemState") ?? null,
+    initState: state(answer) ?? null,
     boot: bootTimes(machine, fields),
     problem,
   };
 }
 
-const PROPERTIES = ["SystemState", "UnitsLoadFinishTimestampMonotonic", "FinishTimestampMonotonic"];
+/** A program that knows an init's state, and what of its answer that is. */
+interface Question {
+  readonly question: readonly string[];
+  readonly state: (answer: string) => string | undefined;
+}
 
-/** What systemctl says, and why it says nothing. Another init has none, which is no problem. */
-async function ask(machine: MachineRecord, paths: Paths): Promise<[string, string | null]> {
+const PROPERTIES = ["SystemState", "UnitsLoadFinishTimestampMonotonic", "FinishTimestampMonotonic"];
+const SYSTEMCTL: Question = {
+  question: ["systemctl", "show", `--property=${PROPERTIES}`],
+  state: (answer) => /^SystemState=(.*)$/m.exec(answer)?.[1],
+};
+/** runlevel(8) prints the one before and the present one, or "unknown". */
+const RUNLEVEL: Question = {
+  question: ["runlevel"],
+  state: (answer) => runlevel(/^\S \S+$/m.exec(answer)?.[0].slice(2)),
+};
+const QUESTIONS: Partial<Readonly<Record<InitName, Question>>> = {
+  sysvinit: RUNLEVEL,
+  runit: RUNLEVEL,
+  openrc: { question: ["rc-status", "--runlevel"], state: (answer) => runlevel(/^\S+$/m.exec(answer)?.[0]) },
+};
+
+function runlevel(name: string | undefined): string | undefined {
+  return name && `runlevel ${name}`;
+}
+
+/** What the program says, and why it says nothing. Where it is not there, that is no problem. */
+async function ask(
+  machine: MachineRecord,
+  question: readonly string[],
+  paths: Paths,
+): Promise<[string, string | null]> {
   try {
-    return [(await captureIn(machine, ["systemctl", "show", `--property=${PROPERTIES}`], paths)) ?? "", null];
+    return [(await captureIn(machine, question, paths)) ?? "", null];
   } catch (error) {
     if (error instanceof BerthError) return ["", error.message];
     throw error;

@@ -1,11 +1,10 @@
 import type { Launch } from "../exec/launch.ts";
 import { processId } from "../host/process-id.ts";
 import { cgroupPath, unitName } from "../plan/cgroup.ts";
-import type { InitKind } from "../plan/facts.ts";
+import { initName, initRequests } from "../plan/init-requests.ts";
 import { idRange, type PlanInput } from "../plan/input.ts";
 import { rootKind } from "../spec/root-kind.ts";
 import type { Notification } from "../supervise/notify.ts";
-import { STUB_REBOOT_SIGNAL, stopSignal } from "../supervise/shutdown.ts";
 import type { Prepared } from "./prepare.ts";
 import { type MachineRecord, writePlan, writeRecord } from "./record.ts";
 
@@ -55,13 +54,9 @@ export class LiveRecord {
   }
 }
 
-function initKind({ spec, machine }: PlanInput): InitKind | "stub" | undefined {
-  if (spec.processTwo.value) return "stub";
-  return spec.boot.value ? machine.tree.init?.kind : undefined;
-}
-
 function firstRecord(prepared: Prepared, input: PlanInput, launch: Launch): MachineRecord {
   const { spec, host, machine } = input;
+  const requests = initRequests(input);
   const ready = !spec.notifyReady.value;
   return {
     version: 1,
@@ -80,8 +75,9 @@ function firstRecord(prepared: Prepared, input: PlanInput, launch: Launch): Mach
     layer: rootKind(spec) === "layer" ? input.places.layer : null,
     os: machine.tree.osRelease?.["ID"] ?? null,
     osVersion: machine.tree.osRelease?.["VERSION_ID"] ?? null,
-    killSignal: stopSignal(spec.killSignal.value, initKind(input)),
-    ...(spec.processTwo.value ? { rebootSignal: STUB_REBOOT_SIGNAL } : {}),
+    init: initName(input),
+    requests,
+    killSignal: "signal" in requests.poweroff ? requests.poweroff.signal : null,
     uidShift: idRange(input)?.base ?? null,
     weaknesses: prepared.weaknesses.map(({ what }) => what),
     times: {

@@ -1,4 +1,5 @@
 import type { ProcessId } from "../host/process-id.ts";
+import type { InitName, InitRequest } from "../plan/init-requests.ts";
 import { printable } from "../spec/quote.ts";
 
 /** Goes up when a record, or the plan beside it, changes so that an older or newer berth would misread it. */
@@ -27,9 +28,12 @@ export interface MachineRecord {
   readonly layer: string | null;
   readonly os: string | null;
   readonly osVersion: string | null;
-  readonly killSignal: number;
-  /** Where it is not the usual one. */
-  readonly rebootSignal?: number;
+  /** What its PID 1 is; null: a command. */
+  readonly init: InitName | null;
+  /** How its PID 1 is asked to end the machine. */
+  readonly requests: { readonly poweroff: InitRequest; readonly reboot: InitRequest };
+  /** That of `requests.poweroff`; null: it is no signal. */
+  readonly killSignal: number | null;
   readonly uidShift: number | null;
   readonly weaknesses: readonly string[];
   /** ms since the epoch. */
@@ -59,6 +63,8 @@ const matches = (shape: Readonly<Record<string, Check>>): Check => {
   return (value) => isObject(value) && misfits(value, shape).length === 0;
 };
 
+const isRequest: Check = (value) => isObject(value) && (Number.isInteger(value["signal"]) || isTexts(value["command"]));
+
 /** Pid 0 and the negative ones mean other things to the kernel than a process. */
 const isProcess = matches({ pid: (pid) => Number.isInteger(pid) && Number(pid) > 0, startTime: isText });
 
@@ -86,8 +92,9 @@ const RECORD: Shape<MachineRecord> = {
   layer: orNull(isPath),
   os: orNull(isText),
   osVersion: orNull(isText),
-  killSignal: Number.isInteger,
-  rebootSignal: (signal) => signal === undefined || Number.isInteger(signal),
+  init: orNull(isText),
+  requests: matches({ poweroff: isRequest, reboot: isRequest }),
+  killSignal: orNull(Number.isInteger),
   uidShift: orNull(Number.isInteger),
   weaknesses: isTexts,
   times: matches(TIMES),

@@ -6,7 +6,6 @@ import { killCgroup } from "../exec/cgroup.ts";
 import { leftoversFile, readLeftovers } from "../exec/leftovers.ts";
 import type { Paths } from "../host/paths.ts";
 import { type ProcessId, startTimeOf } from "../host/process-id.ts";
-import { handlesSignal } from "../supervise/shutdown.ts";
 import { monotonic } from "../sys/clock.ts";
 import { whenReadable } from "../sys/poll.ts";
 import { pidfdOpen, pidfdSendSignal } from "../sys/processes.ts";
@@ -16,38 +15,27 @@ const SIGKILL = 9;
 /** For a supervisor to take away what is left of a machine. */
 const PATIENCE_MS = 5000;
 
-/**
- * Sends a signal to a machine's PID 1. Resolves when the machine has ended and its supervisor has taken away what is
- * left of it on the host, which makes its name free again; or at once with `wait` false.
- */
-export async function signalMachine(
-  { leader, supervisor }: MachineRecord,
-  signal: number,
-  wait: boolean,
-): Promise<void> {
+/** Sends a signal to a machine's PID 1, unless it has ended. */
+export async function signalMachine({ leader }: MachineRecord, signal: number): Promise<void> {
   await withProcess(leader, async (pidfd) => {
     pidfdSendSignal(pidfd, signal);
-    if (wait) await whenReadable(pidfd);
   });
-  if (wait) await withProcess(supervisor, whenReadable);
 }
 
 /**
- * Asks a machine's init to do what a signal means to it. Resolves as signalMachine does.
- * @throws BerthError when its PID 1 does not handle the signal: the kernel drops it, and the wait would have no end
+ * Resolves when a machine has ended and its supervisor has taken away what is left of it on the host, which makes its
+ * name free again.
  */
-export async function askMachine(machine: MachineRecord, signal: number, wait: boolean): Promise<void> {
-  if (!handlesSignal(machine.leader.pid, signal) && startTimeOf(machine.leader.pid) === machine.leader.startTime)
-    throw new BerthError(`machine ${machine.name} can't be asked: its PID 1 does not handle signal ${signal}`, {
-      hint: `berth terminate ${machine.name} kills it; KillSignal= says which signal stops it`,
-    });
-  await signalMachine(machine, signal, wait);
+export async function whenEnded({ leader, supervisor }: MachineRecord): Promise<void> {
+  await withProcess(leader, whenReadable);
+  await withProcess(supervisor, whenReadable);
 }
 
 /** Kills everything in a machine. */
 export async function killMachine(machine: MachineRecord): Promise<void> {
   killCgroup(join(machine.cgroup, "payload"));
-  await signalMachine(machine, SIGKILL, true);
+  await signalMachine(machine, SIGKILL);
+  await whenEnded(machine);
 }
 
 /**

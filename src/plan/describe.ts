@@ -100,7 +100,8 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   "drop-bounding-set": ({ keep, last }) => `keep ${keep.length} of ${last + 1} capabilities in the bounding set`,
   "set-capabilities": ({ mask }) => `set capabilities to 0x${mask}`,
   "load-seccomp": () => "load the seccomp filter",
-  execute: ({ candidates, argv }) => `execute ${[program(candidates), ...argv.slice(1)].join(" ")}`,
+  execute: ({ candidates, argv, init }) =>
+    `execute ${[program(candidates), ...argv.slice(1)].join(" ")}${init === undefined ? "" : ` (init: ${init})`}`,
 };
 
 export function describe(step: Step): string {

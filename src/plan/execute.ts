@@ -21,9 +21,16 @@ export function loginEnvironment(user: UserFacts | null): readonly string[] {
 export function executePayload(input: PlanInput): Step[] {
   const { spec } = input;
   const { candidates, argv } = payload(input);
+  const kind = spec.boot.value ? input.machine.tree.init?.kind : undefined;
   const source = spec.boot.value ? spec.boot.source : spec.command.source;
   const directory = changeDirectory(input).length === 0 ? "/" : null;
-  return [init("execute", { candidates, argv, environment: environment(input), directory }, source)];
+  return [
+    init(
+      "execute",
+      { candidates, argv, environment: environment(input), directory, ...(kind && { init: kind }) },
+      source,
+    ),
+  ];
 }
 
 function payload({ spec, machine }: PlanInput): { candidates: string[]; argv: string[] } {

@@ -1,5 +1,6 @@
 import type { ResourceLimit, TMPFS_FLAGS } from "../spec/machine-spec.ts";
 import type { Source } from "../spec/source.ts";
+import type { InitKind } from "./facts.ts";
 import type { SeccompPolicy } from "./seccomp-policy.ts";
 
 /**
@@ -136,8 +137,14 @@ export interface StepKinds {
   "drop-bounding-set": { keep: number[]; last: number };
   "set-capabilities": { mask: string };
   "load-seccomp": Record<never, never>;
-  // `directory`: null leaves it where it is.
-  execute: { candidates: string[]; argv: string[]; environment: string[]; directory: string | null };
+  // `directory`: null leaves it where it is. `init`: what of a tree's it is, where it is one.
+  execute: {
+    candidates: string[];
+    argv: string[];
+    environment: string[];
+    directory: string | null;
+    init?: InitKind;
+  };
 }
 
 /** A user of the host as the machine has it: one id for user and group, a home, a shell if it is to have one. */

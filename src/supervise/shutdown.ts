@@ -1,27 +1,5 @@
 import { closeSync, openSync, readFileSync, readSync } from "node:fs";
-import type { InitKind } from "../plan/facts.ts";
-import { signalNumber } from "../spec/signals.ts";
 import { ARCH } from "../sys/libc.ts";
-
-/** What makes an init shut its machine down, where KillSignal= does not say. */
-const STOP_SIGNALS: Readonly<Record<InitKind | "stub", string>> = {
-  stub: "SIGRTMIN+3", // stage.c: ends the payload and powers off
-  systemd: "SIGRTMIN+3", // systemd(1), SIGNALS: starts halt.target
-  sysvinit: "SIGPWR",
-  openrc: "SIGINT",
-  runit: "SIGCONT",
-  busybox: "SIGUSR2", // its init: power off
-  other: "SIGTERM",
-};
-
-export function stopSignal(killSignal: number | undefined, init: InitKind | "stub" | undefined): number {
-  return killSignal ?? signalNumber(STOP_SIGNALS[init ?? "other"]) ?? 15;
-}
-
-/** SIGINT makes systemd reboot (systemd(1)), and other inits too: it is what Ctrl-Alt-Del sends them. */
-export const REBOOT_SIGNAL = 2;
-/** The stub init passes that one on to its payload; this reboots (stage.c), as it does systemd. */
-export const STUB_REBOOT_SIGNAL = signalNumber("SIGRTMIN+5") ?? REBOOT_SIGNAL;
 
 /**
  * Whether PID 1 of a machine does something on a signal: the kernel drops every signal that it neither handles nor

@@ -21,7 +21,10 @@ async function list({ paths }: Context, options: { json?: boolean }): Promise<nu
     return 0;
   }
   if (machines.length === 0) say("no machines\n");
-  else print(table(["MACHINE", "CLASS", "SERVICE", "STATE", "OS", "VERSION", "LEADER", "NOTE"], machines.map(row)));
+  else
+    print(
+      table(["MACHINE", "CLASS", "SERVICE", "STATE", "OS", "VERSION", "INIT", "LEADER", "NOTE"], machines.map(row)),
+    );
   return 0;
 }
 
@@ -29,10 +32,20 @@ type Machine = MachineRecord | UnknownMachine;
 
 function row(record: Machine): readonly string[] {
   if (record.state === "unknown")
-    return [record.name, "container", "berth", record.state, "-", "-", "-", `${basename(record.file)} ${record.fault}`];
+    return [
+      record.name,
+      "container",
+      "berth",
+      record.state,
+      "-",
+      "-",
+      "-",
+      "-",
+      `${basename(record.file)} ${record.fault}`,
+    ];
   const note = record.weaknesses.length > 0 ? `weaker than the default: ${record.weaknesses.join("; ")}` : "";
-  const { os, osVersion, leader } = record;
-  return [record.name, "container", "berth", record.state, os ?? "-", osVersion ?? "-", String(leader.pid), note];
+  const { name, state, os, osVersion, init, leader } = record;
+  return [name, "container", "berth", state, os ?? "-", osVersion ?? "-", init ?? "-", String(leader.pid), note];
 }
 
 function asJson(machine: Machine) {
@@ -46,6 +59,7 @@ function told(record: MachineRecord) {
   return {
     os: record.os,
     version: record.osVersion,
+    init: record.init,
     addresses: [],
     leader: record.leader.pid,
     unit: record.unit,
@@ -60,6 +74,6 @@ function told(record: MachineRecord) {
 
 /** The same of a machine whose record tells nothing. */
 const NOTHING: { readonly [K in keyof ReturnType<typeof told>]: null | [] } = {
-  ...{ os: null, version: null, addresses: [], leader: null, unit: null, since: null, image: null },
+  ...{ os: null, version: null, init: null, addresses: [], leader: null, unit: null, since: null, image: null },
   ...{ ready: null, times: null, weaknesses: [], reason: null },
 };

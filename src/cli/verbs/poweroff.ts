@@ -1,6 +1,7 @@
 import type { Command } from "commander";
+import { askInit } from "../../machine/ask-init.ts";
 import { findMachine } from "../../machine/find-machine.ts";
-import { askMachine } from "../../machine/signal-machine.ts";
+import { whenEnded } from "../../machine/signal-machine.ts";
 import { allAtOnce } from "../each-machine.ts";
 import type { Context, Runner } from "../verb.ts";
 
@@ -18,6 +19,7 @@ export function define(program: Command, run: Runner): void {
 async function poweroff({ paths }: Context, names: string[], options: { wait: boolean }): Promise<number> {
   return allAtOnce(names, async (name) => {
     const machine = findMachine(name, paths);
-    await askMachine(machine, machine.killSignal, options.wait);
+    await askInit(machine, "poweroff", paths);
+    if (options.wait) await whenEnded(machine);
   });
 }

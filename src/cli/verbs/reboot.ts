@@ -1,7 +1,6 @@
 import type { Command } from "commander";
+import { askInit } from "../../machine/ask-init.ts";
 import { findMachine } from "../../machine/find-machine.ts";
-import { askMachine } from "../../machine/signal-machine.ts";
-import { REBOOT_SIGNAL } from "../../supervise/shutdown.ts";
 import { allAtOnce } from "../each-machine.ts";
 import type { Context, Runner } from "../verb.ts";
 
@@ -15,8 +14,5 @@ export function define(program: Command, run: Runner): void {
 }
 
 async function reboot({ paths }: Context, names: string[]): Promise<number> {
-  return allAtOnce(names, (name) => {
-    const machine = findMachine(name, paths);
-    return askMachine(machine, machine.rebootSignal ?? REBOOT_SIGNAL, false);
-  });
+  return allAtOnce(names, (name) => askInit(findMachine(name, paths), "reboot", paths));
 }

@@ -31,7 +31,7 @@ function page(machine: MachineRecord, { os, initState, boot, problem }: Inspecti
       `${machine.state}${machine.ready ? "" : ", not ready yet"}, since ${new Date(machine.times.began).toISOString()}`,
     ],
     ["OS", printable(os ?? "unknown")],
-    ["Init", `${printable(initState ?? "unknown")}, PID ${machine.leader.pid} on the host`],
+    ["Init", [...initWords(machine, initState), `PID ${machine.leader.pid} on the host`].join(", ")],
     ...(problem === null ? [] : [["Inside", problem] as [string, string]]),
     ["Boot", bootText(boot)],
     ["Tree", `${machine.root}${machine.layer === null ? "" : " (changes are thrown away)"}`],
@@ -43,6 +43,16 @@ function page(machine: MachineRecord, { os, initState, boot, problem }: Inspecti
     ...machine.weaknesses.map((what): [string, string] => ["Weaker", what]),
   ];
   return `${machine.name}\n${rows.map(([key, value]) => `  ${key.padEnd(7)} ${visible(value)}\n`).join("")}`;
+}
+
+const INIT_WORDS: ReadonlyMap<string, string> = new Map([
+  ["stub", "the stub of ProcessTwo="],
+  ["other", "of no kind that berth knows"],
+]);
+
+function initWords({ init }: MachineRecord, state: string | null): readonly string[] {
+  const name = init === null ? "none, a command is PID 1" : (INIT_WORDS.get(init) ?? init);
+  return [name, ...(state === null ? [] : [printable(state)])];
 }
 
 function bootText({ launch, init, ready }: Inspection["boot"]): string {

@@ -1,17 +1,6 @@
 import { spawn } from "node:child_process";
 import { expect, test } from "vitest";
-import { signalNumber } from "../../../src/spec/signals.ts";
-import { handlesSignal, stopSignal } from "../../../src/supervise/shutdown.ts";
-
-test("KillSignal= wins; else each kind of init has its own way to be stopped", () => {
-  expect(stopSignal(12, "systemd")).toBe(12);
-  expect(stopSignal(undefined, "systemd")).toBe(signalNumber("SIGRTMIN+3"));
-  expect(stopSignal(undefined, "systemd")).toBe(37);
-  expect(stopSignal(undefined, "sysvinit")).toBe(signalNumber("SIGPWR"));
-  expect(stopSignal(undefined, "busybox")).toBe(signalNumber("SIGUSR2"));
-  expect(stopSignal(undefined, "other")).toBe(15);
-  expect(stopSignal(undefined, undefined)).toBe(15);
-});
+import { handlesSignal } from "../../../src/supervise/shutdown.ts";
 
 const SIGPROF = 27;
 
