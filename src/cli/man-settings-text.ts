@@ -183,12 +183,12 @@ export const DETAILS: Readonly<Record<string, string>> = {
     "*systemd-nspawn*(1) takes it only together with *Boot=* or *ProcessTwo=*, of whatever value.",
   Environment: "Of a variable given twice the last value holds.",
   Capability: "CAP_NET_ADMIN is among the default ones if the machine has a network of its own.",
-  KillSignal: "See STOPPING in *berth*(1).",
+  KillSignal: "See STOPPING and INITS in *berth*(1).",
   PrivateUsers:
     "*pick*: a range of 65536 ids that nobody else has: the one that the tree was chowned to, or else the one that the machine " +
     "keeps. *yes*: the 65536 ids that the owner of the tree's root directory is of. _BASE_[:_SIZE_]: this range, by default of " +
     "65536 ids. *identity*: a user namespace whose ids are the same as the host's. *no*: none, root inside is root on the host.",
-  NotifyReady: "*berth start* asks for it where the init is systemd.",
+  NotifyReady: "*berth start* asks for it where the init is systemd. Without it see INITS in *berth*(1).",
   SystemCallFilter: "Groups are those of *systemd.exec*(5). What a start itself needs can't be denied.",
   ResolvConf:
     `One of ${RESOLV_CONF_MODES.map((mode) => `*${mode}*`).join(", ")}. *auto* leaves it alone in a machine with a network ` +

@@ -103,17 +103,46 @@ its programs get SIGHUP, and SIGKILL two seconds later.
 
 # STOPPING
 
-*berth poweroff* and *berth reboot* send the machine's init a signal. For powering off it is the one of *KillSignal=*,
-else the one its kind of init expects: SIGRTMIN+3 for systemd, SIGPWR for sysvinit, SIGINT for OpenRC, SIGCONT for
-runit, SIGUSR2 for busybox, and SIGTERM for all others. For a reboot it is SIGINT. A reboot from inside works the same:
-*berth run* boots the machine again.
+*berth poweroff* and *berth reboot* ask the machine's init in the way that it expects (see _INITS_); for powering off
+*KillSignal=* says another one. *berth poweroff* kills a machine that has not ended after 90 seconds, or those of
+*--timeout*, and fails. A reboot from inside works the same: *berth run* boots the machine again.
 
-*berth run* stops its machine when it gets SIGTERM, SIGINT, SIGHUP or SIGQUIT: with *--boot* or *KillSignal=* PID 1 gets the
-signal above, else the very signal that came. A second one kills the machine; so does the first where PID 1 would ignore
-it, and 90 seconds without an end. When *berth run* itself is killed, the machine ends with it. Output that nobody reads
+*berth run* stops its machine when it gets SIGTERM, SIGINT, SIGHUP or SIGQUIT: with *--boot* or *KillSignal=* PID 1 is asked
+as above, else it gets the very signal that came. A second one kills the machine; so does the first where PID 1 would ignore
+it or can't be asked, and 90 seconds without an end. When *berth run* itself is killed, the machine ends with it. Output that nobody reads
 holds up the end of *berth run* as it would in any pipeline; once it was told to stop, for 3 seconds only.
 
 *berth exec* passes the same four signals on to its command.
+
+# INITS
+
+What *--boot* executes is the first of _/usr/lib/systemd/systemd_, _/lib/systemd/systemd_ and _/sbin/init_ that is executable.
+By the file that its links lead to in the tree berth knows what it is, and how to deal with it:
+
+    INIT        FOUND BY                   POWERED OFF BY  REBOOTED BY  READY WHEN
+    systemd     .../systemd/systemd        SIGRTMIN+3      SIGINT       it says so
+    sysvinit    INIT_VERSION=sysvinit      init 0          init 6       it is in its runlevel,
+                in the file                                             whose scripts have ended
+    openrc      openrc-init                SIGTERM         SIGINT       its default runlevel is done
+    runit       runit-init, runit          init 0          init 6       stage 1 has ended
+    busybox     busybox, or a hard link    SIGUSR2         SIGTERM      it runs
+                to it
+    other       any other file             SIGTERM         SIGINT       it runs
+
+"init 0" is that very init, run in the machine as root would type it: sysvinit has no signal for it, and runit wants files of
+its own. OpenRC in Debian is started by sysvinit, and is a sysvinit then. runit and openrc-init are asked once they are
+ready, since what they are told before gets lost or breaks off their boot half-way.
+
+*berth start* returns when the machine is ready, *berth list* and *berth status* show it as starting until then. With
+*NotifyReady=yes* every kind is ready when it says READY=1 as in *sd_notify*(3), and not before. When the boot comes to no end,
+*berth start* gives up after 90 seconds, or those of *--timeout*, and stops the machine again.
+
+A machine has the terminal _/dev/console_, and no _/dev/tty1_ to _/dev/tty6_. Where an inittab starts a getty on these, as
+Debian's does, each one waits ten seconds and ends, and after ten tries sysvinit leaves it alone for five minutes: nothing
+but the log suffers. For a login on the console instead, comment them out in the machine's _/etc/inittab_ and add what Debian's
+has as its last line:
+
+    C0:2345:respawn:/sbin/getty -8 --noclear --keep-baud console 115200,38400,9600
 
 # UNITS
 
@@ -226,15 +255,17 @@ known is *null*.
 *berth list*
 : An array of machines, each with *name*, *class* (container), *service* (berth), *state* (starting, running, stopping,
 or unknown where its record can't be read), *reason* (of an unknown state), *os* and *version* (ID and VERSION_ID of its
-os-release), *addresses* (an array), *leader* (host PID of its PID 1), *unit*, *since* (ISO 8601), *image* (path of its tree),
+os-release), *init* (as in _INITS_), *addresses* (an array), *leader* (host PID of its PID 1), *unit*, *since* (ISO 8601), *image* (path of its tree),
 *ready*, *times* (*began*, *executed*, *ready*: ms since the epoch; *executedMonotonic*: ms of CLOCK_MONOTONIC) and
 *weaknesses* (an array of sentences).
 
 *berth status*
 : The machine's record: *version* (of the record's form, 1), *name*, *state*, *ready*, *status* (what its init said last), *leader*, *keeper* and *supervisor* (each
 *pid* and *startTime*), *bootId*, *cgroup*, *cgroupMount*, *unit*, *root* (its tree), *layer* (directory of an ephemeral
-machine's changes), *os* (as its os-release shows it), *osVersion*, *killSignal* (a number), *uidShift* (host id of its root),
-*weaknesses* and *times*; and asked inside, in at most two seconds: *initState* (of systemd) and *boot* (*launch*, *init* and
+machine's changes), *os* (as its os-release shows it), *osVersion*, *init* (as in _INITS_; stub with *ProcessTwo=*, null for a
+command), *requests* (how it is asked to *poweroff* and to *reboot*: each a *signal*, or a *command* that is run in it),
+*killSignal* (the signal of the first of these, or null), *uidShift* (host id of its root), *weaknesses* and *times*; and
+asked inside, in at most two seconds: *initState* (of systemd; of sysvinit, OpenRC and runit the runlevel) and *boot* (*launch*, *init* and
 *ready*: ms each took); *problem* says why nothing could be asked.
 
 *berth plan*

@@ -14,6 +14,22 @@ export function discoverInit(tree: InRoot): TreeFacts["init"] {
   return null;
 }
 
+/** Why none is, said of the first candidate that is there in some form; undefined: none is. */
+export function initFault(tree: InRoot): string | undefined {
+  for (const path of CANDIDATES) {
+    const link = tree.lstat(path);
+    if (link === null) continue;
+    const found = tree.resolve(path);
+    if (found === null) return `${path} leads to ${link.target ?? "nothing"}, which is not there`;
+    return found.type === "file"
+      ? `${path} is not executable`
+      : `${path} is no regular file, but a ${WORDS[found.type]}`;
+  }
+  return undefined;
+}
+
+const WORDS = { directory: "directory", symlink: "link", other: "device, fifo or socket" } as const;
+
 /** Bytes of Elf64_Ehdr, elf(5). */
 const ELF_HEADER = 64;
 /** Holds all of a sysvinit (52 kB in Debian 12, stripped). */

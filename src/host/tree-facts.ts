@@ -3,7 +3,7 @@ import { BerthError, errorCode } from "../errors.ts";
 import type { FileSystemFacts, HostFacts, PathFacts, TreeFacts } from "../plan/facts.ts";
 import { parseMachineId, timezoneOfLink } from "./identity.ts";
 import { InRoot, showRoot, type TreeRoot } from "./in-root.ts";
-import { discoverInit } from "./init.ts";
+import { discoverInit, initFault } from "./init.ts";
 import { findMount, isReadOnly, mountOf, parseMountinfo } from "./mountinfo.ts";
 import { OS_RELEASE_PATHS, parseOsRelease } from "./os-release.ts";
 
@@ -32,6 +32,8 @@ export function readTreeFacts(root: TreeRoot, host: HostFacts): TreeFacts {
 function factsOf(tree: InRoot, host: HostFacts): TreeFacts {
   const mount = findMount(readMountinfo(), tree.mountId());
   const root = tree.resolve("/");
+  const init = discoverInit(tree);
+  const fault = init === null ? initFault(tree) : undefined;
   const osRelease = OS_RELEASE_PATHS.map((path) => readText(tree, path)).find((text) => text !== null);
   return {
     readable: true,
@@ -39,7 +41,8 @@ function factsOf(tree: InRoot, host: HostFacts): TreeFacts {
     group: root?.gid ?? 0,
     fsType: mount?.fsType ?? "unknown",
     readOnly: mount !== null && isReadOnly(mount),
-    init: discoverInit(tree),
+    init,
+    ...(fault === undefined ? {} : { initFault: fault }),
     osRelease: osRelease === undefined ? null : parseOsRelease(osRelease),
     machineId: parseMachineId(readText(tree, "/etc/machine-id")),
     hasTimezone: host.timezone !== null && tree.resolve(`/usr/share/zoneinfo/${host.timezone}`)?.type === "file",

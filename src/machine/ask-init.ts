@@ -1,10 +1,13 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
 import { isAlive } from "../host/process-id.ts";
-import type { InitRequest } from "../plan/init-requests.ts";
+import type { InitName, InitRequest } from "../plan/init-requests.ts";
 import { printable } from "../spec/quote.ts";
 import { signalName } from "../spec/signals.ts";
+import { isBooted, LOOK_MS } from "../supervise/init-boot.ts";
 import { handlesSignal } from "../supervise/shutdown.ts";
+import { monotonic } from "../sys/clock.ts";
 import { runIn } from "./capture.ts";
 import type { MachineRecord } from "./record.ts";
 import { signalMachine } from "./signal-machine.ts";
@@ -25,12 +28,23 @@ export async function askInit(machine: MachineRecord, wish: keyof MachineRecord[
   });
 }
 
+/** runit drops what it is told during its boot; openrc-init breaks off services that then wait for each other for minutes. */
+const ASKED_LATE: ReadonlySet<InitName> = new Set(["runit", "openrc"]);
+/** A boot may hang: then it is asked all the same. */
+const BOOT_MAX_MS = 60_000;
+
+async function whenBooted({ init, leader }: MachineRecord): Promise<void> {
+  const deadline = monotonic() + BOOT_MAX_MS;
+  while (isAlive(leader) && !isBooted(init, leader.pid) && monotonic() < deadline) await sleep(LOOK_MS);
+}
+
 /** Resolves when it has been sent, to what is wrong if it could not be; a machine that has ended needs none. */
 export async function sendRequest(
   machine: MachineRecord,
   request: InitRequest,
   paths: Paths,
 ): Promise<string | undefined> {
+  if (machine.init !== null && ASKED_LATE.has(machine.init)) await whenBooted(machine);
   const fault = deafness(machine, request) ?? (await send(machine, request, paths));
   return isAlive(machine.leader) ? fault : undefined;
 }

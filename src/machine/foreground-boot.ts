@@ -8,7 +8,9 @@ import type { PlanInput, PlanRequest } from "../plan/input.ts";
 import { signalName } from "../spec/signals.ts";
 import type { ProcessCaller } from "../supervise/caller.ts";
 import { ConsoleLink } from "../supervise/console.ts";
+import { consoleTail } from "../supervise/console-log.ts";
 import { FdReader } from "../supervise/fd-reader.ts";
+import { isBooted, LOOK_MS } from "../supervise/init-boot.ts";
 import { watchNotifications } from "../supervise/notify.ts";
 import type { StopSignal } from "../supervise/stop-signals.ts";
 import { SOCK_STREAM } from "../sys/constants.ts";
@@ -33,6 +35,8 @@ export interface ForegroundOptions {
   readonly say: (line: string) => void;
 }
 
+const TAIL_LINES = 10;
+
 /** One boot of a machine: from launch to the end of its init. */
 export class ForegroundBoot {
   readonly #prepared: Prepared;
@@ -43,6 +47,7 @@ export class ForegroundBoot {
   readonly #stdio: CallerStdio | undefined;
   #stop: ForegroundStop | undefined;
   #unwatch: Unwatch | undefined;
+  #looking: NodeJS.Timeout | undefined;
   #stopping = false;
 
   /** Nothing has been made yet. @throws BerthError when the machine can't be started as things are now */
@@ -121,6 +126,7 @@ export class ForegroundBoot {
     this.#unwatch = watchNotifications(fds.get("notify-socket"), this.#launch.leaderPid, (notification) =>
       record.notified(notification),
     );
+    if (!spec.notifyReady.value && !record.current.ready) this.#watchBoot(record);
     this.#link?.connect(fds.get("console"));
     this.#stdio?.start();
     const outcome = outcomeOf(await this.#launch.exit());
@@ -132,6 +138,16 @@ export class ForegroundBoot {
     return outcome;
   }
 
+  /** For an init that does not say when it is ready. */
+  #watchBoot(record: LiveRecord): void {
+    const { init, leader } = record.current;
+    this.#looking = setInterval(() => {
+      if (!isBooted(init, leader.pid)) return;
+      clearInterval(this.#looking);
+      record.isReady();
+    }, LOOK_MS);
+  }
+
   #kill(why: string): void {
     this.#stopping = true;
     this.#stop?.kill(why);
@@ -139,15 +155,23 @@ export class ForegroundBoot {
   }
 
   #explain(outcome: Outcome): void {
-    if (outcome.kind !== "killed") return;
-    const cgroup = cgroupPath(this.#input);
-    const why = ranOutOfMemory(cgroup) ? `: out of memory, see ${cgroup}/memory.max` : "";
+    const { say, console } = this.#options;
     const { name } = this.#prepared.spec;
-    this.#options.say(`machine ${name}: its PID 1 was killed by ${signalName(outcome.signal)}${why}`);
+    // Who started it in the background sees neither its exit status nor its console.
+    const unseen = console === "passive" && !this.#stopping;
+    if (outcome.kind === "killed") {
+      const cgroup = cgroupPath(this.#input);
+      const why = ranOutOfMemory(cgroup) ? `: out of memory, see ${cgroup}/memory.max` : "";
+      say(`machine ${name}: its PID 1 was killed by ${signalName(outcome.signal)}${why}`);
+    } else if (unseen && outcome.kind === "exited")
+      say(`machine ${name}: its PID 1 exited with status ${outcome.status}`);
+    else return;
+    if (unseen) for (const line of consoleTail(this.#input.places.record, TAIL_LINES)) say(`console: ${line}`);
   }
 
   /** What the machine has of ours. */
   #disconnect(): void {
+    clearInterval(this.#looking);
     this.#stop?.close();
     this.#unwatch?.();
     this.#unwatch = undefined;

@@ -4,6 +4,7 @@ import { cgroupPath, unitName } from "../plan/cgroup.ts";
 import { initName, initRequests } from "../plan/init-requests.ts";
 import { idRange, type PlanInput } from "../plan/input.ts";
 import { rootKind } from "../spec/root-kind.ts";
+import { hasBootEnd } from "../supervise/init-boot.ts";
 import type { Notification } from "../supervise/notify.ts";
 import type { Prepared } from "./prepare.ts";
 import { type MachineRecord, writePlan, writeRecord } from "./record.ts";
@@ -43,13 +44,20 @@ export class LiveRecord {
 
   /** What its init says of itself. */
   notified({ ready, status, stopping }: Notification): void {
-    const { times } = this.#current;
     this.update({
       ...(status === undefined ? {} : { status }),
       ...(stopping ? { state: "stopping" as const } : {}),
-      ...(ready && times.ready === null
-        ? { ready: true, state: "running" as const, times: { ...times, ready: Date.now() } }
-        : {}),
+    });
+    if (ready) this.isReady();
+  }
+
+  isReady(): void {
+    const { state, times } = this.#current;
+    if (times.ready !== null) return;
+    this.update({
+      ready: true,
+      state: state === "starting" ? "running" : state,
+      times: { ...times, ready: Date.now() },
     });
   }
 }
@@ -57,7 +65,8 @@ export class LiveRecord {
 function firstRecord(prepared: Prepared, input: PlanInput, launch: Launch): MachineRecord {
   const { spec, host, machine } = input;
   const requests = initRequests(input);
-  const ready = !spec.notifyReady.value;
+  const init = initName(input);
+  const ready = !spec.notifyReady.value && !hasBootEnd(init);
   return {
     version: 1,
     name: spec.name,
@@ -75,7 +84,7 @@ function firstRecord(prepared: Prepared, input: PlanInput, launch: Launch): Mach
     layer: rootKind(spec) === "layer" ? input.places.layer : null,
     os: machine.tree.osRelease?.["ID"] ?? null,
     osVersion: machine.tree.osRelease?.["VERSION_ID"] ?? null,
-    init: initName(input),
+    init,
     requests,
     killSignal: "signal" in requests.poweroff ? requests.poweroff.signal : null,
     uidShift: idRange(input)?.base ?? null,

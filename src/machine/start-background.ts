@@ -1,12 +1,15 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync, watch } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
 import { closeQuietly, memfdCreate } from "../sys/files.ts";
 import { recordsDirectory } from "./places.ts";
 import { type MachineRecord, readRecord } from "./record.ts";
 
+/** An init that counts as ready because it runs is not, if it ends within this time. */
+const AT_ONCE_MS = 250;
 /** How long `berth run` may take to end its machine and clean up. */
 const PATIENCE_MS = 10_000;
 
@@ -16,6 +19,8 @@ export interface BackgroundOptions {
   readonly runWords: readonly string[];
   readonly paths: Paths;
   readonly signal: AbortSignal;
+  /** Its init says or shows that it is ready, other than by running. */
+  readonly saysReady: boolean;
   /** How long the machine may take to be ready, ms. */
   readonly timeout: number;
   /** Lines of `berth run`: warnings, and what makes the machine weaker. */
@@ -49,17 +54,20 @@ export async function startInBackground(options: BackgroundOptions): Promise<Mac
   });
   try {
     const ready = await Promise.race([whenReady(options), ended]);
+    const atOnce =
+      typeof ready !== "number" && !options.saysReady ? await Promise.race([ended, sleep(AT_ONCE_MS)]) : undefined;
+    const outcome = atOnce ?? ready;
     const lines = readFileSync(`/proc/self/fd/${output}`, "utf8")
       .split("\n")
       .filter((line) => line !== "");
-    if (typeof ready !== "number") {
+    if (typeof outcome !== "number") {
       child.unref();
       options.onSaid(lines);
-      return ready;
+      return outcome;
     }
     const hint = lines.find((line) => line.startsWith("hint: "))?.slice("hint: ".length);
     const message = lines.filter((line) => !line.startsWith("hint: ")).join("\n");
-    const nothing = `machine ${name} ended with status ${ready} before it was ready`;
+    const nothing = `machine ${name} ended with status ${outcome} before it was ready`;
     throw new BerthError(message.replace(/^berth: /, "") || nothing, { hint });
   } catch (error) {
     if (child.exitCode === null) await end(child, ended);

@@ -127,6 +127,8 @@ export interface TreeFacts {
   readonly readOnly: boolean;
   /** Path of the init inside the tree, what it is and what it is built for. Null: none found. */
   readonly init: { readonly path: string; readonly kind: InitKind; readonly machine: InitMachine } | null;
+  /** What is in an init's place instead, a sentence. */
+  readonly initFault?: string;
   readonly osRelease: Readonly<Record<string, string>> | null;
   /** /etc/machine-id of the tree: 32 hex digits, or null where it is absent, empty or "uninitialized". */
   readonly machineId: string | null;

@@ -1,5 +1,6 @@
 import { posix } from "node:path";
 import type { Problem } from "../spec/problem.ts";
+import { printable } from "../spec/quote.ts";
 import { DEFAULT } from "../spec/source.ts";
 import { bindUsersFit, boundUser } from "./bind-users.ts";
 import { credentialsExist } from "./credentials.ts";
@@ -83,12 +84,13 @@ function selinuxIsOn({ spec: { selinuxContext, selinuxApifsContext }, host }: Pl
 }
 
 function initIsThere({ spec, machine }: PlanInput): readonly Problem[] {
-  if (!spec.boot.value || machine.tree.init !== null) return [];
+  const { init, initFault } = machine.tree;
+  if (!spec.boot.value || init !== null) return [];
   return [
     {
       severity: "error",
       source: spec.boot.source,
-      what: `${spec.root.value} has no init to boot`,
+      what: `${spec.root.value} has no init to boot${initFault === undefined ? "" : `: ${printable(initFault)}`}`,
       expected: "an executable /usr/lib/systemd/systemd, /lib/systemd/systemd or /sbin/init in it",
       hint: "install an init in the tree (Debian: systemd-sysv), or run a command instead",
     },

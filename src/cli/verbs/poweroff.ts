@@ -1,8 +1,13 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
+import { BerthError } from "../../errors.ts";
+import type { Paths } from "../../host/paths.ts";
 import { askInit } from "../../machine/ask-init.ts";
 import { findMachine } from "../../machine/find-machine.ts";
-import { whenEnded } from "../../machine/signal-machine.ts";
+import type { MachineRecord } from "../../machine/record.ts";
+import { killMachine, whenEnded } from "../../machine/signal-machine.ts";
 import { allAtOnce } from "../each-machine.ts";
+import { TIMEOUT_S, timeoutMs } from "../seconds.ts";
 import type { Context, Runner } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
@@ -10,16 +15,39 @@ export function define(program: Command, run: Runner): void {
     .command("poweroff")
     .alias("stop")
     .summary("ask a machine's init to shut down")
-    .description("Asks the init of each machine to shut down, and waits until the machines have ended.")
+    .description(
+      "Asks the init of each machine to shut down, and waits until the machines have ended. One that takes too long " +
+        "is killed, which is a failure.",
+    )
     .argument("<name...>", "the machines")
     .option("--no-wait", "return as soon as they are asked")
+    .option("--timeout <SECONDS>", "how long a machine may take to end", String(TIMEOUT_S))
     .action(run(poweroff));
 }
 
-async function poweroff({ paths }: Context, names: string[], options: { wait: boolean }): Promise<number> {
+interface Options {
+  readonly wait: boolean;
+  readonly timeout: string;
+}
+
+async function poweroff({ paths }: Context, names: string[], options: Options): Promise<number> {
+  const timeout = timeoutMs(options.timeout);
   return allAtOnce(names, async (name) => {
     const machine = findMachine(name, paths);
-    await askInit(machine, "poweroff", paths);
-    if (options.wait) await whenEnded(machine);
+    if (options.wait) await end(machine, paths, timeout);
+    else await askInit(machine, "poweroff", paths);
+  });
+}
+
+const LATE = Symbol("late");
+
+async function end(machine: MachineRecord, paths: Paths, timeout: number): Promise<void> {
+  const ended = askInit(machine, "poweroff", paths).then(() => whenEnded(machine));
+  const outcome = await Promise.race([ended, sleep(timeout, LATE, { ref: false })]);
+  if (outcome !== LATE) return;
+  await killMachine(machine);
+  await ended;
+  throw new BerthError(`machine ${machine.name} did not end within ${timeout / 1000} s, and was killed`, {
+    hint: "--timeout=SECONDS gives its services longer",
   });
 }

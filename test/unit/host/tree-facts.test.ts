@@ -104,9 +104,23 @@ describe("init", () => {
   });
 
   test("nothing executable, a directory, a dangling link", () => {
-    expect(factsOf((tree) => tree.file("sbin/init", elf(EM_X86_64), 0o644)).init).toBeNull();
-    expect(factsOf((tree) => tree.directory("sbin/init")).init).toBeNull();
-    expect(factsOf((tree) => tree.link("sbin/init", "/nowhere")).init).toBeNull();
+    const faultOf = (fill: (tree: TestTree) => void) => {
+      const { init, initFault } = factsOf(fill);
+      return [init, initFault];
+    };
+    expect(faultOf(() => {})).toEqual([null, undefined]);
+    expect(faultOf((tree) => tree.file("sbin/init", elf(EM_X86_64), 0o644))).toEqual([
+      null,
+      "/sbin/init is not executable",
+    ]);
+    expect(faultOf((tree) => tree.directory("sbin/init"))).toEqual([
+      null,
+      "/sbin/init is no regular file, but a directory",
+    ]);
+    expect(faultOf((tree) => tree.link("sbin/init", "/nowhere"))).toEqual([
+      null,
+      "/sbin/init leads to /nowhere, which is not there",
+    ]);
   });
 
   const cases: readonly (readonly [string, (tree: TestTree) => void])[] = [

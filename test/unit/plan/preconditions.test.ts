@@ -61,6 +61,13 @@ describe("the init", () => {
     ]);
   });
 
+  test("that is none is said", () => {
+    const tree = { init: null, initFault: "/sbin/init is not executable" };
+    expect(problems({ tree }, "everything")).toEqual([
+      expect.stringContaining("has no init to boot: /sbin/init is not executable, expected"),
+    ]);
+  });
+
   test("is not asked for by a command", () => {
     expect(problems({ tree: { init: null } }, "command")).toEqual([]);
     expect(problems({ tree: init("aarch64") }, "command")).toEqual([]);

@@ -1,0 +1,85 @@
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, describe, expect, test } from "vitest";
+import { hasBootEnd, isBooted } from "../../../src/supervise/init-boot.ts";
+
+const running: ChildProcess[] = [];
+afterEach(() => {
+  for (const child of running.splice(0)) process.kill(-(child.pid ?? 0), "SIGKILL");
+});
+
+/** A process that stands for PID 1: bash runs `script`, and is the parent of what that starts. */
+function pid1(script: string): number {
+  const child = spawn("bash", ["-c", script], { stdio: "ignore", detached: true });
+  running.push(child);
+  return child.pid ?? -1;
+}
+
+/** When bash has become what it is to be, and has started what it is to start. */
+async function settled(pid: number, title: string, children: number): Promise<void> {
+  const read = (path: string): string => {
+    try {
+      return readFileSync(path, "latin1");
+    } catch {
+      return "";
+    }
+  };
+  await expect.poll(() => read(`/proc/${pid}/cmdline`).startsWith(title)).toBe(true);
+  const kids = () => read(`/proc/${pid}/task/${pid}/children`).split(" ").filter(Boolean);
+  await expect.poll(() => kids().length).toBe(children);
+  for (const kid of kids()) await expect.poll(() => read(`/proc/${kid}/cmdline`)).toMatch(/sleep|1000/);
+}
+
+const title = (words: string): string => `exec -a '${words}' sleep 1000`;
+
+describe("sysvinit", () => {
+  test.each([
+    ["/sbin/init", "", false],
+    ["init boot", "", false],
+    ["init [2]", "", true],
+    ["init [2]", "/sbin/getty", true],
+    ["init [2]", "/bin/sh /etc/init.d/rc 2", false],
+    ["init [2]", "/sbin/openrc default", false],
+    ["init [2]", "init [2]", false],
+  ])("that calls itself %j and has the child %j: %s", async (name, child, booted) => {
+    const pid = pid1(`${child === "" ? "" : `(${title(child)}) & `}${title(name)}`);
+    await settled(pid, name, child === "" ? 0 : 1);
+    expect(isBooted("sysvinit", pid)).toBe(booted);
+  });
+});
+
+describe("runit", () => {
+  test.each([
+    ["", false],
+    ["/bin/sh /etc/runit/1", false],
+    ["/bin/sh /etc/runit/2", true],
+    ["runsvdir -P /etc/service", true],
+  ])("with the child %j: %s", async (child, booted) => {
+    const pid = pid1(`${child === "" ? "" : `(${title(child)}) & `}${title("runit")}`);
+    await settled(pid, "runit", child === "" ? 0 : 1);
+    expect(isBooted("runit", pid)).toBe(booted);
+  });
+});
+
+test("openrc-init waits for its fifo to be opened", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "fifo-"));
+  try {
+    execFileSync("mkfifo", [join(directory, "fifo")]);
+    const pid = pid1(`exec <${directory}/fifo`);
+    await expect.poll(() => isBooted("openrc", pid)).toBe(true);
+    expect(isBooted("openrc", pid1(title("/sbin/init")))).toBe(false);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});
+
+test("of others nothing shows, and one that is gone has booted nothing", () => {
+  for (const init of ["systemd", "busybox", "other", "stub", null] as const) {
+    expect(hasBootEnd(init)).toBe(false);
+    expect(isBooted(init, process.pid)).toBe(true);
+  }
+  expect(hasBootEnd("runit")).toBe(true);
+  expect(isBooted("runit", 0x3fffffff)).toBe(false);
+});
