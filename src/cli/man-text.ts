@@ -119,15 +119,13 @@ holds up the end of *berth run* as it would in any pipeline; once it was told to
 What *--boot* executes is the first of _/usr/lib/systemd/systemd_, _/lib/systemd/systemd_ and _/sbin/init_ that is executable.
 By the file that its links lead to in the tree berth knows what it is, and how to deal with it:
 
-    INIT        FOUND BY                   POWERED OFF BY  REBOOTED BY  READY WHEN
-    systemd     .../systemd/systemd        SIGRTMIN+3      SIGINT       it says so
-    sysvinit    INIT_VERSION=sysvinit      init 0          init 6       it is in its runlevel,
-                in the file                                             whose scripts have ended
-    openrc      openrc-init                SIGTERM         SIGINT       its default runlevel is done
-    runit       runit-init, runit          init 0          init 6       stage 1 has ended
-    busybox     busybox, or a hard link    SIGUSR2         SIGTERM      it runs
-                to it
-    other       any other file             SIGTERM         SIGINT       it runs
+    INIT      FOUND BY               POWEROFF    REBOOT   READY WHEN
+    systemd   .../systemd/systemd    SIGRTMIN+3  SIGINT   it says so
+    sysvinit  its text               init 0      init 6   its runlevel is reached
+    openrc    .../openrc-init        SIGTERM     SIGINT   its runlevel is reached
+    runit     .../runit-init, runit  init 0      init 6   stage 1 is over
+    busybox   .../busybox            SIGUSR2     SIGTERM  it runs
+    other                            SIGTERM     SIGINT   it runs
 
 "init 0" is that very init, run in the machine as root would type it: sysvinit has no signal for it, and runit wants files of
 its own. OpenRC in Debian is started by sysvinit, and is a sysvinit then. runit and openrc-init are asked once they are
