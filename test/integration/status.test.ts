@@ -65,7 +65,7 @@ test("what init says of itself is shown", async () => {
   expect(await status()).toMatchObject({ name: "m", os: "berth test probe", initState: "degraded", problem: null });
   const { stdout } = await root.berth("status", "m");
   expect(stdout).toMatch(/^ {2}OS +berth test probe$/m);
-  expect(stdout).toMatch(/^ {2}Init +degraded, PID \d+ on the host$/m);
+  expect(stdout).toMatch(/^ {2}Init +unknown, degraded, PID \d+ on the host$/m);
   expect(stdout).not.toMatch(/^ {2}Inside/m);
 });
 
@@ -97,7 +97,7 @@ describe("of a machine that", () => {
   test("says strange things: they are made printable, and numbers are numbers", async () => {
     programs("printf 'SystemState=\\033[31mred\\nUnitsLoadFinishTimestampMonotonic=Infinity\\n'");
     const { stdout } = await root.berth("status", "m");
-    expect(stdout).toMatch(/^ {2}Init +\\u\{1b\}\[31mred, PID/m);
+    expect(stdout).toMatch(/^ {2}Init +unknown, \\u\{1b\}\[31mred, PID/m);
     expect(stdout).not.toMatch(/Infinity|NaN/);
   });
 

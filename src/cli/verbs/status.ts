@@ -47,7 +47,7 @@ function page(machine: MachineRecord, { os, initState, boot, problem }: Inspecti
 
 const INIT_WORDS: ReadonlyMap<string, string> = new Map([
   ["stub", "the stub of ProcessTwo="],
-  ["other", "of no kind that berth knows"],
+  ["other", "unknown"],
 ]);
 
 function initWords({ init }: MachineRecord, state: string | null): readonly string[] {
