@@ -42,17 +42,21 @@ export class ForegroundStop {
 
   /** The first signal asks the machine to stop, the next one ends it. Returns whether it was the last that is needed. */
   request(signal: StopSignal): boolean {
-    const { machine, ownWay } = this.#options;
-    const request = ownWay ? machine.requests.poweroff : { signal: STOP_SIGNALS[signal] };
-    const deaf = deafness(machine, request);
     const again = this.#requested;
     this.#requested = true;
     // A terminal that goes away says so more than once.
     if (again && signal === "SIGHUP") return false;
     if (again) this.kill(`${signal} came again`);
-    else if (deaf !== undefined) this.kill(deaf);
-    else this.#asking = this.#ask(request);
+    else this.#first(signal);
     return again;
+  }
+
+  #first(signal: StopSignal): void {
+    const { machine, ownWay } = this.#options;
+    const request = ownWay ? machine.requests.poweroff : { signal: STOP_SIGNALS[signal] };
+    const deaf = deafness(machine, request);
+    if (deaf === undefined) this.#asking = this.#ask(request);
+    else this.kill(deaf);
   }
 
   kill(why: string): void {

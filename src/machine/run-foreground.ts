@@ -2,6 +2,7 @@ import { onStopSignals } from "../supervise/stop-signals.ts";
 import { exitStatusOf } from "./exit-status.ts";
 import { ForegroundBoot, type ForegroundOptions } from "./foreground-boot.ts";
 import type { Prepared } from "./prepare.ts";
+import { RebootPause } from "./reboot-pause.ts";
 import { sweep } from "./sweep.ts";
 
 export type { ForegroundConsole } from "./foreground-boot.ts";
@@ -9,19 +10,28 @@ export type { ForegroundConsole } from "./foreground-boot.ts";
 /** Runs a machine until it has ended, through its reboots. Returns the exit status of `berth run`. */
 export async function runForeground(prepared: Prepared, options: ForegroundOptions): Promise<number> {
   let boot: ForegroundBoot | undefined;
+  const { name } = prepared.spec;
+  const pause = new RebootPause();
   // From before anything is made until nothing is left: a signal between two boots must not leave something behind.
   const release = onStopSignals((signal) => boot?.stop(signal));
   try {
     sweep(options.paths, options.say);
     for (let machine = prepared; ; machine = rebooting(prepared)) {
-      boot = new ForegroundBoot(machine, options);
+      const current = new ForegroundBoot(machine, options);
+      boot = current;
+      pause.booting();
       // Not before: from here on it can be started, as far as can be told.
       if (machine === prepared && options.console === "interactive" && prepared.spec.boot.value)
-        options.say(`booting ${prepared.spec.name}; ^] three times within a second kills it`);
-      const outcome = await boot.run();
-      if (outcome.kind === "reboot" && !boot.stopping) {
-        options.say(`machine ${prepared.spec.name} reboots`);
-        continue;
+        options.say(`booting ${name}; ^] three times within a second kills it`);
+      const outcome = await current.run();
+      if (outcome.kind === "reboot" && !current.stopping) {
+        options.say(`machine ${name} reboots`);
+        await pause.rebooting(
+          () => current.stopping,
+          (seconds) => options.say(`machine ${name} was hardly up: it waits for ${seconds} s`),
+        );
+        if (!current.stopping) continue;
+        sweep(options.paths, options.say); // what was kept for its next boot
       }
       await options.caller.flushed();
       return exitStatusOf(outcome);

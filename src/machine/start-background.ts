@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
+import { isAlive } from "../host/process-id.ts";
 import { closeQuietly, memfdCreate } from "../sys/files.ts";
 import { recordsDirectory } from "./places.ts";
 import { type MachineRecord, readRecord } from "./record.ts";
@@ -54,9 +55,7 @@ export async function startInBackground(options: BackgroundOptions): Promise<Mac
   });
   try {
     const ready = await Promise.race([whenReady(options), ended]);
-    const atOnce =
-      typeof ready !== "number" && !options.saysReady ? await Promise.race([ended, sleep(AT_ONCE_MS)]) : undefined;
-    const outcome = atOnce ?? ready;
+    const outcome = typeof ready === "number" || options.saysReady ? ready : await whetherItLasts(ready, ended);
     const lines = readFileSync(`/proc/self/fd/${output}`, "utf8")
       .split("\n")
       .filter((line) => line !== "");
@@ -75,6 +74,12 @@ export async function startInBackground(options: BackgroundOptions): Promise<Mac
   } finally {
     closeQuietly(output);
   }
+}
+
+/** The record of a machine that goes on for a moment, or the exit status of the one that does not. */
+async function whetherItLasts(record: MachineRecord, ended: Promise<number>): Promise<MachineRecord | number> {
+  const status = await Promise.race([ended, sleep(AT_ONCE_MS)]);
+  return status ?? (isAlive(record.leader) ? record : await ended);
 }
 
 /** The first signal asks the machine to stop, or its launch; the second one does not wait for that. Nothing is left then. */

@@ -228,4 +228,19 @@ describe("an init that can't be", () => {
     const run = await root.berth("run", "-M", "m", "-b", console);
     expect(run).toMatchObject({ status: 7, stdout: "no root file system\r\n" });
   });
+
+  test("kept up: reboots at once; it is held back, longer each time, and SIGTERM ends it meanwhile", async () => {
+    await using root = berthRoot();
+    const path = join(await busybox(root), "sbin/init");
+    rmSync(path);
+    writeFileSync(path, "#!/bin/sh\nexec busybox reboot -f\n", { mode: 0o755 });
+    await using child = root.start("run", "-x", "-M", "m", "-b", console);
+    await child.until(/machine m was hardly up: it waits for 1 s\n[\s\S]*it waits for 2 s\n/);
+    const began = performance.now();
+    child.kill();
+    expect((await child.end).status).toBe(0);
+    expect(performance.now() - began).toBeLessThan(1500);
+    expect(child.stderr.match(/machine m reboots/g)).toHaveLength(3);
+    expect(root.leftovers()).toEqual([]);
+  });
 });
