@@ -1,5 +1,5 @@
 import type { ProcessId } from "../host/process-id.ts";
-import type { InitName, InitRequest } from "../plan/init-requests.ts";
+import { type InitName, type InitRequest, isInitName } from "../plan/init-requests.ts";
 import { printable } from "../spec/quote.ts";
 
 /** Goes up when a record, or the plan beside it, changes so that an older or newer berth would misread it. */
@@ -92,7 +92,7 @@ const RECORD: Shape<MachineRecord> = {
   layer: orNull(isPath),
   os: orNull(isText),
   osVersion: orNull(isText),
-  init: orNull(isText),
+  init: orNull(isInitName),
   requests: matches({ poweroff: isRequest, reboot: isRequest }),
   killSignal: orNull(Number.isInteger),
   uidShift: orNull(Number.isInteger),

@@ -30,6 +30,10 @@ const INITS: Readonly<Record<InitName, Row>> = {
   other: { poweroff: "SIGTERM", reboot: "SIGINT" }, // SIGINT: what Ctrl-Alt-Del sends
 };
 
+export function isInitName(value: unknown): value is InitName {
+  return typeof value === "string" && Object.hasOwn(INITS, value);
+}
+
 /** Null: PID 1 is a plain command. */
 export function initName({ spec, machine }: PlanInput): InitName | null {
   if (spec.processTwo.value) return "stub";

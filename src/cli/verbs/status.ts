@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { findMachine } from "../../machine/find-machine.ts";
 import { type Inspection, inspect } from "../../machine/inspect.ts";
 import type { MachineRecord } from "../../machine/record.ts";
+import type { InitName } from "../../plan/init-requests.ts";
 import { printable, visible } from "../../spec/quote.ts";
 import { print } from "../output.ts";
 import type { Context, Runner } from "../verb.ts";
@@ -45,7 +46,7 @@ function page(machine: MachineRecord, { os, initState, boot, problem }: Inspecti
   return `${machine.name}\n${rows.map(([key, value]) => `  ${key.padEnd(7)} ${visible(value)}\n`).join("")}`;
 }
 
-const INIT_WORDS: ReadonlyMap<string, string> = new Map([
+const INIT_WORDS: ReadonlyMap<InitName, string> = new Map([
   ["stub", "the stub of ProcessTwo="],
   ["other", "unknown"],
 ]);
