@@ -29,7 +29,7 @@ const EXPECTED: Readonly<Record<Exclude<TreeKind, "busybox">, Expected>> = {
     init: "sysvinit",
     state: "runlevel 2",
     running: /^init \[2\]/m,
-    farewell: /INIT: Switching to runlevel: 0/,
+    farewell: /Will now halt/,
   },
   "openrc-init": {
     ...{ init: "openrc", state: "runlevel default", running: /^\/sbin\/init/m },
