@@ -82,14 +82,18 @@ export class ForegroundBoot {
     return this.#stopping;
   }
 
-  /** Resolves when nothing of the boot is left, whatever comes of it. */
-  async run(): Promise<Outcome> {
+  /**
+   * Resolves when nothing of the boot is left, whatever comes of it. Before a machine is let go to boot again it goes
+   * through `beforeReboot`: until then its name is taken, and what it changed is known to be its own.
+   */
+  async run(beforeReboot: () => Promise<void>): Promise<Outcome> {
     let running = false;
     try {
       await this.#launch.run();
       running = true;
       const outcome = await this.#supervise();
       running = false;
+      if (outcome.kind === "reboot" && !this.#stopping) await beforeReboot();
       this.#disconnect();
       this.#launch.release(false, outcome.kind === "reboot" && !this.#stopping);
       return outcome;

@@ -23,16 +23,14 @@ export async function runForeground(prepared: Prepared, options: ForegroundOptio
       // Not before: from here on it can be started, as far as can be told.
       if (machine === prepared && options.console === "interactive" && prepared.spec.boot.value)
         options.say(`booting ${name}; ^] three times within a second kills it`);
-      const outcome = await current.run();
-      if (outcome.kind === "reboot" && !current.stopping) {
+      const outcome = await current.run(() => {
         options.say(`machine ${name} reboots`);
-        await pause.rebooting(
+        return pause.rebooting(
           () => current.stopping,
           (seconds) => options.say(`machine ${name} was hardly up: it waits for ${seconds} s`),
         );
-        if (!current.stopping) continue;
-        sweep(options.paths, options.say); // what was kept for its next boot
-      }
+      });
+      if (outcome.kind === "reboot" && !current.stopping) continue;
       await options.caller.flushed();
       return exitStatusOf(outcome);
     }
