@@ -138,7 +138,7 @@ ready, since what they are told before gets lost or breaks off their boot half-w
 
 A machine has the terminal _/dev/console_, and no _/dev/tty1_ to _/dev/tty6_. Where an inittab starts a getty on these, as
 Debian's does, each one waits ten seconds and ends, and after ten tries sysvinit leaves it alone for five minutes: nothing
-but the log suffers. For a login on the console instead, comment them out in the machine's _/etc/inittab_ and add what Debian's
+but the log suffers. The getty services of Debian's runit take themselves out. For a login on the console instead, comment them out in the machine's _/etc/inittab_ and add what Debian's
 has as its last line:
 
     C0:2345:respawn:/sbin/getty -8 --noclear --keep-baud console 115200,38400,9600
