@@ -106,7 +106,7 @@ its programs get SIGHUP, and SIGKILL two seconds later.
 *berth poweroff* and *berth reboot* ask the machine's init in the way that it expects (see _INITS_); for powering off
 *KillSignal=* says another one. *berth poweroff* kills a machine that has not ended after 90 seconds, or those of
 *--timeout*, and fails. A reboot from inside works the same: *berth run* boots the machine again, after a pause of one to
-five seconds where it does nothing else than reboot.
+five seconds where it has done nothing else than reboot fifteen times.
 
 *berth run* stops its machine when it gets SIGTERM, SIGINT, SIGHUP or SIGQUIT: with *--boot* or *KillSignal=* PID 1 is asked
 as above, else it gets the very signal that came. A second one kills the machine; so does the first where PID 1 would ignore
