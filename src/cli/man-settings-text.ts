@@ -88,9 +88,6 @@ by *Private=no*: *VirtualEthernet=no* alone does not mean it.
 : Trees keep the owners they have on disk, from id 0 or from another multiple of 65536 on, and are mounted with mapped ones.
 *systemd-nspawn*(1) does so with *PrivateUsers=pick* only, and else leaves owners as they are, which is *off*.
 
-*LinkJournal=auto*
-: The machine's journal is not linked into the host's.
-
 # NOT IN EFFECT YET
 
 This version of berth reads every setting of *systemd.nspawn*(5), but does not do all of them yet. One that is listed under
@@ -136,8 +133,15 @@ of the tree itself (with a plus sign) has the owners that the tree has.
 : User _N_ of the host shows as user _N_ inside, root as root. Files made inside by root belong to the host's root: bind
 only what the machine may have in that way.
 
-*rootidmap*, *owneridmap*
-: Not in effect yet.
+*rootidmap*
+: The user and the group that have the source itself on the host show as root's inside, and what root inside makes is
+theirs. Other owners show as nobody's. (*systemd-nspawn*(1) takes the user's number for the group as well.)
+
+*owneridmap*
+: The same, but they show as who has the target in the tree, or as root's where the tree has none. The target can't lie in
+something else that is mounted.
+
+File systems that have no mounts with mapped ids (overlayfs, NFS, and tmpfs before Linux 6.3) can be bound with *noidmap* only.
 
 *rbind*, *norbind*
 : With what is mounted below the path, which is the default, or without.
@@ -146,7 +150,7 @@ only what the machine may have in that way.
 
 What the settings mount is mounted by target, one that lies in another after it, whatever the order in which they are
 written; that is also what *systemd-nspawn*(1) does. Of one target the last of this list is on top, and a warning says what it
-hides: *Bind=* and *BindReadOnly=* in the order written, *TemporaryFileSystem=*. A target is a place in the machine's root as it
+hides: *Bind=* and *BindReadOnly=* in the order written, *TemporaryFileSystem=*, *Overlay=* and *OverlayReadOnly=*, *Inaccessible=*. A target is a place in the machine's root as it
 is by then: links in it are followed, and never out of it. What is missing of it is made, and taken away again when the
 machine has ended, unless it lies in a directory of the host. Targets may lie in */tmp*, */run* and */dev*, which are fresh in
 each machine. Root inside can neither unmount nor remount what has been mounted so, but with *PrivateUsers=no*.
@@ -199,13 +203,30 @@ export const DETAILS: Readonly<Record<string, string>> = {
     "tree has that one and /etc can be written to.",
   Bind:
     "The second path is where it is inside, by default the same; it is made where the tree has none, and taken away " +
-    "again, unless others may use the tree too (*ReadOnly=*, *Volatile=state*). See _OWNERS OF BIND MOUNTS_ for _OPTIONS_.",
+    "again, unless others may use the tree too (*ReadOnly=*, *Volatile=state*). An empty first path, as in *:/cache*, is a " +
+    "temporary directory in */var/tmp*, which is the machine's root's and removed with the machine. See _OWNERS OF BIND MOUNTS_ " +
+    "for _OPTIONS_.",
   TemporaryFileSystem:
     "Of mode 0755, and root's; with _OPTIONS_ of mode 1777, unless they say. They are those of *mount*(8) for tmpfs, separated " +
     "by commas: ro, rw, nosuid, suid, noexec, exec, noatime, relatime, strictatime, nodiratime, *size=*, *nr_inodes=*, *nr_blocks=*, " +
     "*mode=*, *uid=*, *gid=*, *huge=*, noswap, inode32, inode64; ids are the machine's. No device node in it works. See _ORDER OF MOUNTS_.",
+  Overlay:
+    "The first path is the lowest layer, the last one the target, the one before that the layer which takes all changes; with two " +
+    "paths the second is both. A plus sign names a path of the tree. An empty layer before the target is a temporary directory in " +
+    "*/var/tmp*. A layer that is written to can't be a mount point: a work directory is made beside it, and removed with the machine. " +
+    "Owners of the host's layers are the machine's of the same number, as with *idmap*, root among them; so no file system can be a " +
+    "layer that can't map ids, but with *PrivateUsers=no*. Marks of overlayfs are attributes that begin with user.overlay, where " +
+    "those of *systemd-nspawn*(1) begin with trusted.overlay; no device node works. See _ORDER OF MOUNTS_.",
+  OverlayReadOnly: "Otherwise as *Overlay=*: all layers are only read.",
+  Inaccessible:
+    "It has to be there, as anything, also below */proc* or */sys*. What covers it is a node of the same type, empty, of mode 000 " +
+    "and of an owner that the machine does not have, on a file system that is read-only: nobody inside can open it, or list it; " +
+    "with *PrivateUsers=no* and *identity* root finds it empty. See _ORDER OF MOUNTS_.",
   BindReadOnly: "Otherwise as *Bind=*.",
-  LinkJournal: "One of *no*, *auto*, *host*, *guest*, *try-host*, *try-guest*.",
+  LinkJournal:
+    "*host*: the journal is in */var/log/journal/ID* of the host, which is made as the machine's root's and bound. *guest*: it stays in " +
+    "the tree, and the host has a link to it. *try-host*, *try-guest*: the same, or nothing where that can't be. *auto*: the host's " +
+    "directory is bound if it is there and belongs to the machine's root. Not with *Ephemeral=*, nor without a machine id, or with the host's.",
   BindUser:
     "The home directory is */run/host/home/NAME* inside, and records of the user and a group of the same name are in " +
     "*/run/host/userdb*, with an id from 60514 to 60577 and the hash of the password. The tree needs *nss-systemd*(8) " +

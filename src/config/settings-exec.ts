@@ -1,4 +1,4 @@
-import { PERSONALITIES, RESOLV_CONF_MODES, TIMEZONE_MODES } from "../spec/machine-spec.ts";
+import { LINK_JOURNAL_MODES, PERSONALITIES, RESOLV_CONF_MODES, TIMEZONE_MODES } from "../spec/machine-spec.ts";
 import { flag, option, optionalValue, section } from "./setting.ts";
 import {
   absolutePath,
@@ -224,12 +224,11 @@ export const EXEC = section("Exec", {
   LinkJournal: {
     takes: "MODE",
     help: "make the machine's journal visible on the host",
-    parse: oneOf(["no", "auto", "host", "guest", "try-host", "try-guest"], { yes: "auto", no: "no" }),
+    parse: oneOf(LINK_JOURNAL_MODES, { yes: "auto", no: "no" }),
     default: "auto",
     options: [option("--link-journal"), flag("-j", "try-guest")],
     safe: false,
-    state: "not yet",
-    accepts: ["no", "auto"],
+    state: "in effect",
   },
   SuppressSync: {
     takes: "BOOL",

@@ -1,7 +1,8 @@
 import { VOLATILE_MODES } from "../spec/machine-spec.ts";
 import { flag, option, optionalValue, section } from "./setting.ts";
-import { absolutePath, boolean, matching, oneOf } from "./values.ts";
-import { bind, paths } from "./values-files.ts";
+import { boolean, matching, oneOf } from "./values.ts";
+import { bind, machinePath } from "./values-files.ts";
+import { overlay } from "./values-overlay.ts";
 import { ownership } from "./values-owners.ts";
 import { temporaryFileSystem } from "./values-tmpfs.ts";
 import { bindUserShell } from "./values-users.ts";
@@ -77,29 +78,31 @@ export const FILES = section("Files", {
   Inaccessible: {
     takes: "PATH",
     help: "a path of the machine that nobody inside may open",
-    parse: absolutePath,
+    parse: machinePath,
     list: true,
     options: [option("--inaccessible")],
     safe: false,
-    state: "not yet",
+    state: "in effect",
   },
   Overlay: {
     takes: "PATH[:PATH...]:PATH",
     help: "several host directories, the topmost written to, as one directory of the machine",
-    parse: paths(2, "PATH[:PATH...]:TARGET with an absolute target"),
+    parse: overlay(false, false),
+    parseOption: overlay(false, true),
     list: true,
     options: [option("--overlay")],
     safe: false,
-    state: "not yet",
+    state: "in effect",
   },
   OverlayReadOnly: {
     takes: "PATH[:PATH...]:PATH",
     help: "several host directories as one read-only directory of the machine",
-    parse: paths(2, "PATH[:PATH...]:TARGET with an absolute target"),
+    parse: overlay(true, false),
+    parseOption: overlay(true, true),
     list: true,
     options: [option("--overlay-ro")],
     safe: false,
-    state: "not yet",
+    state: "in effect",
   },
   PrivateUsersOwnership: {
     takes: "MODE",

@@ -3,7 +3,7 @@ import type { Bind } from "../spec/machine-spec.ts";
 import { suggest } from "../spec/nearest.ts";
 import { quote } from "../spec/quote.ts";
 import type { Parse } from "./setting.ts";
-import { notYet, words } from "./values.ts";
+import { words } from "./values.ts";
 import { PATHS, PLAIN_WORDS, splitWords, type Word } from "./words.ts";
 
 type Report = Parameters<Parse<unknown>>[1];
@@ -31,20 +31,19 @@ export function bind(readOnly: boolean, relative: boolean): Parse<Bind> {
     const fromRoot = first.text.startsWith("+");
     const source = fromRoot ? first.text.slice(1) : first.text;
     const options = bindOptions(split.rest, report);
-    const sourceFits = bindSource(source, fromRoot, relative, report);
+    // Of a temporary directory.
+    const isEmpty = source === "" && !fromRoot && second !== undefined;
+    const sourceFits = isEmpty || bindSource(source, fromRoot, relative, report);
     const target = second ?? { text: source, offset: first.offset };
     // What is wrong with one path is said once, though it is the target as well.
     const targetFits = (second === undefined && !sourceFits) || machineTarget(target, report);
     if (!sourceFits || !targetFits || options === undefined) return undefined;
-    return { source: clean(source), fromRoot, target: clean(target.text), readOnly, ...options };
+    const path = isEmpty ? "" : clean(source) || ".";
+    return { source: path, fromRoot, target: clean(target.text), readOnly, ...options };
   };
 }
 
 function bindSource(source: string, fromRoot: boolean, relative: boolean, report: Report): boolean {
-  if (source === "" && !fromRoot) {
-    report({ what: notYet("a bind mount without a source, of a temporary directory,") });
-    return false;
-  }
   if (source.startsWith("/") || (relative && !fromRoot)) return true;
   report({ what: `source ${quote(source)} is not absolute`, expected: "a path that starts with /" });
   return false;
@@ -57,6 +56,10 @@ export function machineTarget({ text, offset }: Word, report: Report): boolean {
   else report({ what: `target ${quote(text)} is not absolute`, expected: "a path that starts with /", offset });
   return false;
 }
+
+/** Inaccessible=: a path of the machine, as it is. */
+export const machinePath: Parse<string> = (value, report) =>
+  machineTarget({ text: value, offset: 0 }, report) ? clean(value) : undefined;
 
 function bindOptions(rest: Word | undefined, report: Report): BindOptions | undefined {
   let options: BindOptions | undefined = { recursive: true, idmap: "noidmap" };
@@ -73,8 +76,6 @@ function bindOptions(rest: Word | undefined, report: Report): BindOptions | unde
         hint: suggest(word.text, BIND_OPTIONS.keys()),
         offset,
       });
-    } else if (known.idmap === "rootidmap" || known.idmap === "owneridmap") {
-      report({ what: notYet(`bind option ${word.text}`), hint: "idmap and noidmap are", offset });
     } else {
       if (options !== undefined) options = { ...options, ...known };
       continue;
@@ -92,17 +93,6 @@ export function clean(path: string): string {
 
 /** A bind of a relative source as seen from `directory`, where the command was given. */
 export function resolveBind(bind: Bind, directory: string): Bind {
-  if (bind.fromRoot || bind.source.startsWith("/")) return bind;
+  if (bind.fromRoot || bind.source === "" || bind.source.startsWith("/")) return bind;
   return { ...bind, source: posix.resolve(directory, bind.source) };
-}
-
-/** Overlay=, TemporaryFileSystem=: only their outer form, as long as they are not in effect. */
-export function paths(least: number, expected: string): Parse<string> {
-  return (value, report) => {
-    const list = words(value, PATHS, report)?.words ?? [];
-    const target = least === 1 ? list[0] : list.at(-1);
-    if (list.length >= least && target?.text.startsWith("/")) return value;
-    report({ what: `${quote(value)} is no valid value`, expected });
-    return undefined;
-  };
 }

@@ -13,8 +13,16 @@ import { MAGIC } from "./stage-abi.ts";
 const BASE = 0x200000000;
 const TRANSIENT = 16 << 20;
 
-export type Pseudo = "spawn" | "store" | "load" | "result" | "become" | "stay";
-const PSEUDO: Readonly<Record<Pseudo, number>> = { spawn: -1, store: -2, load: -3, result: -4, become: -5, stay: -6 };
+export type Pseudo = "spawn" | "store" | "load" | "result" | "become" | "stay" | "match";
+const PSEUDO: Readonly<Record<Pseudo, number>> = {
+  spawn: -1,
+  store: -2,
+  load: -3,
+  result: -4,
+  become: -5,
+  stay: -6,
+  match: -7,
+};
 
 /** A register of the stage, filled by an operation; `name` is for messages. */
 export interface Register {

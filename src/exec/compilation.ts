@@ -1,5 +1,5 @@
 import { posix } from "node:path";
-import type { FdName, MountFlag, Step, StepKind, StepOf, WindowSize } from "../plan/step.ts";
+import type { FdName, MountFlag, Removal, Step, StepKind, StepOf, WindowSize } from "../plan/step.ts";
 import {
   AT_EMPTY_PATH,
   AT_REMOVEDIR,
@@ -197,9 +197,10 @@ export class Compilation {
 
   /**
    * Opens the place where something is mounted, after making what is missing of it. What was made in the tree itself
-   * (`remove`) is removed again when the machine has ended: a run leaves the tree as it found it.
+   * (`remove`) is removed again when the machine has ended: a run leaves the tree as it found it. In another mount that is
+   * possible only as long as its directories are open.
    */
-  openTarget(path: string, create: "directory" | "file" | null, api: boolean, remove: boolean): Register {
+  openTarget(path: string, create: "directory" | "file" | null, api: boolean, remove: Removal): Register {
     const { asm, keeper } = this;
     const target = asm.register();
     if (create === null) {
@@ -215,16 +216,18 @@ export class Compilation {
         asm.call(keeper, "mknodat", [parent, name, S_IFREG | 0o644, 0], { into: made, tolerate: EEXIST });
       else asm.call(keeper, "mkdirat", [parent, name, 0o755], { into: made, tolerate: EEXIST });
       const prefix = `/${parts.slice(0, index + 1).join("/")}`;
-      if (remove) this.#removeLater(prefix, made, last && create === "file");
+      const flags = last && create === "file" ? 0 : AT_REMOVEDIR;
+      if (remove === true) this.#removeLater(prefix, made, flags);
+      if (remove === "after-failure") this.#removeAfterFailure(parent, name, made, flags);
       const opened = last ? target : asm.register();
       this.openInRoot(prefix, opened, { api });
-      if (parent !== this.root) asm.call(keeper, "close", [parent]);
+      if (parent !== this.root && remove !== "after-failure") asm.call(keeper, "close", [parent]);
       parent = opened;
     });
     return target;
   }
 
-  #removeLater(path: string, made: Register, isFile: boolean): void {
+  #removeLater(path: string, made: Register, flags: number): void {
     const { asm } = this;
     const how = this.asm.bytes(
       wordsOf([O_PATH | O_CLOEXEC | OPEN_FLAGS[this.arch].O_DIRECTORY, 0, RESOLVE_IN_ROOT]),
@@ -233,8 +236,14 @@ export class Compilation {
     this.cleanUp((program) => {
       const parent = asm.register();
       asm.call(program, "openat2", [this.root, posix.dirname(path), how, 24], { into: parent, onlyIf: made });
-      asm.call(program, "unlinkat", [parent, posix.basename(path), isFile ? 0 : AT_REMOVEDIR], { onlyIf: parent });
+      asm.call(program, "unlinkat", [parent, posix.basename(path), flags], { onlyIf: parent });
       asm.call(program, "close", [parent], { onlyIf: parent });
+    });
+  }
+
+  #removeAfterFailure(parent: Register, name: string, made: Register, flags: number): void {
+    this.cleanUp((program, when) => {
+      if (when === "undo") this.asm.call(program, "unlinkat", [parent, name, flags], { onlyIf: made });
     });
   }
 

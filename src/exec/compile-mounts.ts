@@ -1,3 +1,4 @@
+import type { Removal } from "../plan/step.ts";
 import {
   AT_EMPTY_PATH,
   AT_FDCWD,
@@ -161,7 +162,7 @@ function attachTo(
   target: string,
   create: "directory" | "file" | null,
   api: boolean,
-  remove: boolean,
+  remove: Removal,
 ): void {
   const { asm, keeper } = c;
   const own = api ? c.own(target) : undefined;

@@ -3,9 +3,11 @@ import { MSG_CMSG_CLOEXEC, MSG_NOSIGNAL } from "../sys/constants.ts";
 import { Assembler, type Image, type Program, type Register } from "./assembler.ts";
 import { Compilation, type HostFds, messageBuffer } from "./compilation.ts";
 import { FILES } from "./compile-files.ts";
+import { INACCESSIBLE } from "./compile-inaccessible.ts";
 import { APIVFS, INIT } from "./compile-init.ts";
 import { KEEPER } from "./compile-keeper.ts";
 import { MOUNTS } from "./compile-mounts.ts";
+import { OVERLAY } from "./compile-overlay.ts";
 import { PROCESS } from "./compile-process.ts";
 import { HEADER_WORDS, KEPT_FDS, STATUS_FD, SYNC } from "./stage-abi.ts";
 
@@ -18,7 +20,16 @@ export interface CompiledPlan {
 }
 
 type Table = { readonly [K in StepKind]?: (args: never, c: Compilation, step: Step) => void };
-const STAGE: Table = { ...KEEPER, ...MOUNTS, ...FILES, ...INIT, ...PROCESS, ...APIVFS } as Table;
+const STAGE: Table = {
+  ...KEEPER,
+  ...MOUNTS,
+  ...INACCESSIBLE,
+  ...FILES,
+  ...INIT,
+  ...PROCESS,
+  ...APIVFS,
+  ...OVERLAY,
+} as Table;
 
 /**
  * Compiles the stage's part of a plan to the image it runs. Pure: the same plan, fds and filter give the same bytes.

@@ -31,11 +31,13 @@ import {
 import { chownTree } from "./chown-tree.ts";
 import { mountAttributes } from "./compilation.ts";
 import { EXIT_RECORD_SIZE } from "./exit-record.ts";
+import { linkJournal, makeJournal } from "./journal.ts";
 import type { Launch } from "./launch.ts";
 import { divideLayer, makeLayer, openLayer, removeLayer } from "./layer.ts";
 import { announceLeftovers } from "./leftovers.ts";
 import { lockFile, treeLock, unlinkLocked, unlinkShared } from "./lock-file.ts";
 import { openNetwork } from "./open-network.ts";
+import { openUpper, removeWork } from "./overlay-upper.ts";
 import { makeRamfs } from "./ramfs.ts";
 import { claimFiles, claimRange, releaseRange } from "./range-claim.ts";
 import { recordRange } from "./range-ledger.ts";
@@ -65,6 +67,9 @@ type Kinds =
   | "lock-submounts"
   | "open-network"
   | "make-layer"
+  | "make-journal"
+  | "link-journal"
+  | "open-upper"
   | "make-credentials"
   | "make-user-records"
   | "notify-socket"
@@ -204,6 +209,17 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
       closeSync(layer);
     }
   },
+
+  "open-upper": (args, launch) => {
+    launch.fds.name(
+      args.fd,
+      openUpper(args, () => launch.undoBy(() => removeWork(args))),
+    );
+  },
+
+  "make-journal": ({ path, owner }, launch) => makeJournal(path, owner, (undo) => launch.undoBy(undo)),
+
+  "link-journal": ({ path, target }, launch) => linkJournal(path, target, (undo) => launch.undoBy(undo)),
 
   "make-credentials": ({ fd, owner }, launch) => {
     const opened = (mount: number): void => launch.fds.name(fd, mount);

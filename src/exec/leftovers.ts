@@ -4,6 +4,7 @@ import type { LaunchPlan, Step, StepOf } from "../plan/step.ts";
 import { removeCgroup, removeSharedCgroup } from "./cgroup.ts";
 import { removeLayer } from "./layer.ts";
 import { lockFile, treeLock, unlinkLocked } from "./lock-file.ts";
+import { removeWork } from "./overlay-upper.ts";
 import { claimFiles } from "./range-claim.ts";
 
 /** In a record directory: the steps that leave something on the host, written before any of them is done. */
@@ -17,6 +18,7 @@ const KINDS: ReadonlyMap<unknown, readonly string[]> = new Map<Step["kind"], rea
   ["make-scope", ["path"]],
   ["use-unit", ["path"]],
   ["make-layer", ["directory"]],
+  ["open-upper", ["path", "work"]],
   ["claim-range", ["path"]],
   ["lock-tree", ["registry", "tree"]],
 ]);
@@ -37,6 +39,7 @@ export function removeLeftovers(directory: string): void {
     if (step.kind === "make-scope") removeCgroup(step.args.path);
     if (step.kind === "use-unit") removeCgroup(join(step.args.path, "payload"));
     if (step.kind === "make-layer") removeLayer(step.args.directory);
+    if (step.kind === "open-upper") removeWork(step.args);
     if (step.kind === "claim-range") for (const file of claimFiles(step.args).toReversed()) removeStaleLock(file);
     if (step.kind === "lock-tree") removeTreeLock(step.args);
   }

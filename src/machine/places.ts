@@ -23,6 +23,7 @@ export function placesOf(name: string, root: string, paths: Paths): PlanPlaces {
     ledger: ledgerPath(paths.machines),
     // Beside the tree: on its file system, and never on a tmpfs that a host's /run may be.
     layer: join(dirname(root), `.berth-layer-${instance}-${name}`),
+    temporary: `/var/tmp/.berth-${instance}-${name}`,
     cgroup: `berth-${instance}`,
   };
 }

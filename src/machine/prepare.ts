@@ -8,18 +8,21 @@ import { isExposed } from "../host/exposure.ts";
 import { randomId } from "../host/hash.ts";
 import { hostFiles, sysctl } from "../host/host-files.ts";
 import type { TreeRoot } from "../host/in-root.ts";
+import { readJournalFacts } from "../host/journal.ts";
+import { readMountFacts } from "../host/mount-facts.ts";
 import type { Paths } from "../host/paths.ts";
 import { pickRange } from "../host/ranges.ts";
 import { readHostFacts } from "../host/read-facts.ts";
 import { type FoundSettings, readSettings, type SettingsMode } from "../host/settings-files.ts";
-import { readFileSystem, readInsideFacts, readPathFacts, readPlace, readTreeFacts } from "../host/tree-facts.ts";
+import { readFileSystem, readPlace, readTreeFacts } from "../host/tree-facts.ts";
 import { assumeUser } from "../host/users.ts";
 import { readUsrFacts } from "../host/usr-facts.ts";
 import { buildPlan } from "../plan/build.ts";
 import { resolvConfFile, resolvConfMode } from "../plan/configure-tree.ts";
-import { bindKey, type HostFacts, type MachineFacts } from "../plan/facts.ts";
+import type { HostFacts, MachineFacts } from "../plan/facts.ts";
 import { diskBase } from "../plan/id-blocks.ts";
 import type { PlanInput, PlanRequest } from "../plan/input.ts";
+import { JOURNALS } from "../plan/journal.ts";
 import { checkPreconditions } from "../plan/preconditions.ts";
 import type { LaunchPlan } from "../plan/step.ts";
 import { buildSpec } from "../spec/build-spec.ts";
@@ -124,16 +127,20 @@ function findRoot(request: MachineRequest, paths: Paths): Sourced<string> {
 export function readMachineFacts(spec: MachineSpec, host: HostFacts, paths: Paths): MachineFacts {
   const root = rootOf(spec);
   const tree = readTreeFacts(root, host);
+  const random = randomId();
   const mode = resolvConfMode(spec, host, tree.readOnly);
   const file = resolvConfFile(mode);
   return {
     tree,
-    bindSources: Object.fromEntries(
-      spec.binds.map(({ value }) => [
-        bindKey(value),
-        value.fromRoot ? readInsideFacts(spec.root.value, pathInTree(spec, value.source)) : readPathFacts(value.source),
-      ]),
-    ),
+    ...readMountFacts(spec, tree),
+    journal:
+      spec.linkJournal.value === "no"
+        ? null
+        : readJournalFacts(
+            spec.machineId.value ?? tree.machineId ?? random,
+            spec.root.value,
+            pathInTree(spec, JOURNALS),
+          ),
     rangeBase: spec.privateUsers.value.mode === "pick" ? pickRange(spec.name, paths.machines, diskBase(tree)) : null,
     resolvConf: file === null ? null : readIfThere(file),
     localtime: ["copy", "bind"].includes(spec.timezone.value) ? readIfThere("/etc/localtime") : null,
@@ -147,7 +154,7 @@ export function readMachineFacts(spec: MachineSpec, host: HostFacts, paths: Path
     ),
     usr: rootKind(spec) === "memory" ? readUsrFacts(root) : null,
     resolvConfPlace: mode.startsWith("bind-") ? readPlace(root, "/etc/resolv.conf") : null,
-    randomId: randomId(),
+    randomId: random,
     credentialSources: readCredentialFacts(spec.credentials.map(({ value }) => value)),
   };
 }

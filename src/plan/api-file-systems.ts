@@ -3,6 +3,7 @@ import { rootKind } from "../spec/root-kind.ts";
 import { DEFAULT } from "../spec/source.ts";
 import { type PlanInput, terminalGroup } from "./input.ts";
 import { apivfs, host, init, keeper } from "./make-step.ts";
+import { makeOverlays, overlayFds } from "./overlays.ts";
 import { removesMountPoints } from "./root.ts";
 import { withContext } from "./selinux.ts";
 import type { FdName, MountFlag, Step, StepKinds } from "./step.ts";
@@ -72,6 +73,7 @@ export function apiFileSystems(input: PlanInput): Step[] {
     init("make-api-file-systems", {}),
     ...made,
     ...makeOverlay(input),
+    ...makeOverlays(input),
     init("signal", { sync: 6, to: "keeper", says: MADE, carries: madeFds(input) }),
   ];
 }
@@ -108,7 +110,11 @@ const MADE = "the kernel's file systems are made";
 
 /** What init hands over, in this order. */
 function madeFds(input: PlanInput): FdName[] {
-  return [...kernelFileSystems(input).map(({ fd }) => fd), ...(isOverlay(input) ? ["overlay"] : [])];
+  return [
+    ...kernelFileSystems(input).map(({ fd }) => fd),
+    ...(isOverlay(input) ? ["overlay"] : []),
+    ...overlayFds(input),
+  ];
 }
 
 export function awaitApiFileSystems(input: PlanInput): Step[] {
@@ -155,6 +161,11 @@ export function ownMounts(input: PlanInput): Step[] {
 /** What the keeper attaches needs something to lie on before. */
 function mountsBelowTmp({ spec }: PlanInput): boolean {
   return customMounts(spec).some(({ target }) => `${target}/`.startsWith("/tmp/"));
+}
+
+/** Whether a place is on a file system that every machine has anew. */
+export function isFresh(target: string): boolean {
+  return /^\/(dev|run|tmp)(\/|$)/.test(target);
 }
 
 /** /dev and /run are fresh. */

@@ -7,6 +7,7 @@ import {
   isOverlay,
   ownMounts,
 } from "./api-file-systems.ts";
+import { mapBinds } from "./bind-owners.ts";
 import { mapHomes, userSources } from "./bind-users.ts";
 import { bindSources } from "./binds.ts";
 import { enterCgroup, makeCgroup } from "./cgroup.ts";
@@ -17,10 +18,12 @@ import { attachCustomMounts } from "./custom-mounts.ts";
 import { executePayload } from "./execute.ts";
 import { identify, publishIdentity } from "./identity.ts";
 import { idRange, type PlanInput, rootId } from "./input.ts";
+import { attachJournal, journalSource } from "./journal.ts";
 import { ownLimits, raiseLimits } from "./limits.ts";
 import { host, init, keeper } from "./make-step.ts";
 import { maskKernel } from "./masks.ts";
 import { joinNetwork, networkSource } from "./network.ts";
+import { mapLayers, overlaySources } from "./overlays.ts";
 import { chownTree, mapTree } from "./owners.ts";
 import { attachOldRoot, mapOldRoot, openOldRoot } from "./pivot.ts";
 import { changeDirectory, choosePersonality, chooseProcessors, stayAsInit } from "./process.ts";
@@ -52,6 +55,8 @@ export function buildPlan(input: PlanInput): LaunchPlan {
       ...openOldRoot(input),
       ...networkSource(input),
       ...bindSources(input),
+      ...overlaySources(input),
+      ...journalSource(input),
       ...userSources(input),
       ...configurationSources(input),
       ...notifySocket(input),
@@ -141,17 +146,12 @@ function mapOwners(input: PlanInput): Step[] {
   if (spec.privateUsers.value.mode === "no") return [];
   const { source } = spec.privateUsers;
   const kind = rootKind(spec);
-  const binds = spec.binds.flatMap((bind, index) => {
-    const { idmap, fromRoot, recursive } = bind.value;
-    const fd = `bind:${index}`;
-    if (idmap === "idmap") return [host("map-owners", { fd, recursive, mapping: null }, bind.source)];
-    return fromRoot ? mapTree(input, fd, recursive, bind) : [];
-  });
   return [
     ...mapTree(input, kind === "memory" ? "usr" : "root", true, spec.privateUsers),
     ...mapOldRoot(input),
     ...(kind === "layer" ? [host("map-owners", { fd: "layer", recursive: false, mapping: null }, source)] : []),
-    ...binds,
+    ...mapBinds(input),
+    ...mapLayers(input),
     ...mapHomes(input),
   ];
 }
@@ -184,6 +184,7 @@ function assembleRoot(input: PlanInput): Step[] {
     ...attachConsole(input),
     ...attachOldRoot(input),
     ...attachCustomMounts(input),
+    ...attachJournal(input),
     ...configureTree(input),
     ...lockRoot(input),
     keeper("enter-root", {}),

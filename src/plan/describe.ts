@@ -22,6 +22,10 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
     content === "empty"
       ? `make an empty layer for changes in ${directory} as ${fd}`
       : `go on with the kept layer of changes in ${directory} as ${fd}`,
+  "open-upper": ({ fd, path, inside, data, work }) =>
+    `copy mount ${inside === null ? path : `${inside} of ${path}`} as ${fd}, with layer ${data} and a new work directory ${work}`,
+  "make-journal": ({ path, owner }) => `make directory ${path} for the machine's journal, owned by ${owner}`,
+  "link-journal": ({ path, target }) => `link ${path} -> ${target}`,
   "make-credentials": ({ fd, owner, ids, size }) =>
     `put credentials ${ids.join(", ")} into a file system in memory as ${fd}, owned by ${owner}${size === null ? "" : ` (${size} bytes)`}`,
   "make-user-records": ({ fd, users }) =>
@@ -59,6 +63,8 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   attach: ({ fd, target, create }) =>
     `attach ${fd} on ${target}${create === null ? "" : ` (made if missing: ${create})`}`,
   "make-mount-point": ({ path }) => `make directory ${path} if it is missing`,
+  "make-inaccessible": ({ path }) => `make a node of every type in ${path} that nobody inside may open`,
+  cover: ({ target }) => `cover ${target} with a node of its type that nobody inside may open`,
   mask: ({ path, over }) => `cover ${path} with an empty ${over}`,
   "lock-read-only": ({ path, except }) =>
     `cover ${path} with itself, read-only${except === null ? "" : ` but for ${except}`}`,
@@ -72,6 +78,8 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   "make-file-system": ({ fd, type, options, flags }) => `make ${type} as ${fd}${flagText([...flags, ...options])}`,
   "make-overlay": ({ fd, lower, upper, limits }) =>
     `make overlay of ${lower} and ${upper ?? `a file system in memory${flagText(limits)}`} as ${fd}`,
+  "combine-layers": ({ fd, lower, upper, flags }) =>
+    `make overlay of ${lower.toReversed().join(", ")}${upper === null ? "" : ` and ${upper.data} of ${upper.fd}`} as ${fd}${flagText(flags)}`,
   "enter-machine": ({ namespaces, sync }) =>
     `enter the machine's ${namespaces.join(", ")} namespaces, #${sync} tell keeper: it is inside`,
   "open-terminal": () => "open a terminal of the machine's own",

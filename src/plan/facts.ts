@@ -74,6 +74,14 @@ export interface MachineFacts {
   readonly tree: TreeFacts;
   /** By bindKey. */
   readonly bindSources: Readonly<Record<string, PathFacts>>;
+  /** The same of binds that map owners: those that are there. */
+  readonly mappedSources: Readonly<Record<string, MappedSource>>;
+  /** For owneridmap: who has the targets that the tree has, on disk. */
+  readonly targetOwners: Readonly<Record<string, Owners>>;
+  /** Of overlays, by bindKey; and of /var/tmp if something temporary is asked for. */
+  readonly layers: Readonly<Record<string, LayerFacts>>;
+  /** Null: LinkJournal= asks for nothing. */
+  readonly journal: JournalFacts | null;
   /** First host id of the machine's range, as the ledger would give it now; null without a user namespace or none free. */
   readonly rangeBase: number | null;
   /** The host's resolv.conf that ResolvConf= asks for, in base64; null: none is asked for, or there is none. */
@@ -114,6 +122,40 @@ export type PathFacts =
   | { readonly type: "directory" | "file" }
   /** errno name of the failed look-up, `ENOENT` mostly. */
   | { readonly type: "missing"; readonly errno: string };
+
+export interface JournalFacts {
+  /** /var/log/journal of the host is a directory. */
+  readonly kept: boolean;
+  /** What is in it by the machine's id; `target` absolute. */
+  readonly entry:
+    | { readonly type: "missing" | "other" }
+    | { readonly type: "link"; readonly target: string }
+    | { readonly type: "directory"; readonly owner: number; readonly isEmpty: boolean; readonly isMountPoint: boolean };
+  /** /var/log/journal of the tree is reached through no link, as far as it is there. */
+  readonly isPlainInTree: boolean;
+}
+
+export type LayerFacts =
+  | {
+      readonly type: "directory";
+      /** Without links; of a path in the tree the one in it. */
+      readonly path: string;
+      readonly fsType: string;
+      readonly isMountPoint: boolean;
+    }
+  | { readonly type: "file" }
+  | { readonly type: "missing"; readonly errno: string };
+
+/** Ids on disk. */
+export interface Owners {
+  readonly owner: number;
+  readonly group: number;
+}
+
+export interface MappedSource extends Owners {
+  /** As in /proc/self/mountinfo. */
+  readonly fsType: string;
+}
 
 export interface TreeFacts {
   /** False: it could not be read (planning without root); the other fields then hold what a Debian tree would. */

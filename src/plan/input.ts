@@ -29,6 +29,8 @@ export interface PlanPlaces {
   readonly ledger: string;
   /** Where an ephemeral machine's changes go; made and removed with it. */
   readonly layer: string;
+  /** What temporary directories of this machine begin with; made and removed with it. */
+  readonly temporary: string;
   /** This berth root's part of the cgroup tree, below where berth runs: `berth-1a2b3c4d`. */
   readonly cgroup: string;
 }

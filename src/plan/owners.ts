@@ -1,6 +1,6 @@
 import type { Source, Sourced } from "../spec/source.ts";
 import { BLOCK, diskBase } from "./id-blocks.ts";
-import { idRange, type PlanInput } from "./input.ts";
+import { idRange, type PlanInput, rootId } from "./input.ts";
 import { host } from "./make-step.ts";
 import type { IdMapping, Step } from "./step.ts";
 
@@ -42,6 +42,31 @@ export function canMap(fsType: string, [major, minor]: readonly [number, number]
   const since = UNMAPPED.get(fsType);
   if (since === undefined) return true;
   return since !== null && (major > since[0] || (major === since[0] && minor >= since[1]));
+}
+
+/** Why not, to follow what can't be had. */
+export function unmappedHint(fsType: string): string {
+  const since = UNMAPPED.get(fsType);
+  const from = since === undefined || since === null ? "" : ` before Linux ${since.join(".")}`;
+  return `a file system of type ${fsType} can't map ids${from}`;
+}
+
+/** Who is to have on disk what the machine's root is to have in the tree. */
+export function diskRoot(input: PlanInput): number {
+  return ownership(input) === "map" ? (diskBase(input.machine.tree) ?? 0) : rootId(input);
+}
+
+/** The id that a file of the tree belongs to on disk when the machine starts. */
+export function ownerOnDisk(input: PlanInput, owner: number): number {
+  const range = idRange(input);
+  return range !== null && ownership(input) === "chown" ? range.base + (owner % BLOCK) : owner;
+}
+
+/** The host's id that such a file has in the machine. */
+export function hostOwner(input: PlanInput, owner: number): number {
+  const disk = diskBase(input.machine.tree);
+  if (ownership(input) !== "map" || disk === null) return ownerOnDisk(input, owner);
+  return rootId(input) + owner - disk;
 }
 
 /** Whether the tree's owners already are the machine's as they are. */

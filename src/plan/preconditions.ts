@@ -2,12 +2,15 @@ import { posix } from "node:path";
 import type { Problem } from "../spec/problem.ts";
 import { printable } from "../spec/quote.ts";
 import { DEFAULT } from "../spec/source.ts";
+import { bindOwnersFit } from "./bind-owners.ts";
 import { bindUsersFit, boundUser } from "./bind-users.ts";
 import { credentialsExist } from "./credentials.ts";
 import { tmpfsOwnersFit } from "./custom-mounts.ts";
 import { bindKey, type InitMachine } from "./facts.ts";
 import type { PlanInput } from "./input.ts";
+import { journalFits } from "./journal.ts";
 import { mostPossible } from "./limits.ts";
+import { layersFit } from "./overlays.ts";
 import { ownersFit } from "./owner-checks.ts";
 import { PERSONALITY_BITS } from "./process.ts";
 import { rootFits } from "./root-checks.ts";
@@ -28,6 +31,9 @@ const CHECKS: readonly Check[] = [
   rangeIsFree,
   rootFits,
   bindsExist,
+  bindOwnersFit,
+  layersFit,
+  journalFits,
   tmpfsOwnersFit,
   bindUsersFit,
   userIsThere,

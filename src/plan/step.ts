@@ -49,7 +49,11 @@ export interface StepKinds {
     /** kept: what the machine changed before it rebooted. */
     content: "empty" | "kept";
   };
+  /** `data`: the upper layer of an overlay, in a directory (see clone-tree); `work` is made beside it. */
+  "open-upper": { fd: FdName; path: string; inside: string | null; data: string; work: string; owner: number };
   /** `size` in bytes; null: known only when they are read. */
+  "make-journal": { path: string; owner: number };
+  "link-journal": { path: string; target: string };
   "make-credentials": { fd: FdName; owner: number; ids: string[]; size: number | null };
   "make-user-records": { fd: FdName; owner: number; users: readonly BoundUser[] };
   "notify-socket": { directory: string; owner: number; fd: FdName };
@@ -80,8 +84,10 @@ export interface StepKinds {
   "make-symlink": { path: string; target: string };
   "set-read-only": { path: string };
   "write-file": { path: string; mode: number; text: string };
-  attach: { fd: FdName; target: string; create: "directory" | "file" | null; api: boolean; remove: boolean };
+  attach: { fd: FdName; target: string; create: "directory" | "file" | null; api: boolean; remove: Removal };
   "make-mount-point": { path: string; remove: boolean };
+  "make-inaccessible": { path: string };
+  cover: { target: string };
   mask: { path: string; over: "file" | "directory" };
   "lock-read-only": { path: string; except: string | null };
   console: { owner: number; group: number; size: WindowSize | null };
@@ -101,6 +107,13 @@ export interface StepKinds {
     limits: string[];
     /** Where it keeps what it has to know of the files in there: `user.` needs no rights over the host. */
     attributes: "user" | "trusted";
+  };
+  /** `lower`: topmost first. `upper`: names in that mount. */
+  "combine-layers": {
+    fd: FdName;
+    lower: FdName[];
+    upper: { fd: FdName; data: string; work: string } | null;
+    flags: MountFlag[];
   };
   // ---- init ----
   "enter-machine": { namespaces: Namespace[]; sync: number };
@@ -146,6 +159,9 @@ export interface StepKinds {
     init?: InitKind;
   };
 }
+
+/** Whether what is made of a mount point is removed: when the machine has ended or its launch failed, or only in the latter case. */
+export type Removal = boolean | "after-failure";
 
 /** A user of the host as the machine has it: one id for user and group, a home, a shell if it is to have one. */
 export interface BoundUser {

@@ -6,6 +6,7 @@ import { LIMITS } from "../config/settings-limits.ts";
 import { NETWORK } from "../config/settings-network.ts";
 import type { Assignment } from "../config/unit-file.ts";
 import { resolveBind } from "../config/values-files.ts";
+import { resolveOverlay } from "../config/values-overlay.ts";
 import type {
   ConsoleMode,
   Credential,
@@ -94,9 +95,14 @@ export function buildSpec(input: SpecInput): { spec: MachineSpec | undefined; pr
       .all(FILES.Bind, FILES.BindReadOnly)
       .map(({ value, source }) => ({ value: resolveBind(value, input.directory ?? "/"), source })),
     temporaryFileSystems: values.all(FILES.TemporaryFileSystem),
+    overlays: values
+      .all(FILES.Overlay, FILES.OverlayReadOnly)
+      .map(({ value, source }) => ({ value: resolveOverlay(value, input.directory ?? "/"), source })),
+    inaccessible: values.all(FILES.Inaccessible),
     bindUsers: values.all(FILES.BindUser),
     bindUserShell: values.one(FILES.BindUserShell),
     bindUserGroups: input.bindUserGroups ?? [],
+    linkJournal: values.one(EXEC.LinkJournal),
     console: input.console ?? byDefault("auto"),
     credentials: input.credentials ?? [],
     keepUnit: byDefault(false),

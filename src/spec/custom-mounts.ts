@@ -1,10 +1,12 @@
-import type { Bind, MachineSpec, TemporaryFileSystem } from "./machine-spec.ts";
+import type { Bind, MachineSpec, Overlay, TemporaryFileSystem } from "./machine-spec.ts";
 import type { Source, Sourced } from "./source.ts";
 
 /** What the settings mount in a machine, besides what every machine has. */
 export type CustomMount = (
   | { readonly kind: "bind"; readonly value: Bind }
   | { readonly kind: "tmpfs"; readonly value: TemporaryFileSystem }
+  | { readonly kind: "overlay"; readonly value: Overlay }
+  | { readonly kind: "inaccessible" }
 ) & {
   readonly target: string;
   readonly source: Source;
@@ -13,16 +15,28 @@ export type CustomMount = (
 };
 
 /** Of the same target, later kinds lie over earlier ones. */
-const KINDS: readonly CustomMount["kind"][] = ["bind", "tmpfs"];
+const KINDS: readonly CustomMount["kind"][] = ["bind", "tmpfs", "overlay", "inaccessible"];
 
 /**
  * In the order they are mounted, which is systemd-nspawn's: by target, so that whatever lies in another is mounted after
  * it, wherever it was written; of one target by kind, and then as written.
  */
-export function customMounts({ binds, temporaryFileSystems }: MachineSpec): readonly CustomMount[] {
+export function customMounts({
+  binds,
+  temporaryFileSystems,
+  overlays,
+  inaccessible,
+}: MachineSpec): readonly CustomMount[] {
   const mounts: CustomMount[] = [
     ...binds.map((each, index) => ({ kind: "bind" as const, ...placed(each, index) })),
     ...temporaryFileSystems.map((each, index) => ({ kind: "tmpfs" as const, ...placed(each, index) })),
+    ...overlays.map((each, index) => ({ kind: "overlay" as const, ...placed(each, index) })),
+    ...inaccessible.map(({ value, source }, index) => ({
+      kind: "inaccessible" as const,
+      target: value,
+      source,
+      index,
+    })),
   ];
   return mounts.toSorted((a, b) => compareTargets(a.target, b.target) || KINDS.indexOf(a.kind) - KINDS.indexOf(b.kind));
 }

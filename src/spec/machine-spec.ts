@@ -66,12 +66,17 @@ export interface MachineSpec {
   /** Bind= and BindReadOnly= in the order they were written; custom-mounts.ts says in which they are mounted. */
   readonly binds: readonly Sourced<Bind>[];
   readonly temporaryFileSystems: readonly Sourced<TemporaryFileSystem>[];
+  /** Overlay= and OverlayReadOnly=. */
+  readonly overlays: readonly Sourced<Overlay>[];
+  /** Inaccessible=: paths of the machine. */
+  readonly inaccessible: readonly Sourced<string>[];
   /** BindUser=: names of users of the host. */
   readonly bindUsers: readonly Sourced<string>[];
   /** Their shell: none said (false), the one they have on the host (true), or this one. */
   readonly bindUserShell: Sourced<boolean | string>;
   /** --bind-user-group=: groups of the machine that all of them are in. */
   readonly bindUserGroups: readonly Sourced<string>[];
+  readonly linkJournal: Sourced<LinkJournal>;
   readonly console: Sourced<ConsoleMode>;
   /** --set-credential= and --load-credential=, in the order given. */
   readonly credentials: readonly Sourced<Credential>[];
@@ -181,6 +186,7 @@ export type VolatileMode = (typeof VOLATILE_MODES)[number];
 
 /** A bind mount of a host path (or, with `fromRoot`, of a path in the tree: the `+` prefix) into the machine. */
 export interface Bind {
+  /** Empty: a temporary directory. */
   readonly source: string;
   readonly fromRoot: boolean;
   readonly target: string;
@@ -192,6 +198,24 @@ export interface Bind {
    */
   readonly idmap: "noidmap" | "idmap" | "rootidmap" | "owneridmap";
 }
+
+/** A directory of the host (or, with `fromRoot`, of the tree) in an overlay. */
+export interface Layer {
+  readonly source: string;
+  readonly fromRoot: boolean;
+}
+
+export interface Overlay {
+  readonly target: string;
+  /** Lowest first, at least one. */
+  readonly lower: readonly Layer[];
+  /** The topmost, which takes all changes unless the overlay is read-only. Null: a temporary directory. */
+  readonly upper: Layer | null;
+  readonly readOnly: boolean;
+}
+
+export const LINK_JOURNAL_MODES = ["no", "auto", "host", "guest", "try-host", "try-guest"] as const;
+export type LinkJournal = (typeof LINK_JOURNAL_MODES)[number];
 
 export const TMPFS_FLAGS = [
   "ro",

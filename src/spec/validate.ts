@@ -1,6 +1,14 @@
 import { retainedCapabilities } from "./capabilities.ts";
 import type { MachineSpec } from "./machine-spec.ts";
-import { bindsOfKeptTrees, duplicateTargets, idmappedBinds, mountTargets } from "./mount-checks.ts";
+import {
+  duplicateTargets,
+  fewOverlays,
+  idmappedBinds,
+  journalsOfCopies,
+  mountTargets,
+  ownersOfTargets,
+  writesOfKeptTrees,
+} from "./mount-checks.ts";
 import { pivotRoots } from "./pivot.ts";
 import { error, type Problem, warning } from "./problem.ts";
 import { quote } from "./quote.ts";
@@ -25,12 +33,15 @@ export const CHECKS: readonly Check[] = [
   { name: "mounts leave the root and the API file systems alone", find: mountTargets },
   { name: "mounts have different targets", find: duplicateTargets },
   { name: "id-mapped binds have a user namespace", find: idmappedBinds },
+  { name: "owneridmap has a target with an owner", find: ownersOfTargets },
   { name: "bound users have a user namespace", find: boundUsers },
   { name: "there is one network", find: oneNetwork },
   { name: "what is read-only is not written to as well", find: volatileOrReadOnly },
-  { name: "a tree that is to stay as it is is not bound writable", find: bindsOfKeptTrees },
+  { name: "a tree that is to stay as it is is not written to", find: writesOfKeptTrees },
   { name: "a new root is another than the tree's", find: pivotRoots },
   { name: "a machine without /etc knows no users", find: userWithoutPasswd },
+  { name: "a throw-away copy has no journal to keep", find: journalsOfCopies },
+  { name: "overlays can be handed over", find: fewOverlays },
   { name: "the launch can make its system calls", find: launchCalls },
   { name: "credentials have different ids", find: duplicateCredentials },
   { name: "a unit that is kept is nobody's to place or limit", find: keptUnit },

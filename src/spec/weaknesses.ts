@@ -1,5 +1,5 @@
 import { defaultCapabilities, retainedCapabilities } from "./capabilities.ts";
-import type { MachineSpec } from "./machine-spec.ts";
+import type { Bind, MachineSpec } from "./machine-spec.ts";
 import { printable } from "./quote.ts";
 import type { Source } from "./source.ts";
 
@@ -24,6 +24,8 @@ export function weaknesses(spec: MachineSpec, exposed: boolean, disk = 0): reado
     ...capabilityWeaknesses(spec),
     ...systemCallWeaknesses(spec),
     ...bindWeaknesses(spec),
+    ...overlayWeaknesses(spec),
+    ...journalWeaknesses(spec),
     ...userBindWeaknesses(spec),
     ...schedulingWeaknesses(spec),
   ];
@@ -80,12 +82,38 @@ function systemCallWeaknesses({ systemCallFilter }: MachineSpec): readonly Weakn
 
 function bindWeaknesses({ binds }: MachineSpec): readonly Weakness[] {
   return binds
-    .filter(({ value }) => !value.readOnly && !value.fromRoot)
+    .filter(({ value }) => !value.readOnly && !value.fromRoot && value.source !== "")
     .map(({ value, source }) => {
-      const asRoot = value.idmap === "noidmap" ? "" : ", with owners and set-user-ID bits as on the host";
+      const asRoot = AS_ON_HOST[value.idmap];
       return { what: `it may write to ${printable(value.source)} of the host${asRoot}`, source };
     });
 }
+
+function journalWeaknesses({ linkJournal: { value, source }, ephemeral }: MachineSpec): readonly Weakness[] {
+  if (ephemeral.value) return [];
+  if (value.endsWith("host")) return [{ what: "it may fill its directory in /var/log/journal of the host", source }];
+  if (!value.endsWith("guest")) return [];
+  return [
+    { what: "the host's journalctl reads what root inside puts in the place of its journal, links included", source },
+  ];
+}
+
+/** With a user namespace the layers' owners are the machine's. */
+function overlayWeaknesses({ overlays, privateUsers }: MachineSpec): readonly Weakness[] {
+  const asRoot = privateUsers.value.mode === "no" ? "" : AS_ON_HOST.idmap;
+  return overlays.flatMap(({ value: { upper, readOnly }, source }) =>
+    readOnly || upper === null || upper.fromRoot
+      ? []
+      : [{ what: `it may write to ${printable(upper.source)} of the host${asRoot}`, source }],
+  );
+}
+
+const AS_ON_HOST: Readonly<Record<Bind["idmap"], string>> = {
+  noidmap: "",
+  idmap: ", with owners and set-user-ID bits as on the host",
+  rootidmap: " as its owner, set-user-ID bits included",
+  owneridmap: " as its owner, set-user-ID bits included",
+};
 
 function userBindWeaknesses({ bindUsers }: MachineSpec): readonly Weakness[] {
   return bindUsers.map(({ value, source }) => ({

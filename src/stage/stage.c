@@ -39,6 +39,7 @@ typedef int i32;
 #define OP_RESULT -4 /* arg0 is the result */
 #define OP_BECOME -5 /* clone3(arg0, arg1); the child goes on, the parent runs program arg2 and exits */
 #define OP_STAY -6   /* clone3(arg0, arg1); the child goes on, the parent runs program arg2 and is its init */
+#define OP_MATCH -7  /* 0 if the bits arg1 of arg0 are arg2, else -1 */
 
 struct op {
   i64 number;    /* system call, or OP_* */
@@ -217,6 +218,8 @@ static i64 perform(i64 number, u64 *arg) {
       return *(i32 *)arg[0];
     case OP_RESULT:
       return arg[0];
+    case OP_MATCH:
+      return (arg[0] & arg[1]) == arg[2] ? 0 : -1;
     default:
       return patient_call(number, arg);
   }

@@ -5,6 +5,7 @@
 
 // linux/fcntl.h, asm-generic/fcntl.h
 export const AT_FDCWD = -100;
+export const AT_SYMLINK_NOFOLLOW = 0x100;
 export const AT_REMOVEDIR = 0x200;
 export const AT_EMPTY_PATH = 0x1000;
 export const AT_RECURSIVE = 0x8000;
@@ -73,8 +74,14 @@ export const MOUNT_ATTR_STRICTATIME = 0x20;
 export const MOUNT_ATTR_IDMAP = 0x100000;
 
 // linux/stat.h
+export const S_IFMT = 0o170000;
+export const S_IFSOCK = 0o140000;
 export const S_IFREG = 0o100000;
+export const S_IFBLK = 0o060000;
+export const S_IFDIR = 0o040000;
 export const S_IFCHR = 0o020000;
+export const S_IFIFO = 0o010000;
+export const STATX_TYPE = 1;
 
 // linux/fs.h
 export const RENAME_NOREPLACE = 1;

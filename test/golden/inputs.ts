@@ -57,6 +57,10 @@ export const TREE: TreeFacts = {
 const MACHINE: MachineFacts = {
   tree: TREE,
   bindSources: {},
+  mappedSources: {},
+  targetOwners: {},
+  layers: {},
+  journal: { kept: true, entry: { type: "missing" }, isPlainInTree: true },
   rangeBase: 1234567168,
   resolvConf: Buffer.from("nameserver 192.0.2.1\n").toString("base64"),
   localtime: Buffer.from("TZif2").toString("base64"),
@@ -159,6 +163,7 @@ export function inputOf(golden: string, settings: string, changes: Changes): Pla
       trees: "/run/systemd/nspawn/locks",
       ledger: "/var/lib/machines/.berth-ranges.json",
       layer: `/var/lib/machines/.berth-layer-${name}`,
+      temporary: `/var/tmp/.berth-1a2b3c4d-${name}`,
       cgroup: "berth-1a2b3c4d",
     },
     request: { ...REQUEST, ...changes.request },

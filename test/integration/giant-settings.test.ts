@@ -65,6 +65,10 @@ const TALK = interview({
   readOnlyWrite: ["write", "/srv/read-only/written", "x"],
   temporary: ["stat", "/srv/temporary"],
   temporaryWrite: ["write", "/srv/temporary/new", "x"],
+  overlay: ["stat", "/srv/overlay/name"],
+  overlayText: ["cat", "/srv/overlay/name"],
+  merged: ["ls", "/srv/merged"],
+  covered: ["cat", "/etc/os-release"],
 });
 type Question = Parameters<ReturnType<typeof TALK.answers>["line"]>[0];
 
@@ -200,6 +204,29 @@ const COMMAND: Readonly<Record<string, Row>> = {
       line("temporary", { mode: 0o1777, uid: 0 })({ answers } as Seen);
       expect(answers.errors(["temporaryWrite"])).toEqual({ temporaryWrite: undefined });
     },
+  },
+  Overlay: {
+    lines: ({ source }) => `${source}::/srv/overlay`,
+    check: (seen) => {
+      line("overlay", { uid: 0 })(seen);
+      expect(seen.answers.text("overlayText")).toBe("of the host");
+    },
+  },
+  OverlayReadOnly: {
+    lines: ({ source }) => `${source}:+/home:/srv/merged`,
+    check: ({ answers }) => {
+      expect(answers.line("merged")["names"]).toEqual(expect.arrayContaining(["name", "alice"]));
+      expect(parseMounts(answers.text("mounts")).get("/srv/merged")?.options).toContain("ro");
+    },
+  },
+  // What links something is tested on a /var/log of its own: run-link-journal.test.ts.
+  LinkJournal: {
+    lines: "no",
+    check: ({ answers }) => expect(answers.text("mounts")).not.toContain("/var/log/journal"),
+  },
+  Inaccessible: {
+    lines: "/etc/os-release",
+    check: ({ answers }) => expect(answers.errors(["covered"])).toEqual({ covered: "EACCES" }),
   },
   BindUser: {
     lines: ({ user }) => user.name,

@@ -66,6 +66,7 @@ beforeAll(async () => {
   symlinkSync("/", join(tree, "opt/deployed"));
   mkdirSync(join(directory, "source/below"), { recursive: true });
   writeFileSync(join(directory, "source.conf"), "bound\n");
+  mkdirSync(join(directory, "upper"));
   mkdirSync(join(directory, "home"), { mode: 0o700 });
   user = hostUser(join(directory, "home"), USER);
 });
@@ -119,6 +120,11 @@ Bind=${directory}/source:/new/mount/point
 BindReadOnly=${directory}/source.conf:/etc/new/source.conf
 Bind=${directory}/source:/srv/owned:idmap
 BindReadOnly=+/opt:/mnt/opt:norbind
+TemporaryFileSystem=/new/memory:size=1m
+TemporaryFileSystem=/srv/owned/below:size=1m
+Inaccessible=/etc/passwd
+Overlay=${directory}/source:${directory}/upper:/srv/overlay
+Overlay=+/usr/share::/usr/share
 
 [Network]
 ${more.includes("NamespacePath=") ? "" : "Private=yes"}

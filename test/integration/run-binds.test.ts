@@ -97,7 +97,105 @@ test("Bind=...:idmap: the host's ids are the machine's, both ways", async () => 
   expect(lstatSync(join(directory, "new"))).toMatchObject({ uid: 0, gid: 0 });
 });
 
-test("--bind, --bind-ro: mounted in the order given, one in another, and a later one over an earlier one", async () => {
+test("Bind=...:rootidmap: who has the source is root inside, as user and group, and others are nobody", async () => {
+  await using root = berthRoot();
+  const directory = root.directory("mapped");
+  for (const [name, uid, gid] of [
+    ["mine", 1000, 1000],
+    ["group", 1000, 5],
+    ["other", 7, 7],
+  ] as const) {
+    writeFileSync(join(directory, name), name);
+    chownSync(join(directory, name), uid, gid);
+  }
+  chownSync(directory, 1000, 5);
+  const talk = interview({
+    root: ["stat", "/mapped"],
+    mine: ["stat", "/mapped/mine"],
+    group: ["stat", "/mapped/group"],
+    other: ["stat", "/mapped/other"],
+    write: ["write", "/mapped/new", "x"],
+    refused: ["open-rw", "/mapped/other"],
+  });
+  const { stdout, stderr } = await root.run(shared, [`--bind=${directory}:/mapped:rootidmap`], talk.command);
+  const answers = talk.answers(stdout);
+  expect(answers.line("root")).toMatchObject({ uid: 0, gid: 0 });
+  expect(answers.line("mine")).toMatchObject({ uid: 0, gid: 65534 });
+  expect(answers.line("group")).toMatchObject({ uid: 0, gid: 0 });
+  expect(answers.line("other")).toMatchObject({ uid: 65534, gid: 65534 });
+  expect(answers.errors(["write", "refused"])).toEqual({ write: undefined, refused: "EACCES" });
+  expect(lstatSync(join(directory, "new"))).toMatchObject({ uid: 1000, gid: 5 });
+  expect(stderr).toContain("as its owner, set-user-ID bits included");
+});
+
+test("Bind=...:owneridmap: who has the source is who has the target inside, root where there is none", async () => {
+  await using root = berthRoot();
+  const tree = await ownTree(root);
+  mkdirSync(join(tree, "srv/www"), { recursive: true });
+  chownSync(join(tree, "srv/www"), 33, 44);
+  const directory = root.directory("mapped");
+  chownSync(directory, 1000, 1000);
+  const talk = interview({
+    www: ["stat", "/srv/www"],
+    made: ["stat", "/new/place"],
+    run: ["stat", "/run/place"],
+    write: ["write", "/new/place/new", "x"],
+  });
+  const options = ["/srv/www", "/new/place", "/run/place"].map((path) => `--bind=${directory}:${path}:owneridmap`);
+  const answers = talk.answers((await root.run(tree, options, talk.command)).stdout);
+  expect(answers.line("www")).toMatchObject({ uid: 33, gid: 44 });
+  expect(answers.line("made")).toMatchObject({ uid: 0, gid: 0 });
+  expect(answers.line("run")).toMatchObject({ uid: 0, gid: 0 });
+  expect(answers.line("write")["ok"]).toBe(true);
+  expect(lstatSync(join(directory, "new"))).toMatchObject({ uid: 1000, gid: 1000 });
+  const inOther = [`--bind=${directory}:/mnt`, `--bind=${directory}:/mnt/x:owneridmap`];
+  const refused = await root.run(tree, inOther, probe("cwd"));
+  expect([refused.status, refused.stdout]).toEqual([2, ""]);
+  expect(refused.stderr).toContain('owneridmap: "/mnt/x" is no place of the tree\'s own, but lies in "/mnt"');
+});
+
+test.each([[[]], [["--private-users=no"]]] as const)(
+  "Bind=:..., without a source: a temporary directory of the machine's root, gone after it %j",
+  async (users) => {
+    await using root = berthRoot();
+    const temporaries = () => readdirSync("/var/tmp").filter((name) => name.startsWith(".berth-"));
+    const before = temporaries();
+    const talk = interview({
+      stat: ["stat", "/cache"],
+      names: ["ls", "/cache"],
+      write: ["write", "/cache/new", "x"],
+      mounts: ["mounts"],
+    });
+    const answers = talk.answers((await root.run(shared, [...users, "--bind=:/cache"], talk.command)).stdout);
+    expect(answers.line("stat")).toMatchObject({ type: "directory", mode: 0o755, uid: 0, gid: 0 });
+    expect(answers.line("names")["names"]).toEqual([]);
+    expect(answers.line("write")["ok"]).toBe(true);
+    expect(answers.text("mounts")).toContain(" /cache ");
+    expect(temporaries()).toEqual(before);
+  },
+);
+
+test.each(["idmap", "rootidmap", "owneridmap"])(
+  "a file system that can't map owners is named, with what would do: %s",
+  async (option) => {
+    await using root = berthRoot();
+    const [lower, upper, work, merged] = ["l", "u", "w", "m"].map((name) => root.directory(name));
+    const layers = `lowerdir=${lower},upperdir=${upper},workdir=${work}`;
+    execFileSync("mount", ["-t", "overlay", "overlay", "-o", layers, merged ?? ""]);
+    try {
+      const { status, stdout, stderr } = await root.run(shared, [`--bind=${merged}:/mnt:${option}`], probe("cwd"));
+      expect([status, stdout]).toEqual([125, ""]);
+      expect(stderr).toContain("a file system of type overlay can't map ids");
+      expect(stderr).toContain("noidmap shows owners as they are");
+      const plain = await root.run(shared, [`--bind=${merged}:/mnt:${option}`, "--private-users=no"], probe("cwd"));
+      expect(plain.status).toBe(0);
+    } finally {
+      execFileSync("umount", [merged ?? ""]);
+    }
+  },
+);
+
+test("--bind, --bind-ro: mounted one in another, and of one target a later one over an earlier one", async () => {
   await using root = berthRoot();
   const [outer, inner, over] = ["outer", "inner", "over"].map((name) => {
     const directory = root.directory(name);

@@ -1,5 +1,6 @@
 /** What settings mount besides binds and overlays, and the order of it all, seen from inside. */
-import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { berthRoot, buildBerth } from "../lib/berth.ts";
@@ -97,6 +98,69 @@ describe.each(USERS)("%s", (_, users) => {
     expect(answers.errors(["write", "refused"])).toEqual({ write: undefined, refused: "EROFS" });
   });
 
+  test("Inaccessible=, --inaccessible: nodes of any type are covered by one of their type that has nothing to give", async () => {
+    await using root = berthRoot();
+    const tree = await probeTree({ at: join(root.machines, "own") });
+    const shown = root.directory("shown");
+    mkdirSync(join(tree, "dir/below"), { recursive: true });
+    mkdirSync(join(shown, "secret"));
+    writeFileSync(join(shown, "secret/file"), "of the host");
+    writeFileSync(join(tree, "reg"), "of the tree");
+    symlinkSync("/reg", join(tree, "link"));
+    execFileSync("mkfifo", [join(tree, "fifo")]);
+    execFileSync("mknod", [join(tree, "blk"), "b", "7", "0"]);
+    root.settings(
+      "own",
+      `[Files]\nInaccessible=/dir\nInaccessible=/link\nInaccessible=/shown/secret\nBind=${shown}:/shown`,
+    );
+    const covered = ["/fifo", "/blk", "/dev/urandom", "/run/host/notify", "/proc/version", "/sys/class/net", "/tmp"];
+    const talk = interview({
+      dir: ["stat", "/dir"],
+      below: ["stat", "/dir/below"],
+      list: ["ls", "/dir"],
+      make: ["write", "/dir/new", "x"],
+      reg: ["stat", "/reg"],
+      read: ["cat", "/reg"],
+      write: ["open-rw", "/reg"],
+      inBind: ["ls", "/shown/secret"],
+      chr: ["open-rw", "/dev/urandom"],
+      fifo: ["stat", "/fifo"],
+      blk: ["stat", "/blk"],
+      device: ["stat", "/dev/urandom"],
+      socket: ["stat", "/run/host/notify"],
+      proc: ["cat", "/proc/version"],
+      sys: ["ls", "/sys/class/net"],
+      tmp: ["write", "/tmp/new", "x"],
+      remount: ["remount-rw", "/dir"],
+      umount: ["umount", "/dir"],
+    });
+    const options = covered.map((path) => `--inaccessible=${path}`);
+    const answers = talk.answers((await root.run(tree, [...users, ...options], talk.command)).stdout);
+    const nobody = { mode: 0, size: 0, ...(locked ? { uid: 65534, gid: 65534 } : { uid: 0, gid: 0 }) };
+    expect(answers.line("dir")).toMatchObject({ type: "directory", mode: 0, uid: nobody.uid });
+    expect(answers.line("reg")).toMatchObject({ type: "file", ...nobody });
+    expect(answers.line("fifo")).toMatchObject({ type: "fifo", ...nobody });
+    expect(answers.line("blk")).toMatchObject({ ...nobody, major: 0, minor: 0 });
+    expect(answers.line("device")).toMatchObject({ ...nobody, major: 0, minor: 0 });
+    expect(answers.line("socket")).toMatchObject({ type: "socket", ...nobody });
+    expect(answers.errors(["chr", "make", "tmp", "write"])).toEqual({
+      chr: "EACCES",
+      make: locked ? "EACCES" : "EROFS",
+      tmp: locked ? "EACCES" : "EROFS",
+      write: locked ? "EACCES" : "EROFS",
+    });
+    const looks = ["list", "below", "read", "inBind", "proc", "sys"] as const;
+    if (locked) {
+      expect(answers.errors(looks)).toEqual(Object.fromEntries(looks.map((look) => [look, "EACCES"])));
+      expect(answers.errors(["remount", "umount"])).toEqual({ remount: "EPERM", umount: "EINVAL" });
+    } else {
+      expect(["list", "inBind", "sys"].map((look) => answers.line(look as "list")["names"])).toEqual([[], [], []]);
+      expect([answers.text("read"), answers.text("proc")]).toEqual(["", ""]);
+      expect(answers.errors(["below"])).toEqual({ below: "ENOENT" });
+    }
+    expect(readFileSync(join(tree, "reg"), "utf8")).toBe("of the tree");
+  });
+
   test("targets may lie in /tmp, /run and /dev, and links of the tree lead to places in the tree", async () => {
     await using root = berthRoot();
     const tree = await probeTree({ at: join(root.machines, "own") });
@@ -139,6 +203,21 @@ test.each([
   const { status, stdout, stderr } = await root.run(shared, [`--tmpfs=${value}`], probe("cwd"));
   expect([status, stdout]).toEqual([what.startsWith("beyond") ? 125 : 2, ""]);
   expect(stderr).toContain(what);
+});
+
+test("a path that is not there can't be made inaccessible: the start says which, and where it is written", async () => {
+  await using root = berthRoot();
+  const tree = await probeTree({ at: join(root.machines, "own") });
+  const path = root.settings("own", "[Files]\n\nInaccessible=/nowhere/at/all");
+  const source = root.directory("source");
+  const options = [`--bind=${source}:/mnt`, "--tmpfs=/mnt/made/for/it"];
+  const { status, stdout, stderr } = await root.run(tree, options, probe("cwd"));
+  expect([status, stdout]).toEqual([125, ""]);
+  // What was made there before.
+  expect(readdirSync(source)).toEqual([]);
+  expect(stderr).toContain("/nowhere/at/all");
+  expect(stderr).toContain(`${path}:3`);
+  expect(stderr).toContain("ENOENT");
 });
 
 test("of one target the last kind is seen, and the one below it is warned about", async () => {

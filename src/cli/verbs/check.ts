@@ -8,7 +8,7 @@ import { listSettingsFiles, readSettingsFile } from "../../host/settings-files.t
 import { buildSpec } from "../../spec/build-spec.ts";
 import type { MachineSpec } from "../../spec/machine-spec.ts";
 import { checkName } from "../../spec/name.ts";
-import { type Problem, showProblem } from "../../spec/problem.ts";
+import { type Problem, showProblem, warning } from "../../spec/problem.ts";
 import { quote, visible } from "../../spec/quote.ts";
 import { byDefault } from "../../spec/source.ts";
 import { print, say } from "../output.ts";
@@ -61,10 +61,16 @@ function nameFor(file: string): string {
 }
 
 /** A start would refuse them; by then they may be there. */
-function missingSources({ binds }: MachineSpec): readonly Problem[] {
-  return binds
-    .filter(({ value }) => !value.fromRoot && isMissing(value.source))
-    .map(({ value, source }) => ({ severity: "warning", source, what: `there is no ${quote(value.source)} to bind` }));
+function missingSources({ binds, overlays }: MachineSpec): readonly Problem[] {
+  const wanted = [
+    ...binds.map(({ value, source }) => ({ layer: value, source, use: "bind" })),
+    ...overlays.flatMap(({ value: { lower, upper }, source }) =>
+      [...lower, ...(upper === null ? [] : [upper])].map((layer) => ({ layer, source, use: "be a layer" })),
+    ),
+  ];
+  return wanted
+    .filter(({ layer }) => !layer.fromRoot && layer.source !== "" && isMissing(layer.source))
+    .map(({ layer, source, use }) => warning(source, `there is no ${quote(layer.source)} to ${use}`));
 }
 
 /** Not so what can't be seen without root. */

@@ -20,7 +20,7 @@ const LIMITS = KEYS.Exec.split(/\s+/)
   .filter((key) => key.startsWith("Limit"))
   .join(" ");
 const IN_EFFECT = `Boot Parameters Environment Hostname MachineID KillSignal NotifyReady Capability DropCapability
-  PrivateUsers PrivateUsersOwnership PrivateUsersChown NamespacePath BindUser BindUserShell TemporaryFileSystem
+  PrivateUsers PrivateUsersOwnership PrivateUsersChown NamespacePath BindUser BindUserShell TemporaryFileSystem Inaccessible Overlay OverlayReadOnly LinkJournal
   SystemCallFilter Private Bind BindReadOnly Ephemeral ResolvConf Timezone
   ReadOnly Volatile PivotRoot ProcessTwo User AmbientCapability SuppressSync RestrictAddressFamilies WorkingDirectory NoNewPrivileges Personality OOMScoreAdjust CPUAffinity ${LIMITS}`;
 const SAFE = `Boot ProcessTwo Parameters Environment User WorkingDirectory DropCapability NoNewPrivileges KillSignal

@@ -190,6 +190,8 @@ const MAKES_ITS_FD: readonly Step["kind"][] = [
   "notify-socket",
   "make-file-system",
   "make-overlay",
+  "open-upper",
+  "combine-layers",
 ];
 
 function usesOf(step: Step): readonly string[] {
@@ -208,6 +210,8 @@ function usesOf(step: Step): readonly string[] {
       return step.args.of === "init" ? ["leader"] : [];
     case "make-overlay":
       return [step.args.lower, ...(step.args.upper === null ? [] : [step.args.upper])];
+    case "combine-layers":
+      return [...step.args.lower, ...(step.args.upper === null ? [] : [step.args.upper.fd])];
     case "notify-socket":
       return ["directory"];
     case "clone-init":

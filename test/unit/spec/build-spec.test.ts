@@ -70,6 +70,9 @@ describe("defaults", () => {
         ownership: { value: "auto", ...byDefault },
         privateNetwork: { value: true, ...byDefault },
         temporaryFileSystems: [],
+        linkJournal: { ...byDefault, value: "auto" },
+        overlays: [],
+        inaccessible: [],
         bindUsers: [],
         bindUserGroups: [],
         bindUserShell: { value: false, ...byDefault },
@@ -207,8 +210,8 @@ describe("each setting", () => {
       'm.nspawn:3:14: BindReadOnly=: source "a" is not absolute, expected a path that starts with /',
     ],
     [
-      "[Files]\nBind=/a:/b:rootidmap",
-      "m.nspawn:3:12: Bind=: bind option rootidmap is not in effect yet in this version of berth (idmap and noidmap are)",
+      "[Files]\nBind=/x:/a\nBind=/x:/a/b:owneridmap",
+      'm.nspawn:4:6: owneridmap: "/a/b" is no place of the tree\'s own, but lies in "/a" (rootidmap makes the source root\'s)',
     ],
     ["[Network]\nZone=a\nZone=b", "m.nspawn:4:6: Zone= is not in effect yet in this version of berth"],
   ])("%s", (text, expected) => {

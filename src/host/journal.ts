@@ -1,0 +1,65 @@
+import { lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { posix } from "node:path";
+import { errorCode } from "../errors.ts";
+import type { JournalFacts } from "../plan/facts.ts";
+import { JOURNALS } from "../plan/journal.ts";
+import { InRoot } from "./in-root.ts";
+import { parseMountinfo } from "./mountinfo.ts";
+
+/** What is in the place of the journal of a machine with this id, on the host and in its tree, where `inside` is for all. */
+export function readJournalFacts(id: string, root: string, inside: string): JournalFacts {
+  return {
+    kept: isDirectory(JOURNALS),
+    entry: entryAt(`${JOURNALS}/${id}`),
+    isPlainInTree: isPlainInTree(root, inside),
+  };
+}
+
+function entryAt(path: string): JournalFacts["entry"] {
+  try {
+    const stat = lstatSync(path);
+    if (stat.isSymbolicLink()) return { type: "link", target: posix.resolve(posix.dirname(path), readlinkSync(path)) };
+    if (!stat.isDirectory()) return { type: "other" };
+    const mounts = parseMountinfo(readFileSync("/proc/self/mountinfo", "utf8"));
+    return {
+      type: "directory",
+      owner: stat.uid,
+      isEmpty: isEmpty(path),
+      isMountPoint: mounts.some(({ point }) => point === path),
+    };
+  } catch (error) {
+    return ["ENOENT", "ENOTDIR"].includes(errorCode(error) ?? "") ? { type: "missing" } : { type: "other" };
+  }
+}
+
+function isDirectory(path: string): boolean {
+  try {
+    return lstatSync(path).isDirectory();
+  } catch {
+    return false;
+  }
+}
+
+function isEmpty(path: string): boolean {
+  try {
+    return readdirSync(path).length === 0;
+  } catch {
+    return false;
+  }
+}
+
+/** Whether a path of the host into the tree leads to the tree's own directory of journals, through no link of the tree's. */
+function isPlainInTree(root: string, inside: string): boolean {
+  try {
+    const tree = new InRoot(root);
+    try {
+      const names = inside.split("/").slice(1);
+      const found = names.map((_, index) => tree.lstat(`/${names.slice(0, index + 1).join("/")}`));
+      return found.every((entry) => entry === null || entry.type === "directory");
+    } finally {
+      tree.close();
+    }
+  } catch {
+    return false;
+  }
+}

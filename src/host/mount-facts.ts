@@ -1,0 +1,134 @@
+import { readFileSync, realpathSync, statSync } from "node:fs";
+import { posix } from "node:path";
+import { errorCode } from "../errors.ts";
+import { bindKey, type LayerFacts, type MachineFacts, type Owners, type TreeFacts } from "../plan/facts.ts";
+import { TEMPORARY_PARENT } from "../plan/overlays.ts";
+import type { Layer, MachineSpec } from "../spec/machine-spec.ts";
+import { pathInTree } from "../spec/pivot.ts";
+import { InRoot } from "./in-root.ts";
+import { type Mount, mountOf, parseMountinfo } from "./mountinfo.ts";
+import { readInsideFacts, readPathFacts } from "./tree-facts.ts";
+
+/** What the planner wants to know of what the settings mount. What can't be read is not told: steps that fail say more. */
+export function readMountFacts(
+  spec: MachineSpec,
+  tree: TreeFacts,
+): Pick<MachineFacts, "bindSources" | "mappedSources" | "targetOwners" | "layers"> {
+  const root = spec.root.value;
+  const binds = spec.binds.map(({ value }) => value).filter(({ source }) => source !== "");
+  const mapped = binds.filter(({ idmap }) => idmap !== "noidmap");
+  const targets = mapped.filter(({ idmap }) => idmap === "owneridmap").map(({ target }) => target);
+  return {
+    bindSources: Object.fromEntries(
+      binds.map((value) => [
+        bindKey(value),
+        value.fromRoot ? readInsideFacts(root, pathInTree(spec, value.source)) : readPathFacts(value.source),
+      ]),
+    ),
+    mappedSources: known(mapped, bindKey, ({ source, fromRoot }) => {
+      if (!fromRoot) {
+        const { uid, gid } = statSync(source);
+        return { owner: uid, group: gid, fsType: fsTypeOf(source) };
+      }
+      const owners = ownersIn(root, pathInTree(spec, source));
+      return owners === null ? null : { ...owners, fsType: tree.fsType };
+    }),
+    targetOwners: known(
+      targets,
+      (target) => target,
+      (target) => ownersIn(root, pathInTree(spec, target)),
+    ),
+    layers: layerFacts(spec, tree),
+  };
+}
+
+function layerFacts(spec: MachineSpec, tree: TreeFacts): Readonly<Record<string, LayerFacts>> {
+  const { binds, overlays, root } = spec;
+  const isTemporary = binds.some(({ value }) => value.source === "");
+  if (overlays.length === 0 && !isTemporary) return {};
+  const mounts = parseMountinfo(readFileSync("/proc/self/mountinfo", "utf8"));
+  const layers = [
+    ...overlays.flatMap(({ value: { lower, upper } }) => [...lower, upper ?? TEMPORARY]),
+    ...(isTemporary ? [TEMPORARY] : []),
+  ];
+  return Object.fromEntries(
+    layers.map((layer) => [
+      bindKey(layer),
+      layer.fromRoot
+        ? layerInTree(root.value, pathInTree(spec, layer.source), tree, mounts)
+        : layerOnHost(layer.source, mounts),
+    ]),
+  );
+}
+
+const TEMPORARY: Layer = { source: TEMPORARY_PARENT, fromRoot: false };
+
+function layerOnHost(source: string, mounts: readonly Mount[]): LayerFacts {
+  try {
+    if (!statSync(source).isDirectory()) return { type: "file" };
+    const path = realpathSync(source);
+    const mount = mountOf(mounts, path);
+    return { type: "directory", path, fsType: mount?.fsType ?? "unknown", isMountPoint: mount?.point === path };
+  } catch (error) {
+    return { type: "missing", errno: errorCode(error) ?? "EIO" };
+  }
+}
+
+function layerInTree(root: string, source: string, { fsType }: TreeFacts, mounts: readonly Mount[]): LayerFacts {
+  try {
+    const tree = new InRoot(root);
+    try {
+      const entry = tree.resolve(source);
+      if (entry === null) return { type: "missing", errno: "ENOENT" };
+      if (entry.type !== "directory") return { type: "file" };
+      const point = posix.join(realpathSync(root), entry.path);
+      return {
+        type: "directory",
+        path: entry.path,
+        fsType,
+        isMountPoint: mounts.some((mount) => mount.point === point),
+      };
+    } finally {
+      tree.close();
+    }
+  } catch (error) {
+    return { type: "missing", errno: errorCode(error) ?? "EIO" };
+  }
+}
+
+function known<T, V>(
+  items: readonly T[],
+  key: (item: T) => string,
+  look: (item: T) => V | null,
+): Readonly<Record<string, V>> {
+  return Object.fromEntries(
+    items.flatMap((item) => {
+      const found = attempt(() => look(item));
+      return found === null ? [] : [[key(item), found] as const];
+    }),
+  );
+}
+
+/** Null: there is nothing. */
+function ownersIn(root: string, path: string): Owners | null {
+  const tree = new InRoot(root);
+  try {
+    const entry = tree.resolve(path);
+    return entry === null ? null : { owner: entry.uid, group: entry.gid };
+  } finally {
+    tree.close();
+  }
+}
+
+function fsTypeOf(path: string): string {
+  const mounts = parseMountinfo(readFileSync("/proc/self/mountinfo", "utf8"));
+  return mountOf(mounts, realpathSync(path))?.fsType ?? "unknown";
+}
+
+function attempt<T>(look: () => T): T | null {
+  try {
+    return look();
+  } catch {
+    return null;
+  }
+}

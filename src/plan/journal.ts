@@ -1,0 +1,137 @@
+import { pathInTree } from "../spec/pivot.ts";
+import { error, type Problem } from "../spec/problem.ts";
+import { keeping } from "../spec/root-kind.ts";
+import type { JournalFacts } from "./facts.ts";
+import { machineId, type PlanInput, rootId } from "./input.ts";
+import { host, keeper } from "./make-step.ts";
+import { removesMountPoints } from "./root.ts";
+import type { Step } from "./step.ts";
+
+/** Where systemd-journald(8) keeps journals on disk, on the host as in a machine: a directory for each machine id. */
+export const JOURNALS = "/var/log/journal";
+
+/**
+ * What LinkJournal= comes to (systemd-nspawn(1), --link-journal=). bind: the host's directory is the machine's, made if
+ * it has to be. link: the host has a link to the machine's. linked: it has it already.
+ */
+type Way =
+  | { readonly way: "nothing" | "linked" | "link" }
+  | { readonly way: "bind"; readonly make: boolean }
+  | { readonly way: "refused"; readonly what: string; readonly hint: string };
+
+const NOTHING: Way = { way: "nothing" };
+
+function journalWay(input: PlanInput): Way {
+  const { spec, machine, host: facts } = input;
+  const mode = spec.linkJournal.value;
+  if (mode === "no" || machine.journal === null || spec.ephemeral.value) return NOTHING;
+  const isTry = mode === "auto" || mode.startsWith("try-");
+  const refuse = (what: string, hint: string): Way => (isTry ? NOTHING : { way: "refused", what, hint });
+  if (!isIdKept(input))
+    return refuse("the machine has no id that it keeps, and journals are told apart by it", "MachineID= gives it one");
+  if (machineId(input) === facts.machineId)
+    return refuse("the machine has the host's own machine id", "rm etc/machine-id in the tree, or MachineID=");
+  if (!machine.journal.kept)
+    return refuse(`the host keeps no journals on disk: ${JOURNALS} is no directory`, `mkdir ${JOURNALS}`);
+  if (machine.tree.readOnly && isTry) return NOTHING;
+  return mode.endsWith("guest") ? guestWay(input, refuse) : hostWay(input, refuse);
+}
+
+/** Set, or in the tree, or for an init to put there. */
+function isIdKept({ spec, machine }: PlanInput): boolean {
+  return spec.machineId.value !== undefined || machine.tree.machineId !== null || spec.boot.value;
+}
+
+const HOST_HINT = "LinkJournal=host keeps the machine's journal on the host";
+
+type Refuse = (what: string, hint: string) => Way;
+
+function guestWay(input: PlanInput, refuse: Refuse): Way {
+  const journal = input.machine.journal;
+  const { path, target } = placesOf(input);
+  const kept = keeping(input.spec);
+  if (kept !== null) return refuse(`${kept.machine} keeps no journal in its tree`, HOST_HINT);
+  if (journal === null || !journal.isPlainInTree)
+    return refuse(`${JOURNALS} of the tree is reached by a link, which would lead the host elsewhere`, HOST_HINT);
+  const { entry } = journal;
+  if (entry.type === "link" && entry.target === target) return { way: "linked" };
+  if (entry.type === "missing" || entry.type === "link") return { way: "link" };
+  if (entry.type !== "directory") return refuse(`${path} is neither a directory nor a link`, "move it away");
+  if (entry.isMountPoint) return refuse(`${path} is a mount point`, "umount it");
+  if (entry.isEmpty) return { way: "link" };
+  const what = `${path} has journals already, and a link would have to take its place`;
+  return refuse(what, "LinkJournal=host uses it; or move it away");
+}
+
+function hostWay(input: PlanInput, refuse: Refuse): Way {
+  const { path, target } = placesOf(input);
+  const isAuto = input.spec.linkJournal.value === "auto";
+  const { entry, isPlainInTree } = input.machine.journal ?? NO_JOURNAL;
+  // Where a link of the tree leads there may be no place for it: an error of the step itself, if it has to be.
+  if (!isPlainInTree && input.spec.linkJournal.value !== "host") return NOTHING;
+  if (entry.type === "directory") {
+    if (entry.isMountPoint) return refuse(`${path} is a mount point`, "umount it");
+    // One of another's nobody inside could write to.
+    return isAuto && entry.owner !== rootId(input) ? NOTHING : { way: "bind", make: !isAuto };
+  }
+  if (isAuto) return entry.type === "link" && entry.target === target ? { way: "linked" } : NOTHING;
+  return entry.type === "missing" || entry.type === "link"
+    ? { way: "bind", make: true }
+    : refuse(`${path} is neither a directory nor a link`, "move it away");
+}
+
+const NO_JOURNAL: JournalFacts = { kept: false, entry: { type: "missing" }, isPlainInTree: false };
+
+/** On the host, and of the tree as the host sees it. */
+function placesOf(input: PlanInput): { readonly path: string; readonly target: string } {
+  const path = `${JOURNALS}/${machineId(input)}`;
+  return { path, target: `${input.spec.root.value}${pathInTree(input.spec, path)}` };
+}
+
+/** On the host, before anything of the machine is there. */
+export function journalSource(input: PlanInput): Step[] {
+  const way = journalWay(input);
+  const { source } = input.spec.linkJournal;
+  const { path, target } = placesOf(input);
+  if (way.way === "link") return [host("link-journal", { path, target }, source)];
+  if (way.way !== "bind") return [];
+  return [
+    ...(way.make ? [host("make-journal", { path, owner: rootId(input) }, source)] : []),
+    host(
+      "clone-tree",
+      {
+        fd: "journal",
+        path,
+        inside: null,
+        recursive: false,
+        flags: ["nosuid", "nodev", "noexec"],
+        propagation: "private",
+      },
+      source,
+    ),
+  ];
+}
+
+/** In the machine's root, with what else is mounted there. */
+export function attachJournal(input: PlanInput): Step[] {
+  const { way } = journalWay(input);
+  const { source } = input.spec.linkJournal;
+  const { path } = placesOf(input);
+  if (way === "link" || way === "linked") return [keeper("make-mount-point", { path, remove: false }, source)];
+  if (way !== "bind") return [];
+  return [
+    keeper(
+      "attach",
+      { fd: "journal", target: path, create: "directory", api: false, remove: removesMountPoints(input) },
+      source,
+    ),
+  ];
+}
+
+export function journalFits(input: PlanInput): readonly Problem[] {
+  const { spec, machine } = input;
+  if (spec.privateUsers.value.mode === "pick" && machine.rangeBase === null) return []; // said elsewhere
+  const way = journalWay(input);
+  const { value, source } = spec.linkJournal;
+  return way.way === "refused" ? [error(source, `LinkJournal=${value}: ${way.what}`, way.hint)] : [];
+}

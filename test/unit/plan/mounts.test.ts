@@ -1,0 +1,211 @@
+/** What of the settings' mounts facts decide: layers, owners, the journal. */
+import { describe, expect, test } from "vitest";
+import { buildPlan } from "../../../src/plan/build.ts";
+import { describe as describeStep } from "../../../src/plan/describe.ts";
+import type { JournalFacts, LayerFacts, MachineFacts } from "../../../src/plan/facts.ts";
+import { checkPreconditions } from "../../../src/plan/preconditions.ts";
+import { showProblem } from "../../../src/spec/problem.ts";
+import { type Changes, inputOf } from "../../golden/inputs.ts";
+
+function input(settings: string, machine: Partial<MachineFacts>, changes: Changes = {}) {
+  return inputOf("m", settings, { boot: false, ...changes, machine });
+}
+
+function problems(...given: Parameters<typeof input>): string[] {
+  return checkPreconditions(input(...given)).map(showProblem);
+}
+
+function steps(...given: Parameters<typeof input>): string[] {
+  return buildPlan(input(...given)).steps.map(describeStep);
+}
+
+const DIRECTORY: LayerFacts = { type: "directory", path: "/real", fsType: "ext4", isMountPoint: false };
+
+describe("layers", () => {
+  const file = "/etc/berth/machines/m.nspawn:2:9";
+  test.each([
+    [
+      "missing",
+      { type: "missing", errno: "ENOENT" },
+      "",
+      'layer "/l" can\'t be opened: ENOENT, expected a directory on the host (mkdir -p /l)',
+    ],
+    ["a file", { type: "file" }, "", 'layer "/l" is no directory, expected a directory on the host'],
+    [
+      "on a file system that can't map",
+      { ...DIRECTORY, fsType: "nfs4" },
+      "",
+      'layer "/l": a file system of type nfs4 can\'t map ids, expected a file system such as ext4, XFS or Btrfs (a copy of it on another file system would do, and so would PrivateUsers=no)',
+    ],
+  ] as const)("%s", (_, facts: LayerFacts, more, expected) => {
+    const layers = { "/l": facts, "/u": DIRECTORY };
+    expect(problems(`[Files]\nOverlay=/l:/u:/x\n${more}`, { layers })).toEqual([`${file}: ${expected}`]);
+  });
+
+  test("that can't map ids will do without a user namespace", () => {
+    const layers = { "/l": { ...DIRECTORY, fsType: "nfs4" }, "/u": DIRECTORY };
+    expect(problems("[Files]\nOverlay=/l:/u:/x\n[Exec]\nPrivateUsers=no", { layers })).toEqual([]);
+  });
+
+  test("a mount point can be read, and not written to", () => {
+    const layers = { "/l": DIRECTORY, "/u": { ...DIRECTORY, isMountPoint: true } };
+    expect(problems("[Files]\nOverlayReadOnly=/l:/u:/x", { layers })).toEqual([]);
+    expect(problems("[Files]\nOverlay=/l:/u:/x", { layers })).toEqual([
+      `${file}: layer "/u" is a mount point, and the kernel wants a work directory beside it on the same file system (a directory in it would do)`,
+    ]);
+  });
+
+  test("tmpfs maps ids from Linux 6.3 on", () => {
+    const layers = { "/l": { ...DIRECTORY, fsType: "tmpfs" }, "/u": DIRECTORY };
+    const kernel = { release: "6.1.0", version: [6, 1] } as const;
+    expect(problems("[Files]\nOverlay=/l:/u:/x", { layers })).toEqual([]);
+    expect(problems("[Files]\nOverlay=/l:/u:/x", { layers }, { host: { kernel } })[0]).toContain(
+      "a file system of type tmpfs can't map ids before Linux 6.3",
+    );
+  });
+
+  test("a temporary one needs a /var/tmp that can", () => {
+    const layers = { "/l": DIRECTORY, "/var/tmp": { ...DIRECTORY, fsType: "overlay" } };
+    for (const line of ["Overlay=/l::/x", "Bind=:/x"])
+      expect(problems(`[Files]\n${line}`, { layers })[0]).toContain(
+        "in /var/tmp: a file system of type overlay can't map ids",
+      );
+  });
+
+  test("of a machine that reboots go on", () => {
+    const changes: Changes = { request: { reboot: true } };
+    const layers = { "/l": DIRECTORY, "/var/tmp": DIRECTORY };
+    const made = steps("[Files]\nOverlay=/l::/x\nBind=:/y", { layers }, changes).filter((step) =>
+      step.includes("layer"),
+    );
+    expect(made).toEqual([
+      "go on with the kept layer of changes in /var/tmp/.berth-1a2b3c4d-m-bind0 as temporary:0",
+      "go on with the kept layer of changes in /var/tmp/.berth-1a2b3c4d-m-overlay0 as upper:0",
+    ]);
+  });
+});
+
+describe("owneridmap", () => {
+  const settings = "[Files]\nBind=/s:/t:owneridmap\n";
+  const mappedSources = { "/s": { owner: 1000, group: 1000, fsType: "ext4" } };
+  const shown = (machine: Partial<MachineFacts>, more = "", changes: Changes = {}) =>
+    steps(settings + more, { mappedSources, ...machine }, changes).find((step) =>
+      step.startsWith("show the owners of bind:0"),
+    );
+
+  test.each([
+    ["the target's", { "/t": { owner: 33, group: 33 } }, "", {}, 1234567168 + 33],
+    ["root's, where there is none", {}, "", {}, 1234567168],
+    [
+      "of a chowned tree",
+      { "/t": { owner: 65536 * 9 + 33, group: 65536 * 9 + 33 } },
+      "",
+      { tree: { owner: 65536 * 9, group: 65536 * 9 } },
+      1234567168 + 33,
+    ],
+    [
+      "as it is, where nothing is mapped",
+      { "/t": { owner: 200033, group: 200033 } },
+      "[Exec]\nPrivateUsers=200000\n",
+      { tree: { owner: 196608, group: 196608 } },
+      -1,
+    ],
+  ] as const)("is %s", (_, targetOwners, more, changes, id) => {
+    const text = id === -1 ? "1000 as 203425" : `1000 as ${id}`;
+    expect(shown({ targetOwners }, more, changes)).toContain(text);
+  });
+
+  test("of a target that is nobody's inside is refused", () => {
+    const facts = { mappedSources, targetOwners: { "/t": { owner: 70000, group: 70000 } } };
+    expect(problems(settings, facts)[0]).toContain('owneridmap: "/t" of the tree belongs to id');
+  });
+});
+
+describe("LinkJournal=", () => {
+  const ID = "fedcba9876543210fedcba9876543210";
+  const PLACE = `/var/log/journal/${ID}`;
+  const LINK = `/var/lib/machines/m${PLACE}`;
+  const directory = { type: "directory", owner: 0, isEmpty: true, isMountPoint: false } as const;
+
+  /** In a word what comes of it: bind, make, link, linked, nothing, or the problem. */
+  function way(mode: string, journal: Partial<JournalFacts>, more = "", changes: Changes = {}): string {
+    const facts = { journal: { kept: true, entry: { type: "missing" }, isPlainInTree: true, ...journal } as const };
+    const given = [`[Exec]\nLinkJournal=${mode}\n${more}`, facts, changes] as const;
+    const [problem] = problems(...given);
+    if (problem !== undefined) return problem.replace(/^.*LinkJournal=[a-z-]+: /, "").replace(/ \(.*$/, "");
+    const made = steps(...given).filter((step) => step.includes(PLACE));
+    const has = (start: string): boolean => made.some((step) => step.startsWith(start));
+    if (has("link ")) return "link";
+    if (has(`make directory ${PLACE} for`)) return "make";
+    if (has("copy mount")) return "bind";
+    return has("make directory") ? "linked" : "nothing";
+  }
+
+  test.each([
+    ["missing", { type: "missing" }, { host: "make", guest: "link", auto: "nothing" }],
+    [
+      "a file",
+      { type: "other" },
+      {
+        host: `${PLACE} is neither a directory nor a link`,
+        guest: `${PLACE} is neither a directory nor a link`,
+        auto: "nothing",
+      },
+    ],
+    ["a link to the tree", { type: "link", target: LINK }, { host: "make", guest: "linked", auto: "linked" }],
+    ["a link elsewhere", { type: "link", target: "/x" }, { host: "make", guest: "link", auto: "nothing" }],
+    ["an empty directory", directory, { host: "make", guest: "link", auto: "nothing" }],
+    ["the machine's own", { ...directory, owner: 1234567168 }, { host: "make", guest: "link", auto: "bind" }],
+    [
+      "one with journals",
+      { ...directory, isEmpty: false },
+      {
+        host: "make",
+        guest: `${PLACE} has journals already, and a link would have to take its place`,
+        auto: "nothing",
+      },
+    ],
+    [
+      "a mount point",
+      { ...directory, isMountPoint: true },
+      { host: `${PLACE} is a mount point`, guest: `${PLACE} is a mount point`, auto: "nothing" },
+    ],
+  ] as const)("where %s is", (_, entry: JournalFacts["entry"], expected) => {
+    for (const [mode, is] of Object.entries(expected)) {
+      expect(way(mode, { entry }), mode).toBe(is);
+      if (mode !== "auto")
+        expect(way(`try-${mode}`, { entry }), `try-${mode}`).toBe(is.startsWith("/") ? "nothing" : is);
+    }
+    expect(way("no", { entry })).toBe("nothing");
+  });
+
+  test("auto takes what root has where root inside is root", () => {
+    expect(way("auto", { entry: directory }, "PrivateUsers=no")).toBe("bind");
+  });
+
+  test("needs a host that keeps journals, and an id that is kept and not the host's", () => {
+    expect(way("host", { kept: false })).toBe("the host keeps no journals on disk: /var/log/journal is no directory");
+    expect(way("guest", {}, "MachineID=0123456789abcdef0123456789abcdef")).toBe(
+      "the machine has the host's own machine id",
+    );
+    const none: Changes = { tree: { machineId: null } };
+    expect(way("host", {}, "", none)).toBe("the machine has no id that it keeps, and journals are told apart by it");
+    expect(way("try-host", {}, "", none)).toBe("nothing");
+    expect(way("host", {}, "Boot=yes", none)).toBe("nothing"); // by another id than the tree's
+  });
+
+  test("does nothing of itself in a copy or in a tree that is read-only", () => {
+    expect(way("try-guest", {}, "Ephemeral=yes")).toBe("nothing");
+    expect(way("try-guest", {}, "", { tree: { readOnly: true } })).toBe("nothing");
+    expect(way("auto", { entry: { ...directory, owner: 1234567168 } }, "", { tree: { readOnly: true } })).toBe(
+      "nothing",
+    );
+  });
+
+  test("follows no link of the tree", () => {
+    expect(way("guest", { isPlainInTree: false })).toBe(
+      "/var/log/journal of the tree is reached by a link, which would lead the host elsewhere",
+    );
+    expect(way("try-host", { isPlainInTree: false })).toBe("nothing");
+  });
+});
