@@ -21,7 +21,7 @@ import { buildPlan } from "../plan/build.ts";
 import { resolvConfFile, resolvConfMode } from "../plan/configure-tree.ts";
 import type { HostFacts, MachineFacts } from "../plan/facts.ts";
 import { diskBase } from "../plan/id-blocks.ts";
-import type { PlanInput, PlanRequest } from "../plan/input.ts";
+import { knownMachineId, type PlanInput, type PlanRequest } from "../plan/input.ts";
 import { JOURNALS } from "../plan/journal.ts";
 import { checkPreconditions } from "../plan/preconditions.ts";
 import type { LaunchPlan } from "../plan/step.ts";
@@ -136,11 +136,7 @@ export function readMachineFacts(spec: MachineSpec, host: HostFacts, paths: Path
     journal:
       spec.linkJournal.value === "no"
         ? null
-        : readJournalFacts(
-            spec.machineId.value ?? tree.machineId ?? random,
-            spec.root.value,
-            pathInTree(spec, JOURNALS),
-          ),
+        : readJournalFacts(knownMachineId(spec, tree) ?? random, spec.root.value, pathInTree(spec, JOURNALS)),
     rangeBase: spec.privateUsers.value.mode === "pick" ? pickRange(spec.name, paths.machines, diskBase(tree)) : null,
     resolvConf: file === null ? null : readIfThere(file),
     localtime: ["copy", "bind"].includes(spec.timezone.value) ? readIfThere("/etc/localtime") : null,

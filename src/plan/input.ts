@@ -1,7 +1,7 @@
 import { capabilityNumber } from "../spec/capabilities.ts";
 import type { MachineSpec } from "../spec/machine-spec.ts";
 import { rootKind } from "../spec/root-kind.ts";
-import type { HostFacts, MachineFacts } from "./facts.ts";
+import type { HostFacts, MachineFacts, TreeFacts } from "./facts.ts";
 import { BLOCK, diskBase } from "./id-blocks.ts";
 import type { WindowSize } from "./step.ts";
 
@@ -85,8 +85,12 @@ export function rootId(input: PlanInput): number {
 
 /** The machine's id (container_uuid): set, or the one that its /etc has, or a new one. 32 hex digits. */
 export function machineId({ spec, machine }: PlanInput): string {
-  const own = rootKind(spec) === "memory" ? null : machine.tree.machineId;
-  return spec.machineId.value ?? own ?? machine.randomId;
+  return knownMachineId(spec, machine.tree) ?? machine.randomId;
+}
+
+/** Null: it gets a new one. */
+export function knownMachineId(spec: MachineSpec, { machineId: own }: Pick<TreeFacts, "machineId">): string | null {
+  return spec.machineId.value ?? (rootKind(spec) === "memory" ? null : own);
 }
 
 /** Whether berth itself has a capability. */

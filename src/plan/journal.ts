@@ -1,8 +1,8 @@
 import { pathInTree } from "../spec/pivot.ts";
 import { error, type Problem } from "../spec/problem.ts";
-import { keeping } from "../spec/root-kind.ts";
+import { keeping, writesTree } from "../spec/root-kind.ts";
 import type { JournalFacts } from "./facts.ts";
-import { machineId, type PlanInput, rootId } from "./input.ts";
+import { knownMachineId, machineId, type PlanInput, rootId } from "./input.ts";
 import { host, keeper } from "./make-step.ts";
 import { removesMountPoints } from "./root.ts";
 import type { Step } from "./step.ts";
@@ -39,7 +39,7 @@ function journalWay(input: PlanInput): Way {
 
 /** Set, or in the tree, or for an init to put there. */
 function isIdKept({ spec, machine }: PlanInput): boolean {
-  return spec.machineId.value !== undefined || machine.tree.machineId !== null || spec.boot.value;
+  return knownMachineId(spec, machine.tree) !== null || (spec.boot.value && writesTree(spec));
 }
 
 const HOST_HINT = "LinkJournal=host keeps the machine's journal on the host";

@@ -115,6 +115,11 @@ describe("owneridmap", () => {
     expect(shown({ targetOwners }, more, changes)).toContain(text);
   });
 
+  test("is root's where the place is not the tree's", () => {
+    const facts = { targetOwners: { "/t": { owner: 33, group: 33 } } };
+    expect(shown(facts, "Volatile=yes\n", { machine: {} })).toContain("1000 as 1234567168");
+  });
+
   test("of a target that is nobody's inside is refused", () => {
     const facts = { mappedSources, targetOwners: { "/t": { owner: 70000, group: 70000 } } };
     expect(problems(settings, facts)[0]).toContain('owneridmap: "/t" of the tree belongs to id');
@@ -197,6 +202,9 @@ describe("LinkJournal=", () => {
   test("does nothing of itself in a copy or in a tree that is read-only", () => {
     expect(way("try-guest", {}, "Ephemeral=yes")).toBe("nothing");
     expect(way("try-guest", {}, "", { tree: { readOnly: true } })).toBe("nothing");
+    expect(way("guest", {}, "[Files]\nVolatile=overlay")).toBe("a volatile machine keeps no journal in its tree");
+    expect(way("host", {}, "[Files]\nVolatile=overlay")).toBe("make");
+    expect(way("host", {}, "[Files]\nVolatile=yes")).toContain("no id that it keeps");
     expect(way("auto", { entry: { ...directory, owner: 1234567168 } }, "", { tree: { readOnly: true } })).toBe(
       "nothing",
     );

@@ -143,7 +143,7 @@ describe("a tree that is to stay as it is", () => {
     expect(problems(`[Exec]\n${text}\nBindReadOnly=+/a:/b\nBind=+/a:/c`)).toEqual([
       expect.stringMatching(
         new RegExp(
-          `${machine} would write to "/a" of its tree \\(a read-only bind .* without ${setting} a writable one`,
+          `${machine} would write to "/a" of its tree \\(a read-only mount .* without ${setting} a writable one`,
         ),
       ),
     ]);
