@@ -122,7 +122,7 @@ Bind=${directory}/source:/srv/owned:idmap
 BindReadOnly=+/opt:/mnt/opt:norbind
 TemporaryFileSystem=/new/memory:size=1m
 TemporaryFileSystem=/srv/owned/below:size=1m
-Inaccessible=/etc/passwd
+Inaccessible=/usr/lib/os-release
 Overlay=${directory}/source:${directory}/upper:/srv/overlay
 Overlay=+/usr/share::/usr/share
 
@@ -157,7 +157,7 @@ NoNewPrivileges=yes\nPersonality=${process.arch === "x64" ? "x86" : "arm64"}\nLi
 
 /** So that a tree which keeps them is found as it was. */
 function makeMountPoints(): void {
-  for (const path of ["proc", "sys", "new/mount/point", "etc/new", "srv/owned", "mnt/opt"])
+  for (const path of ["proc", "sys", "new/mount/point", "etc/new", "srv/owned", "mnt/opt", "new/memory", "srv/overlay"])
     mkdirSync(join(tree, path), { recursive: true });
   for (const path of ["etc/new/source.conf", "etc/resolv.conf"]) writeFileSync(join(tree, path), "");
 }
