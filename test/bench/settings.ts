@@ -31,11 +31,18 @@ const MORE: Readonly<Record<string, readonly string[]>> = {
   "a read-only bind": [`BindReadOnly=${shared}:/mnt/b`],
   "an id-mapped bind": [`Bind=${shared}:/mnt/c:idmap`],
   "a tmpfs": ["TemporaryFileSystem=/mnt/d"],
+  "a path covered": ["Inaccessible=/etc/motd"],
+  "an overlay": [`OverlayReadOnly=${shared}:+/usr:/mnt/e`],
+  "a read-only root": ["ReadOnly=yes"],
   "a throw-away copy": ["Ephemeral=yes"],
   "a stub init": ["ProcessTwo=yes"],
 };
 
-const machines = Object.entries({ default: [], ...MORE, everything: Object.values(MORE).flat() });
+/** A read-only root has nothing that could be thrown away, or written into. */
+const together = Object.values(MORE)
+  .flat()
+  .filter((line) => !/^(ReadOnly)=/.test(line));
+const machines = Object.entries({ default: [], ...MORE, everything: together });
 const [first] = machines;
 const contestants = machines.map(([name, lines]): Contestant & { warm(): Promise<void> } => {
   const assignments = lines.map((text) => {
