@@ -1,21 +1,12 @@
 /** A machine that runs and whose record can't be read: it is seen, said what is wrong with, and can be ended. */
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { beforeAll, expect, test } from "vitest";
-import { type BerthRoot, berthRoot, buildBerth, type Running } from "../lib/berth.ts";
-import { checkLeaks } from "../lib/leaks.ts";
-import { probe, probeTree } from "../lib/probe.ts";
-import { needs } from "../lib/requires.ts";
+import { expect, test } from "vitest";
+import { type BerthRoot, berthRoot, type Running } from "../lib/berth.ts";
+import { probe } from "../lib/probe.ts";
+import { setUpProbe } from "../lib/set-up.ts";
 
-const ready = needs("root", "userns", "cgroup2", "cc");
-checkLeaks();
-
-let tree = "";
-beforeAll(async () => {
-  if (!ready) return;
-  buildBerth();
-  tree = await probeTree();
-});
+const { tree } = setUpProbe();
 
 async function running(root: BerthRoot, name: string): Promise<Running> {
   const child = root.start("run", "-q", "-D", tree, "-M", name, "--pipe", "-x", "--", ...probe("init", "--term"));

@@ -1,23 +1,14 @@
 /** ProcessTwo=: a command as PID 2, and what its stub init does: reap, pass signals on, end, reboot, hold nothing. */
 import { readdirSync, readFileSync, readlinkSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
-import { beforeAll, describe, expect, test } from "vitest";
-import { BERTH, type BerthRoot, berthRoot, buildBerth, poll } from "../lib/berth.ts";
+import { describe, expect, test } from "vitest";
+import { BERTH, type BerthRoot, berthRoot, poll } from "../lib/berth.ts";
 import { interview } from "../lib/interview.ts";
-import { checkLeaks } from "../lib/leaks.ts";
 import { parseProbe, probe, probeTree } from "../lib/probe.ts";
 import { openTerminal } from "../lib/pty.ts";
-import { needs } from "../lib/requires.ts";
+import { setUpProbe } from "../lib/set-up.ts";
 
-const ready = needs("root", "userns", "cgroup2", "cc");
-checkLeaks();
-
-let tree = "";
-beforeAll(async () => {
-  if (!ready) return;
-  buildBerth();
-  tree = await probeTree();
-});
+const { tree } = setUpProbe();
 
 /** A tree with the host's programs in /usr, for shells. */
 async function shellTree(root: BerthRoot): Promise<string> {

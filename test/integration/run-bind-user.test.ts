@@ -2,24 +2,16 @@
 import { execFileSync } from "node:child_process";
 import { appendFileSync, lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { beforeAll, describe, expect, test } from "vitest";
-import { BerthRoot, berthRoot, buildBerth } from "../lib/berth.ts";
+import { describe, expect, test } from "vitest";
+import { BerthRoot, berthRoot } from "../lib/berth.ts";
 import { HASH, hostUser } from "../lib/host-user.ts";
 import { interview } from "../lib/interview.ts";
-import { checkLeaks } from "../lib/leaks.ts";
 import { probe, probeTree } from "../lib/probe.ts";
 import { needs } from "../lib/requires.ts";
+import { setUpProbe } from "../lib/set-up.ts";
 import { debianTree } from "../lib/trees.ts";
 
-const ready = needs("root", "userns", "cgroup2", "cc", "tool:useradd");
-checkLeaks();
-
-let tree = "";
-beforeAll(async () => {
-  if (!ready) return;
-  buildBerth();
-  tree = await probeTree();
-});
+const { tree } = setUpProbe({}, "tool:useradd");
 
 test("BindUser=, BindUserShell=yes: records, home and owners are right inside and on disk", async () => {
   await using root = berthRoot();

@@ -13,22 +13,13 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { beforeAll, expect, test } from "vitest";
-import { type BerthRoot, berthRoot, buildBerth } from "../lib/berth.ts";
+import { expect, test } from "vitest";
+import { type BerthRoot, berthRoot } from "../lib/berth.ts";
 import { interview } from "../lib/interview.ts";
-import { checkLeaks } from "../lib/leaks.ts";
 import { probe, probeTree } from "../lib/probe.ts";
-import { needs } from "../lib/requires.ts";
+import { setUpProbe } from "../lib/set-up.ts";
 
-const ready = needs("root", "userns", "cgroup2", "cc");
-checkLeaks();
-
-let shared = "";
-beforeAll(async () => {
-  if (!ready) return;
-  buildBerth();
-  shared = await probeTree();
-});
+const { tree: shared } = setUpProbe();
 
 /** A tree of this root's own, to see what a run leaves in it. */
 function ownTree(root: BerthRoot, name = "own"): Promise<string> {

@@ -3,23 +3,15 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
-import { beforeAll, expect, test } from "vitest";
-import { BERTH, type BerthRoot, berthRoot, buildBerth } from "../lib/berth.ts";
+import { expect, test } from "vitest";
+import { BERTH, type BerthRoot, berthRoot } from "../lib/berth.ts";
 import { interview } from "../lib/interview.ts";
-import { checkLeaks } from "../lib/leaks.ts";
 import { parseProbe, probe, probeTree } from "../lib/probe.ts";
-import { needs, needsHere } from "../lib/requires.ts";
+import { needsHere } from "../lib/requires.ts";
+import { setUpProbe } from "../lib/set-up.ts";
 import { debianTree } from "../lib/trees.ts";
 
-const ready = needs("root", "userns", "cgroup2", "cc");
-checkLeaks();
-
-let tree = "";
-beforeAll(async () => {
-  if (!ready) return;
-  buildBerth();
-  tree = await probeTree();
-});
+const { ready, tree } = setUpProbe();
 
 const DIRECTORY = "/run/host/credentials";
 const SECRET = "correct horse battery";

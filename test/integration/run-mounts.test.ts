@@ -2,23 +2,14 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { beforeAll, describe, expect, test } from "vitest";
-import { berthRoot, buildBerth } from "../lib/berth.ts";
+import { describe, expect, test } from "vitest";
+import { berthRoot } from "../lib/berth.ts";
 import { interview } from "../lib/interview.ts";
-import { checkLeaks } from "../lib/leaks.ts";
 import { parseMounts } from "../lib/mounts.ts";
 import { probe, probeTree } from "../lib/probe.ts";
-import { needs } from "../lib/requires.ts";
+import { setUpProbe } from "../lib/set-up.ts";
 
-const ready = needs("root", "userns", "cgroup2", "cc");
-checkLeaks();
-
-let shared = "";
-beforeAll(async () => {
-  if (!ready) return;
-  buildBerth();
-  shared = await probeTree();
-});
+const { tree: shared } = setUpProbe();
 
 /** Without a user namespace root inside is the host's, and its mounts are not locked. */
 const USERS = [

@@ -1,22 +1,13 @@
 /** NamespacePath=: the machine's network is a namespace that exists already. */
 import { execFileSync } from "node:child_process";
 import { readlinkSync, statSync } from "node:fs";
-import { beforeAll, expect, test } from "vitest";
-import { berthRoot, buildBerth } from "../lib/berth.ts";
+import { expect, test } from "vitest";
+import { berthRoot } from "../lib/berth.ts";
 import { interview } from "../lib/interview.ts";
-import { checkLeaks } from "../lib/leaks.ts";
-import { probe, probeTree } from "../lib/probe.ts";
-import { needs } from "../lib/requires.ts";
+import { probe } from "../lib/probe.ts";
+import { setUpProbe } from "../lib/set-up.ts";
 
-const ready = needs("root", "userns", "cgroup2", "cc", "tool:ip");
-checkLeaks();
-
-let tree = "";
-beforeAll(async () => {
-  if (!ready) return;
-  buildBerth();
-  tree = await probeTree({ init: true });
-});
+const { tree } = setUpProbe({ init: true }, "tool:ip");
 
 /** Of `ip netns`, with an interface that no other has. */
 function namespace(): Disposable & { readonly path: string; readonly link: string } {

@@ -1,19 +1,10 @@
 /** What a machine's init says of itself, and whom berth believes. */
-import { beforeAll, expect, test } from "vitest";
-import { BERTH, berthRoot, buildBerth } from "../lib/berth.ts";
-import { checkLeaks } from "../lib/leaks.ts";
-import { probe, probeTree } from "../lib/probe.ts";
-import { needs } from "../lib/requires.ts";
+import { expect, test } from "vitest";
+import { BERTH, berthRoot } from "../lib/berth.ts";
+import { probe } from "../lib/probe.ts";
+import { setUpProbe } from "../lib/set-up.ts";
 
-const ready = needs("root", "userns", "cgroup2", "cc");
-checkLeaks();
-
-let tree = "";
-beforeAll(async () => {
-  if (!ready) return;
-  buildBerth();
-  tree = await probeTree();
-});
+const { tree } = setUpProbe();
 
 /** Words of `berth run` for a machine called m. */
 function run(options: readonly string[], command: readonly string[]): string[] {

@@ -1,22 +1,13 @@
 /** Options of `berth run` that set no setting, and what is said of wrong ones. */
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { beforeAll, describe, expect, test } from "vitest";
-import { BERTH, berthRoot, buildBerth, poll } from "../lib/berth.ts";
-import { checkLeaks } from "../lib/leaks.ts";
-import { parseProbe, probe, probeTree } from "../lib/probe.ts";
+import { describe, expect, test } from "vitest";
+import { BERTH, berthRoot, poll } from "../lib/berth.ts";
+import { parseProbe, probe } from "../lib/probe.ts";
 import { openTerminal } from "../lib/pty.ts";
-import { needs } from "../lib/requires.ts";
+import { setUpProbe } from "../lib/set-up.ts";
 
-const ready = needs("root", "userns", "cgroup2", "cc");
-checkLeaks();
-
-let tree = "";
-beforeAll(async () => {
-  if (!ready) return;
-  buildBerth();
-  tree = await probeTree();
-});
+const { ready, tree } = setUpProbe();
 
 /** The host name inside and a variable, both of which settings and options set here. */
 const ASK = probe("hostname", "--", "env");

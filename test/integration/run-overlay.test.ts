@@ -11,23 +11,14 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { beforeAll, describe, expect, test } from "vitest";
-import { type BerthRoot, berthRoot, buildBerth } from "../lib/berth.ts";
+import { describe, expect, test } from "vitest";
+import { type BerthRoot, berthRoot } from "../lib/berth.ts";
 import { interview } from "../lib/interview.ts";
-import { checkLeaks } from "../lib/leaks.ts";
 import { parseMounts } from "../lib/mounts.ts";
 import { probe, probeTree } from "../lib/probe.ts";
-import { needs } from "../lib/requires.ts";
+import { setUpProbe } from "../lib/set-up.ts";
 
-const ready = needs("root", "userns", "cgroup2", "cc");
-checkLeaks();
-
-let shared = "";
-beforeAll(async () => {
-  if (!ready) return;
-  buildBerth();
-  shared = await probeTree();
-});
+const { tree: shared } = setUpProbe();
 
 /** A directory of the host that holds files with their names as content. */
 function layer(root: BerthRoot, name: string, ...files: readonly string[]): string {

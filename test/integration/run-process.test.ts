@@ -1,22 +1,14 @@
 /** What settings make of the payload's own process: seen from inside, by what joins it, and refused where impossible. */
 import { readFileSync, symlinkSync } from "node:fs";
 import { join as joinPath } from "node:path";
-import { beforeAll, describe, expect, test } from "vitest";
-import { BERTH, type BerthRoot, berthRoot, buildBerth } from "../lib/berth.ts";
+import { describe, expect, test } from "vitest";
+import { BERTH, type BerthRoot, berthRoot } from "../lib/berth.ts";
 import { interview } from "../lib/interview.ts";
-import { checkLeaks } from "../lib/leaks.ts";
 import { parseProbe, probe, probeTree } from "../lib/probe.ts";
-import { missing, needs, needsHere } from "../lib/requires.ts";
+import { missing, needsHere } from "../lib/requires.ts";
+import { setUpProbe } from "../lib/set-up.ts";
 
-const ready = needs("root", "userns", "cgroup2", "cc");
-checkLeaks();
-
-let tree = "";
-beforeAll(async () => {
-  if (!ready) return;
-  buildBerth();
-  tree = await probeTree();
-});
+const { tree } = setUpProbe();
 
 /** What a command says that joins machine m, which runs with its settings; and what its start said. */
 async function join(root: BerthRoot, command: readonly string[]): Promise<{ joined: string; stderr: string }> {

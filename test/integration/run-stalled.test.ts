@@ -3,22 +3,13 @@ import { execFileSync } from "node:child_process";
 import { closeSync, constants, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { beforeAll, describe, expect, test } from "vitest";
-import { BERTH, type BerthRoot, berthRoot, buildBerth, isRunning, poll } from "../lib/berth.ts";
-import { checkLeaks } from "../lib/leaks.ts";
-import { probe, probeTree } from "../lib/probe.ts";
+import { describe, expect, test } from "vitest";
+import { BERTH, type BerthRoot, berthRoot, isRunning, poll } from "../lib/berth.ts";
+import { probe } from "../lib/probe.ts";
 import { openTerminal } from "../lib/pty.ts";
-import { needs } from "../lib/requires.ts";
+import { setUpProbe } from "../lib/set-up.ts";
 
-const ready = needs("root", "userns", "cgroup2", "cc", "tool:setsid");
-checkLeaks();
-
-let tree = "";
-beforeAll(async () => {
-  if (!ready) return;
-  buildBerth();
-  tree = await probeTree();
-});
+const { tree } = setUpProbe({}, "tool:setsid");
 
 const LINES = Array.from({ length: 65_536 }, (_, i) => `${String(i).padStart(7, "0")} ${"x".repeat(55)}`);
 const SHOWN = `${LINES.join("\r\n")}\r\n`;

@@ -2,21 +2,12 @@
 import { createHash, randomBytes } from "node:crypto";
 import { chmodSync, closeSync, cpSync, mkdirSync, openSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { beforeAll, describe, expect, test } from "vitest";
-import { BERTH, berthRoot, buildBerth } from "../lib/berth.ts";
-import { checkLeaks } from "../lib/leaks.ts";
+import { describe, expect, test } from "vitest";
+import { BERTH, berthRoot } from "../lib/berth.ts";
 import { parseProbe, probe, probeTree } from "../lib/probe.ts";
-import { needs } from "../lib/requires.ts";
+import { setUpProbe } from "../lib/set-up.ts";
 
-const ready = needs("root", "userns", "cgroup2", "cc");
-checkLeaks();
-
-let tree = "";
-beforeAll(async () => {
-  if (!ready) return;
-  buildBerth();
-  tree = await probeTree();
-});
+const { tree } = setUpProbe();
 
 describe("the exit status", () => {
   test.each([0, 1, 7, 125, 255])("of a payload that exits with %i is that", async (status) => {

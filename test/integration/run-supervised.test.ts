@@ -2,27 +2,19 @@
 import { readdirSync, readlinkSync } from "node:fs";
 import { PassThrough } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
-import { beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { INSTALLATION } from "../../src/host/installation.ts";
 import { findPaths } from "../../src/host/paths.ts";
 import { prepare } from "../../src/machine/prepare.ts";
 import { runForeground } from "../../src/machine/run-foreground.ts";
-import { BERTH, type BerthRoot, berthRoot, buildBerth, poll } from "../lib/berth.ts";
-import { checkLeaks, openFds } from "../lib/leaks.ts";
-import { probe, probeTree } from "../lib/probe.ts";
+import { BERTH, type BerthRoot, berthRoot, poll } from "../lib/berth.ts";
+import { openFds } from "../lib/leaks.ts";
+import { probe } from "../lib/probe.ts";
 import { openTerminal } from "../lib/pty.ts";
-import { needs } from "../lib/requires.ts";
+import { setUpProbe } from "../lib/set-up.ts";
 import { TEST_CACHE } from "../lib/trees.ts";
 
-const ready = needs("root", "userns", "cgroup2", "cc", "tool:setsid");
-checkLeaks();
-
-let tree = "";
-beforeAll(async () => {
-  if (!ready) return;
-  buildBerth();
-  tree = await probeTree();
-});
+const { tree } = setUpProbe({}, "tool:setsid");
 
 describe("a stop signal", () => {
   test("at any moment of a machine that reboots without end stops it for good and leaves nothing", async () => {

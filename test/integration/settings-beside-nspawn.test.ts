@@ -4,27 +4,17 @@
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { parseUnitFile } from "../../src/config/unit-file.ts";
 import { buildSpec } from "../../src/spec/build-spec.ts";
 import { capabilityNumber } from "../../src/spec/capabilities.ts";
 import { showProblem } from "../../src/spec/problem.ts";
-import { berthRoot, buildBerth } from "../lib/berth.ts";
-import { checkLeaks } from "../lib/leaks.ts";
+import { berthRoot } from "../lib/berth.ts";
 import { NSPAWN_MACHINE, runNspawn } from "../lib/nspawn.ts";
-import { probeTree } from "../lib/probe.ts";
 import { generator } from "../lib/random.ts";
-import { needs } from "../lib/requires.ts";
+import { setUpProbe } from "../lib/set-up.ts";
 
-const ready = needs("root", "userns", "cgroup2", "cc", "systemd-nspawn", "tool:unshare");
-checkLeaks();
-
-let tree = "";
-beforeAll(async () => {
-  if (!ready) return;
-  buildBerth();
-  tree = await probeTree();
-});
+const { tree } = setUpProbe({}, "systemd-nspawn", "tool:unshare");
 
 /** nspawn takes Parameters= only with a Boot= or ProcessTwo=. What a case adds to Parameters= are further words of ls. */
 const QUESTIONS = "/probe cat /proc/self/cmdline -- hostname -- cat /proc/self/environ -- ids -- ls /mnt";

@@ -3,22 +3,13 @@ import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { beforeAll, describe, expect, test } from "vitest";
-import { BERTH, type BerthRoot, berthRoot, buildBerth, childrenOf, poll } from "../lib/berth.ts";
-import { checkLeaks } from "../lib/leaks.ts";
-import { parseProbe, probe, probeTree } from "../lib/probe.ts";
+import { describe, expect, test } from "vitest";
+import { BERTH, type BerthRoot, berthRoot, childrenOf, poll } from "../lib/berth.ts";
+import { parseProbe, probe } from "../lib/probe.ts";
 import { openTerminal, type Terminal } from "../lib/pty.ts";
-import { needs } from "../lib/requires.ts";
+import { setUpProbe } from "../lib/set-up.ts";
 
-const ready = needs("root", "userns", "cgroup2", "cc", "tool:setsid", "tool:stty");
-checkLeaks();
-
-let tree = "";
-beforeAll(async () => {
-  if (!ready) return;
-  buildBerth();
-  tree = await probeTree();
-});
+const { tree } = setUpProbe({}, "tool:setsid", "tool:stty");
 
 const CONTROL_C = "\x03";
 const CONTROL_D = "\x04";

@@ -36,6 +36,7 @@ import { promisify } from "node:util";
 
 const SOURCES = fileURLToPath(new URL("../probe", import.meta.url));
 const CACHE = fileURLToPath(new URL("../.cache", import.meta.url));
+const COMPILER = "cc";
 const COMPILE = ["-std=gnu2x", "-static", "-Os", "-s", "-Wall", "-Wextra", "-Werror"];
 
 const MOUNT_POINTS = ["proc", "sys", "dev", "run", "tmp", "var/tmp", "var/log", "etc", "usr/lib", "root", "sbin"];
@@ -49,8 +50,13 @@ export interface TreeOptions {
   readonly compiler?: string;
 }
 
-export async function probeTree({ init = false, at, compiler = "cc" }: TreeOptions = {}): Promise<string> {
-  const cached = await cachedOnce(init ? "tree-init" : "tree", compiler, (directory, program) => {
+/** Where the shared one is once probeTree has made it. */
+export function probeTreePath({ init = false, compiler = COMPILER }: Omit<TreeOptions, "at"> = {}): string {
+  return placeOf(init ? "tree-init" : "tree", compiler);
+}
+
+export async function probeTree({ init = false, at, compiler = COMPILER }: TreeOptions = {}): Promise<string> {
+  const cached = await cachedOnce(probeTreePath({ init, compiler }), compiler, (directory, program) => {
     for (const path of MOUNT_POINTS) mkdirSync(join(directory, path), { recursive: true });
     cpSync(program, join(directory, "probe"));
     writeFileSync(join(directory, "etc/os-release"), OS_RELEASE);
@@ -62,25 +68,30 @@ export async function probeTree({ init = false, at, compiler = "cc" }: TreeOptio
 }
 
 /** The program itself, to run on the host. */
-export async function probeProgram(compiler = "cc"): Promise<string> {
-  return join(await cachedOnce("probe", compiler, (directory) => compile(compiler, directory)), "probe");
+export async function probeProgram(compiler = COMPILER): Promise<string> {
+  const make = (directory: string): Promise<void> => compile(compiler, directory);
+  return join(await cachedOnce(placeOf("probe", compiler), undefined, make), "probe");
 }
 
 export function probe(...words: string[]): string[] {
   return ["/probe", ...words];
 }
 
-/** A directory of the cache, named after the sources; made beside its place and renamed, as tests run in parallel. */
+/** A directory of the cache, named after the sources. */
+function placeOf(name: string, compiler: string): string {
+  return join(CACHE, `${name}-${sourceHash(compiler)}`);
+}
+
+/** Makes it beside its place and renames it, as tests run in parallel. `compiler`: of the program that it needs. */
 async function cachedOnce(
-  name: string,
-  compiler: string,
+  place: string,
+  compiler: string | undefined,
   make: (directory: string, program: string) => void | Promise<void>,
 ): Promise<string> {
-  const place = join(CACHE, `${name}-${sourceHash(compiler)}`);
   if (existsSync(place)) return place;
   mkdirSync(CACHE, { recursive: true });
-  const program = name === "probe" ? "" : await probeProgram(compiler);
-  const making = mkdtempSync(join(CACHE, `.${name}-`));
+  const program = compiler === undefined ? "" : await probeProgram(compiler);
+  const making = mkdtempSync(join(CACHE, ".making-"));
   execFileSync("chmod", ["755", making]);
   await make(making, program);
   try {
