@@ -6,6 +6,7 @@ import { suggest } from "../spec/nearest.ts";
 import { quote } from "../spec/quote.ts";
 import { complain, print } from "./output.ts";
 import { withoutSecrets } from "./secrets.ts";
+import { unknownOption } from "./unknown-option.ts";
 import type { Context, Runner } from "./verb.ts";
 import { VERBS } from "./verbs.ts";
 
@@ -48,7 +49,11 @@ async function main(argv: readonly string[]): Promise<number> {
   const given = module.prepare?.(words) ?? words;
   module.define(program, run, given);
   for (const command of program.commands)
-    command.exitOverride().configureOutput({ writeOut: print, writeErr: () => undefined });
+    command
+      .exitOverride((error) => {
+        throw error.code === "commander.unknownOption" ? unknownOption(error, command) : error;
+      })
+      .configureOutput({ writeOut: print, writeErr: () => undefined });
   await program.parseAsync([program.commands[0]?.name() ?? verb, ...given], { from: "user" });
   return status;
 }

@@ -1,3 +1,4 @@
+import type { Setting } from "../config/setting.ts";
 import { COMMAND_OPTIONS, optionName, SETTINGS_BY_SECTION } from "../config/settings.ts";
 import { NSPAWN_OPTIONS, type NspawnOption, OTHER_NSPAWN_OPTIONS } from "./nspawn-options.ts";
 
@@ -33,6 +34,9 @@ they are known, each with what becomes of it in this version of *berth*(1) and t
 described in *berth.nspawn*(5) and *berth*(1), where also the defaults are that differ. What is not in effect is refused by
 name, never ignored, unless it asks for what berth does anyway.
 
+One difference shows in no setting: of the variables of the Container Interface _container_ is _berth_ and not _systemd-nspawn_,
+and _/run/host/container-manager_ says the same.
+
 The tests are in _test/integration_ of berth's sources; one that has a setting or an option in its title is listed here. This
 page is made from the tables that berth works by, and a test fails when it is out of date, or when something is in effect
 that no test shows.
@@ -62,8 +66,9 @@ ${options(OTHER_NSPAWN_OPTIONS)}
 function settingItems(section: string, proofs: Proofs): string {
   const rows = [...(SETTINGS_BY_SECTION.get(section)?.values() ?? [])];
   return rows
-    .map(({ key, state }) => {
-      const text = state === "in effect" ? `In effect. ${proofText(proofs.get(`${key}=`))}` : notYetText(key);
+    .map((setting) => {
+      const { key, state } = setting;
+      const text = state === "in effect" ? `In effect. ${proofText(proofs.get(`${key}=`))}` : notYetText(setting);
       return `*${key}=*\n: ${text}`;
     })
     .join("\n\n");
@@ -76,21 +81,18 @@ function optionItem(option: NspawnOption, stateOf: OptionState, proofs: Proofs):
   const own = names.flatMap((name) => proofs.get(name) ?? []);
   const state = states.find((each) => each !== undefined);
   if (state === undefined) return `${term}\n: Not known to berth.`;
-  const keys =
-    COMMAND_OPTIONS.find(({ form }) => names.includes(optionName(form)))?.settings.map(({ key }) => key) ?? [];
-  const [key] = keys;
-  const sets = key === undefined ? undefined : `*${keys.length > 1 ? "Limit..." : key}=*`;
+  const settings = COMMAND_OPTIONS.find(({ form }) => names.includes(optionName(form)))?.settings ?? [];
+  const [setting] = settings;
+  const sets = setting && `*${settings.length > 1 ? "Limit..." : setting.key}=*`;
   if (state !== "in effect")
-    return `${term}\n: ${key === undefined ? sentence(state) : `${notYetText(key)} Sets ${sets}.`}`;
+    return `${term}\n: ${setting === undefined ? sentence(state) : `${notYetText(setting)} Sets ${sets}.`}`;
   const shown = own.length === 0 && sets !== undefined ? "" : ` ${proofText(own)}`;
   return `${term}\n: In effect.${sets === undefined ? "" : ` Sets ${sets}.`}${shown}`;
 }
 
 /** The further work that a setting waits for; the others are of this release's. */
-function notYetText(key: string): string {
-  const networking =
-    SETTINGS_BY_SECTION.get("Network")?.has(key) === true && key !== "Private" && key !== "NamespacePath";
-  return networking ? "Not yet: comes with networking." : "Not yet.";
+function notYetText({ comesWith }: Setting): string {
+  return comesWith === undefined ? "Not yet." : `Not yet: comes with ${comesWith}.`;
 }
 
 /** So many tests are named; what is much used, such as --console, has more. */

@@ -185,7 +185,9 @@ export const DETAILS: Readonly<Record<string, string>> = {
   Parameters:
     "Ignored where the command line says how to start: by a command, by *--boot*, and so by *berth start*, which passes it. " +
     "*systemd-nspawn*(1) takes it only together with *Boot=* or *ProcessTwo=*, of whatever value.",
-  Environment: "Of a variable given twice the last value holds.",
+  Environment:
+    "Of a variable given twice the last value holds. Of itself PID 1 has *container=berth*, where *systemd-nspawn*(1) has " +
+    "*container=systemd-nspawn*; */run/host/container-manager* says the same.",
   Capability: "CAP_NET_ADMIN is among the default ones if the machine has a network of its own.",
   KillSignal: "See STOPPING and INITS in *berth*(1).",
   PrivateUsers:
@@ -202,6 +204,8 @@ export const DETAILS: Readonly<Record<string, string>> = {
     "One of *off*, *copy*, *bind*, *symlink*, *delete*, *auto*. *auto* makes it a link to the host's time zone, if the " +
     "tree has that one and /etc can be written to.",
   Bind:
+    "With the default *PrivateUsers=pick* root inside is another user than the host's root, and can't write to what belongs to " +
+    "the host's root, unless _OPTIONS_ has *idmap*; *rootidmap* lets it write to what belongs to the source's owner. " +
     "The second path is where it is inside, by default the same; it is made where the tree has none, and taken away " +
     "again, unless others may use the tree too (*ReadOnly=*, *Volatile=state*). An empty first path, as in *:/cache*, is a " +
     "temporary directory in */var/tmp*, which is the machine's root's and removed with the machine. See _OWNERS OF BIND MOUNTS_ " +
@@ -259,7 +263,9 @@ export const DETAILS: Readonly<Record<string, string>> = {
     "The first assignment says whether it is a list of what may be used or, after ~, of what may not; later ones add to it " +
     "or, if of the other kind, take away. *none*: no family. *socket*(2) of others fails with EAFNOSUPPORT; a 32-bit x86 " +
     "program that uses *socketcall*(2) gets no socket at all. The families that heed no network namespace are never there.",
-  WorkingDirectory: "Resolved inside the machine, by the user that the command runs as.",
+  WorkingDirectory:
+    "Resolved inside the machine, by the user that the command runs as. Without it a shell that runs since there is no command begins " +
+    "in the home directory, if that is there, and everything else in */*.",
   Personality: "*x86* or *x86-64* on an x86-64 host, *arm* or *arm64* on an arm64 host.",
   OOMScoreAdjust:
     "From -1000 (never) to 1000 (first), see *proc_pid_oom_score_adj*(5). Holds for what *berth exec* starts, too.",

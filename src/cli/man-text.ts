@@ -205,6 +205,9 @@ machines.
 *TERM*
 : Passed on to a machine, or a command in it, that is shown on this terminal.
 
+Of itself a machine's PID 1 has _container=berth_, by which *systemd-detect-virt*(1) and its like know that they are in a
+container (*systemd-nspawn*(1) says _container=systemd-nspawn_: what asks for that very word finds another one).
+
 The environment is not passed on otherwise: *run* sets variables by *--setenv* and *Environment=* only, of which
 *--setenv=*_NAME_ takes the value that _NAME_ has for *berth* itself.
 
@@ -312,6 +315,10 @@ none, and *passwd* in *berth shell* sets one:
 Run one command in a throw-away copy of the tree, also while the machine itself runs, with a directory of the host to read:
 
     berth run -D /var/lib/machines/web -x --bind-ro=/srv/data -- du -sh /srv/data
+
+Fetch lists of packages: a machine has no way out of its own yet, so the host's network is lent to this one command:
+
+    berth run -M web --host-network -- apt-get update
 
 List an archive in a machine; what goes in and out is binary-safe:
 

@@ -1,11 +1,14 @@
 import type { Command } from "commander";
 
-/** An option of a command: `take` gets its value, or undefined where it takes none. */
+/** An option of a command. */
 export interface OptionDefinition {
   /** As commander has them: `-D, --directory <PATH>`. */
   readonly flags: string;
+  /** How --help shows the flags; default: as they are. */
+  readonly term?: string;
   readonly help: string;
-  readonly take?: (value: string | undefined) => void;
+  /** Gets its value, or undefined where it takes none; and by which of its names it was given, where that is known. */
+  readonly take?: (value: string | undefined, typed: string | undefined) => void;
 }
 
 /**
@@ -18,25 +21,30 @@ export function defineOptions(
   words?: readonly string[],
 ): void {
   const given = words && optionsIn(words, definitions);
+  const terms = new Map(definitions.map(({ flags, term = flags }) => [flags, term]));
+  command.configureHelp({ optionTerm: ({ flags }) => terms.get(flags) ?? flags });
   for (const definition of definitions) {
     if (given !== undefined && !given.has(definition)) continue;
     const { flags, help, take } = definition;
     const option = command.createOption(flags, help);
     command.addOption(option);
-    if (take !== undefined) command.on(`option:${option.name()}`, (value: string | null) => take(value ?? undefined));
+    const names = given?.get(definition)?.values();
+    if (take !== undefined)
+      command.on(`option:${option.name()}`, (value: string | null) => take(value ?? undefined, names?.next().value));
   }
 }
 
 /**
- * Read as commander will: up to the first word that is no option's. Undefined if there is one that is not defined:
+ * The options among the words, each with the names it is given by in turn. Read as commander will: up to the first word
+ * that is no option's. Undefined if there is one that is not defined:
  * --help, which lists them all, or a mistake, for which a similar one is looked for.
  */
 function optionsIn(
   words: readonly string[],
   definitions: readonly OptionDefinition[],
-): ReadonlySet<OptionDefinition> | undefined {
+): ReadonlyMap<OptionDefinition, readonly string[]> | undefined {
   const byName = new Map(definitions.flatMap((each) => namesOf(each).map((name) => [name, each] as const)));
-  const found = new Set<OptionDefinition>();
+  const found = new Map<OptionDefinition, string[]>();
   for (let index = 0; index < words.length; index++) {
     const word = words[index] ?? "";
     if (word === "--" || word === "-" || !word.startsWith("-")) break;
@@ -47,7 +55,7 @@ function optionsIn(
     for (const [at, name] of names.entries()) {
       const definition = byName.get(name);
       if (definition === undefined) return undefined;
-      found.add(definition);
+      found.set(definition, [...(found.get(definition) ?? []), name]);
       const valued = definition.flags.endsWith(">");
       if (long && equals >= 0 && !valued) return undefined;
       if (!valued) continue;

@@ -20,15 +20,20 @@ export function addStartOptions(command: Command, words?: readonly string[]): St
 function settingOptions(options: StartOptions): readonly OptionDefinition[] {
   return COMMAND_OPTIONS.map((option) => {
     const { long, short, implies, optional } = option.form;
+    const [setting] = option.settings;
     const names = [short && `-${short}`, long && `--${long}`].filter(Boolean).join(", ");
     // One value, whatever it may hold: to commander the dots of NAME=VALUE... would be all words that follow.
     const takes = option.takes.replace(/\.\.\.$/, "");
+    // A setting's help says what its first option does; the others are other words for one of its values.
+    const isOther = setting?.options[0] !== option.form && implies !== undefined && !optional;
+    const help = isOther ? `stands for ${setting?.key}=${implies}` : option.help;
     return {
       flags: `${names}${implies === undefined || optional ? ` <${takes}>` : ""}`,
-      help: `${option.help}${notYetMark(option)}`,
-      take: (value) => {
+      ...(optional && { term: `${names}[=${takes}]` }),
+      help: `${help}${notYetMark(option)}`,
+      take: (value, typed) => {
         const given = long === "setenv" ? fromOwnEnvironment(value, options) : value;
-        if (given !== null) options.assignments.push(assignOption(option, given));
+        if (given !== null) options.assignments.push(assignOption(option, given, typed));
       },
     };
   });

@@ -1,5 +1,5 @@
 import { suggest } from "../spec/nearest.ts";
-import type { Problem } from "../spec/problem.ts";
+import { error, type Problem } from "../spec/problem.ts";
 import { printable, quote } from "../spec/quote.ts";
 import { byDefault, type Sourced } from "../spec/source.ts";
 import type { Fault, OptionAssignment, Setting } from "./setting.ts";
@@ -15,6 +15,8 @@ import { notYet } from "./values.ts";
 export class Assigned {
   readonly #bySetting = new Map<Setting, Ordered[]>();
   readonly #report: (problem: Problem) => void;
+  /** What has been read once has said what is wrong with it. */
+  readonly #seen = new Set<Assignment>();
   #problems = 0;
 
   constructor(assignments: Iterable<Assignment>, report: (problem: Problem) => void) {
@@ -83,7 +85,9 @@ export class Assigned {
       const values = this.all(setting);
       for (const { value, source } of setting.list === true ? values : values.slice(-1))
         if (setting.accepts?.includes(value) !== true)
-          this.#report({ severity: "error", source, what: notYet(`${setting.key}=`) });
+          this.#report(
+            error(source, notYet(`${setting.key}=`), setting.comesWith && `it comes with ${setting.comesWith}`),
+          );
     }
   }
 
@@ -91,7 +95,11 @@ export class Assigned {
     if (this.#problems >= PROBLEMS_MAX) return undefined;
     const fromOption = assignment.source.from === "option";
     const parse = (fromOption ? setting.parseOption : undefined) ?? setting.parse;
-    return parse(assignment.value, (fault) => this.#report(problemOf(assignment, fault)));
+    const isNew = !this.#seen.has(assignment);
+    this.#seen.add(assignment);
+    return parse(assignment.value, (fault) => {
+      if (isNew) this.#report(problemOf(assignment, fault));
+    });
   }
 
   #reportUnknown({ section, key, source }: Assignment, unknownSections: Set<string>): void {

@@ -47,6 +47,8 @@ export interface Row<T> {
   /** In effect even in settings that came with an image: it can neither reach the host nor widen what the machine may. */
   readonly safe: boolean;
   readonly state: "in effect" | "not yet";
+  /** What a setting that is not in effect yet comes with, for messages and manuals. */
+  readonly comesWith?: string;
   /** Values that a setting may have although it is not in effect yet: what berth does anyway. */
   readonly accepts?: readonly T[];
 }

@@ -77,7 +77,6 @@ export const EXEC = section("Exec", {
     takes: "PATH",
     help: "directory that the command starts in",
     parse: absolutePath,
-    default: "/",
     options: [option("--chdir")],
     safe: true,
     state: "in effect",

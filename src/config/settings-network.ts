@@ -35,6 +35,7 @@ export const NETWORK = section("Network", {
     options: [flag("-n --network-veth", "yes")],
     safe: false,
     state: "not yet",
+    comesWith: "networking",
     accepts: [false],
   },
   VirtualEthernetExtra: {
@@ -45,6 +46,7 @@ export const NETWORK = section("Network", {
     options: [option("--network-veth-extra")],
     safe: false,
     state: "not yet",
+    comesWith: "networking",
   },
   Interface: {
     takes: "NAME[:NAME]...",
@@ -54,6 +56,7 @@ export const NETWORK = section("Network", {
     options: [option("--network-interface")],
     safe: false,
     state: "not yet",
+    comesWith: "networking",
   },
   MACVLAN: {
     takes: "NAME[:NAME]...",
@@ -63,6 +66,7 @@ export const NETWORK = section("Network", {
     options: [option("--network-macvlan")],
     safe: false,
     state: "not yet",
+    comesWith: "networking",
   },
   IPVLAN: {
     takes: "NAME[:NAME]...",
@@ -72,6 +76,7 @@ export const NETWORK = section("Network", {
     options: [option("--network-ipvlan")],
     safe: false,
     state: "not yet",
+    comesWith: "networking",
   },
   Bridge: {
     takes: "NAME",
@@ -80,6 +85,7 @@ export const NETWORK = section("Network", {
     options: [option("--network-bridge")],
     safe: false,
     state: "not yet",
+    comesWith: "networking",
   },
   Zone: {
     takes: "NAME",
@@ -88,6 +94,7 @@ export const NETWORK = section("Network", {
     options: [option("--network-zone")],
     safe: false,
     state: "not yet",
+    comesWith: "networking",
   },
   // systemd 259.
   NamespacePath: {
@@ -106,5 +113,6 @@ export const NETWORK = section("Network", {
     options: [option("-p --port")],
     safe: false,
     state: "not yet",
+    comesWith: "networking",
   },
 });

@@ -56,10 +56,13 @@ export function optionName({ long, short }: OptionForm): string {
   return long === undefined ? `-${short}` : `--${long}`;
 }
 
-/** What an option as given on the command line assigns. Throws a UsageError for --rlimit of an unknown limit. */
-export function assignOption(option: CommandOption, value: string | undefined): OptionAssignment {
-  const name = optionName(option.form);
-  const typed = value === undefined ? name : `${name}=${value}`;
+/** What an option as given on the command line, by the name that was typed, assigns. Throws a UsageError for --rlimit of an unknown limit. */
+export function assignOption(
+  option: CommandOption,
+  value: string | undefined,
+  name = optionName(option.form),
+): OptionAssignment {
+  const typed = value === undefined ? name : `${name}${name.startsWith("--") ? "=" : " "}${value}`;
   const text = value ?? option.form.implies ?? "";
   const [first] = option.settings;
   if (option.form.item === undefined && first !== undefined)

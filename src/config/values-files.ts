@@ -73,7 +73,7 @@ function bindOptions(rest: Word | undefined, report: Report): BindOptions | unde
       report({
         what: `unknown bind option ${quote(word.text)}`,
         expected,
-        hint: suggest(word.text, BIND_OPTIONS.keys()),
+        hint: bindOptionHint(word.text),
         offset,
       });
     } else {
@@ -83,6 +83,12 @@ function bindOptions(rest: Word | undefined, report: Report): BindOptions | unde
     options = undefined;
   }
   return options;
+}
+
+function bindOptionHint(option: string): string | undefined {
+  if (option === "ro") return "BindReadOnly=, or --bind-ro=, is read-only";
+  if (option === "rw") return "Bind=, or --bind=, can be written to without it";
+  return suggest(option, BIND_OPTIONS.keys());
 }
 
 /** Without doubled and trailing slashes and `.` parts; `..` stays: what it means depends on symlinks. */

@@ -172,10 +172,19 @@ export function deniable<T>(
   const shift = deny ? 1 : 0;
   const list = value.slice(shift);
   if (list.trim() === "") report({ what: 'nothing follows the "~"', expected });
-  const read = readWords(list, PLAIN_WORDS, parse, (fault) =>
+  const read = readWords<T>(list, PLAIN_WORDS, orLateDenial(parse), (fault) =>
     report({ ...fault, offset: shift + (fault.offset ?? 0) }),
   );
   return { deny, words: read };
+}
+
+function orLateDenial<T>(parse: Parse<T>): Parse<T> {
+  return (text, report) => {
+    if (!text.startsWith("~")) return parse(text, report);
+    const hint = "what is denied has a line of its own, which begins with ~";
+    report({ what: `a "~" stands only at the beginning of a value, not in ${quote(text)}`, hint });
+    return undefined;
+  };
 }
 
 const systemCall: Parse<string> = (text, report) => {

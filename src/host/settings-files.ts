@@ -64,6 +64,20 @@ export function readSettings(
   };
 }
 
+/** Those of a machine that is asked for by its settings. @throws BerthError where it has none, too */
+export function readMachineSettings(name: string, paths: Paths, installation: string): FoundSettings {
+  const found = readSettings(name, paths, installation);
+  if (found.files.length > 0) return found;
+  throw new BerthError(`machine ${name} has no settings file`, {
+    hint: `it would be ${name}.nspawn in one of: ${settingsDirectories(paths, installation).join(", ")}`,
+  });
+}
+
+/** Where a machine or a file may be named: no machine's name looks so, but one that ends as a settings file does. */
+export function isSettingsPath(word: string): boolean {
+  return /^\.|\/|\.(nspawn|conf)$/.test(word);
+}
+
 /** One settings file or drop-in by its path. What lies in no place of settings is taken for what is to be put into one. */
 export function readSettingsFile(path: string, paths: Paths, installation: string): SettingsFile {
   const parent = dirname(resolve(path));
@@ -89,7 +103,7 @@ export function listSettingsFiles(
 }
 
 /** Where settings are looked for, in order. */
-export function settingsDirectories(paths: Paths, installation: string): readonly string[] {
+function settingsDirectories(paths: Paths, installation: string): readonly string[] {
   return places(paths, installation).map(({ directory }) => directory);
 }
 

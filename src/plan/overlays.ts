@@ -6,6 +6,7 @@ import type { Source } from "../spec/source.ts";
 import { bindKey, type LayerFacts } from "./facts.ts";
 import type { PlanInput } from "./input.ts";
 import { apivfs, host } from "./make-step.ts";
+import { makeMissing } from "./missing-source.ts";
 import { canMap, diskRoot, mapTree, unmappedHint } from "./owners.ts";
 import type { FdName, Step } from "./step.ts";
 
@@ -144,7 +145,7 @@ function layerFits(input: PlanInput, layer: Layer, source: Source): readonly Pro
   if (facts === undefined) return [];
   const expected = `a directory ${layer.fromRoot ? "in the tree" : "on the host"}`;
   if (facts.type === "missing") {
-    const hint = facts.errno === "ENOENT" && !layer.fromRoot ? `mkdir -p ${layer.source}` : undefined;
+    const hint = makeMissing(layer, facts.errno);
     return [{ ...error(source, `${name} can't be opened: ${facts.errno}`, hint), expected }];
   }
   if (facts.type === "file") return [{ ...error(source, `${name} is no directory`), expected }];

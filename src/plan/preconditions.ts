@@ -1,4 +1,3 @@
-import { posix } from "node:path";
 import type { Problem } from "../spec/problem.ts";
 import { printable } from "../spec/quote.ts";
 import { DEFAULT } from "../spec/source.ts";
@@ -10,6 +9,7 @@ import { bindKey, type InitMachine } from "./facts.ts";
 import type { PlanInput } from "./input.ts";
 import { journalFits } from "./journal.ts";
 import { mostPossible } from "./limits.ts";
+import { makeMissing } from "./missing-source.ts";
 import { layersFit } from "./overlays.ts";
 import { ownersFit } from "./owner-checks.ts";
 import { PERSONALITY_BITS } from "./process.ts";
@@ -139,7 +139,7 @@ function bindsExist({ spec, machine }: PlanInput): readonly Problem[] {
     const facts = machine.bindSources[bindKey(value)];
     if (facts === undefined || facts.type !== "missing") return [];
     const what = `the source ${bindKey(value)} of the bind on ${value.target} can't be opened: ${facts.errno}`;
-    const hint = facts.errno === "ENOENT" && !value.fromRoot ? `mkdir -p ${posix.normalize(value.source)}` : undefined;
+    const hint = makeMissing(value, facts.errno);
     return [
       {
         severity: "error",

@@ -65,6 +65,14 @@ describe("usage", () => {
     [["run", "--console=loud"], /--console=loud: unknown mode\nhint: one of interactive/],
     [["start", "m", "--timeout", "soon"], /^berth: --timeout=soon is no number of seconds\nhint: /],
     [["run", "--no-such-option"], /unknown option '--no-such-option'/],
+    [["run", "--ephem"], /^berth: unknown option '--ephem'\nhint: did you mean --ephemeral\?\n$/],
+    [["plan", "--bindro=/x"], /^berth: unknown option '--bindro'\nhint: did you mean --bind-ro\?\n$/],
+    [["run", "--bind-r"], /hint: did you mean --bind-ro\?\n$/],
+    [["run", "--bind-u"], /hint: did you mean one of --bind-user-group, --bind-user, --bind-user-shell\?\n$/],
+    [["run", "--boot=yes"], /^berth: --boot takes no value\n$/],
+    [["plan", "m", "--ephemeral=no"], /^berth: --ephemeral takes no value\n$/],
+    [["list", "--json=x"], /^berth: --json takes no value\n$/],
+    [["run", "-n"], /^berth: -n: VirtualEthernet= is not in effect yet .*\nhint: it comes with networking\n$/],
     [["run", "--image=/x"], /--image is not in effect yet/],
     [["--root"], /--root needs a directory/],
   ])("%j is wrong: exit status 2", async (words, pattern) => {
@@ -223,6 +231,40 @@ describe("check", () => {
         `${other}:3:14: warning: there is no "/no/such/path" to bind`,
         `${path}:3:12: warning: Capability= is ignored: settings that come with an image may not set it ` +
           `(copied to ${root.etc}/machines it is trusted)`,
+      ],
+    });
+  });
+
+  test("of a machine checks its file and its drop-ins together", async () => {
+    await using root = berthRoot();
+    const path = root.settings("m", "[Exec]\nBoot=no\nUser=daemon");
+    root.settings("other", "[Exec]\nBoot=perhaps");
+    expect(await root.berth("check", "m")).toMatchObject({ status: 0, stdout: "" });
+    const directory = root.directory("etc/machines/m.nspawn.d");
+    writeFileSync(join(directory, "a.conf"), "[Exec]\nBoot=yes\n");
+    const { status, stdout } = await root.berth("check", "m");
+    expect([status, stdout]).toEqual([
+      1,
+      expect.stringMatching(new RegExp(`^${path}:3:6: an init is run by root.*\n$`)),
+    ]);
+    expectFailure(
+      await root.berth("check", "none"),
+      1,
+      /^berth: machine none has no settings file\nhint: .*none\.nspawn/,
+    );
+  });
+
+  test("warns of what berth start refuses or passes over in a file that does not say how it starts", async () => {
+    await using root = berthRoot();
+    const user = root.settings("user", "[Exec]\nUser=daemon\nParameters=/bin/true");
+    const two = root.settings("two", "[Exec]\nProcessTwo=yes");
+    root.settings("meant", "[Exec]\nBoot=no\nProcessTwo=yes\nUser=daemon");
+    const { status, stdout } = await root.berth("check");
+    expect({ status, lines: stdout.trimEnd().split("\n") }).toEqual({
+      status: 0,
+      lines: [
+        `${two}:2:12: warning: berth start boots it: ProcessTwo= has no effect there (Boot=no says that it is for berth run)`,
+        expect.stringMatching(`^${user}:2:6: warning: berth start boots it and refuses this: an init is run by root`),
       ],
     });
   });

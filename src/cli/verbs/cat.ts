@@ -1,9 +1,8 @@
 import type { Command } from "commander";
 import { Assigned } from "../../config/assigned.ts";
 import type { Assignment } from "../../config/unit-file.ts";
-import { BerthError } from "../../errors.ts";
 import { INSTALLATION } from "../../host/installation.ts";
-import { readSettings, readSettingsFile, type SettingsFile, settingsDirectories } from "../../host/settings-files.ts";
+import { isSettingsPath, readMachineSettings, readSettingsFile, type SettingsFile } from "../../host/settings-files.ts";
 import { showProblem } from "../../spec/problem.ts";
 import { visible } from "../../spec/quote.ts";
 import { showSource } from "../../spec/source.ts";
@@ -32,24 +31,16 @@ export function define(program: Command, run: Runner): void {
 }
 
 async function cat({ paths }: Context, name: string, options: Options): Promise<number> {
-  const { files, problems } = isPath(name)
+  const { files, problems } = isSettingsPath(name)
     ? { files: [readSettingsFile(name, paths, INSTALLATION)], problems: [] }
-    : readSettings(name, paths, INSTALLATION);
+    : readMachineSettings(name, paths, INSTALLATION);
   const hidden = problems.filter(({ source }) => source.from === "default");
   for (const problem of hidden) say(`berth: ${visible(showProblem(problem))}\n`);
-  if (files.length === 0)
-    throw new BerthError(`machine ${name} has no settings file`, {
-      hint: `it would be ${name}.nspawn in one of: ${settingsDirectories(paths, INSTALLATION).join(", ")}`,
-    });
   const assignments = files.flatMap((file) => file.assignments);
   if (options.json === true) print(`${JSON.stringify(asJson(name, files, effective(assignments)), null, 2)}\n`);
   else if (options.effective === true) print(shown(effectiveText(effective(assignments))));
   else print(shown(files.map(fileText).join("\n")));
   return 0;
-}
-
-function isPath(name: string): boolean {
-  return /^\.|\/|\.(nspawn|conf)$/.test(name);
 }
 
 function effective(assignments: readonly Assignment[]): readonly Assignment[] {

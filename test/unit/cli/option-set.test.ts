@@ -4,7 +4,7 @@ import { defineOptions, type OptionDefinition } from "../../../src/cli/option-se
 import { addStartOptions } from "../../../src/cli/start-options.ts";
 import { generator } from "../../lib/random.ts";
 
-/** What comes of a command line, whether the parser knows all options or those that the words need. */
+/** What comes of a command line, but for the names that options were typed by: whether the parser knows all options or those that the words need. */
 function outcome(words: readonly string[], definedFor: readonly string[] | undefined): unknown {
   const command = new Command("run").exitOverride().argument("[command...]").passThroughOptions();
   command.configureOutput({ writeOut: () => undefined, writeErr: () => undefined });
@@ -15,7 +15,8 @@ function outcome(words: readonly string[], definedFor: readonly string[] | undef
     const help = error instanceof CommanderError && error.code === "commander.helpDisplayed";
     return { error: help ? command.helpInformation() : String(error) };
   }
-  return { ...options, args: command.args };
+  const assignments = options.assignments.map(({ section, key, value }) => ({ section, key, value }));
+  return { ...options, assignments, args: command.args };
 }
 
 function defined(words: readonly string[]): readonly string[] {
@@ -63,6 +64,29 @@ test("a command line means the same whether all options are defined or those it 
     const words = Array.from({ length: random(6) }, word);
     expect(outcome(words, words), JSON.stringify(words)).toEqual(outcome(words, undefined));
   }
+});
+
+test("options are shown as they were typed", () => {
+  const words = ["-b", "--bind=/a", "-p", "80", "--port", "81", "-np82", "-U", "--volatile=yes"];
+  const command = new Command();
+  const { assignments } = addStartOptions(command, words);
+  command.parse(words, { from: "user" });
+  const shown = ["-b", "--bind=/a", "-p 80", "--port=81", "-n", "-p 82", "-U", "--volatile=yes"];
+  expect(assignments.map(({ option }) => option)).toEqual(shown);
+});
+
+test("help shows what may be left out, and what an option without a value stands for", () => {
+  const command = new Command();
+  addStartOptions(command);
+  const help = command.helpInformation();
+  for (const shown of [
+    /--private-users\[=BOOL\S+\]\s/,
+    /--volatile\[=BOOL\S+\]\s/,
+    / -U\s+stands for PrivateUsers=pick\n/,
+    / -j\s+stands for LinkJournal=try-guest\n/,
+    /--bind-ro <\S+>\s/,
+  ])
+    expect(help).toMatch(shown);
 });
 
 test("an option that takes nothing is given nothing", () => {
