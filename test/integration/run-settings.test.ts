@@ -187,17 +187,11 @@ test("KillSignal= is what stops a machine", async () => {
 describe("what is not in effect", () => {
   test("is refused by name, file, line and column, all at once and before anything runs", async () => {
     await using root = berthRoot();
-    const text = `[Exec]
-PivotRoot=/usr
-[Files]
-ReadOnly=yes
-Volatile=yes
-TemporaryFileSystem=/mnt
-Inaccessible=/mnt
-Overlay=/a:/b
-[Network]
+    const text = `[Network]
 VirtualEthernet=yes
+Interface=eth0
 Bridge=br0
+Zone=web
 Port=80`;
     const path = root.settings("m", text);
     const { status, stdout, stderr } = await root.run(tree, ["-M", "m"], probe("cwd"));
@@ -206,12 +200,13 @@ Port=80`;
       const [key = "", value = ""] = line.split("=");
       return value === "" ? [] : [{ key, at: `${path}:${index + 1}:` }];
     });
-    for (const { key, at } of lines) expect(stderr).toMatch(new RegExp(`${at}\\d+: .*${key}`));
+    for (const { key, at } of lines) expect(stderr).toMatch(new RegExp(`${at}\\d+: ${key}= is not in effect yet`));
+    expect(lines).toHaveLength(5);
   });
 
   test("as an option is wrong usage, or refused by its name", async () => {
     await using root = berthRoot();
-    for (const option of ["--image=/x", "--template=/x", "--read-only", "--network-veth", "--volatile"]) {
+    for (const option of ["--image=/x", "--template=/x", "--network-veth", "-n", "--network-bridge=br0"]) {
       const { status, stdout, stderr } = await root.run(tree, [option], probe("cwd"));
       expect([2, 125], option).toContain(status);
       expect(stdout, option).toBe("");
