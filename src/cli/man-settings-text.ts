@@ -217,7 +217,7 @@ export const DETAILS: Readonly<Record<string, string>> = {
   Overlay:
     "The first path is the lowest layer, the last one the target, the one before that the layer which takes all changes; with two " +
     "paths the second is both. A plus sign names a path of the tree. An empty layer before the target is a temporary directory in " +
-    "*/var/tmp*. A layer that is written to can't be a mount point: a work directory is made beside it, and removed with the machine. " +
+    "*/var/tmp*. A layer that is written to is one machine's at a time, and can't be a mount point: a work directory is made beside it, and removed with the machine. " +
     "Owners of the host's layers are the machine's of the same number, as with *idmap*, root among them; so no file system can be a " +
     "layer that can't map ids, but with *PrivateUsers=no*. Marks of overlayfs are attributes that begin with user.overlay, where " +
     "those of *systemd-nspawn*(1) begin with trusted.overlay; no device node works. See _ORDER OF MOUNTS_.",
@@ -230,7 +230,10 @@ export const DETAILS: Readonly<Record<string, string>> = {
   LinkJournal:
     "*host*: the journal is in */var/log/journal/ID* of the host, which is made as the machine's root's and bound. *guest*: it stays in " +
     "the tree, and the host has a link to it. *try-host*, *try-guest*: the same, or nothing where that can't be. *auto*: the host's " +
-    "directory is bound if it is there and belongs to the machine's root. Not with *Ephemeral=*, nor without a machine id, or with the host's.",
+    "directory is bound if it is there and belongs to the machine's root. Not with *Ephemeral=*, nor without a machine id, or with the host's. " +
+    "Machines are told apart by their ids: a copy of a tree has the same, and needs one of its own (empty */etc/machine-id* in it). What is " +
+    "another machine's is not taken: a directory that belongs neither to the machine's root nor to the host's, or is in use by a machine " +
+    "that runs. The directory, and the link that *guest* and *try-guest* make, stay on the host when the machine has ended.",
   BindUser:
     "The home directory is */run/host/home/NAME* inside, and records of the user and a group of the same name are in " +
     "*/run/host/userdb*, with an id from 60514 to 60577 and the hash of the password. The tree needs *nss-systemd*(8) " +

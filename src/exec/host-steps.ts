@@ -55,6 +55,7 @@ type Action<K extends StepKind> = (args: StepOf<K>["args"], launch: Launch) => v
 type Kinds =
   | "lock-name"
   | "lock-tree"
+  | "lock-use"
   | "chown-tree"
   | "claim-range"
   | "make-record"
@@ -101,6 +102,13 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
         hint: "-x runs one beside it, from the tree as it is, and throws its changes away",
       });
     launch.undoBy(() => (shared ? unlinkShared(path, fd) : unlinkLocked(path, fd)));
+  },
+
+  "lock-use": ({ path, directory, as }, launch) => {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+    const fd = lockFile(path);
+    if (fd === null) throw new BerthError(`${directory} is in use by another machine`, { hint: SHARED_USE[as] });
+    launch.undoBy(() => unlinkLocked(path, fd));
   },
 
   "chown-tree": async ({ path, base }, launch) => {
@@ -275,6 +283,12 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
       throw new BerthError((error as Error).message, { hint, cause: error });
     }
   },
+};
+
+/** What to do where two machines want the same. */
+const SHARED_USE: Readonly<Record<StepOf<"lock-use">["args"]["as"], string>> = {
+  journal: "it has the same machine id; a copy of a tree needs one of its own: empty its etc/machine-id",
+  layer: "the kernel promises nothing for a layer that is written to twice at a time: give each overlay one of its own",
 };
 
 /** Its own, and new: in one that is there another machine lives, or what is left of one. */

@@ -14,6 +14,7 @@ export function makeJournal(path: string, owner: number, made: Made): void {
       if (failed) rmdirSync(path);
     });
   } else if (!stat.isDirectory()) throw new BerthError(`${path} is no directory`);
+  else if (stat.uid !== 0 && stat.uid !== owner) throw new BerthError(`${path} has just become another machine's`);
   if (stat === undefined || stat.uid !== owner) {
     const before = lstatSync(path);
     chownSync(path, owner, owner);

@@ -18,13 +18,23 @@ export class LaunchError extends BerthError {
     const where = step === undefined || step.source.from === "default" ? "" : ` [${showSource(step.source)}]`;
     const doing = plan.steps[1]?.kind === "hold-machine" ? "entering" : "starting";
     super(`${doing} ${plan.machine} failed at ${what}${cause.message}${where}`, {
-      hint: cause.hint,
+      hint: stepHint(step, cause) ?? cause.hint,
       exitStatus: cause.exitStatus,
       cause,
     });
     this.index = index;
     this.step = step;
   }
+}
+
+/** Where the step says more than the call and its errno do. */
+function stepHint(step: Step | undefined, cause: BerthError): string | undefined {
+  if (!(cause instanceof SysError)) return undefined;
+  if (step?.kind === "cover" && cause.code === "ENOENT")
+    return "only what is there, in the tree or mounted there by then, can be made inaccessible: leave it out";
+  if (step?.kind === "attach" && cause.code === "EROFS" && step.args.target.startsWith("/run/host/"))
+    return "/run/host is berth's own and read-only inside: choose a place outside of it";
+  return undefined;
 }
 
 const EXIT_NOT_EXECUTABLE = 126;

@@ -21,6 +21,7 @@ const KINDS: ReadonlyMap<unknown, readonly string[]> = new Map<Step["kind"], rea
   ["open-upper", ["path", "work"]],
   ["claim-range", ["path"]],
   ["lock-tree", ["registry", "tree"]],
+  ["lock-use", ["path"]],
 ]);
 
 /** Leaves word of what there will be to clean up. */
@@ -41,6 +42,7 @@ export function removeLeftovers(directory: string): void {
     if (step.kind === "make-layer") removeLayer(step.args.directory);
     if (step.kind === "open-upper") removeWork(step.args);
     if (step.kind === "claim-range") for (const file of claimFiles(step.args).toReversed()) removeStaleLock(file);
+    if (step.kind === "lock-use") removeStaleLock(step.args.path);
     if (step.kind === "lock-tree") removeTreeLock(step.args);
   }
   rmSync(directory, { recursive: true, force: true });

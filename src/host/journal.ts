@@ -2,16 +2,22 @@ import { lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { posix } from "node:path";
 import { errorCode } from "../errors.ts";
 import type { JournalFacts } from "../plan/facts.ts";
-import { JOURNALS } from "../plan/journal.ts";
+import type { PlanPlaces } from "../plan/input.ts";
+import { JOURNALS, journalLock } from "../plan/journal.ts";
+import { isLocked } from "../sys/file-lock.ts";
 import { InRoot } from "./in-root.ts";
 import { parseMountinfo } from "./mountinfo.ts";
 
-/** What is in the place of the journal of a machine with this id, on the host and in its tree, where `inside` is for all. */
-export function readJournalFacts(id: string, root: string, inside: string): JournalFacts {
+/**
+ * What is in the place of the journal of a machine with this id, on the host and in its tree, where `inside` is for all.
+ * The machine itself, if it runs, is who has the lock of its journal.
+ */
+export function readJournalFacts(id: string, root: string, inside: string, places: PlanPlaces): JournalFacts {
   return {
     kept: isDirectory(JOURNALS),
     entry: entryAt(`${JOURNALS}/${id}`),
     isPlainInTree: isPlainInTree(root, inside),
+    inUse: isLocked(journalLock(places, id)) && !isLocked(places.lock),
   };
 }
 

@@ -65,10 +65,18 @@ const TEMPORARY: Layer = { source: TEMPORARY_PARENT, fromRoot: false };
 
 function layerOnHost(source: string, mounts: readonly Mount[]): LayerFacts {
   try {
-    if (!statSync(source).isDirectory()) return { type: "file" };
+    const stat = statSync(source, { bigint: true });
+    if (!stat.isDirectory()) return { type: "file" };
     const path = realpathSync(source);
     const mount = mountOf(mounts, path);
-    return { type: "directory", path, fsType: mount?.fsType ?? "unknown", isMountPoint: mount?.point === path };
+    const isMountPoint = mount?.point === path;
+    return {
+      type: "directory",
+      path,
+      fsType: mount?.fsType ?? "unknown",
+      isMountPoint,
+      inode: `${stat.dev}:${stat.ino}`,
+    };
   } catch (error) {
     return { type: "missing", errno: errorCode(error) ?? "EIO" };
   }
@@ -87,6 +95,7 @@ function layerInTree(root: string, source: string, { fsType }: TreeFacts, mounts
         path: entry.path,
         fsType,
         isMountPoint: mounts.some((mount) => mount.point === point),
+        inode: null,
       };
     } finally {
       tree.close();

@@ -105,7 +105,7 @@ export function prepare(request: MachineRequest, paths: Paths, installation: str
     ),
     plan: (planRequest) => {
       const machine = readMachineFacts(spec, host, paths);
-      const input = { spec, host, machine, places: placesOf(name, spec.root.value, paths), request: planRequest };
+      const input = { spec, host, machine, places: placesOf(spec.name, spec.root.value, paths), request: planRequest };
       const blockers = checkPreconditions(input);
       if (blockers.length > 0) throw refuse(blockers);
       return { plan: buildPlan(input), input };
@@ -136,7 +136,12 @@ export function readMachineFacts(spec: MachineSpec, host: HostFacts, paths: Path
     journal:
       spec.linkJournal.value === "no"
         ? null
-        : readJournalFacts(knownMachineId(spec, tree) ?? random, spec.root.value, pathInTree(spec, JOURNALS)),
+        : readJournalFacts(
+            knownMachineId(spec, tree) ?? random,
+            spec.root.value,
+            pathInTree(spec, JOURNALS),
+            placesOf(spec.name, spec.root.value, paths),
+          ),
     rangeBase: spec.privateUsers.value.mode === "pick" ? pickRange(spec.name, paths.machines, diskBase(tree)) : null,
     resolvConf: file === null ? null : readIfThere(file),
     localtime: ["copy", "bind"].includes(spec.timezone.value) ? readIfThere("/etc/localtime") : null,

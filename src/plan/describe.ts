@@ -5,6 +5,7 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   "lock-name": ({ path }) => `lock the name by ${path}`,
   "lock-tree": ({ tree, shared }) =>
     shared ? `keep others from changing the tree ${tree}` : `lock the tree ${tree} for this machine alone`,
+  "lock-use": ({ directory, as }) => `lock ${directory} as this machine's ${as} alone`,
   "chown-tree": ({ path, base }) => `change the owners in ${path} to ids from ${base} on`,
   "claim-range": ({ base, size }) => `claim host ids ${base}..${base + size - 1}`,
   "make-record": ({ directory }) => `make the record in ${directory}`,

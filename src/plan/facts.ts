@@ -133,6 +133,8 @@ export interface JournalFacts {
     | { readonly type: "directory"; readonly owner: number; readonly isEmpty: boolean; readonly isMountPoint: boolean };
   /** /var/log/journal of the tree is reached through no link, as far as it is there. */
   readonly isPlainInTree: boolean;
+  /** By another machine that runs, which has the same id. */
+  readonly inUse: boolean;
 }
 
 export type LayerFacts =
@@ -142,6 +144,8 @@ export type LayerFacts =
       readonly path: string;
       readonly fsType: string;
       readonly isMountPoint: boolean;
+      /** `device:inode`, of one on the host. */
+      readonly inode: string | null;
     }
   | { readonly type: "file" }
   | { readonly type: "missing"; readonly errno: string };

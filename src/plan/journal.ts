@@ -15,7 +15,8 @@ export const JOURNALS = "/var/log/journal";
  * it has to be. link: the host has a link to the machine's. linked: it has it already.
  */
 type Way =
-  | { readonly way: "nothing" | "linked" | "link" }
+  | { readonly way: "nothing" }
+  | { readonly way: "linked" | "link" }
   | { readonly way: "bind"; readonly make: boolean }
   | { readonly way: "refused"; readonly what: string; readonly hint: string };
 
@@ -34,6 +35,8 @@ function journalWay(input: PlanInput): Way {
   if (!machine.journal.kept)
     return refuse(`the host keeps no journals on disk: ${JOURNALS} is no directory`, `mkdir ${JOURNALS}`);
   if (machine.tree.readOnly && isTry) return NOTHING;
+  if (machine.journal.inUse)
+    return refuse(`${placesOf(input).path} is in use by another machine, with the same machine id`, COPY_HINT);
   return mode.endsWith("guest") ? guestWay(input, refuse) : hostWay(input, refuse);
 }
 
@@ -58,6 +61,7 @@ function guestWay(input: PlanInput, refuse: Refuse): Way {
   if (entry.type === "missing" || entry.type === "link") return { way: "link" };
   if (entry.type !== "directory") return refuse(`${path} is neither a directory nor a link`, "move it away");
   if (entry.isMountPoint) return refuse(`${path} is a mount point`, "umount it");
+  if (isForeign(input, entry.owner)) return refuseForeign(input, entry.owner, refuse);
   if (entry.isEmpty) return { way: "link" };
   const what = `${path} has journals already, and a link would have to take its place`;
   return refuse(what, "LinkJournal=host uses it; or move it away");
@@ -72,7 +76,9 @@ function hostWay(input: PlanInput, refuse: Refuse): Way {
   if (entry.type === "directory") {
     if (entry.isMountPoint) return refuse(`${path} is a mount point`, "umount it");
     // One of another's nobody inside could write to.
-    return isAuto && entry.owner !== rootId(input) ? NOTHING : { way: "bind", make: !isAuto };
+    if (isAuto && entry.owner !== rootId(input)) return NOTHING;
+    if (isForeign(input, entry.owner)) return refuseForeign(input, entry.owner, refuse);
+    return { way: "bind", make: !isAuto };
   }
   if (isAuto) return entry.type === "link" && entry.target === target ? { way: "linked" } : NOTHING;
   return entry.type === "missing" || entry.type === "link"
@@ -80,7 +86,21 @@ function hostWay(input: PlanInput, refuse: Refuse): Way {
     : refuse(`${path} is neither a directory nor a link`, "move it away");
 }
 
-const NO_JOURNAL: JournalFacts = { kept: false, entry: { type: "missing" }, isPlainInTree: false };
+const NO_JOURNAL: JournalFacts = { kept: false, entry: { type: "missing" }, isPlainInTree: false, inUse: false };
+
+const COPY_HINT = "a copy of a tree needs an id of its own: empty its etc/machine-id, or MachineID=";
+
+/** Of a machine with other ids, which may be running: only the host's root and the machine's own make way. */
+function isForeign(input: PlanInput, owner: number): boolean {
+  return owner !== 0 && owner !== rootId(input);
+}
+
+function refuseForeign(input: PlanInput, owner: number, refuse: Refuse): Way {
+  const { path } = placesOf(input);
+  const what = `${path} belongs to id ${owner}, another machine's root, which has the same machine id`;
+  const root = rootId(input);
+  return refuse(what, `${COPY_HINT}; if that journal is this machine's: chown ${root}:${root} ${path}`);
+}
 
 /** On the host, and of the tree as the host sees it. */
 function placesOf(input: PlanInput): { readonly path: string; readonly target: string } {
@@ -88,14 +108,26 @@ function placesOf(input: PlanInput): { readonly path: string; readonly target: s
   return { path, target: `${input.spec.root.value}${pathInTree(input.spec, path)}` };
 }
 
+/** Of the journal of machines with this id, in the directory of locks that all berths of a host share. */
+export function journalLock({ trees }: Pick<PlanInput["places"], "trees">, id: string): string {
+  return `${trees}/journal-${id}`;
+}
+
 /** On the host, before anything of the machine is there. */
 export function journalSource(input: PlanInput): Step[] {
   const way = journalWay(input);
   const { source } = input.spec.linkJournal;
   const { path, target } = placesOf(input);
-  if (way.way === "link") return [host("link-journal", { path, target }, source)];
-  if (way.way !== "bind") return [];
+  if (way.way === "nothing" || way.way === "refused") return [];
+  const lock = host(
+    "lock-use",
+    { path: journalLock(input.places, machineId(input)), directory: path, as: "journal" },
+    source,
+  );
+  if (way.way !== "bind")
+    return [lock, ...(way.way === "link" ? [host("link-journal", { path, target }, source)] : [])];
   return [
+    lock,
     ...(way.make ? [host("make-journal", { path, owner: rootId(input) }, source)] : []),
     host(
       "clone-tree",

@@ -46,8 +46,18 @@ export function overlaySources(input: PlanInput): Step[] {
       ),
     );
     const upper = upperLayer(value);
-    return upper === null ? lower : [...lower, openUpper(input, upper.layer, index, source)];
+    return upper === null
+      ? lower
+      : [...lower, ...lockUpper(input, upper.layer, source), openUpper(input, upper.layer, index, source)];
   });
+}
+
+/** As who runs it would lock a tree. What lies in the machine's own is locked with that. */
+function lockUpper({ machine, places }: PlanInput, layer: Layer | null, source: Source): Step[] {
+  const facts = layer === null ? undefined : machine.layers[bindKey(layer)];
+  if (facts?.type !== "directory" || facts.inode === null) return [];
+  const path = `${places.trees}/inode-${facts.inode}`;
+  return [host("lock-use", { path, directory: facts.path, as: "layer" }, source)];
 }
 
 function openUpper(input: PlanInput, layer: Layer | null, index: number, source: Source): Step {
@@ -133,6 +143,7 @@ export function layersFit(input: PlanInput): readonly Problem[] {
     const written = upper?.layer ?? null;
     return [
       ...found,
+      ...layersDiffer(input, layers, source),
       ...(written === null ? [] : upperFits(input, written, source)),
       ...(upper !== null && upper.layer === null ? temporaryFits(input, "the temporary layer", source) : []),
     ];
@@ -150,6 +161,21 @@ function layerFits(input: PlanInput, layer: Layer, source: Source): readonly Pro
   }
   if (facts.type === "file") return [{ ...error(source, `${name} is no directory`), expected }];
   return layer.fromRoot ? [] : mapFits(input, name, facts.fsType, source);
+}
+
+/** The kernel's word for it, about symbolic links, would mislead. */
+function layersDiffer({ machine }: PlanInput, layers: readonly Layer[], source: Source): readonly Problem[] {
+  const seen = new Map<string, string>();
+  return layers.flatMap((layer) => {
+    const facts = machine.layers[bindKey(layer)];
+    if (facts?.type !== "directory") return [];
+    const directory = facts.inode ?? bindKey({ source: facts.path, fromRoot: layer.fromRoot });
+    const before = seen.get(directory);
+    seen.set(directory, bindKey(layer));
+    if (before === undefined) return [];
+    const what = `layers ${quote(before)} and ${quote(bindKey(layer))} are the same directory`;
+    return [error(source, what, "each directory can be a layer of an overlay once")];
+  });
 }
 
 /** With a user namespace of its own the machine has the host's ids mapped in layers of the host. */

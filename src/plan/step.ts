@@ -23,6 +23,8 @@ export interface StepKinds {
   // ---- host ----
   "lock-name": { path: string };
   "lock-tree": { tree: string; registry: string; shared: boolean };
+  /** What is used by one machine at a time; `path` is the lock's. */
+  "lock-use": { path: string; directory: string; as: "journal" | "layer" };
   "chown-tree": { path: string; base: number };
   "claim-range": { path: string; base: number; size: number; ledger: string | null };
   "make-record": { directory: string };
@@ -51,9 +53,9 @@ export interface StepKinds {
   };
   /** `data`: the upper layer of an overlay, in a directory (see clone-tree); `work` is made beside it. */
   "open-upper": { fd: FdName; path: string; inside: string | null; data: string; work: string; owner: number };
-  /** `size` in bytes; null: known only when they are read. */
   "make-journal": { path: string; owner: number };
   "link-journal": { path: string; target: string };
+  /** `size` in bytes; null: known only when they are read. */
   "make-credentials": { fd: FdName; owner: number; ids: string[]; size: number | null };
   "make-user-records": { fd: FdName; owner: number; users: readonly BoundUser[] };
   "notify-socket": { directory: string; owner: number; fd: FdName };

@@ -9,6 +9,7 @@ const IN_TREE = "remove what was made in the tree, put back what was there";
 const UNDO: { readonly [K in StepKind]: string } = {
   "lock-name": "remove and close the lock",
   "lock-tree": "remove and close the lock",
+  "lock-use": "remove and close the lock",
   "chown-tree": "none: what is done is right for the next start, which goes on from there",
   "claim-range": "remove and close the lock",
   "make-record": "remove the directory",

@@ -49,6 +49,7 @@ const HINTS: Readonly<Record<string, string>> = {
     "the tree can't be written to and has no such file: make it where the tree comes from, or use Volatile=overlay, which makes it in memory",
   "unshare EPERM": "CAP_SYS_ADMIN is missing: run as root",
   "unshare ENOSPC": "a limit on namespaces is reached, not disk space: raise user.max_mnt_namespaces with sysctl",
+  "fsconfig ELOOP": "two layers are the same directory, or one lies in the other",
   "fsmount EPERM":
     "the kernel refuses a new instance while the host's own one is partly hidden: an outer container masks its /proc or /sys",
   "mount_setattr EINVAL":

@@ -37,6 +37,11 @@ async function setUp(root: BerthRoot): Promise<{ tree: string; log: string; jour
 }
 
 /** With `log` as the host's /var/log, which nobody else sees. */
+function onLog(log: string, command: readonly string[]): readonly string[] {
+  const over = 'mount --bind "$0" /var/log && exec "$@"';
+  return ["unshare", "--mount", "--propagation", "private", "sh", "-c", over, log, ...command];
+}
+
 function run(
   root: BerthRoot,
   log: string,
@@ -44,9 +49,7 @@ function run(
   options: readonly string[],
   words: readonly string[],
 ): Promise<End> {
-  const over = 'mount --bind "$0" /var/log && exec "$@"';
-  const berth = [BERTH, "run", "-D", tree, "--pipe", ...options, "--", ...words];
-  return root.spawn(["unshare", "--mount", "--propagation", "private", "sh", "-c", over, log, ...berth]).end;
+  return root.spawn(onLog(log, [BERTH, "run", "-D", tree, "--pipe", ...options, "--", ...words])).end;
 }
 
 const USERS = [
@@ -103,6 +106,66 @@ test("LinkJournal=auto, no: nothing is linked where the host has nothing of the 
   const { stdout } = await run(root, log, tree, [], probe("stat", PLACE));
   expect(stdout).toContain("ENOENT");
   expect(readdirSync(join(tree, "var/log"))).toEqual([]);
+});
+
+/** A copy of the tree `own`, and so with its id, that runs until it is told to end. */
+async function upWithCopy(root: BerthRoot, log: string, ...options: readonly string[]) {
+  const other = await probeTree({ at: join(root.machines, "other") });
+  writeFileSync(join(other, "etc/machine-id"), `${ID}\n`);
+  const command = ["--console=read-only", ...options, "--", ...probe("init", "--term")];
+  const child = root.spawn(onLog(log, [BERTH, "run", "-D", other, ...command]));
+  await child.until(/^up/m);
+  return child;
+}
+
+describe.each([
+  ["ids of their own", [], []],
+  ["the host's ids", ["--private-users=no"], ["--private-users=no"]],
+  ["ids of its own, and the other the host's", [], ["--private-users=no"]],
+  ["the host's ids, and the other of its own", ["--private-users=no"], []],
+])("of machines with %s", (_, first, second) => {
+  test("LinkJournal=: the journal of one that runs is not a copy's", async () => {
+    await using root = berthRoot();
+    const { tree, log, journal } = await setUp(root);
+    await using running = await upWithCopy(root, log, "--link-journal=host", ...first);
+    const before = lstatSync(journal);
+    for (const mode of ["host", "guest"]) {
+      const refused = await run(root, log, tree, [...second, `--link-journal=${mode}`], probe("cwd"));
+      expect([refused.status, refused.stdout]).toEqual([125, ""]);
+      expect(refused.stderr).toContain(`LinkJournal=${mode}: ${PLACE} is in use by another machine`);
+      expect(refused.stderr).toMatch(/^hint: a copy of a tree needs an id of its own: empty its etc\/machine-id/m);
+    }
+    for (const mode of ["try-host", "try-guest", "auto"]) {
+      const left = await run(root, log, tree, [...second, `--link-journal=${mode}`], probe("stat", PLACE));
+      expect(left.stdout, mode).toContain("ENOENT");
+    }
+    const after = lstatSync(journal);
+    expect([after.uid, after.gid, after.ino]).toEqual([before.uid, before.gid, before.ino]);
+    running.kill();
+    expect((await running.end).status).toBe(0);
+
+    // Nobody has it any more, but it is the other's still, unless that had the host's ids.
+    const again = await run(root, log, tree, [...second, "--link-journal=host"], probe("stat", PLACE));
+    if (first.length > 0) expect(again.stdout).toContain('"uid":0');
+    else expect(again.stderr).toContain(`${PLACE} belongs to id ${before.uid}, another machine's root`);
+    if (first.length === 0) expect(lstatSync(journal).uid).toBe(before.uid);
+    expect(readdirSync("/run/systemd/nspawn/locks").filter((name) => name.includes(ID))).toEqual([]);
+  });
+});
+
+test("LinkJournal=: a machine that has got the host's root as its own, or ids of its own again, keeps its journal", async () => {
+  await using root = berthRoot();
+  const { tree, log, journal } = await setUp(root);
+  const host = ["--link-journal=host"];
+  await run(root, log, tree, [...host, "--private-users=no"], probe("cwd"));
+  expect(lstatSync(journal).uid).toBe(0);
+  expect((await run(root, log, tree, host, probe("write", `${PLACE}/one`, "1"))).stdout).toContain('"ok":true');
+  expect(lstatSync(journal).uid).toBeGreaterThanOrEqual(524288);
+  const back = await run(root, log, tree, [...host, "--private-users=no"], probe("cwd"));
+  expect(back.status).toBe(125);
+  expect(back.stderr).toContain(`if that journal is this machine's: chown 0:0 ${PLACE}`);
+  chownSync(journal, 0, 0);
+  expect((await run(root, log, tree, [...host, "--private-users=no"], probe("cwd"))).status).toBe(0);
 });
 
 const REFUSED: readonly (readonly [string, string, (place: { tree: string; log: string; journal: string }) => void])[] =

@@ -209,6 +209,17 @@ test("a path that is not there can't be made inaccessible: the start says which,
   expect(stderr).toContain("/nowhere/at/all");
   expect(stderr).toContain(`${path}:3`);
   expect(stderr).toContain("ENOENT");
+  expect(stderr).toMatch(/^hint: only what is there, in the tree or mounted there by then, can be made inaccessible/m);
+});
+
+test("what is berth's own in /run/host has no place for mounts, and the start says that", async () => {
+  await using root = berthRoot();
+  const source = root.directory("source");
+  for (const option of [`--bind=${source}:/run/host/new`, "--tmpfs=/run/host/new", "--overlay=+/etc::/run/host/new"]) {
+    const { status, stderr } = await root.run(shared, [option], probe("cwd"));
+    expect(status, option).toBe(125);
+    expect(stderr, option).toMatch(/^hint: \/run\/host is berth's own and read-only inside: choose a place outside/m);
+  }
 });
 
 test("of one target the last kind is seen, and the one below it is warned about", async () => {

@@ -194,7 +194,39 @@ test("many overlays and many layers, of which each upper one is where the host's
   expect(readdirSync(upper).sort()).toEqual(["new", "top"]);
 });
 
+test("Overlay=: a layer that one machine writes to no other does, at the same time", async () => {
+  await using root = berthRoot();
+  const [lower, upper] = [layer(root, "lower", "below"), layer(root, "upper")];
+  symlinkSync(upper, join(root.path, "link"));
+  const over = `--overlay=${lower}:${upper}:/x`;
+  const words = ["-M", "first", over, "--console=read-only", "--", ...probe("init", "--term")];
+  await using first = root.start("run", "-D", await probeTree({ at: join(root.machines, "one") }), ...words);
+  await first.until(/^up/m);
+  const tree = await probeTree({ at: join(root.machines, "two") });
+  const byLink = `--overlay=${lower}:${root.path}/link:/x`;
+  const second = await root.run(tree, [byLink], probe("cwd"));
+  expect([second.status, second.stdout]).toEqual([125, ""]);
+  expect(second.stderr).toContain(`${upper} is in use by another machine`);
+  expect(second.stderr).toMatch(/^hint: .*give each overlay one of its own/m);
+  const reads = await root.run(tree, [`--overlay=${lower}::/x`], probe("write", "/x/new", "x"));
+  expect(reads.stdout).toContain('"ok":true');
+  first.kill();
+  expect((await first.end).status).toBe(0);
+  expect((await root.run(tree, [byLink], probe("write", "/x/new", "x"))).stdout).toContain('"ok":true');
+  expect(readdirSync(upper)).toEqual(["new"]);
+});
+
+test("Overlay=: layers that lie in each other are named as the reason", async () => {
+  await using root = berthRoot();
+  const lower = layer(root, "lower");
+  mkdirSync(join(lower, "in"));
+  const { status, stderr } = await root.run(shared, [`--overlay-ro=${lower}:${lower}/in:/x`], probe("cwd"));
+  expect(status).toBe(125);
+  expect(stderr).toMatch(/^hint: two layers are the same directory, or one lies in the other/m);
+});
+
 test.each([
+  ["one directory as two layers", "/etc:/etc/../etc:/x", "are the same directory", 125],
   ["a layer that is not there", "/nonexistent/lower::/x", "can't be opened: ENOENT", 125],
   ["a layer that is a file", "+/etc/os-release::/x", "is no directory", 125],
   ["the tree itself to write to", "/etc:+/", "would hide the whole tree", 2],

@@ -175,7 +175,9 @@ describe("leftovers of a killed launch", () => {
     writeFileSync(place("1000"), "");
     const held = lockFile(place("2000"));
     closeSync(lockFile(treeLock(place("trees"), place("other"))) ?? -1);
+    writeFileSync(place("use"), "");
     const steps = [
+      { phase: "host", kind: "lock-use", args: { path: place("use"), directory: "/x", as: "layer" }, source },
       { phase: "host", kind: "claim-range", args: { path: place("1000"), base: 1000 }, source },
       { phase: "host", kind: "claim-range", args: { path: place("2000"), base: 2000 }, source },
       { phase: "host", kind: "make-layer", args: { fd: "layer", directory: place("layer") }, source },

@@ -19,7 +19,14 @@ function steps(...given: Parameters<typeof input>): string[] {
   return buildPlan(input(...given)).steps.map(describeStep);
 }
 
-const DIRECTORY: LayerFacts = { type: "directory", path: "/real", fsType: "ext4", isMountPoint: false };
+const DIRECTORY: LayerFacts = {
+  type: "directory",
+  path: "/real",
+  fsType: "ext4",
+  isMountPoint: false,
+  inode: "2049:12",
+};
+const UPPER: LayerFacts = { ...DIRECTORY, path: "/upper", inode: "2049:13" };
 
 describe("layers", () => {
   const file = "/etc/berth/machines/m.nspawn:2:9";
@@ -38,25 +45,42 @@ describe("layers", () => {
       'layer "/l": a file system of type nfs4 can\'t map ids, expected a file system such as ext4, XFS or Btrfs (a copy of it on another file system would do, and so would PrivateUsers=no)',
     ],
   ] as const)("%s", (_, facts: LayerFacts, more, expected) => {
-    const layers = { "/l": facts, "/u": DIRECTORY };
+    const layers = { "/l": facts, "/u": UPPER };
     expect(problems(`[Files]\nOverlay=/l:/u:/x\n${more}`, { layers })).toEqual([`${file}: ${expected}`]);
   });
 
   test("that can't map ids will do without a user namespace", () => {
-    const layers = { "/l": { ...DIRECTORY, fsType: "nfs4" }, "/u": DIRECTORY };
+    const layers = { "/l": { ...DIRECTORY, fsType: "nfs4" }, "/u": UPPER };
     expect(problems("[Files]\nOverlay=/l:/u:/x\n[Exec]\nPrivateUsers=no", { layers })).toEqual([]);
   });
 
   test("a mount point can be read, and not written to", () => {
-    const layers = { "/l": DIRECTORY, "/u": { ...DIRECTORY, isMountPoint: true } };
+    const layers = { "/l": DIRECTORY, "/u": { ...UPPER, isMountPoint: true } };
     expect(problems("[Files]\nOverlayReadOnly=/l:/u:/x", { layers })).toEqual([]);
     expect(problems("[Files]\nOverlay=/l:/u:/x", { layers })).toEqual([
       `${file}: layer "/u" is a mount point, and the kernel wants a work directory beside it on the same file system (a directory in it would do)`,
     ]);
   });
 
+  test("one that is written to is this machine's alone", () => {
+    const layers = { "/l": DIRECTORY, "/u": UPPER };
+    const locked = (settings: string): string[] =>
+      steps(settings, { layers }).filter((step) => step.startsWith("lock /"));
+    expect(locked("[Files]\nOverlay=/l:/u:/x")).toEqual(["lock /upper as this machine's layer alone"]);
+    expect(locked("[Files]\nOverlay=/l::/x\nOverlayReadOnly=/l:/u:/y")).toEqual([]);
+  });
+
+  test("of one overlay are different directories", () => {
+    const same = '"/l" and "/u" are the same directory (each directory can be a layer of an overlay once)';
+    for (const key of ["Overlay", "OverlayReadOnly"])
+      expect(problems(`[Files]\n${key}=/l:/u:/x`, { layers: { "/l": DIRECTORY, "/u": DIRECTORY } })[0]).toContain(same);
+    const inTree = { "/l": DIRECTORY, "+/l": { ...DIRECTORY, inode: null }, "+/k": { ...DIRECTORY, inode: null } };
+    expect(problems("[Files]\nOverlay=/l:+/l:/x", { layers: inTree })).toEqual([]);
+    expect(problems("[Files]\nOverlay=+/k:+/l:/x", { layers: inTree })[0]).toContain("are the same directory");
+  });
+
   test("tmpfs maps ids from Linux 6.3 on", () => {
-    const layers = { "/l": { ...DIRECTORY, fsType: "tmpfs" }, "/u": DIRECTORY };
+    const layers = { "/l": { ...DIRECTORY, fsType: "tmpfs" }, "/u": UPPER };
     const kernel = { release: "6.1.0", version: [6, 1] } as const;
     expect(problems("[Files]\nOverlay=/l:/u:/x", { layers })).toEqual([]);
     expect(problems("[Files]\nOverlay=/l:/u:/x", { layers }, { host: { kernel } })[0]).toContain(
@@ -132,9 +156,11 @@ describe("LinkJournal=", () => {
   const LINK = `/var/lib/machines/m${PLACE}`;
   const directory = { type: "directory", owner: 0, isEmpty: true, isMountPoint: false } as const;
 
+  const FACTS: JournalFacts = { kept: true, entry: { type: "missing" }, isPlainInTree: true, inUse: false };
+
   /** In a word what comes of it: bind, make, link, linked, nothing, or the problem. */
   function way(mode: string, journal: Partial<JournalFacts>, more = "", changes: Changes = {}): string {
-    const facts = { journal: { kept: true, entry: { type: "missing" }, isPlainInTree: true, ...journal } as const };
+    const facts = { journal: { ...FACTS, ...journal } };
     const given = [`[Exec]\nLinkJournal=${mode}\n${more}`, facts, changes] as const;
     const [problem] = problems(...given);
     if (problem !== undefined) return problem.replace(/^.*LinkJournal=[a-z-]+: /, "").replace(/ \(.*$/, "");
@@ -208,6 +234,40 @@ describe("LinkJournal=", () => {
     expect(way("auto", { entry: { ...directory, owner: 1234567168 } }, "", { tree: { readOnly: true } })).toBe(
       "nothing",
     );
+  });
+
+  test("takes nothing that is another machine's", () => {
+    const foreign = `${PLACE} belongs to id 1234500608, another machine's root, which has the same machine id`;
+    const entry = { ...directory, owner: 1234500608 };
+    for (const mode of ["host", "guest"]) {
+      expect(way(mode, { entry })).toBe(foreign);
+      expect(way(mode, { entry }, "PrivateUsers=no")).toBe(foreign);
+      expect(way(`try-${mode}`, { entry })).toBe("nothing");
+    }
+    expect(way("auto", { entry })).toBe("nothing");
+    expect(problems("[Exec]\nLinkJournal=host", { journal: { ...FACTS, entry } })[0]).toContain(
+      `empty its etc/machine-id, or MachineID=; if that journal is this machine's: chown 1234567168:1234567168 ${PLACE}`,
+    );
+  });
+
+  test("is not shared with a machine that runs", () => {
+    const own = { ...directory, owner: 1234567168 };
+    for (const entry of [own, { type: "missing" }, { type: "link", target: LINK }] as const)
+      for (const mode of ["host", "guest"]) {
+        const used = `${PLACE} is in use by another machine, with the same machine id`;
+        expect(way(mode, { entry, inUse: true })).toBe(used);
+        expect(way(`try-${mode}`, { entry, inUse: true })).toBe("nothing");
+      }
+    expect(way("auto", { entry: own, inUse: true })).toBe("nothing");
+    for (const [mode, entry] of [
+      ["host", own],
+      ["auto", own],
+      ["guest", directory],
+    ] as const)
+      expect(steps(`[Exec]\nLinkJournal=${mode}`, { journal: { ...FACTS, entry } })).toContain(
+        `lock ${PLACE} as this machine's journal alone`,
+      );
+    expect(steps("[Exec]\nLinkJournal=auto", { journal: FACTS }).join()).not.toContain("journal alone");
   });
 
   test("follows no link of the tree", () => {
