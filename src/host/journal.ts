@@ -10,14 +10,14 @@ import { parseMountinfo } from "./mountinfo.ts";
 
 /**
  * What is in the place of the journal of a machine with this id, on the host and in its tree, where `inside` is for all.
- * The machine itself, if it runs, is who has the lock of its journal.
+ * If the machine itself runs, it is who has the lock of its journal.
  */
 export function readJournalFacts(id: string, root: string, inside: string, places: PlanPlaces): JournalFacts {
   return {
     kept: isDirectory(JOURNALS),
     entry: entryAt(`${JOURNALS}/${id}`),
     isPlainInTree: isPlainInTree(root, inside),
-    inUse: isLocked(journalLock(places, id)) && !isLocked(places.lock),
+    usedBy: !isLocked(journalLock(places, id)) ? "nobody" : isLocked(places.lock) ? "itself" : "another",
   };
 }
 

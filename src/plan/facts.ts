@@ -133,8 +133,8 @@ export interface JournalFacts {
     | { readonly type: "directory"; readonly owner: number; readonly isEmpty: boolean; readonly isMountPoint: boolean };
   /** /var/log/journal of the tree is reached through no link, as far as it is there. */
   readonly isPlainInTree: boolean;
-  /** By another machine that runs, which has the same id. */
-  readonly inUse: boolean;
+  /** The machine itself, if it runs, or another that has the same id. */
+  readonly usedBy: "nobody" | "itself" | "another";
 }
 
 export type LayerFacts =

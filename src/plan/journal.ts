@@ -35,7 +35,7 @@ function journalWay(input: PlanInput): Way {
   if (!machine.journal.kept)
     return refuse(`the host keeps no journals on disk: ${JOURNALS} is no directory`, `mkdir ${JOURNALS}`);
   if (machine.tree.readOnly && isTry) return NOTHING;
-  if (machine.journal.inUse)
+  if (machine.journal.usedBy === "another")
     return refuse(`${placesOf(input).path} is in use by another machine, with the same machine id`, COPY_HINT);
   return mode.endsWith("guest") ? guestWay(input, refuse) : hostWay(input, refuse);
 }
@@ -86,13 +86,16 @@ function hostWay(input: PlanInput, refuse: Refuse): Way {
     : refuse(`${path} is neither a directory nor a link`, "move it away");
 }
 
-const NO_JOURNAL: JournalFacts = { kept: false, entry: { type: "missing" }, isPlainInTree: false, inUse: false };
+const NO_JOURNAL: JournalFacts = { kept: false, entry: { type: "missing" }, isPlainInTree: false, usedBy: "nobody" };
 
 const COPY_HINT = "a copy of a tree needs an id of its own: empty its etc/machine-id, or MachineID=";
 
-/** Of a machine with other ids, which may be running: only the host's root and the machine's own make way. */
+/**
+ * Of a machine with other ids, which may be running: only the host's root and the machine's own make way. While the machine
+ * itself runs, its ids are in use, and a plan has others.
+ */
 function isForeign(input: PlanInput, owner: number): boolean {
-  return owner !== 0 && owner !== rootId(input);
+  return input.machine.journal?.usedBy !== "itself" && owner !== 0 && owner !== rootId(input);
 }
 
 function refuseForeign(input: PlanInput, owner: number, refuse: Refuse): Way {

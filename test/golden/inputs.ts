@@ -60,7 +60,7 @@ const MACHINE: MachineFacts = {
   mappedSources: {},
   targetOwners: {},
   layers: {},
-  journal: { kept: true, entry: { type: "missing" }, isPlainInTree: true, inUse: false },
+  journal: { kept: true, entry: { type: "missing" }, isPlainInTree: true, usedBy: "nobody" },
   rangeBase: 1234567168,
   resolvConf: Buffer.from("nameserver 192.0.2.1\n").toString("base64"),
   localtime: Buffer.from("TZif2").toString("base64"),

@@ -141,6 +141,19 @@ describe.each([
     }
     const after = lstatSync(journal);
     expect([after.uid, after.gid, after.ino]).toEqual([before.uid, before.gid, before.ino]);
+    const plan = await root.spawn(
+      onLog(log, [
+        BERTH,
+        "plan",
+        "-D",
+        join(root.machines, "other"),
+        ...first,
+        "--link-journal=host",
+        "--",
+        ...probe("cwd"),
+      ]),
+    ).end;
+    expect(plan.stdout, plan.stderr).toContain(`lock ${PLACE} as this machine's journal alone`);
     running.kill();
     expect((await running.end).status).toBe(0);
 

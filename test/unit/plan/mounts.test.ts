@@ -156,7 +156,7 @@ describe("LinkJournal=", () => {
   const LINK = `/var/lib/machines/m${PLACE}`;
   const directory = { type: "directory", owner: 0, isEmpty: true, isMountPoint: false } as const;
 
-  const FACTS: JournalFacts = { kept: true, entry: { type: "missing" }, isPlainInTree: true, inUse: false };
+  const FACTS: JournalFacts = { kept: true, entry: { type: "missing" }, isPlainInTree: true, usedBy: "nobody" };
 
   /** In a word what comes of it: bind, make, link, linked, nothing, or the problem. */
   function way(mode: string, journal: Partial<JournalFacts>, more = "", changes: Changes = {}): string {
@@ -245,6 +245,7 @@ describe("LinkJournal=", () => {
       expect(way(`try-${mode}`, { entry })).toBe("nothing");
     }
     expect(way("auto", { entry })).toBe("nothing");
+    expect(way("host", { entry, usedBy: "itself" })).toBe("make");
     expect(problems("[Exec]\nLinkJournal=host", { journal: { ...FACTS, entry } })[0]).toContain(
       `empty its etc/machine-id, or MachineID=; if that journal is this machine's: chown 1234567168:1234567168 ${PLACE}`,
     );
@@ -255,10 +256,10 @@ describe("LinkJournal=", () => {
     for (const entry of [own, { type: "missing" }, { type: "link", target: LINK }] as const)
       for (const mode of ["host", "guest"]) {
         const used = `${PLACE} is in use by another machine, with the same machine id`;
-        expect(way(mode, { entry, inUse: true })).toBe(used);
-        expect(way(`try-${mode}`, { entry, inUse: true })).toBe("nothing");
+        expect(way(mode, { entry, usedBy: "another" })).toBe(used);
+        expect(way(`try-${mode}`, { entry, usedBy: "another" })).toBe("nothing");
       }
-    expect(way("auto", { entry: own, inUse: true })).toBe("nothing");
+    expect(way("auto", { entry: own, usedBy: "another" })).toBe("nothing");
     for (const [mode, entry] of [
       ["host", own],
       ["auto", own],
