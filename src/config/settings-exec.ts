@@ -143,7 +143,7 @@ export const EXEC = section("Exec", {
   },
   MachineID: {
     takes: "ID",
-    help: "128 bit id of the machine; by default the tree's own, else a random one",
+    help: "128 bit id of a machine whose tree has none in /etc/machine-id; by default a random one",
     parse: machineId,
     options: [option("--uuid")],
     safe: false,

@@ -1,3 +1,4 @@
+import { posix } from "node:path";
 import {
   AF_INET,
   AT_FDCWD,
@@ -240,8 +241,10 @@ export const INIT: Compilers<InitKinds> = {
     const { asm, init } = c;
     if (directory !== null) asm.call(init, "chdir", [directory]);
     asm.call(init, "close_range", [3, LAST_FD, CLOSE_RANGE_CLOEXEC]);
-    const [args, variables] = [asm.stringArray(argv), asm.stringArray(environment)];
+    const [given, variables] = [asm.stringArray(argv), asm.stringArray(environment)];
     candidates.forEach((path, index) => {
+      // The leading hyphen makes it a login shell, and the name behind it one with all that it can.
+      const args = argv.length > 0 ? given : asm.stringArray([`-${posix.basename(path)}`]);
       // As execvp(3): one that can't be executed does not end the search.
       const more = index < candidates.length - 1;
       asm.call(init, "execve", [path, args, variables], { lenient: more });

@@ -20,6 +20,7 @@ import { tryFileLock } from "../sys/file-lock.ts";
 import { cloneInside, cloneTree, setMountAttributes } from "../sys/mounts.ts";
 import { pidfdOpen } from "../sys/processes.ts";
 import { boundDatagramSocket } from "../sys/sockets.ts";
+import { blameSubmounts } from "./blame-submounts.ts";
 import {
   enableControllers,
   isPopulated,
@@ -262,7 +263,11 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
 
   "map-owners": async ({ fd, recursive, mapping }, launch) => {
     const idmap = mapping === null ? launch.leaderUserNamespace() : await launch.mappingNamespace(mapping);
-    setMountAttributes(launch.fds.get(fd), { idmap }, recursive, launch.pathOf(fd));
+    try {
+      setMountAttributes(launch.fds.get(fd), { idmap }, recursive, launch.pathOf(fd));
+    } catch (error) {
+      throw recursive ? blameSubmounts(error, launch.pathOf(fd)) : error;
+    }
   },
 
   "hold-machine": ({ pid, startTime, cgroup }, launch) => {

@@ -1,6 +1,7 @@
 import { readFileSync, realpathSync, statSync } from "node:fs";
 import { BerthError, errorCode } from "../errors.ts";
 import type { FileSystemFacts, HostFacts, PathFacts, TreeFacts } from "../plan/facts.ts";
+import { visible } from "../spec/quote.ts";
 import { parseMachineId, timezoneOfLink } from "./identity.ts";
 import { InRoot, showRoot, type TreeRoot } from "./in-root.ts";
 import { discoverInit, initFault } from "./init.ts";
@@ -36,6 +37,7 @@ function factsOf(tree: InRoot, host: HostFacts): TreeFacts {
   const fault = init === null ? initFault(tree) : undefined;
   const osRelease = OS_RELEASE_PATHS.map((path) => readText(tree, path)).find((text) => text !== null);
   return {
+    isHostRoot: root !== null && root.identity === hostRoot(),
     readable: true,
     owner: root?.uid ?? 0,
     group: root?.gid ?? 0,
@@ -50,6 +52,11 @@ function factsOf(tree: InRoot, host: HostFacts): TreeFacts {
   };
 }
 
+function hostRoot(): string {
+  const { dev, ino } = statSync("/");
+  return `${dev}:${ino}`;
+}
+
 function readText(tree: InRoot, path: string): string | null {
   return tree.readFile(path, MAX_TEXT)?.toString("utf8") ?? null;
 }
@@ -62,6 +69,7 @@ function readMountinfo(): string {
 function assumedFacts(root: string, host: HostFacts): TreeFacts {
   const mount = mountOf(parseMountinfo(readMountinfo()), root);
   return {
+    isHostRoot: root === "/",
     readable: false,
     owner: 0,
     group: 0,
@@ -76,7 +84,7 @@ function assumedFacts(root: string, host: HostFacts): TreeFacts {
 }
 
 function treeError(place: TreeRoot, code: string | undefined, cause: unknown): unknown {
-  const root = showRoot(place);
+  const root = visible(showRoot(place));
   if (code === "ENOENT") {
     if (typeof place !== "string") return new BerthError(`${root}: no such directory`, { cause });
     const hint = "`berth bootstrap` makes one";

@@ -12,9 +12,8 @@ import { joinedStatus, joinMachine } from "./join.ts";
 import type { MachineRecord } from "./record.ts";
 
 export interface ExecRequest {
+  /** Empty: a login shell. */
   readonly argv: readonly string[];
-  /** Programs to try instead of what PATH finds for argv[0]. */
-  readonly candidates?: readonly string[];
   /** Of the machine, by name or number; undefined: root. */
   readonly user?: string | undefined;
   /** On a terminal of the machine's own; otherwise the caller's stdio is passed on. */
@@ -50,12 +49,12 @@ class JoinedCommand {
   #signalled = false;
   #killer: NodeJS.Timeout | undefined;
 
-  constructor(machine: MachineRecord, { argv, candidates, user, terminal, caller, env }: ExecRequest, paths: Paths) {
+  constructor(machine: MachineRecord, { argv, user, terminal, caller, env }: ExecRequest, paths: Paths) {
     this.#caller = caller;
     this.#stdio = terminal ? undefined : new CallerStdio(caller);
     const fds = this.#stdio?.fds ?? new Map<string, number>();
     const term = terminal ? (env["TERM"] ?? "xterm") : undefined;
-    this.#launch = joinMachine(machine, { argv, candidates, user, term, size: caller.terminal.size, fds }, paths);
+    this.#launch = joinMachine(machine, { argv, user, term, size: caller.terminal.size, fds }, paths);
   }
 
   async run(): Promise<number> {

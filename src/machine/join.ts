@@ -8,12 +8,12 @@ import { stagePath } from "../host/installation.ts";
 import type { Paths } from "../host/paths.ts";
 import { findUser } from "../host/users.ts";
 import { boundIn } from "../plan/bind-users.ts";
-import { candidatesFor, loginEnvironment } from "../plan/execute.ts";
+import { candidatesFor, LOGIN_SHELLS, loginEnvironment } from "../plan/execute.ts";
 import type { UserFacts } from "../plan/facts.ts";
 import { buildJoin } from "../plan/join.ts";
 import { rootOf } from "../plan/pivot.ts";
 import type { LaunchPlan, WindowSize } from "../plan/step.ts";
-import { userFault } from "../plan/user.ts";
+import { ROOT, userFault } from "../plan/user.ts";
 import { hasOwnEtc } from "../plan/volatile.ts";
 import { isRoot } from "../spec/validate.ts";
 import { closeQuietly } from "../sys/files.ts";
@@ -21,9 +21,8 @@ import { ARCH } from "../sys/libc.ts";
 import { type MachineRecord, planPath, readPlan } from "./record.ts";
 
 export interface JoinOptions {
+  /** Empty: a login shell. */
   readonly argv: readonly string[];
-  /** Programs to try instead of what PATH finds for argv[0]. */
-  readonly candidates?: readonly string[] | undefined;
   /** Who runs it, by name or number; undefined: root. */
   readonly user?: string | undefined;
   /** TERM of a terminal of the machine's own that the command gets; undefined: `stdio:0` to `stdio:2` of `fds`. */
@@ -49,11 +48,7 @@ export function joinMachine(machine: MachineRecord, options: JoinOptions, paths:
   }
 }
 
-function planJoin(
-  machine: MachineRecord,
-  { argv, candidates, user: userName, term, size }: JoinOptions,
-  paths: Paths,
-): LaunchPlan {
+function planJoin(machine: MachineRecord, { argv, user: userName, term, size }: JoinOptions, paths: Paths): LaunchPlan {
   const { name, leader } = machine;
   const cgroup = leaderCgroup(machine);
   refuseFrozen(machine, cgroup);
@@ -65,9 +60,9 @@ function planJoin(
       { machine: name, pid: leader.pid, startTime: leader.startTime, cgroup, plan },
       {
         argv,
-        candidates: programs(argv, candidates, user),
+        candidates: programs(argv, user),
         environment: [...loginEnvironment(user), ...(term === undefined ? [] : [`TERM=${term}`])],
-        directory: user?.home ?? "/",
+        directory: user?.home ?? (argv.length === 0 ? ROOT.home : "/"),
         user,
         stdio: term === undefined ? "caller" : "terminal",
         ...(size === undefined ? {} : { size }),
@@ -79,14 +74,9 @@ function planJoin(
   }
 }
 
-/** Those that are given are shells for a login, of which a user has one of their own. */
-function programs(
-  argv: readonly string[],
-  candidates: readonly string[] | undefined,
-  user: UserFacts | null,
-): readonly string[] {
-  if (candidates === undefined) return candidatesFor(argv[0] ?? "");
-  return user === null ? candidates : [user.shell, ...candidates];
+function programs([program]: readonly string[], user: UserFacts | null): readonly string[] {
+  if (program !== undefined) return candidatesFor(program);
+  return user === null ? LOGIN_SHELLS : [user.shell, ...LOGIN_SHELLS];
 }
 
 /**

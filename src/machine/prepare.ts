@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { hostname } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import type { OptionAssignment } from "../config/setting.ts";
 import { BerthError, EXIT_FAILED, EXIT_USAGE } from "../errors.ts";
@@ -71,7 +72,7 @@ export interface Prepared {
 export function prepare(request: MachineRequest, paths: Paths, installation: string): Prepared {
   const root = findRoot(request, paths);
   const ephemeral = request.options.some(({ key, value }) => key === "Ephemeral" && value === "yes");
-  const tree = basename(root.value);
+  const tree = root.value === "/" ? hostname() : basename(root.value);
   // Several throw-away copies of one tree may run at once.
   const name = request.name ?? (ephemeral ? `${tree}-${randomId().slice(0, 8)}` : tree);
   const settings = readSettings(request.name ?? tree, paths, installation, request.settings);

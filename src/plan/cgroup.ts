@@ -54,8 +54,8 @@ function hasScope({ spec, host: { systemd } }: PlanInput): boolean {
 }
 
 /** Where preconditions.ts has found one. */
-function keptUnit({ spec, host: { cgroup } }: PlanInput): Unit | null {
-  return spec.keepUnit.value ? unitOf(cgroup.own) : null;
+function keptUnit({ spec, host: { cgroup, systemd } }: PlanInput): Unit | null {
+  return systemd && spec.keepUnit.value ? unitOf(cgroup.own) : null;
 }
 
 /** From where berth runs down to the machine: each hands its controllers on. */

@@ -9,11 +9,18 @@ import { loginVariables, payloadUser } from "./user.ts";
 
 const PATH = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
+/** Of a command: an init sets its own from locale.conf(5). As systemd-nspawn has it. */
+const LANG = "C.UTF-8";
+
+/** A user's own comes first. */
+export const LOGIN_SHELLS: readonly string[] = ["/bin/bash", "/bin/sh"];
+
 /** What a command finds that joins a machine, before anything else is set. */
 export function loginEnvironment(user: UserFacts | null): readonly string[] {
   return [
     `PATH=${PATH.join(":")}`,
     ...loginVariables(user).map(([name, value]) => `${name}=${value}`),
+    `LANG=${LANG}`,
     "container=berth",
   ];
 }
@@ -40,8 +47,7 @@ function payload({ spec, machine }: PlanInput): { candidates: string[]; argv: st
     return { candidates: [path], argv: [path, ...words] };
   }
   const [program] = words;
-  // The leading hyphen makes it a login shell.
-  if (program === undefined) return { candidates: ["/bin/bash", "/bin/sh"], argv: ["-sh"] };
+  if (program === undefined) return { candidates: [...LOGIN_SHELLS], argv: [] };
   return { candidates: candidatesFor(program), argv: [...words] };
 }
 
@@ -65,7 +71,10 @@ function environment(input: PlanInput): string[] {
   }
   if (spec.credentials.length > 0) variables.set("CREDENTIALS_DIRECTORY", CREDENTIALS_DIRECTORY);
   if (request.term !== null) variables.set("TERM", request.term);
-  if (!spec.boot.value) for (const [name, value] of loginVariables(payloadUser(input))) variables.set(name, value);
+  if (!spec.boot.value) {
+    for (const [name, value] of loginVariables(payloadUser(input))) variables.set(name, value);
+    variables.set("LANG", LANG);
+  }
   for (const { value } of spec.environment) variables.set(value.name, value.value);
   return [...variables].map(([name, value]) => `${name}=${value}`);
 }

@@ -162,6 +162,8 @@ export interface MappedSource extends Owners {
 }
 
 export interface TreeFacts {
+  /** It is the host's own root directory, by whatever path. */
+  readonly isHostRoot: boolean;
   /** False: it could not be read (planning without root); the other fields then hold what a Debian tree would. */
   readonly readable: boolean;
   /** Owner of the tree's root directory on disk: 0, or the base of a range it was chowned to. */

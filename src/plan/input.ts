@@ -83,14 +83,14 @@ export function rootId(input: PlanInput): number {
   return idRange(input)?.base ?? 0;
 }
 
-/** The machine's id (container_uuid): set, or the one that its /etc has, or a new one. 32 hex digits. */
+/** The machine's id (container_uuid): the one that its /etc has, or the one that is set, or a new one. 32 hex digits. */
 export function machineId({ spec, machine }: PlanInput): string {
   return knownMachineId(spec, machine.tree) ?? machine.randomId;
 }
 
 /** Null: it gets a new one. */
 export function knownMachineId(spec: MachineSpec, { machineId: own }: Pick<TreeFacts, "machineId">): string | null {
-  return spec.machineId.value ?? (rootKind(spec) === "memory" ? null : own);
+  return (rootKind(spec) === "memory" ? null : own) ?? spec.machineId.value ?? null;
 }
 
 /** Whether berth itself has a capability. */

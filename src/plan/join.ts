@@ -15,10 +15,12 @@ export interface JoinTarget {
 }
 
 export interface JoinRequest {
+  /** Empty: a login shell. */
   readonly argv: readonly string[];
   /** Paths to try for argv[0], the last one may not be missing. */
   readonly candidates: readonly string[];
   readonly environment: readonly string[];
+  /** Where it cannot go there, it begins in /. */
   readonly directory: string;
   /** Null: root. */
   readonly user: UserFacts | null;
@@ -77,6 +79,7 @@ export function buildJoin(target: JoinTarget, request: JoinRequest): LaunchPlan 
       stepOf(plan, "set-umask"),
       stepOf(plan, "drop-bounding-set"),
       ...becomeUser(target, request),
+      init("change-directory", { path: request.directory, required: false }),
       ...stepsOf(plan, "set-limit"),
       ...stepsOf(plan, "no-new-privileges"),
       stepOf(plan, "load-seccomp"),
@@ -85,7 +88,7 @@ export function buildJoin(target: JoinTarget, request: JoinRequest): LaunchPlan 
         candidates: [...request.candidates],
         argv: [...request.argv],
         environment: [...request.environment],
-        directory: request.user === null ? request.directory : null,
+        directory: null,
       }),
       host("await", { sync: 5, from: "init", says: "the command has been executed", carries: [] }),
     ],
@@ -104,13 +107,10 @@ function raiseLimits(plan: LaunchPlan): Step {
   return { ...raised, args: { limits: [...raised.args.limits, ...more] } };
 }
 
-function becomeUser({ plan }: JoinTarget, { user, stdio, directory }: JoinRequest): readonly Step[] {
+function becomeUser({ plan }: JoinTarget, { user, stdio }: JoinRequest): readonly Step[] {
   if (user === null) return [];
   const keep = stepOf(plan, "set-capabilities").args.mask;
-  return [
-    init("become-user", { ...idsOf(user), keep, terminal: stdio === "terminal", foreground: false }),
-    init("change-directory", { path: directory, required: false }),
-  ];
+  return [init("become-user", { ...idsOf(user), keep, terminal: stdio === "terminal", foreground: false })];
 }
 
 /** Those that the settings asked for; maybe none. */

@@ -62,12 +62,12 @@ function cgroup2IsMounted({ host }: PlanInput): readonly Problem[] {
   return [error("no cgroup2 hierarchy is mounted", "one, for the machine's processes", hint)];
 }
 
-/** --slice=, --property= and --keep-unit are about units of systemd's. */
+/** --slice= and --property= are about units of systemd's; where there are none, --keep-unit asks for nothing. */
 function unitsAreThere({ spec: { keepUnit, slice, unitProperties }, host }: PlanInput): readonly Problem[] {
-  const asked = [keepUnit, slice, ...unitProperties].filter(({ source }) => source.from !== "default");
   if (!host.systemd)
-    return asked.map(({ source }) => {
-      const hint = "the machine gets a cgroup of its own below berth's, which limits can be written to";
+    return [slice, ...unitProperties].flatMap(({ source }) => {
+      if (source.from === "default") return [];
+      const hint = "leave it out: the machine gets a cgroup of its own, see its path in berth status and cgroups(7)";
       return { severity: "error", source, what: "there are no units here: systemd does not run this host", hint };
     });
   if (!keepUnit.value) return [];

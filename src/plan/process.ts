@@ -4,7 +4,7 @@ import type { PlanInput } from "./input.ts";
 import { init } from "./make-step.ts";
 import { possibleMask } from "./security.ts";
 import type { Step } from "./step.ts";
-import { payloadUser } from "./user.ts";
+import { payloadUser, ROOT } from "./user.ts";
 
 /** What Personality= can be on a host, and how many bits it shows; preconditions.ts refuses the others. */
 export const PERSONALITY_BITS: Readonly<Record<"x64" | "arm64", Readonly<Partial<Record<Personality, 32 | 64>>>>> = {
@@ -37,7 +37,8 @@ export function chooseProcessors({ spec }: PlanInput): Step[] {
 export function changeDirectory(input: PlanInput): Step[] {
   const { value: path, source } = input.spec.workingDirectory;
   if (path !== undefined) return [init("change-directory", { path, required: true }, source)];
-  const user = payloadUser(input);
-  if (user === null || input.spec.command.value.length > 0) return [];
-  return [init("change-directory", { path: user.home, required: false }, input.spec.user.source)];
+  const { boot, command, user } = input.spec;
+  if (boot.value || command.value.length > 0) return [];
+  const { home } = payloadUser(input) ?? ROOT;
+  return [init("change-directory", { path: home, required: false }, user.source)];
 }

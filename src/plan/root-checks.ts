@@ -1,16 +1,41 @@
 import type { Problem } from "../spec/problem.ts";
-import { isEtcWritable, isRootReadOnly, rootKind } from "../spec/root-kind.ts";
+import { isEtcWritable, isRootReadOnly, rootKind, writesTree } from "../spec/root-kind.ts";
 import type { Source } from "../spec/source.ts";
 import type { PlanInput } from "./input.ts";
 import { canMap, isOwned } from "./owners.ts";
 
 type Check = (input: PlanInput) => readonly Problem[];
 
-const CHECKS: readonly Check[] = [usrIsMerged, initIsInUsr, layerIsPossible, memoryTakesLayers, etcFollowsHost];
+const CHECKS: readonly Check[] = [
+  hostStaysAsItIs,
+  usrIsMerged,
+  initIsInUsr,
+  layerIsPossible,
+  memoryTakesLayers,
+  etcFollowsHost,
+];
 
 /** What of the tree can't come together with ReadOnly=, Volatile= and Ephemeral=. */
 export function rootFits(input: PlanInput): readonly Problem[] {
   return CHECKS.flatMap((check) => check(input));
+}
+
+/** As systemd-nspawn: a machine in the host's own root would change it under the host. */
+function hostStaysAsItIs({ spec, machine }: PlanInput): readonly Problem[] {
+  const { root } = spec;
+  if (!machine.tree.isHostRoot) return [];
+  const what = `${root.value} is the host's own root`;
+  if (writesTree(spec))
+    return problem(root.source, what, "a tree of the machine's own", "-x runs in a throw-away copy");
+  // With the root go all mounts below it, of kinds that map no ids: /proc is the first.
+  if (spec.privateUsers.value.mode === "no") return [];
+  const hint = "--private-users=no runs it, as systemd-nspawn does: root inside is root on the host then";
+  return problem(
+    spec.privateUsers.source,
+    `${what}, and what is mounted below it can't all be mapped`,
+    undefined,
+    hint,
+  );
 }
 
 /** As systemd-nspawn: what is there beside /usr would be missing. */

@@ -155,6 +155,7 @@ export interface StepKinds {
   // `directory`: null leaves it where it is. `init`: what of a tree's it is, where it is one.
   execute: {
     candidates: string[];
+    /** Empty: a login shell, called by the name of the one that is there. */
     argv: string[];
     environment: string[];
     directory: string | null;

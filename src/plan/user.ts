@@ -35,9 +35,12 @@ export function idsOf({ uid, gid, groups }: UserFacts): { uid: number; gid: numb
   return { uid, gid, groups: [...groups] };
 }
 
+/** Not looked up. */
+export const ROOT = { name: "root", home: "/root" } as const;
+
 /** What a login finds; USER and LOGNAME are a number where the user has no name. */
 export function loginVariables(user: UserFacts | null): readonly (readonly [name: string, value: string])[] {
-  const { name, home } = user ?? { name: "root", home: "/root" };
+  const { name, home } = user ?? ROOT;
   const variables = [
     ["HOME", home],
     ["USER", name],

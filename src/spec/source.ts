@@ -1,3 +1,5 @@
+import { visible } from "./quote.ts";
+
 /** Where a value came from. Every value of a spec, and through it every step of a plan, carries one. */
 export type Source =
   | { readonly from: "default" }
@@ -17,14 +19,14 @@ export function byDefault<T>(value: T): Sourced<T> {
   return { value, source: DEFAULT };
 }
 
-/** `file:line`, the option as typed, or `default`. */
+/** `file:line`, the option as typed, or `default`; printable, whatever characters are in it. */
 export function showSource(source: Source): string {
   switch (source.from) {
     case "default":
       return "default";
     case "file":
-      return `${source.file}:${source.line}`;
+      return visible(`${source.file}:${source.line}`);
     case "option":
-      return source.option;
+      return visible(source.option);
   }
 }

@@ -42,6 +42,7 @@ export const HOST: HostFacts = {
 };
 
 export const TREE: TreeFacts = {
+  isHostRoot: false,
   readable: true,
   owner: 0,
   group: 0,

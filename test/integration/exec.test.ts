@@ -156,6 +156,7 @@ describe("what a command is given", () => {
       HOME: "/root",
       USER: "root",
       LOGNAME: "root",
+      LANG: "C.UTF-8",
       container: "berth",
     });
     expect(answers.line("cwd")["cwd"]).toBe("/");

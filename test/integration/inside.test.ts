@@ -121,6 +121,7 @@ test("the environment is made up: the Container Interface's, a login's, and noth
     HOME: "/root",
     USER: "root",
     LOGNAME: "root",
+    LANG: "C.UTF-8",
     ...Object.fromEntries(host),
   });
 });

@@ -1,9 +1,9 @@
 /** Options of `berth run` that set no setting, and what is said of wrong ones. */
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { BERTH, berthRoot, poll } from "../lib/berth.ts";
-import { parseProbe, probe } from "../lib/probe.ts";
+import { parseProbe, probe, probeTree } from "../lib/probe.ts";
 import { openTerminal } from "../lib/pty.ts";
 import { setUpProbe } from "../lib/set-up.ts";
 
@@ -124,8 +124,8 @@ describe("wrong usage is status 2, whoever finds it", () => {
 
 describe("on a host that systemd does not run", () => {
   const here = ready && !existsSync("/run/systemd/system");
-  test.runIf(here).each(["--slice=web", "-Sweb.slice", "--property=MemoryMax=1G", "--keep-unit"])(
-    "--slice, --property and --keep-unit are refused: %s",
+  test.runIf(here).each(["--slice=web", "-Sweb.slice", "--property=MemoryMax=1G"])(
+    "--slice and --property are refused: %s",
     async (option) => {
       await using root = berthRoot();
       const { status, stdout, stderr } = await root.berth("run", "-D", tree, option, "--", "/bin/true");
@@ -133,6 +133,11 @@ describe("on a host that systemd does not run", () => {
       expect(stderr).toMatch(/^berth: --\S+: there are no units here: systemd does not run this host\nhint: .*\n$/);
     },
   );
+
+  test.runIf(here)("--keep-unit asks for nothing", async () => {
+    await using root = berthRoot();
+    expect(await root.run(tree, ["--keep-unit", "--register=no"], ASK)).toMatchObject({ status: 0, stderr: "" });
+  });
 });
 
 test("-E NAME: is berth's own variable, and none with a warning where berth has none", async () => {
@@ -143,6 +148,37 @@ test("-E NAME: is berth's own variable, and none with a warning where berth has 
   expect([status, answers(stdout).variable]).toEqual([0, "berth's own"]);
   expect(stderr).toMatch(/^berth: --setenv=BERTH_TEST_NONE: warning: there is no such variable here/);
   expect(parseProbe(stdout, "env")["env"]).not.toHaveProperty("BERTH_TEST_NONE");
+});
+
+test("-D /: the host's own root is left as it is, whatever it is called, and its mounts are not to blame on it", async () => {
+  await using root = berthRoot();
+  for (const path of ["/", "/proc/self/root"]) {
+    const machine = ["run", "-D", path, "-M", "m", "--private-users-ownership=chown"];
+    const { status, stderr } = await root.berth(...machine, "--", "/bin/true");
+    expect(status).toBe(125);
+    expect(stderr).toContain("is the host's own root, expected a tree of the machine's own");
+  }
+  const mapped = await root.berth("run", "-D", "/", "-x", "--", "/bin/true");
+  expect(mapped.stderr).toContain("what is mounted below it can't all be mapped");
+  expect(mapped.stderr).toContain("hint: --private-users=no");
+});
+
+test("--bind=PATH:PATH:idmap: a mount below that can't be mapped is named", async () => {
+  await using root = berthRoot();
+  const { status, stderr } = await root.run(tree, ["--bind-ro=/:/mnt:idmap"], ASK);
+  expect(status).toBe(125);
+  expect(stderr).toMatch(/hint: with it go the mounts below it, and one of them may not be able to map ids: .*norbind/);
+});
+
+test("a shell is a login shell by its own name, at home, with a locale", async () => {
+  await using root = berthRoot();
+  const own = await probeTree({ at: join(root.machines, "m") });
+  for (const name of ["bin", "lib", "lib64"]) symlinkSync(`usr/${name}`, join(own, name));
+  await using terminal = openTerminal();
+  const { end } = terminal.spawn([BERTH, "run", "-q", "-M", "m", "--bind-ro=/usr"], root.env);
+  terminal.type('echo "$0 $(pwd) $LANG [$POSIXLY_CORRECT]"; exit 3\n');
+  expect((await end).status).toBe(3);
+  expect(terminal.output).toContain("-bash /root C.UTF-8 []");
 });
 
 test("without -D and -M the tree is the current directory", async () => {

@@ -47,9 +47,9 @@ async function runMachine(context: Context, options: StartOptions, words: readon
   const caller = new ProcessCaller(options.background);
   const lineEnd = isTerminal(2) ? "\r\n" : "\n";
   const tell = (line: string): void => {
-    if (options.quiet !== true) caller.stderr.write(`berth: ${line}${lineEnd}`);
+    if (options.quiet !== true) caller.stderr.write(`berth: ${visible(line)}${lineEnd}`);
   };
-  for (const warning of prepared.warnings) tell(visible(showProblem(warning)));
+  for (const warning of prepared.warnings) tell(showProblem(warning));
   for (const { what, source } of prepared.weaknesses) tell(`weaker than the default: ${what} [${showSource(source)}]`);
   const credentials = await readCredentials(options, spec);
   const console = consoleFor(spec.console.value);

@@ -35,8 +35,7 @@ async function shell(
     terminal: true,
     caller: new ProcessCaller(),
     env: context.env,
-    // The leading hyphen makes it a login shell.
-    ...(words.length > 0 ? { argv: words } : { argv: ["-sh"], candidates: ["/bin/bash", "/bin/sh"] }),
+    argv: words,
   };
   return execIn(findMachine(name, context.paths), request, context.paths);
 }

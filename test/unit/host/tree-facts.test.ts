@@ -31,6 +31,7 @@ test("a Debian tree", () => {
     tree.link("etc/localtime", "/usr/share/zoneinfo/Etc/UTC");
   });
   expect(facts).toEqual({
+    isHostRoot: false,
     readable: true,
     owner: process.geteuid?.(),
     group: process.getegid?.(),
@@ -42,6 +43,10 @@ test("a Debian tree", () => {
     hasTimezone: true,
     timezone: "Etc/UTC",
   });
+});
+
+test("the host's own root, by another path", () => {
+  expect(readTreeFacts("/proc/self/root", host)).toMatchObject({ isHostRoot: true });
 });
 
 test("an empty tree", () => {

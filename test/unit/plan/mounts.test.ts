@@ -216,10 +216,10 @@ describe("LinkJournal=", () => {
 
   test("needs a host that keeps journals, and an id that is kept and not the host's", () => {
     expect(way("host", { kept: false })).toBe("the host keeps no journals on disk: /var/log/journal is no directory");
-    expect(way("guest", {}, "MachineID=0123456789abcdef0123456789abcdef")).toBe(
+    const none: Changes = { tree: { machineId: null } };
+    expect(way("guest", {}, "MachineID=0123456789abcdef0123456789abcdef", none)).toBe(
       "the machine has the host's own machine id",
     );
-    const none: Changes = { tree: { machineId: null } };
     expect(way("host", {}, "", none)).toBe("the machine has no id that it keeps, and journals are told apart by it");
     expect(way("try-host", {}, "", none)).toBe("nothing");
     expect(way("host", {}, "Boot=yes", none)).toBe("nothing"); // by another id than the tree's
