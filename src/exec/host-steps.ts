@@ -38,7 +38,7 @@ import { divideLayer, makeLayer, openLayer, removeLayer } from "./layer.ts";
 import { announceLeftovers } from "./leftovers.ts";
 import { lockFile, treeLock, unlinkLocked, unlinkShared } from "./lock-file.ts";
 import { openNetwork } from "./open-network.ts";
-import { openUpper, removeWork } from "./overlay-upper.ts";
+import { openUpper } from "./overlay-upper.ts";
 import { makeRamfs } from "./ramfs.ts";
 import { claimFiles, claimRange, releaseRange } from "./range-claim.ts";
 import { recordRange } from "./range-ledger.ts";
@@ -222,7 +222,7 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
   "open-upper": (args, launch) => {
     launch.fds.name(
       args.fd,
-      openUpper(args, () => launch.undoBy(() => removeWork(args))),
+      openUpper(args, (undo) => launch.undoBy(undo)),
     );
   },
 

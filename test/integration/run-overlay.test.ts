@@ -7,10 +7,12 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { type BerthRoot, berthRoot } from "../lib/berth.ts";
 import { interview } from "../lib/interview.ts";
@@ -264,6 +266,31 @@ test("a mount point can't be written to as a layer, and file systems that can't 
     execFileSync("umount", [merged ?? ""]);
   }
 });
+
+test.each([
+  ["of the tree", "+/srv/up"],
+  ["of the host", null],
+])(
+  "Overlay=: where a link in place of the work directory leads, nothing is removed or given away: %s",
+  async (_, own) => {
+    await using root = berthRoot();
+    const tree = await probeTree({ at: join(root.machines, "own") });
+    const parent = own === null ? root.directory("host") : join(tree, "srv");
+    const victim = root.directory("victim");
+    for (const path of [join(parent, "up"), join(victim, "work")]) mkdirSync(path, { recursive: true });
+    const running = root.run(tree, [`--overlay=+/etc:${own ?? join(parent, "up")}:/x`], probe("sleep", "3000"));
+    const used = (): string | undefined =>
+      readdirSync(parent).find((name) => name.startsWith(".berth-work") && existsSync(join(parent, name, "work")));
+    while (used() === undefined) await sleep(10);
+    const work = join(parent, used() ?? "");
+    renameSync(work, join(parent, "moved"));
+    symlinkSync(victim, work);
+    const { status, stderr } = await running;
+    expect([status, stderr.includes("victim")]).toEqual([0, false]);
+    expect(lstatSync(victim)).toMatchObject({ uid: 0, gid: 0 });
+    expect(readdirSync(victim)).toEqual(["work"]);
+  },
+);
 
 test("links in the tree lead a layer of the tree nowhere out of it", async () => {
   await using root = berthRoot();
