@@ -230,10 +230,10 @@ export const DETAILS: Readonly<Record<string, string>> = {
   LinkJournal:
     "*host*: the journal is in */var/log/journal/ID* of the host, which is made as the machine's root's and bound. *guest*: it stays in " +
     "the tree, and the host has a link to it. *try-host*, *try-guest*: the same, or nothing where that can't be. *auto*: the host's " +
-    "directory is bound if it is there and belongs to the machine's root. Not with *Ephemeral=*, nor without a machine id, or with the host's. " +
+    "directory is bound if it is there and belongs to the machine's root, which is not the host's. Not with *Ephemeral=*, nor without a machine id, or with the host's. " +
     "Machines are told apart by their ids: a copy of a tree has the same, and needs one of its own (empty */etc/machine-id* in it). What is " +
-    "another machine's is not taken: a directory that belongs neither to the machine's root nor to the host's, or is in use by a machine " +
-    "that runs. The directory, and the link that *guest* and *try-guest* make, stay on the host when the machine has ended.",
+    "another machine's is not taken: a directory with journals that are not of the machine's root, or one in use by a machine that runs; " +
+    "a link to elsewhere is replaced by *host* and *guest* only. The directory, and the link that *guest* and *try-guest* make, stay on the host when the machine has ended.",
   BindUser:
     "The home directory is */run/host/home/NAME* inside, and records of the user and a group of the same name are in " +
     "*/run/host/userdb*, with an id from 60514 to 60577 and the hash of the password. The tree needs *nss-systemd*(8) " +

@@ -58,7 +58,8 @@ function guestWay(input: PlanInput, refuse: Refuse): Way {
     return refuse(`${JOURNALS} of the tree is reached by a link, which would lead the host elsewhere`, HOST_HINT);
   const { entry } = journal;
   if (entry.type === "link" && entry.target === target) return { way: "linked" };
-  if (entry.type === "missing" || entry.type === "link") return { way: "link" };
+  if (entry.type === "link") return replaceLink(input, { way: "link" });
+  if (entry.type === "missing") return { way: "link" };
   if (entry.type !== "directory") return refuse(`${path} is neither a directory nor a link`, "move it away");
   if (entry.isMountPoint) return refuse(`${path} is a mount point`, "umount it");
   if (isForeign(input, entry.owner)) return refuseForeign(input, entry.owner, refuse);
@@ -75,15 +76,27 @@ function hostWay(input: PlanInput, refuse: Refuse): Way {
   if (!isPlainInTree && input.spec.linkJournal.value !== "host") return NOTHING;
   if (entry.type === "directory") {
     if (entry.isMountPoint) return refuse(`${path} is a mount point`, "umount it");
-    // One of another's nobody inside could write to.
-    if (isAuto && entry.owner !== rootId(input)) return NOTHING;
+    // Its id is the tree's to choose: what root of the host has could be the host's own, of an id it had before.
+    if (isAuto && (entry.owner !== rootId(input) || entry.owner === 0)) return NOTHING;
     if (isForeign(input, entry.owner)) return refuseForeign(input, entry.owner, refuse);
+    if (entry.owner !== rootId(input) && !entry.isEmpty)
+      return refuse(
+        `${path} has journals of root's`,
+        `chown ${rootId(input)}:${rootId(input)} ${path}, or move it away`,
+      );
     return { way: "bind", make: !isAuto };
   }
   if (isAuto) return entry.type === "link" && entry.target === target ? { way: "linked" } : NOTHING;
+  const make: Way = { way: "bind", make: true };
+  if (entry.type === "link" && entry.target !== target) return replaceLink(input, make);
   return entry.type === "missing" || entry.type === "link"
-    ? { way: "bind", make: true }
+    ? make
     : refuse(`${path} is neither a directory nor a link`, "move it away");
+}
+
+/** It may be another machine's, which has the same id: only who insists replaces it, as with systemd-nspawn. */
+function replaceLink({ spec }: PlanInput, way: Way): Way {
+  return spec.linkJournal.value.startsWith("try-") ? NOTHING : way;
 }
 
 const NO_JOURNAL: JournalFacts = { kept: false, entry: { type: "missing" }, isPlainInTree: false, usedBy: "nobody" };

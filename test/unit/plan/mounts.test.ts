@@ -184,14 +184,13 @@ describe("LinkJournal=", () => {
       },
     ],
     ["a link to the tree", { type: "link", target: LINK }, { host: "make", guest: "linked", auto: "linked" }],
-    ["a link elsewhere", { type: "link", target: "/x" }, { host: "make", guest: "link", auto: "nothing" }],
     ["an empty directory", directory, { host: "make", guest: "link", auto: "nothing" }],
     ["the machine's own", { ...directory, owner: 1234567168 }, { host: "make", guest: "link", auto: "bind" }],
     [
       "one with journals",
       { ...directory, isEmpty: false },
       {
-        host: "make",
+        host: `${PLACE} has journals of root's`,
         guest: `${PLACE} has journals already, and a link would have to take its place`,
         auto: "nothing",
       },
@@ -210,8 +209,16 @@ describe("LinkJournal=", () => {
     expect(way("no", { entry })).toBe("nothing");
   });
 
-  test("auto takes what root has where root inside is root", () => {
-    expect(way("auto", { entry: directory }, "PrivateUsers=no")).toBe("bind");
+  test("auto takes nothing of root's of the host, where root inside is that root, either", () => {
+    for (const entry of [directory, { ...directory, isEmpty: false }])
+      expect(way("auto", { entry }, "PrivateUsers=no")).toBe("nothing");
+    expect(way("host", { entry: { ...directory, isEmpty: false } }, "PrivateUsers=no")).toBe("make");
+  });
+
+  test("a link elsewhere is replaced for who insists", () => {
+    const entry = { type: "link", target: "/x" } as const;
+    const ways = ["host", "guest", "try-host", "try-guest", "auto"].map((mode) => way(mode, { entry }));
+    expect(ways).toEqual(["make", "link", "nothing", "nothing", "nothing"]);
   });
 
   test("needs a host that keeps journals, and an id that is kept and not the host's", () => {
