@@ -256,7 +256,7 @@ known is *null*.
 
 *berth list*
 : An array of machines, each with *name*, *class* (container), *service* (berth), *state* (starting, running, stopping,
-or unknown where its record can't be read), *reason* (of an unknown state), *os* and *version* (ID and VERSION_ID of its
+rebooting between two boots, or unknown where its record can't be read), *reason* (of an unknown state), *os* and *version* (ID and VERSION_ID of its
 os-release), *init* (as in _INITS_), *addresses* (an array), *leader* (host PID of its PID 1), *unit*, *since* (ISO 8601), *image* (path of its tree),
 *ready*, *times* (*began*, *executed*, *ready*: ms since the epoch; *executedMonotonic*: ms of CLOCK_MONOTONIC) and
 *weaknesses* (an array of sentences).

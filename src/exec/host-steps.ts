@@ -160,19 +160,17 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     prepareCgroup(path, owner);
   },
 
-  "make-scope": ({ unit, slice, path, owner }, launch) => {
-    startScope({ unit, slice, path }, launch.keeperPid, launch.plan.machine);
+  "make-scope": async ({ unit, slice, path, owner }, launch) => {
+    await startScope({ unit, slice, path }, launch.keeperPid, launch.plan.machine, launch);
     // The scope itself is systemd's: it goes when its last process does.
     launch.undoBy(() => removeCgroup(path));
     prepareCgroup(path, owner);
   },
 
-  "set-unit-property": ({ unit, name, value }) => {
-    setUnitProperty(unit, name, value);
-  },
+  "set-unit-property": ({ unit, name, value }, launch) => setUnitProperty(unit, name, value, launch),
 
-  "use-unit": ({ unit, path, owner }, launch) => {
-    requireDelegated(unit);
+  "use-unit": async ({ unit, path, owner }, launch) => {
+    await requireDelegated(unit, launch);
     const payload = join(path, "payload");
     if (existsSync(payload) && isPopulated(payload))
       throw new BerthError(`${unit} has a machine in it already`, { hint: "a kept unit is for one machine" });

@@ -46,7 +46,7 @@ export class Launch {
   readonly #undos: Undo[] = [];
   #session: StageSession | undefined;
   #state: "new" | "launching" | "over" = "new";
-  #aborted: BerthError | undefined;
+  readonly #aborting = new AbortController();
   filter: Buffer = Buffer.alloc(0);
   /** ms since the epoch: when the launch began and when init was executed. */
   readonly began = Date.now();
@@ -134,12 +134,17 @@ export class Launch {
    * the payload runs or the launch has failed.
    */
   abort(reason: BerthError): void {
-    this.#aborted ??= reason;
+    this.#aborting.abort(reason);
     if (this.#state === "launching") this.#session?.endSoon();
   }
 
+  /** For steps that wait for others than the stage. */
+  get aborted(): AbortSignal {
+    return this.#aborting.signal;
+  }
+
   throwIfAborted(): void {
-    if (this.#aborted !== undefined) throw this.#aborted;
+    this.aborted.throwIfAborted();
   }
 
   /** Runs the plan. After a failure everything is undone before the error is thrown. */

@@ -1,5 +1,6 @@
-import { execFileSync } from "node:child_process";
+import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError } from "../errors.ts";
 import { parseMemberships } from "../host/cgroups.ts";
 
@@ -11,15 +12,28 @@ export interface Scope {
   readonly path: string;
 }
 
+/** With systemd, which may hang as a whole, and with each client of it. */
 const PATIENCE_MS = 10_000;
+const LOOK_MS = 2;
+
+/** Whose launch it is: when that is aborted, nobody waits any more. */
+export interface Asker {
+  readonly aborted: AbortSignal;
+}
 
 /** A transient scope with PIDs=keeper, Delegate=yes. Waits until the keeper is in it. */
-export function startScope({ unit, slice, path }: Scope, keeper: number, machine: string): void {
+export async function startScope(
+  { unit, slice, path }: Scope,
+  keeper: number,
+  machine: string,
+  { aborted }: Asker,
+): Promise<void> {
   const properties = ["PIDs", "au", "1", String(keeper), "Delegate", "b", "true", "Slice", "s", slice];
   const description = ["Description", "s", `Machine ${machine} (berth)`, "CollectMode", "s", "inactive-or-failed"];
   const call = ["call", "--quiet", "org.freedesktop.systemd1", "/org/freedesktop/systemd1"];
   const method = ["org.freedesktop.systemd1.Manager", "StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "fail"];
-  ask("busctl", [...call, ...method, "5", ...properties, ...description, "0"], `start ${unit} in ${slice}`, {
+  await ask("busctl", [...call, ...method, "5", ...properties, ...description, "0"], `start ${unit} in ${slice}`, {
+    aborted,
     hint: `systemctl status ${unit} says more; an old one that lingers goes with systemctl stop ${unit}`,
   });
   const deadline = Date.now() + PATIENCE_MS;
@@ -28,33 +42,46 @@ export function startScope({ unit, slice, path }: Scope, keeper: number, machine
       throw new BerthError(`systemd did not put the keeper into ${path} within ${PATIENCE_MS / 1000} s`, {
         hint: `it is in ${cgroupOf(keeper)}`,
       });
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2);
+    await sleep(LOOK_MS, undefined, { signal: aborted });
   }
 }
 
 /** --runtime: for as long as the unit is there. All forms that systemctl knows, since it is what reads them. */
-export function setUnitProperty(unit: string, name: string, value: string): void {
-  ask("systemctl", ["set-property", "--runtime", "--", unit, `${name}=${value}`], `set ${name}=${value} of ${unit}`, {
+export async function setUnitProperty(unit: string, name: string, value: string, { aborted }: Asker): Promise<void> {
+  const words = ["set-property", "--runtime", "--", unit, `${name}=${value}`];
+  await ask("systemctl", words, `set ${name}=${value} of ${unit}`, {
+    aborted,
     hint: "systemd.resource-control(5) says what a scope takes",
   });
 }
 
 /** Otherwise systemd takes what is below the unit's cgroup for its own. */
-export function requireDelegated(unit: string): void {
-  const told = ask("systemctl", ["show", "--property=Delegate", "--value", "--", unit], `tell of ${unit}`, {});
+export async function requireDelegated(unit: string, { aborted }: Asker): Promise<void> {
+  const words = ["show", "--property=Delegate", "--value", "--", unit];
+  const told = await ask("systemctl", words, `tell of ${unit}`, { aborted });
   if (told.trim() !== "yes")
     throw new BerthError(`--keep-unit: ${unit} has no cgroups of its own to give to a machine`, {
       hint: `Delegate=yes in ${unit} allows that`,
     });
 }
 
-function ask(program: string, words: readonly string[], what: string, options: { readonly hint?: string }): string {
-  try {
-    return execFileSync(program, words, { stdio: ["ignore", "pipe", "pipe"], encoding: "utf8" });
-  } catch (error) {
-    const said = error instanceof Error && "stderr" in error ? String(error.stderr).trim() : "";
-    throw new BerthError(`systemd would not ${what}: ${said || String(error)}`, options);
-  }
+/** What it prints. Killed, it may leave its question with systemd: a scope without processes goes by itself. */
+function ask(
+  program: string,
+  words: readonly string[],
+  what: string,
+  { aborted, hint }: Asker & { readonly hint?: string },
+): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const limits = { timeout: PATIENCE_MS, killSignal: "SIGKILL", signal: aborted } as const;
+    const child = execFile(program, words, { ...limits, encoding: "utf8" }, (error, stdout, stderr) => {
+      if (error === null) return resolve(stdout);
+      if (error.killed === true)
+        return reject(new BerthError(`systemd did not ${what}: ${program} took more than ${PATIENCE_MS / 1000} s`));
+      return reject(new BerthError(`systemd would not ${what}: ${stderr.trim() || error.message}`, { hint }));
+    });
+    child.stdin?.end();
+  });
 }
 
 /** Of cgroup2, as the kernel names it. */

@@ -7,16 +7,20 @@ import { suggest } from "../spec/nearest.ts";
 import { quote } from "../spec/quote.ts";
 import { listMachines, lookUp, type MachineRecord, type UnknownMachine } from "./record.ts";
 
-/** The running machine of that name. @throws BerthError that names the nearest one, or says why its record is of no use */
+/** The running machine of that name. @throws BerthError that names the nearest one, or says why nothing can be done in it */
 export function findMachine(name: string, paths: Paths): MachineRecord {
   const machine = findAnyMachine(name, paths);
+  if (machine.state === "rebooting")
+    throw new BerthError(`machine ${name} is between two boots`, {
+      hint: `one that reboots as soon as it is up is held back for some seconds; berth terminate ${name} ends it`,
+    });
   if (machine.state !== "unknown") return machine;
   throw new BerthError(`machine ${name} runs, but ${machine.file} ${machine.fault}`, {
     hint: `berth terminate ${name} ends it`,
   });
 }
 
-/** The same, also when its record can't be read. */
+/** The same, also when its record can't be read, and between two boots. */
 export function findAnyMachine(name: string, paths: Paths): MachineRecord | UnknownMachine {
   requireName(name);
   const machine = lookUp(name, paths);

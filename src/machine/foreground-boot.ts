@@ -135,6 +135,7 @@ export class ForegroundBoot {
     this.#stdio?.start();
     const outcome = outcomeOf(await this.#launch.exit());
     await this.#stop.settled();
+    if (outcome.kind === "reboot" && !this.#stopping) record.update({ state: "rebooting", ready: false, status: null });
     this.#explain(outcome);
     await this.#link?.drained();
     await this.#stdio?.drained();

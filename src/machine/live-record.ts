@@ -53,7 +53,7 @@ export class LiveRecord {
 
   isReady(): void {
     const { state, times } = this.#current;
-    if (times.ready !== null) return;
+    if (times.ready !== null || state === "rebooting") return;
     this.update({
       ready: true,
       state: state === "starting" ? "running" : state,

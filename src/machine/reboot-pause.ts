@@ -5,7 +5,7 @@ import { monotonic } from "../sys/clock.ts";
 const SHORT_MS = 5000;
 /** As many of these in a row may be somebody's wish. */
 const BURST = 15;
-/** Not more: meanwhile there is nothing that `berth terminate` could find. */
+/** Not more: meanwhile there is nothing that a command could be run in. */
 const PAUSE_MAX_MS = 5000;
 const LOOK_MS = 100;
 

@@ -4,7 +4,8 @@ import { printable } from "../spec/quote.ts";
 
 /** Goes up when a record, or the plan beside it, changes so that an older or newer berth would misread it. */
 export const RECORD_VERSION = 1;
-export const STATES = ["starting", "running", "stopping"] as const;
+export const STATES = ["starting", "running", "stopping", "rebooting"] as const;
+/** Rebooting: between two boots. Nothing of the machine runs then but its supervisor. */
 export type MachineState = (typeof STATES)[number];
 
 /** What is written down of a running machine, for other commands to find it. One JSON file in its record directory. */

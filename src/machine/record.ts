@@ -75,7 +75,7 @@ function read(name: string, paths: Paths): MachineRecord | UnknownMachine | null
   const file = join(recordsDirectory(paths), name, FILE);
   try {
     const record = readJson(file, (value) => recordFault(value, name)) as MachineRecord;
-    return isAlive(record.leader) ? record : null;
+    return isAlive(record.state === "rebooting" ? record.supervisor : record.leader) ? record : null;
   } catch (error) {
     if (error instanceof FileFault) return { name, state: "unknown", file, fault: error.fault };
     throw error;

@@ -11,13 +11,24 @@ import { whenReadable } from "../sys/poll.ts";
 import { pidfdOpen, pidfdSendSignal } from "../sys/processes.ts";
 import { isHeld, type MachineRecord, type UnknownMachine } from "./record.ts";
 
+const SIGINT = 2;
 const SIGKILL = 9;
+const SIGTERM = 15;
 /** For a supervisor to take away what is left of a machine. */
 const PATIENCE_MS = 5000;
 
 /** Sends a signal to a machine's PID 1, unless it has ended. */
-export async function signalMachine({ leader }: MachineRecord, signal: number): Promise<void> {
-  await withProcess(leader, async (pidfd) => {
+export function signalMachine({ leader }: MachineRecord, signal: number): Promise<void> {
+  return send(leader, signal);
+}
+
+/** Its supervisor asks whatever is PID 1 by then, and lets nothing boot any more. For a machine between two boots. */
+export function stopSupervisor({ supervisor }: MachineRecord): Promise<void> {
+  return send(supervisor, SIGTERM);
+}
+
+async function send(to: ProcessId, signal: number): Promise<void> {
+  await withProcess(to, async (pidfd) => {
     pidfdSendSignal(pidfd, signal);
   });
 }
@@ -33,6 +44,10 @@ export async function whenEnded({ leader, supervisor }: MachineRecord): Promise<
 
 /** Kills everything in a machine. */
 export async function killMachine(machine: MachineRecord): Promise<void> {
+  if (machine.state === "rebooting") {
+    await stopSupervisor(machine);
+    await send(machine.supervisor, SIGINT); // it may have booted just now: not asked for long, then
+  }
   killCgroup(join(machine.cgroup, "payload"));
   await signalMachine(machine, SIGKILL);
   await whenEnded(machine);

@@ -1,9 +1,13 @@
-import { readFileSync } from "node:fs";
 import type { InitName } from "../plan/init-requests.ts";
+import { readHead } from "../sys/files.ts";
 import { ARCH } from "../sys/libc.ts";
 
 /** A machine can have any number of processes: of PID 1's children so many are looked at. */
 const CHILDREN_MAX = 512;
+/** Of their pids, each of seven digits at most (PID_MAX_LIMIT) and a space. */
+const CHILDREN_BYTES = CHILDREN_MAX * 8;
+/** A process may say that its command line is any length, gigabytes too (PR_SET_MM). */
+const COMMAND_LINE_BYTES = 4096;
 const OPENAT = { x64: "257", arm64: "56" }[ARCH];
 
 /** How often it is looked. */
@@ -46,20 +50,24 @@ export function isBooted(init: InitName | null, pid: number): boolean {
 
 /** Words with a space after each, so that one can be told from the beginning of a longer one. */
 function commandLine(pid: number | string): string {
-  return readFileSync(`/proc/${pid}/cmdline`, "latin1").replaceAll("\0", " ");
+  return readHead(`/proc/${pid}/cmdline`, COMMAND_LINE_BYTES).toString("latin1").replaceAll("\0", " ");
 }
 
 function children(pid: number): readonly string[] {
-  const pids = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ").filter(Boolean);
-  return pids.slice(0, CHILDREN_MAX).map((child) => {
-    try {
-      return commandLine(child);
-    } catch {
-      return "";
-    }
-  });
+  const text = readHead(`/proc/${pid}/task/${pid}/children`, CHILDREN_BYTES).toString("latin1");
+  // Each pid has a space after it: what has none is cut.
+  return text
+    .split(" ")
+    .slice(0, -1)
+    .map((child) => {
+      try {
+        return commandLine(child);
+      } catch {
+        return "";
+      }
+    });
 }
 
 function systemCall(pid: number): string | undefined {
-  return readFileSync(`/proc/${pid}/syscall`, "utf8").split(" ")[0];
+  return readHead(`/proc/${pid}/syscall`, 256).toString("latin1").split(" ")[0];
 }

@@ -163,6 +163,19 @@ test("poweroff kills a machine that is deaf to it when --timeout is over, says s
   expect((await child.end).status).toBe(137);
 });
 
+test("poweroff kills a machine whose init can't be told in time, and says that", async () => {
+  await using root = berthRoot();
+  await likeSysvinit(root, "while :; do busybox sleep 1; done");
+  await using child = await boot(root);
+  const { status, stderr } = await root.berth("poweroff", "m", "--timeout=1");
+  expect([status, stderr]).toEqual([
+    1,
+    expect.stringMatching(/^berth: machine m did not end within 1 s, and was killed\nhint: --timeout=SECONDS/),
+  ]);
+  expect(root.leftovers()).toEqual([]);
+  expect((await child.end).status).toBe(137);
+});
+
 describe("an init that can't be", () => {
   const faults: Readonly<Record<string, readonly [(path: string) => void, number, RegExp]>> = {
     "a directory": [
@@ -241,6 +254,33 @@ describe("an init that can't be", () => {
     expect((await child.end).status).toBe(0);
     expect(performance.now() - began).toBeLessThan(1500);
     expect(child.stderr.match(/machine m reboots/g)).toHaveLength(17);
+    expect(root.leftovers()).toEqual([]);
+  });
+
+  test.each([
+    ["terminate", "m"],
+    ["poweroff", "m"],
+  ])("while it is held back: list shows it, nothing can be done in it, %s ends it", async (...end) => {
+    await using root = berthRoot();
+    const path = join(await busybox(root), "sbin/init");
+    rmSync(path);
+    writeFileSync(path, "#!/bin/sh\nexec busybox reboot -f\n", { mode: 0o755 });
+    await using child = root.start("run", "-M", "m", "-b", "--console=passive");
+    await child.until(/it waits for 4 s\n/);
+    const list = JSON.parse((await root.berth("list", "--json")).stdout);
+    expect(list).toMatchObject([{ name: "m", state: "rebooting", ready: false, leader: null }]);
+    for (const words of [
+      ["exec", "m", "true"],
+      ["status", "m"],
+      ["reboot", "m"],
+    ])
+      expect((await root.berth(...words)).stderr).toMatch(
+        /^berth: machine m is between two boots\nhint: .*terminate m/,
+      );
+    expect((await root.berth("start", "m")).stderr).toMatch(/^berth: machine m is running already/);
+    expect(await root.berth(...end)).toMatchObject({ status: 0, stderr: "" });
+    expect((await child.end).status).toBe(0);
+    expect((await root.berth("list", "--json")).stdout).toBe("[]\n");
     expect(root.leftovers()).toEqual([]);
   });
 });

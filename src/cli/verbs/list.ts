@@ -44,8 +44,18 @@ function row(record: Machine): readonly string[] {
       `${basename(record.file)} ${record.fault}`,
     ];
   const note = record.weaknesses.length > 0 ? `weaker than the default: ${record.weaknesses.join("; ")}` : "";
-  const { name, state, os, osVersion, init, leader } = record;
-  return [name, "container", "berth", state, os ?? "-", osVersion ?? "-", init ?? "-", String(leader.pid), note];
+  const { name, state, os, osVersion, init } = record;
+  return [
+    name,
+    "container",
+    "berth",
+    state,
+    os ?? "-",
+    osVersion ?? "-",
+    init ?? "-",
+    `${leader(record) ?? "-"}`,
+    note,
+  ];
 }
 
 function asJson(machine: Machine) {
@@ -61,7 +71,7 @@ function told(record: MachineRecord) {
     version: record.osVersion,
     init: record.init,
     addresses: [],
-    leader: record.leader.pid,
+    leader: leader(record),
     unit: record.unit,
     since: new Date(record.times.began).toISOString(),
     image: record.root,
@@ -70,6 +80,11 @@ function told(record: MachineRecord) {
     weaknesses: record.weaknesses,
     reason: null,
   };
+}
+
+/** Null: between two boots there is none. */
+function leader(record: MachineRecord): number | null {
+  return record.state === "rebooting" ? null : record.leader.pid;
 }
 
 /** The same of a machine whose record tells nothing. */

@@ -3,9 +3,9 @@ import type { Command } from "commander";
 import { BerthError } from "../../errors.ts";
 import type { Paths } from "../../host/paths.ts";
 import { askInit } from "../../machine/ask-init.ts";
-import { findMachine } from "../../machine/find-machine.ts";
+import { findAnyMachine, findMachine } from "../../machine/find-machine.ts";
 import type { MachineRecord } from "../../machine/record.ts";
-import { killMachine, whenEnded } from "../../machine/signal-machine.ts";
+import { killMachine, stopSupervisor, whenEnded } from "../../machine/signal-machine.ts";
 import { allAtOnce } from "../each-machine.ts";
 import { TIMEOUT_S, timeoutMs } from "../seconds.ts";
 import type { Context, Runner } from "../verb.ts";
@@ -33,20 +33,26 @@ interface Options {
 async function poweroff({ paths }: Context, names: string[], options: Options): Promise<number> {
   const timeout = timeoutMs(options.timeout);
   return allAtOnce(names, async (name) => {
-    const machine = findMachine(name, paths);
+    const found = findAnyMachine(name, paths);
+    const machine = found.state === "rebooting" ? found : findMachine(name, paths);
     if (options.wait) await end(machine, paths, timeout);
-    else await askInit(machine, "poweroff", paths);
+    else await ask(machine, paths);
   });
+}
+
+function ask(machine: MachineRecord, paths: Paths): Promise<void> {
+  return machine.state === "rebooting" ? stopSupervisor(machine) : askInit(machine, "poweroff", paths);
 }
 
 const LATE = Symbol("late");
 
 async function end(machine: MachineRecord, paths: Paths, timeout: number): Promise<void> {
-  const ended = askInit(machine, "poweroff", paths).then(() => whenEnded(machine));
+  const ended = ask(machine, paths).then(() => whenEnded(machine));
   const outcome = await Promise.race([ended, sleep(timeout, LATE, { ref: false })]);
   if (outcome !== LATE) return;
   await killMachine(machine);
-  await ended;
+  // What was run to ask it was killed with it: that is no news.
+  await ended.catch(() => undefined);
   throw new BerthError(`machine ${machine.name} did not end within ${timeout / 1000} s, and was killed`, {
     hint: "--timeout=SECONDS gives its services longer",
   });

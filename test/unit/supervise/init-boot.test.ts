@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { hasBootEnd, isBooted } from "../../../src/supervise/init-boot.ts";
+import { readHead } from "../../../src/sys/files.ts";
 
 const running: ChildProcess[] = [];
 afterEach(() => {
@@ -21,15 +22,15 @@ function pid1(script: string): number {
 async function settled(pid: number, title: string, child: string): Promise<void> {
   const read = (path: string): string => {
     try {
-      return readFileSync(path, "latin1");
+      return readHead(path, 4096).toString("latin1");
     } catch {
       return "";
     }
   };
-  await expect.poll(() => read(`/proc/${pid}/cmdline`).startsWith(title)).toBe(true);
+  await expect.poll(() => read(`/proc/${pid}/cmdline`).startsWith(title), { timeout: 15_000 }).toBe(true);
   const kids = () => read(`/proc/${pid}/task/${pid}/children`).split(" ").filter(Boolean);
   const childIsThere = () => kids().some((kid) => read(`/proc/${kid}/cmdline`).startsWith(child));
-  if (child !== "") await expect.poll(childIsThere).toBe(true);
+  if (child !== "") await expect.poll(childIsThere, { timeout: 15_000 }).toBe(true);
 }
 
 const title = (words: string): string => `exec -a '${words}' sleep 1000`;
@@ -61,6 +62,20 @@ describe("runit", () => {
     await settled(pid, "runit", child);
     expect(isBooted("runit", pid)).toBe(booted);
   });
+});
+
+test("of command lines of any length only the beginnings are read", { timeout: 30_000 }, async () => {
+  // 5 MB each: as much as execve(2) takes.
+  const long = "ulimit -s unlimited; a=$(printf %0100000d 0); args=(); for i in {1..50}; do args+=($a); done";
+  const child = `(exec -a long bash -c "sleep 1000; exit" "\${args[@]}") &`;
+  const pid = pid1(`${long}; for i in {1..12}; do ${child} done; exec -a 'init [2]' sleep 1000`);
+  await settled(pid, "init [2]", "long");
+  const bytesRead = (): number => Number(/^rchar: (\d+)$/m.exec(readFileSync("/proc/self/io", "utf8"))?.[1]);
+  const before = bytesRead();
+  expect(isBooted("sysvinit", pid)).toBe(true);
+  const read = bytesRead() - before;
+  expect(read).toBeGreaterThan(1000);
+  expect(read).toBeLessThan(100_000);
 });
 
 test("openrc-init waits for its fifo to be opened", async () => {

@@ -1,0 +1,69 @@
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { requireDelegated, setUnitProperty, startScope } from "../../../src/exec/units.ts";
+
+let directory = "";
+const path = process.env["PATH"];
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "units-"));
+  process.env["PATH"] = `${directory}:${path}`;
+});
+
+afterEach(() => {
+  process.env["PATH"] = path;
+  rmSync(directory, { recursive: true });
+});
+
+/** What systemd's clients are instead. */
+function clients(script: string): void {
+  for (const name of ["systemctl", "busctl"]) {
+    writeFileSync(join(directory, name), `#!/bin/sh\n${script}\n`);
+    chmodSync(join(directory, name), 0o755);
+  }
+}
+
+const scope = { unit: "m.scope", slice: "machine.slice", path: "/nowhere/m.scope" };
+const aborted = new AbortController().signal;
+
+describe("systemd's clients", () => {
+  test("that hang hold up nothing, and are given up when the launch is aborted", async () => {
+    clients("exec sleep 1000");
+    for (const asking of [
+      (signal: AbortSignal) => setUnitProperty("m.scope", "TasksMax", "7", { aborted: signal }),
+      (signal: AbortSignal) => requireDelegated("m.service", { aborted: signal }),
+      (signal: AbortSignal) => startScope(scope, process.pid, "m", { aborted: signal }),
+    ]) {
+      const began = performance.now();
+      await expect(asking(AbortSignal.timeout(200))).rejects.toThrow(/abort/);
+      expect(performance.now() - began).toBeLessThan(5000);
+    }
+  });
+
+  test("that have put a keeper elsewhere are not waited for when the launch is aborted", async () => {
+    clients("exit 0");
+    await expect(startScope(scope, process.pid, "m", { aborted: AbortSignal.timeout(200) })).rejects.toThrow(/abort/);
+  });
+
+  test("that refuse: what they said is told", async () => {
+    clients("echo 'Failed: no such unit' >&2; exit 1");
+    await expect(setUnitProperty("m.scope", "TasksMax", "7", { aborted })).rejects.toThrow(
+      "systemd would not set TasksMax=7 of m.scope: Failed: no such unit",
+    );
+  });
+
+  test("that are not there", async () => {
+    process.env["PATH"] = directory;
+    await expect(requireDelegated("m.service", { aborted })).rejects.toThrow(
+      /^systemd would not tell of m.service: .*ENOENT/,
+    );
+  });
+
+  test("that answer", async () => {
+    clients('[ "$5" = m.service ] && echo yes || echo no');
+    await requireDelegated("m.service", { aborted });
+    await expect(requireDelegated("other.service", { aborted })).rejects.toThrow(/has no cgroups of its own to give/);
+  });
+});
