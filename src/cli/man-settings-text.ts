@@ -267,8 +267,8 @@ export const DETAILS: Readonly<Record<string, string>> = {
     "or, if of the other kind, take away. *none*: no family. *socket*(2) of others fails with EAFNOSUPPORT; a 32-bit x86 " +
     "program that uses *socketcall*(2) gets no socket at all. The families that heed no network namespace are never there.",
   WorkingDirectory:
-    "Resolved inside the machine, by the user that the command runs as. Default: */*, but for the shell that runs where there is no command " +
-    "and *User=* is not root: it begins in the user's home directory, if that is there.",
+    "Resolved inside the machine, by the user that the command runs as. Default: */*; for the shell that runs where there is no " +
+    "command the user's home directory, if that is there.",
   Personality: "*x86* or *x86-64* on an x86-64 host, *arm* or *arm64* on an arm64 host.",
   OOMScoreAdjust:
     "From -1000 (never) to 1000 (first), see *proc_pid_oom_score_adj*(5). Holds for what *berth exec* starts, too.",
