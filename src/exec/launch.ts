@@ -46,7 +46,8 @@ export class Launch {
   readonly #undos: Undo[] = [];
   #session: StageSession | undefined;
   #state: "new" | "launching" | "over" = "new";
-  readonly #aborting = new AbortController();
+  #aborting: AbortController | undefined;
+  #reason: BerthError | undefined;
   filter: Buffer = Buffer.alloc(0);
   /** ms since the epoch: when the launch began and when init was executed. */
   readonly began = Date.now();
@@ -134,17 +135,20 @@ export class Launch {
    * the payload runs or the launch has failed.
    */
   abort(reason: BerthError): void {
-    this.#aborting.abort(reason);
+    this.#reason ??= reason;
+    this.#aborting?.abort(this.#reason);
     if (this.#state === "launching") this.#session?.endSoon();
   }
 
-  /** For steps that wait for others than the stage. */
+  /** For steps that wait for others than the stage; made for the first of them, since it takes Node a millisecond. */
   get aborted(): AbortSignal {
+    this.#aborting ??= new AbortController();
+    if (this.#reason !== undefined) this.#aborting.abort(this.#reason);
     return this.#aborting.signal;
   }
 
   throwIfAborted(): void {
-    this.aborted.throwIfAborted();
+    if (this.#reason !== undefined) throw this.#reason;
   }
 
   /** Runs the plan. After a failure everything is undone before the error is thrown. */
