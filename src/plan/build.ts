@@ -19,7 +19,7 @@ import { executePayload } from "./execute.ts";
 import { identify, publishIdentity } from "./identity.ts";
 import { idRange, type PlanInput, rootId } from "./input.ts";
 import { attachJournal, journalSource } from "./journal.ts";
-import { ownLimits, raiseLimits } from "./limits.ts";
+import { lastLimits, raiseLimits } from "./limits.ts";
 import { host, init, keeper } from "./make-step.ts";
 import { maskKernel } from "./masks.ts";
 import { joinNetwork, networkSource } from "./network.ts";
@@ -205,7 +205,7 @@ function finishInit(input: PlanInput): Step[] {
     ...connectStdio(input),
     ...becomeUser(input),
     ...changeDirectory(input),
-    ...ownLimits(input),
+    ...lastLimits(input),
     ...confine(input),
     ...executePayload(input),
     host("await", { sync: 9, from: "init", says: "the payload has been executed", carries: [] }),

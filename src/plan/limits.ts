@@ -48,14 +48,26 @@ export function raiseLimits(input: PlanInput): Step[] {
   return [keeper("raise-limits", { limits })];
 }
 
+/** For the last steps: init has an fd for each bind. */
+const LATE: RlimitName = "nofile";
+
 /** Those that no Limit*= is about: a hard limit that is set can't be raised again from inside. */
-export function defaultLimits({ spec, host: facts }: PlanInput): Step[] {
+export function defaultLimits(input: PlanInput): Step[] {
+  return [init("set-limits", { limits: unchanged(input).filter(({ name }) => name !== LATE) })];
+}
+
+function unchanged({ spec, host: facts }: PlanInput): readonly Limit[] {
   const own = spec.limits.map(({ value }) => value.name);
-  return [init("set-limits", { limits: defaults(facts).filter(({ name }) => !own.includes(name)) })];
+  return defaults(facts).filter(({ name }) => !own.includes(name));
 }
 
 /** Last of all that init does: with few files or little memory it would not get through its own start. */
-export function ownLimits(input: PlanInput): Step[] {
+export function lastLimits(input: PlanInput): Step[] {
+  const late = unchanged(input).filter(({ name }) => name === LATE);
+  return [...late.map((limit) => init("set-limit", limit)), ...ownLimits(input)];
+}
+
+function ownLimits(input: PlanInput): Step[] {
   const limits = possibleLimits(input);
   return input.spec.limits.map(({ value: { name }, source }, index) => {
     const { soft = null, hard = null } = limits[index] ?? {};

@@ -202,6 +202,15 @@ test("--bind, --bind-ro: mounted one in another, and of one target a later one o
   expect(stderr).toContain(`bind target "/b" hides the one of ${root.etc}/machines/m.nspawn:4`);
 });
 
+test.each(["yes", "no"])("more of them than a machine may have files open, private users: %s", async (users) => {
+  await using root = berthRoot();
+  const directory = root.directory("shared");
+  const binds = Array.from({ length: 1100 }, (_, index) => `BindReadOnly=${directory}:/tmp/${index}`);
+  root.settings("m", `[Exec]\nPrivateUsers=${users}\n[Files]\n${binds.join("\n")}`);
+  const { status, stderr } = await root.run(await ownTree(root), ["-M", "m"], probe("exit", "3"));
+  expect(status, stderr.slice(-500)).toBe(3);
+});
+
 test("mount points that a tree lacks are made for the run and gone after it, those that it has stay", async () => {
   await using root = berthRoot();
   const tree = await ownTree(root);
