@@ -208,7 +208,7 @@ export const DETAILS: Readonly<Record<string, string>> = {
     "the host's root, unless _OPTIONS_ has *idmap*; *rootidmap* lets it write to what belongs to the source's owner. " +
     "The second path is where it is inside, by default the same; it is made where the tree has none, and taken away " +
     "again, unless others may use the tree too (*ReadOnly=*, *Volatile=state*). An empty first path, as in *:/cache*, is a " +
-    "temporary directory in */var/tmp*, which is the machine's root's and removed with the machine. See _OWNERS OF BIND MOUNTS_ " +
+    "temporary directory in */var/lib/machines*, which is the machine's root's and removed with the machine. See _OWNERS OF BIND MOUNTS_ " +
     "for _OPTIONS_.",
   TemporaryFileSystem:
     "Of mode 0755, and root's; with _OPTIONS_ of mode 1777, unless they say. They are those of *mount*(8) for tmpfs, separated " +
@@ -217,7 +217,7 @@ export const DETAILS: Readonly<Record<string, string>> = {
   Overlay:
     "The first path is the lowest layer, the last one the target, the one before that the layer which takes all changes; with two " +
     "paths the second is both. A plus sign names a path of the tree. An empty layer before the target is a temporary directory in " +
-    "*/var/tmp*. A layer that is written to is one machine's at a time, and can't be a mount point: a work directory is made beside it, and removed with the machine. " +
+    "*/var/lib/machines*. A layer that is written to is one machine's at a time, and can't be a mount point: a work directory is made beside it, and removed with the machine. " +
     "Owners of the host's layers are the machine's of the same number, as with *idmap*, root among them; so no file system can be a " +
     "layer that can't map ids, but with *PrivateUsers=no*. Marks of overlayfs are attributes that begin with user.overlay, where " +
     "those of *systemd-nspawn*(1) begin with trusted.overlay; no device node works. See _ORDER OF MOUNTS_.",

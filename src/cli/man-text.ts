@@ -235,6 +235,9 @@ running containers of *systemd-nspawn*(1) have are left alone.
 _/var/lib/machines/.berth-layer-ID-NAME/_
 : What an ephemeral machine changed, beside its tree; removed when it ends.
 
+_/var/lib/machines/.berth-temporary-ID-NAME-*/_
+: Temporary directories and layers of a machine; removed when it ends.
+
 _/run/systemd/nspawn/locks/_, _/run/systemd/nspawn-uid/_
 : Locks of the trees that machines write to and of the ranges of ids they use: *systemd-nspawn*(1) has its own there, and
 neither takes what the other has.

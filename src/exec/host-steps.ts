@@ -48,9 +48,10 @@ import { writeUserRecords } from "./user-records.ts";
 /**
  * What berth itself does around the stage. Each action leaves its fds and results in the launch under the names the
  * plan gives them, and says how to undo what it makes as soon as it is made (`launch.undoBy`), since it may fail
- * halfway; launch.ts calls the undos backwards, after a failure at once and otherwise when the machine has ended.
+ * halfway; launch.ts calls the undos backwards, after a failure at once and otherwise when the machine has ended, and tells each whether one
+ * before it was `incomplete`.
  */
-export type Undo = (failed: boolean, rebooting: boolean) => void;
+export type Undo = (failed: boolean, rebooting: boolean, incomplete: boolean) => void;
 type Action<K extends StepKind> = (args: StepOf<K>["args"], launch: Launch) => void | Promise<void>;
 
 type Kinds =
@@ -136,7 +137,10 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
 
   "make-record": ({ directory }, launch) => {
     makeRecordDirectory(directory, launch.plan.machine);
-    launch.undoBy(() => rmSync(directory, { recursive: true, force: true }));
+    launch.undoBy((_failed, _rebooting, incomplete) => {
+      // What has not been undone is in it, for who sweeps up.
+      if (!incomplete) rmSync(directory, { recursive: true, force: true });
+    });
     // First of all: who is killed from here on leaves word of what there is to clean up.
     announceLeftovers(directory, launch.plan);
     const create = constants.O_CREAT | constants.O_EXCL | constants.O_RDWR;

@@ -71,6 +71,11 @@ function otherDied(call: string, result: number): BerthError {
   });
 }
 
+/** What failed first is what the user is told first. */
+export function addUndoFailure(failure: BerthError, undo: unknown): void {
+  failure.message += `; and to undo it failed too, until the next start or --cleanup: ${asBerthError(undo).message}`;
+}
+
 export function asBerthError(error: unknown): BerthError {
   return error instanceof BerthError ? error : asSysError("", error, "");
 }

@@ -10,7 +10,7 @@ import { compile } from "./compile.ts";
 import { FdTable } from "./fd-table.ts";
 import { HOST, type Undo } from "./host-steps.ts";
 import { mappingNamespace } from "./id-mapping.ts";
-import { asBerthError, asSysError, LaunchError } from "./launch-error.ts";
+import { addUndoFailure, asBerthError, asSysError, LaunchError } from "./launch-error.ts";
 import { StageProcess } from "./stage-process.ts";
 import { StageSession } from "./stage-session.ts";
 
@@ -174,12 +174,21 @@ export class Launch {
     } catch (error) {
       const cause = await this.#session?.abandon();
       this.#state = "over";
-      this.release(true);
-      this.throwIfAborted();
       // The first report is the cause, unless the keeper was killed: then everything fails that needs it.
-      const failure = cause instanceof LaunchError && error instanceof LaunchError ? error : (cause ?? error);
-      throw failure instanceof LaunchError ? failure : new LaunchError(this.plan, index, asBerthError(failure));
+      const first = cause instanceof LaunchError && error instanceof LaunchError ? error : (cause ?? error);
+      const failure = first instanceof LaunchError ? first : new LaunchError(this.plan, index, asBerthError(first));
+      this.#releaseAfter(this.#reason ?? failure);
     }
+  }
+
+  /** @throws `failure`, which says what could not be undone, too */
+  #releaseAfter(failure: BerthError): never {
+    try {
+      this.release(true);
+    } catch (error) {
+      addUndoFailure(failure, error);
+    }
+    throw failure;
   }
 
   async #perform(step: Step): Promise<void> {
@@ -228,9 +237,11 @@ export class Launch {
    */
   release(failed = false, rebooting = false): void {
     const failures: unknown[] = [];
+    // Undoing takes fds, and that there were too many may be what has failed.
+    this.fds.closeAllBut(HELD);
     for (const undo of this.#undos.splice(0).reverse()) {
       try {
-        undo(failed, rebooting);
+        undo(failed, rebooting, failures.length > 0);
       } catch (error) {
         failures.push(error); // the others are undone all the same
       }

@@ -1,4 +1,5 @@
 import { chmodSync, closeSync, constants, fstatSync, mkdirSync, openSync, rmdirSync } from "node:fs";
+import { dirname } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
 import { removeTree } from "../host/remove-tree.ts";
 
@@ -11,6 +12,7 @@ import { removeTree } from "../host/remove-tree.ts";
 /** Makes it anew, whatever was left there before. */
 export function makeLayer(directory: string): void {
   try {
+    mkdirSync(dirname(directory), { recursive: true, mode: 0o700 });
     mkdirSync(directory, 0o700);
   } catch (error) {
     if (errorCode(error) !== "EEXIST") throw error;
@@ -52,14 +54,22 @@ function removeEmpty(directory: string): boolean {
   let fd: number | undefined;
   try {
     fd = openLayer(directory);
-    // overlayfs has made the second work.
-    for (const part of ["data", "work/work", "work"]) rmdirSync(`/proc/self/fd/${fd}/${part}`);
+    // overlayfs makes the second work.
+    for (const part of ["data", "work/work", "work"]) removePart(`/proc/self/fd/${fd}/${part}`);
     rmdirSync(directory);
     return true;
   } catch {
     return false;
   } finally {
     if (fd !== undefined) closeSync(fd);
+  }
+}
+
+function removePart(path: string): void {
+  try {
+    rmdirSync(path);
+  } catch (error) {
+    if (errorCode(error) !== "ENOENT") throw error;
   }
 }
 

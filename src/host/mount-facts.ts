@@ -1,9 +1,8 @@
-import { readFileSync, realpathSync, statSync } from "node:fs";
-import { posix } from "node:path";
+import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { dirname, posix } from "node:path";
 import { errorCode } from "../errors.ts";
 import { bindKey, type LayerFacts, type MachineFacts, type Owners, type TreeFacts } from "../plan/facts.ts";
-import { TEMPORARY_PARENT } from "../plan/overlays.ts";
-import type { Layer, MachineSpec } from "../spec/machine-spec.ts";
+import type { MachineSpec } from "../spec/machine-spec.ts";
 import { pathInTree } from "../spec/pivot.ts";
 import { InRoot } from "./in-root.ts";
 import { type Mount, mountOf, parseMountinfo } from "./mountinfo.ts";
@@ -13,7 +12,8 @@ import { readInsideFacts, readPathFacts } from "./tree-facts.ts";
 export function readMountFacts(
   spec: MachineSpec,
   tree: TreeFacts,
-): Pick<MachineFacts, "bindSources" | "mappedSources" | "targetOwners" | "layers"> {
+  temporary: string,
+): Pick<MachineFacts, "bindSources" | "mappedSources" | "targetOwners" | "layers" | "temporaryFsType"> {
   const root = spec.root.value;
   const binds = spec.binds.map(({ value }) => value).filter(({ source }) => source !== "");
   const mapped = binds.filter(({ idmap }) => idmap !== "noidmap");
@@ -39,18 +39,15 @@ export function readMountFacts(
       (target) => ownersIn(root, pathInTree(spec, target)),
     ),
     layers: layerFacts(spec, tree),
+    temporaryFsType: wantsTemporary(spec) ? fsTypeOf(nearest(dirname(temporary))) : null,
   };
 }
 
 function layerFacts(spec: MachineSpec, tree: TreeFacts): Readonly<Record<string, LayerFacts>> {
-  const { binds, overlays, root } = spec;
-  const isTemporary = binds.some(({ value }) => value.source === "");
-  if (overlays.length === 0 && !isTemporary) return {};
+  const { overlays, root } = spec;
+  if (overlays.length === 0) return {};
   const mounts = parseMountinfo(readFileSync("/proc/self/mountinfo", "utf8"));
-  const layers = [
-    ...overlays.flatMap(({ value: { lower, upper } }) => [...lower, upper ?? TEMPORARY]),
-    ...(isTemporary ? [TEMPORARY] : []),
-  ];
+  const layers = overlays.flatMap(({ value: { lower, upper } }) => [...lower, ...(upper === null ? [] : [upper])]);
   return Object.fromEntries(
     layers.map((layer) => [
       bindKey(layer),
@@ -61,7 +58,14 @@ function layerFacts(spec: MachineSpec, tree: TreeFacts): Readonly<Record<string,
   );
 }
 
-const TEMPORARY: Layer = { source: TEMPORARY_PARENT, fromRoot: false };
+function wantsTemporary({ binds, overlays }: MachineSpec): boolean {
+  return binds.some(({ value }) => value.source === "") || overlays.some(({ value }) => value.upper === null);
+}
+
+/** The directory, or what it will be made in. */
+function nearest(path: string): string {
+  return existsSync(path) ? path : nearest(dirname(path));
+}
 
 function layerOnHost(source: string, mounts: readonly Mount[]): LayerFacts {
   try {

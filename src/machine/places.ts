@@ -23,7 +23,8 @@ export function placesOf(name: string, root: string, paths: Paths): PlanPlaces {
     ledger: ledgerPath(paths.machines),
     // Beside the tree: on its file system, and never on a tmpfs that a host's /run may be.
     layer: join(dirname(root), `.berth-layer-${instance}-${name}`),
-    temporary: `/var/tmp/.berth-${instance}-${name}`,
+    // Nowhere that users may write: they could be there first. Nor where systemd-tmpfiles cleans up.
+    temporary: join(paths.machines, `.berth-temporary-${instance}-${name}`),
     cgroup: `berth-${instance}`,
   };
 }

@@ -128,21 +128,17 @@ function findRoot(request: MachineRequest, paths: Paths): Sourced<string> {
 export function readMachineFacts(spec: MachineSpec, host: HostFacts, paths: Paths): MachineFacts {
   const root = rootOf(spec);
   const tree = readTreeFacts(root, host);
+  const places = placesOf(spec.name, spec.root.value, paths);
   const random = randomId();
   const mode = resolvConfMode(spec, host, tree.readOnly);
   const file = resolvConfFile(mode);
   return {
     tree,
-    ...readMountFacts(spec, tree),
+    ...readMountFacts(spec, tree, places.temporary),
     journal:
       spec.linkJournal.value === "no"
         ? null
-        : readJournalFacts(
-            knownMachineId(spec, tree) ?? random,
-            spec.root.value,
-            pathInTree(spec, JOURNALS),
-            placesOf(spec.name, spec.root.value, paths),
-          ),
+        : readJournalFacts(knownMachineId(spec, tree) ?? random, spec.root.value, pathInTree(spec, JOURNALS), places),
     rangeBase: spec.privateUsers.value.mode === "pick" ? pickRange(spec.name, paths.machines, diskBase(tree)) : null,
     resolvConf: file === null ? null : readIfThere(file),
     localtime: ["copy", "bind"].includes(spec.timezone.value) ? readIfThere("/etc/localtime") : null,

@@ -78,8 +78,10 @@ export interface MachineFacts {
   readonly mappedSources: Readonly<Record<string, MappedSource>>;
   /** For owneridmap: who has the targets that the tree has, on disk. */
   readonly targetOwners: Readonly<Record<string, Owners>>;
-  /** Of overlays, by bindKey; and of /var/tmp if something temporary is asked for. */
+  /** Of overlays, by bindKey. */
   readonly layers: Readonly<Record<string, LayerFacts>>;
+  /** What temporary directories will be on; null: none are asked for. */
+  readonly temporaryFsType: string | null;
   /** Null: LinkJournal= asks for nothing. */
   readonly journal: JournalFacts | null;
   /** First host id of the machine's range, as the ledger would give it now; null without a user namespace or none free. */

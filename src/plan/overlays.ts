@@ -1,3 +1,4 @@
+import { posix } from "node:path";
 import type { Layer, Overlay } from "../spec/machine-spec.ts";
 import { pathInTree } from "../spec/pivot.ts";
 import { error, type Problem } from "../spec/problem.ts";
@@ -200,8 +201,7 @@ function upperFits(input: PlanInput, layer: Layer, source: Source): readonly Pro
 
 /** Of a Bind= or Overlay= that asks for a temporary directory. */
 export function temporaryFits(input: PlanInput, name: string, source: Source): readonly Problem[] {
-  const facts = input.machine.layers[TEMPORARY_PARENT];
-  return facts?.type === "directory" ? mapFits(input, `${name} in ${TEMPORARY_PARENT}`, facts.fsType, source) : [];
+  const { temporaryFsType } = input.machine;
+  if (temporaryFsType === null) return [];
+  return mapFits(input, `${name} in ${posix.dirname(input.places.temporary)}`, temporaryFsType, source);
 }
-
-export const TEMPORARY_PARENT = "/var/tmp";

@@ -235,6 +235,31 @@ describe.each(PLANS)("a machine with %s", (_, more) => {
   }
 });
 
+test("what can't be undone is said after what failed, and stays on record until it is swept", async () => {
+  const machine = testMachine(everythingOn("", false));
+  const { steps } = machine.plan;
+  const step = steps.findIndex(({ kind }) => kind === "unshare-mounts");
+  const temporaries = steps.flatMap(({ kind, args }) => (kind === "make-layer" ? [args.directory] : []));
+  const launch = machine.launch({ fail: { step, result: -EIO } });
+  const perform = launch.loadFilter.bind(launch);
+  launch.loadFilter = (policy) => {
+    launch.undoBy(() => {
+      throw new BerthError("it is stuck");
+    });
+    return perform(policy);
+  };
+  const error = await launchError(launch.run());
+  expect(error.index).toBe(step);
+  expect(error.message).toMatch(/EIO.*; and to undo it failed too, until the next start or --cleanup: it is stuck$/);
+  expect(existsSync(join(machine.input.places.record, "leftovers.json"))).toBe(true);
+  for (const path of temporaries) mkdirSync(path, { recursive: true, mode: 0o700 });
+  expect(temporaries.length).toBeGreaterThan(0);
+  const said: string[] = [];
+  expect([sweep(machine.paths, (line) => said.push(line)), said]).toEqual([["faults"], []]);
+  expect(existsSync(machine.input.places.record)).toBe(false);
+  expect(temporaries.filter((path) => existsSync(path))).toEqual([]);
+});
+
 /** Lines of a manifest that a machine which has been started may change. */
 const FOLLOWS_HOST = / \/etc\/(resolv\.conf|localtime) /;
 

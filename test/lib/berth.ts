@@ -157,7 +157,7 @@ export class BerthRoot {
     return [
       ...of("run/locks"),
       ...of("run/running"),
-      ...list(this.machines).filter((name) => name.startsWith(".berth-layer")),
+      ...list(this.machines).filter((name) => name.startsWith(".berth-layer") || name.startsWith(".berth-temporary")),
       ...Object.values(ranges)
         .map((base) => `/run/systemd/nspawn-uid/${base}`)
         .filter(existsSync),

@@ -88,23 +88,23 @@ describe("layers", () => {
     );
   });
 
-  test("a temporary one needs a /var/tmp that can", () => {
-    const layers = { "/l": DIRECTORY, "/var/tmp": { ...DIRECTORY, fsType: "overlay" } };
+  test("a temporary one needs a place that can", () => {
+    const layers = { "/l": DIRECTORY };
     for (const line of ["Overlay=/l::/x", "Bind=:/x"])
-      expect(problems(`[Files]\n${line}`, { layers })[0]).toContain(
-        "in /var/tmp: a file system of type overlay can't map ids",
+      expect(problems(`[Files]\n${line}`, { layers, temporaryFsType: "overlay" })[0]).toContain(
+        "in /var/lib/machines: a file system of type overlay can't map ids",
       );
   });
 
   test("of a machine that reboots go on", () => {
     const changes: Changes = { request: { reboot: true } };
-    const layers = { "/l": DIRECTORY, "/var/tmp": DIRECTORY };
+    const layers = { "/l": DIRECTORY };
     const made = steps("[Files]\nOverlay=/l::/x\nBind=:/y", { layers }, changes).filter((step) =>
       step.includes("layer"),
     );
     expect(made).toEqual([
-      "go on with the kept layer of changes in /var/tmp/.berth-1a2b3c4d-m-bind0 as temporary:0",
-      "go on with the kept layer of changes in /var/tmp/.berth-1a2b3c4d-m-overlay0 as upper:0",
+      "go on with the kept layer of changes in /var/lib/machines/.berth-temporary-1a2b3c4d-m-bind0 as temporary:0",
+      "go on with the kept layer of changes in /var/lib/machines/.berth-temporary-1a2b3c4d-m-overlay0 as upper:0",
     ]);
   });
 });
