@@ -9,6 +9,7 @@ import { getAttribute, listAttributes, setAttribute } from "../../src/sys/owners
 import { type BerthRoot, berthRoot, buildBerth, poll } from "../lib/berth.ts";
 import { interview } from "../lib/interview.ts";
 import { checkLeaks } from "../lib/leaks.ts";
+import { nspawn } from "../lib/nspawn.ts";
 import { probe, probeTree } from "../lib/probe.ts";
 import { needs, needsHere } from "../lib/requires.ts";
 import { debianTree } from "../lib/trees.ts";
@@ -376,11 +377,8 @@ test("PrivateUsers=yes, pick: a tree that systemd-nspawn has chowned is taken as
   await using root = berthRoot();
   const tree = await treeOf(root, 0);
   const run = (base: number): string => {
-    const words = ["-q", "-D", tree, "--register=no", "--keep-unit", "--pipe", `--private-users=${base}`];
-    return execFileSync("systemd-nspawn", [...words, "--private-users-ownership=chown", ...probe("stat", "/probe")], {
-      encoding: "utf8",
-      stdio: ["ignore", "pipe", "ignore"],
-    });
+    const words = ["-D", tree, "--pipe", `--private-users=${base}`, "--private-users-ownership=chown"];
+    return nspawn([...words, ...probe("stat", "/probe")]).stdout;
   };
   expect(run(CHOWNED)).toContain('"uid":0,"gid":0');
   expect(owner(join(tree, "probe"))).toBe(`${CHOWNED}:${CHOWNED}`);

@@ -7,6 +7,7 @@ import { type BerthRoot, berthRoot, buildBerth } from "../lib/berth.ts";
 import { interview } from "../lib/interview.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { manifest } from "../lib/manifest.ts";
+import { nspawn } from "../lib/nspawn.ts";
 import { probe, probeTree } from "../lib/probe.ts";
 import { needs, needsHere } from "../lib/requires.ts";
 
@@ -156,10 +157,7 @@ describe("the tree's lock", () => {
     await using root = berthRoot();
     const tree = await ownTree(root);
     await using reader = await up(root, tree, "reader", "--read-only");
-    const nspawn = spawnSync("systemd-nspawn", ["-q", "--register=no", "--keep-unit", "-D", tree, "/probe", "cwd"], {
-      encoding: "utf8",
-    });
-    expect(nspawn.stderr).toMatch(/is currently busy/);
+    expect(nspawn(["-D", tree, "/probe", "cwd"]).stderr).toMatch(/is currently busy/);
     reader.kill();
     await reader.end;
   });

@@ -2,8 +2,9 @@
  * systemd-nspawn by settings files, to compare with: `needs("root", "systemd-nspawn")`.
  *
  *   const runs = await runNspawn(directory, tree, [text, Buffer.from(...)]);   // in order; runs[0].stdout
+ *   const { status, stdout } = nspawn(["-D", tree, "--pipe", "/probe", "ids"]);  // one, by its command line
  */
-import { execFile } from "node:child_process";
+import { execFile, type SpawnSyncReturns, spawnSync } from "node:child_process";
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -18,10 +19,10 @@ export interface NspawnRun {
 export const NSPAWN_MACHINE = "web";
 
 /**
- * In a mount namespace with nothing but cgroup2 at /sys/fs/cgroup, and in a cgroup of its own: nspawn leaves some behind
- * in the one that it is started in. One shell for all, as each takes a tenth of a second.
+ * A mount namespace with nothing but cgroup2 at /sys/fs/cgroup, and a cgroup of its own, $1: nspawn leaves some behind in
+ * the one that it is started in.
  */
-const SCRIPT = `
+const COME_IN = `
 set -eu
 # Or it takes a tree without systemd for one of old, and makes cgroups in the hierarchies of v1 too.
 export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
@@ -29,6 +30,14 @@ umount -R /sys/fs/cgroup
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mkdir "/sys/fs/cgroup/$1"
 echo $$ >"/sys/fs/cgroup/$1/cgroup.procs"
+`;
+const GO_OUT = `
+echo $$ >/sys/fs/cgroup/cgroup.procs
+find "/sys/fs/cgroup/$1" -depth -type d -exec rmdir {} +
+`;
+
+/** One shell for all, as each takes a tenth of a second. */
+const SCRIPT = `${COME_IN}
 cd "$2"
 for file in [0-9]*; do
   cp "$file" ${NSPAWN_MACHINE}.nspawn
@@ -37,9 +46,27 @@ for file in [0-9]*; do
     </dev/null >"out.$file" 2>"err.$file" || status=$?
   echo "$status" >"status.$file"
 done
-echo $$ >/sys/fs/cgroup/cgroup.procs
-find "/sys/fs/cgroup/$1" -depth -type d -exec rmdir {} +
+${GO_OUT}`;
+
+const ONE = `${COME_IN}
+own=$1
+shift
+status=0
+systemd-nspawn --quiet --register=no --keep-unit "$@" || status=$?
+set -- "$own"
+${GO_OUT}
+exit "$status"
 `;
+
+const INSIDE = ["--mount", "--propagation", "private", "sh", "-c"];
+const CGROUP = `nspawn-${process.pid}`;
+
+export function nspawn(words: readonly string[]): SpawnSyncReturns<string> {
+  return spawnSync("unshare", [...INSIDE, ONE, "sh", CGROUP, ...words], {
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+}
 
 /** Runs a machine by each of these settings, which are trusted. `directory` is empty, and of one run alone. */
 export async function runNspawn(
@@ -51,8 +78,7 @@ export async function runNspawn(
   cpSync(tree, join(directory, NSPAWN_MACHINE), { recursive: true, verbatimSymlinks: true });
   const names = settings.map((_, index) => String(index).padStart(6, "0"));
   for (const [index, text] of settings.entries()) writeFileSync(join(directory, names[index] ?? ""), text);
-  const shell = ["--mount", "--propagation", "private", "sh", "-c", SCRIPT, "sh", `nspawn-${process.pid}`, directory];
-  await promisify(execFile)("unshare", shell);
+  await promisify(execFile)("unshare", [...INSIDE, SCRIPT, "sh", CGROUP, directory]);
   const read = (what: string, name: string): string => readFileSync(join(directory, `${what}.${name}`), "utf8");
   return names.map((name) => ({
     status: Number(read("status", name)),
