@@ -41,7 +41,8 @@ function pretend(name: string, body = "", directory = "bin"): void {
 const calls = () => (existsSync(join(checkout, "calls")) ? readFileSync(join(checkout, "calls"), "utf8") : "");
 
 function sh(...words: string[]) {
-  const env = { ...process.env, PATH: `${checkout}/bin:${process.env["PATH"]}` };
+  // As by default: the caller may have left the VM out of its own run.
+  const env = { ...process.env, BERTH_VM: "", PATH: `${checkout}/bin:${process.env["PATH"]}` };
   const result = spawnSync("sh", words, { cwd: checkout, encoding: "utf8", env });
   return { status: result.status, stdout: result.stdout, stderr: result.stderr };
 }
