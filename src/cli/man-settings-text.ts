@@ -256,7 +256,7 @@ export const DETAILS: Readonly<Record<string, string>> = {
     "line, which *berth start* adds *--boot* to, one replaces what files say of both.",
   User:
     "By name of the tree's /etc/passwd, or by number, which needs no entry there. Groups are those of its /etc/group; HOME, " +
-    "USER, LOGNAME and SHELL are set. Nothing of the tree is run to find out. Not for an init.",
+    "USER, LOGNAME and SHELL are set, and LANG is C.UTF-8. Nothing of the tree is run to find out. Not for an init.",
   AmbientCapability:
     "Of those that the machine has, see *Capability=*; not *all*. Not for an init, and root has them without.",
   SuppressSync:

@@ -1,6 +1,7 @@
-import { readFileSync, realpathSync } from "node:fs";
+import { realpathSync } from "node:fs";
 import { BerthError } from "../errors.ts";
-import { isBelow, isVisible, parseMountinfo } from "../host/mountinfo.ts";
+import { isBelow, isVisible } from "../host/mountinfo.ts";
+import { readMounts } from "../host/tree-facts.ts";
 import { visible } from "../spec/quote.ts";
 import { SysError } from "../sys/errno.ts";
 
@@ -18,7 +19,7 @@ export function blameSubmounts(error: unknown, path: string): unknown {
 }
 
 function submounts(path: string): readonly string[] {
-  const mounts = parseMountinfo(readFileSync("/proc/self/mountinfo", "utf8"));
+  const mounts = readMounts();
   const real = realpathSync(path);
   return mounts
     .filter((mount) => mount.point !== real && isBelow(mount.point, real) && isVisible(mount, mounts))

@@ -48,8 +48,8 @@ import { writeUserRecords } from "./user-records.ts";
 /**
  * What berth itself does around the stage. Each action leaves its fds and results in the launch under the names the
  * plan gives them, and says how to undo what it makes as soon as it is made (`launch.undoBy`), since it may fail
- * halfway; launch.ts calls the undos backwards, after a failure at once and otherwise when the machine has ended, and tells each whether one
- * before it was `incomplete`.
+ * halfway; launch.ts calls the undos backwards, after a failure at once and otherwise when the machine has ended, and
+ * tells each whether one before it was `incomplete`.
  */
 export type Undo = (failed: boolean, rebooting: boolean, incomplete: boolean) => void;
 type Action<K extends StepKind> = (args: StepOf<K>["args"], launch: Launch) => void | Promise<void>;

@@ -1,4 +1,4 @@
-import { chownSync, lstatSync, mkdirSync, readlinkSync, rmdirSync, symlinkSync, unlinkSync } from "node:fs";
+import { lchownSync, lstatSync, mkdirSync, readlinkSync, rmdirSync, symlinkSync, unlinkSync } from "node:fs";
 import { BerthError } from "../errors.ts";
 
 /** Says how to undo what has just been made. */
@@ -17,9 +17,9 @@ export function makeJournal(path: string, owner: number, made: Made): void {
   else if (stat.uid !== 0 && stat.uid !== owner) throw new BerthError(`${path} has just become another machine's`);
   if (stat === undefined || stat.uid !== owner) {
     const before = lstatSync(path);
-    chownSync(path, owner, owner);
+    lchownSync(path, owner, owner);
     made((failed) => {
-      if (failed && stat !== undefined) chownSync(path, before.uid, before.gid);
+      if (failed && stat !== undefined) lchownSync(path, before.uid, before.gid);
     });
   }
 }
@@ -33,7 +33,7 @@ export function linkJournal(path: string, target: string, made: Made): void {
     made((failed) => {
       if (!failed) return;
       mkdirSync(path, stat.mode & 0o7777);
-      chownSync(path, stat.uid, stat.gid);
+      lchownSync(path, stat.uid, stat.gid);
     });
   }
   symlinkSync(target, path);

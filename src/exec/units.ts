@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError } from "../errors.ts";
 import { parseMemberships } from "../host/cgroups.ts";
+import { monotonic } from "../sys/clock.ts";
 
 /** What systemd makes of a machine's processes, asked for by systemd's own clients. */
 export interface Scope {
@@ -36,9 +37,9 @@ export async function startScope(
     aborted,
     hint: `systemctl status ${unit} says more; an old one that lingers goes with systemctl stop ${unit}`,
   });
-  const deadline = Date.now() + PATIENCE_MS;
+  const deadline = monotonic() + PATIENCE_MS;
   while (!path.endsWith(cgroupOf(keeper))) {
-    if (Date.now() > deadline)
+    if (monotonic() > deadline)
       throw new BerthError(`systemd did not put the keeper into ${path} within ${PATIENCE_MS / 1000} s`, {
         hint: `it is in ${cgroupOf(keeper)}`,
       });

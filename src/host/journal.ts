@@ -1,20 +1,21 @@
-import { lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { lstatSync, readdirSync, readlinkSync } from "node:fs";
 import { posix } from "node:path";
 import { errorCode } from "../errors.ts";
 import type { JournalFacts } from "../plan/facts.ts";
 import type { PlanPlaces } from "../plan/input.ts";
-import { JOURNALS, journalLock } from "../plan/journal.ts";
+import { JOURNALS, journalLock, NO_JOURNAL } from "../plan/journal.ts";
 import { isLocked } from "../sys/file-lock.ts";
 import { InRoot } from "./in-root.ts";
-import { parseMountinfo } from "./mountinfo.ts";
+import { readMounts } from "./tree-facts.ts";
 
 /**
  * What is in the place of the journal of a machine with this id, on the host and in its tree, where `inside` is for all.
  * If the machine itself runs, it is who has the lock of its journal.
  */
 export function readJournalFacts(id: string, root: string, inside: string, places: PlanPlaces): JournalFacts {
+  if (!isDirectory(JOURNALS)) return NO_JOURNAL; // most hosts: nothing more is asked then
   return {
-    kept: isDirectory(JOURNALS),
+    kept: true,
     entry: entryAt(`${JOURNALS}/${id}`),
     isPlainInTree: isPlainInTree(root, inside),
     usedBy: !isLocked(journalLock(places, id)) ? "nobody" : isLocked(places.lock) ? "itself" : "another",
@@ -26,12 +27,11 @@ function entryAt(path: string): JournalFacts["entry"] {
     const stat = lstatSync(path);
     if (stat.isSymbolicLink()) return { type: "link", target: posix.resolve(posix.dirname(path), readlinkSync(path)) };
     if (!stat.isDirectory()) return { type: "other" };
-    const mounts = parseMountinfo(readFileSync("/proc/self/mountinfo", "utf8"));
     return {
       type: "directory",
       owner: stat.uid,
       isEmpty: isEmpty(path),
-      isMountPoint: mounts.some(({ point }) => point === path),
+      isMountPoint: readMounts().some(({ point }) => point === path),
     };
   } catch (error) {
     return ["ENOENT", "ENOTDIR"].includes(errorCode(error) ?? "") ? { type: "missing" } : { type: "other" };

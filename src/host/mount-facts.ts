@@ -1,12 +1,12 @@
-import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { existsSync, realpathSync, statSync } from "node:fs";
 import { dirname, posix } from "node:path";
 import { errorCode } from "../errors.ts";
 import { bindKey, type LayerFacts, type MachineFacts, type Owners, type TreeFacts } from "../plan/facts.ts";
 import type { MachineSpec } from "../spec/machine-spec.ts";
 import { pathInTree } from "../spec/pivot.ts";
 import { InRoot } from "./in-root.ts";
-import { type Mount, mountOf, parseMountinfo } from "./mountinfo.ts";
-import { readInsideFacts, readPathFacts } from "./tree-facts.ts";
+import { type Mount, mountOf } from "./mountinfo.ts";
+import { readFileSystem, readInsideFacts, readMounts, readPathFacts } from "./tree-facts.ts";
 
 /** What the planner wants to know of what the settings mount. What can't be read is not told: steps that fail say more. */
 export function readMountFacts(
@@ -17,6 +17,12 @@ export function readMountFacts(
   const root = spec.root.value;
   const binds = spec.binds.map(({ value }) => value).filter(({ source }) => source !== "");
   const mapped = binds.filter(({ idmap }) => idmap !== "noidmap");
+  // Once for all of them, and not for a machine that has none.
+  let table: readonly Mount[] | undefined;
+  const mounts = (): readonly Mount[] => {
+    table ??= readMounts();
+    return table;
+  };
   const targets = mapped.filter(({ idmap }) => idmap === "owneridmap").map(({ target }) => target);
   return {
     bindSources: Object.fromEntries(
@@ -28,7 +34,7 @@ export function readMountFacts(
     mappedSources: known(mapped, bindKey, ({ source, fromRoot }) => {
       if (!fromRoot) {
         const { uid, gid } = statSync(source);
-        return { owner: uid, group: gid, fsType: fsTypeOf(source) };
+        return { owner: uid, group: gid, fsType: readFileSystem(source, mounts()).fsType };
       }
       const owners = ownersIn(root, pathInTree(spec, source));
       return owners === null ? null : { ...owners, fsType: tree.fsType };
@@ -38,22 +44,23 @@ export function readMountFacts(
       (target) => target,
       (target) => ownersIn(root, pathInTree(spec, target)),
     ),
-    layers: layerFacts(spec, tree),
-    temporaryFsType: wantsTemporary(spec) ? fsTypeOf(nearest(dirname(temporary))) : null,
+    layers: layerFacts(spec, tree, mounts),
+    temporaryFsType: wantsTemporary(spec) ? readFileSystem(nearest(dirname(temporary)), mounts()).fsType : null,
   };
 }
 
-function layerFacts(spec: MachineSpec, tree: TreeFacts): Readonly<Record<string, LayerFacts>> {
-  const { overlays, root } = spec;
-  if (overlays.length === 0) return {};
-  const mounts = parseMountinfo(readFileSync("/proc/self/mountinfo", "utf8"));
+function layerFacts(
+  { overlays, root, ...spec }: MachineSpec,
+  tree: TreeFacts,
+  mounts: () => readonly Mount[],
+): Readonly<Record<string, LayerFacts>> {
   const layers = overlays.flatMap(({ value: { lower, upper } }) => [...lower, ...(upper === null ? [] : [upper])]);
   return Object.fromEntries(
     layers.map((layer) => [
       bindKey(layer),
       layer.fromRoot
-        ? layerInTree(root.value, pathInTree(spec, layer.source), tree, mounts)
-        : layerOnHost(layer.source, mounts),
+        ? layerInTree(root.value, pathInTree(spec, layer.source), tree, mounts())
+        : layerOnHost(layer.source, mounts()),
     ]),
   );
 }
@@ -131,11 +138,6 @@ function ownersIn(root: string, path: string): Owners | null {
   } finally {
     tree.close();
   }
-}
-
-function fsTypeOf(path: string): string {
-  const mounts = parseMountinfo(readFileSync("/proc/self/mountinfo", "utf8"));
-  return mountOf(mounts, realpathSync(path))?.fsType ?? "unknown";
 }
 
 function attempt<T>(look: () => T): T | null {

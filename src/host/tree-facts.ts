@@ -5,7 +5,7 @@ import { visible } from "../spec/quote.ts";
 import { parseMachineId, timezoneOfLink } from "./identity.ts";
 import { InRoot, showRoot, type TreeRoot } from "./in-root.ts";
 import { discoverInit, initFault } from "./init.ts";
-import { findMount, isReadOnly, mountOf, parseMountinfo } from "./mountinfo.ts";
+import { findMount, isReadOnly, type Mount, mountOf, parseMountinfo } from "./mountinfo.ts";
 import { OS_RELEASE_PATHS, parseOsRelease } from "./os-release.ts";
 
 /** Of any text file in a tree: more is no os-release or machine-id (promises.md 3.1). */
@@ -67,7 +67,7 @@ function readMountinfo(): string {
 
 /** A tree of Debian's, as it comes from `berth bootstrap`. The mount table says what it is on, readable or not. */
 function assumedFacts(root: string, host: HostFacts): TreeFacts {
-  const mount = mountOf(parseMountinfo(readMountinfo()), root);
+  const mount = mountOf(readMounts(), root);
   return {
     isHostRoot: root === "/",
     readable: false,
@@ -119,9 +119,13 @@ export function readInsideFacts(root: string, path: string): PathFacts {
   }
 }
 
-/** What a directory of the host is on. */
-export function readFileSystem(path: string): FileSystemFacts {
-  const mount = mountOf(parseMountinfo(readMountinfo()), realPath(path));
+export function readMounts(): readonly Mount[] {
+  return parseMountinfo(readMountinfo());
+}
+
+/** What a path of the host is on. */
+export function readFileSystem(path: string, mounts = readMounts()): FileSystemFacts {
+  const mount = mountOf(mounts, realPath(path));
   return { fsType: mount?.fsType ?? "unknown", readOnly: mount !== null && isReadOnly(mount) };
 }
 

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
 import { isAlive } from "../host/process-id.ts";
+import { monotonic } from "../sys/clock.ts";
 import { closeQuietly, memfdCreate } from "../sys/files.ts";
 import { recordsDirectory } from "./places.ts";
 import { type MachineRecord, readRecord } from "./record.ts";
@@ -92,7 +93,7 @@ async function end(child: ChildProcess, ended: Promise<number>): Promise<void> {
 }
 
 async function whenReady({ name, paths, signal, timeout, onStatus }: BackgroundOptions): Promise<MachineRecord> {
-  const deadline = Date.now() + timeout;
+  const deadline = monotonic() + timeout;
   let status: string | null = null;
   for (;;) {
     signal.throwIfAborted();
@@ -100,7 +101,7 @@ async function whenReady({ name, paths, signal, timeout, onStatus }: BackgroundO
     if (record?.ready === true) return record;
     if (typeof record?.status === "string" && record.status !== status) onStatus(record.status);
     status = record?.status ?? null;
-    if (Date.now() > deadline)
+    if (monotonic() > deadline)
       throw new BerthError(`machine ${name} was not ready within ${timeout / 1000} s`, {
         hint: `berth run -b -M ${name} shows what its console says`,
       });

@@ -59,11 +59,12 @@ export function bindOwnersFit(input: PlanInput): readonly Problem[] {
     const fsType = machine.mappedSources[bindKey(value)]?.fsType;
     if (fsType !== undefined && !canMap(fsType, facts.kernel.version))
       return [
-        {
-          ...error(source, `${value.idmap} of ${quote(value.source)}: ${unmappedHint(fsType)}`),
-          expected: "a file system such as ext4, XFS or Btrfs",
-          hint: `noidmap shows owners as they are: chown what the machine is to have to ids from ${rootId(input)} on`,
-        },
+        error(
+          source,
+          `${value.idmap} of ${quote(value.source)}: ${unmappedHint(fsType)}`,
+          `noidmap shows owners as they are: chown what the machine is to have to ids from ${rootId(input)} on`,
+          "a file system such as ext4, XFS or Btrfs",
+        ),
       ];
     return value.idmap === "owneridmap" ? ownerOfTargetIsKnown(input, value, source) : [];
   });

@@ -99,7 +99,13 @@ function replaceLink({ spec }: PlanInput, way: Way): Way {
   return spec.linkJournal.value.startsWith("try-") ? NOTHING : way;
 }
 
-const NO_JOURNAL: JournalFacts = { kept: false, entry: { type: "missing" }, isPlainInTree: false, usedBy: "nobody" };
+/** Where the host keeps none. */
+export const NO_JOURNAL: JournalFacts = {
+  kept: false,
+  entry: { type: "missing" },
+  isPlainInTree: false,
+  usedBy: "nobody",
+};
 
 const COPY_HINT = "a copy of a tree needs an id of its own: empty its etc/machine-id, or MachineID=";
 

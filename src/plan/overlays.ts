@@ -158,9 +158,9 @@ function layerFits(input: PlanInput, layer: Layer, source: Source): readonly Pro
   const expected = `a directory ${layer.fromRoot ? "in the tree" : "on the host"}`;
   if (facts.type === "missing") {
     const hint = makeMissing(layer, facts.errno);
-    return [{ ...error(source, `${name} can't be opened: ${facts.errno}`, hint), expected }];
+    return [error(source, `${name} can't be opened: ${facts.errno}`, hint, expected)];
   }
-  if (facts.type === "file") return [{ ...error(source, `${name} is no directory`), expected }];
+  if (facts.type === "file") return [error(source, `${name} is no directory`, undefined, expected)];
   return layer.fromRoot ? [] : mapFits(input, name, facts.fsType, source);
 }
 
@@ -183,7 +183,7 @@ function layersDiffer({ machine }: PlanInput, layers: readonly Layer[], source: 
 function mapFits(input: PlanInput, name: string, fsType: string, source: Source): readonly Problem[] {
   if (input.spec.privateUsers.value.mode === "no" || canMap(fsType, input.host.kernel.version)) return [];
   const what = `${name}: ${unmappedHint(fsType)}`;
-  return [{ ...error(source, what, COPY_HINT), expected: "a file system such as ext4, XFS or Btrfs" }];
+  return [error(source, what, COPY_HINT, "a file system such as ext4, XFS or Btrfs")];
 }
 
 const COPY_HINT = "a copy of it on another file system would do, and so would PrivateUsers=no";

@@ -1,4 +1,4 @@
-import type { Problem } from "../spec/problem.ts";
+import { error, type Problem } from "../spec/problem.ts";
 import { keeping } from "../spec/root-kind.ts";
 import { BLOCK, diskBase, isHalfChowned } from "./id-blocks.ts";
 import { type IdRange, idRange, type PlanInput } from "./input.ts";
@@ -89,5 +89,5 @@ function isBlock({ base, size }: IdRange): boolean {
 
 function problem({ spec }: PlanInput, what: string, expected: string, hint: string): readonly Problem[] {
   const { source } = spec.ownership.source.from === "default" ? spec.root : spec.ownership;
-  return [{ severity: "error", source, what, expected, hint }];
+  return [error(source, what, hint, expected)];
 }

@@ -12,8 +12,14 @@ export interface Problem {
   readonly hint?: string;
 }
 
-export function error(source: Source, what: string, hint?: string): Problem {
-  return { severity: "error", source, what, ...(hint === undefined ? {} : { hint }) };
+export function error(source: Source, what: string, hint?: string, expected?: string): Problem {
+  return {
+    severity: "error",
+    source,
+    what,
+    ...(expected === undefined ? {} : { expected }),
+    ...(hint === undefined ? {} : { hint }),
+  };
 }
 
 export function warning(source: Source, what: string, hint?: string): Problem {

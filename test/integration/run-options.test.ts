@@ -5,9 +5,10 @@ import { describe, expect, test } from "vitest";
 import { BERTH, berthRoot, poll } from "../lib/berth.ts";
 import { parseProbe, probe, probeTree } from "../lib/probe.ts";
 import { openTerminal } from "../lib/pty.ts";
+import { needs } from "../lib/requires.ts";
 import { setUpProbe } from "../lib/set-up.ts";
 
-const { ready, tree } = setUpProbe();
+const { tree } = setUpProbe();
 
 /** The host name inside and a variable, both of which settings and options set here. */
 const ASK = probe("hostname", "--", "env");
@@ -123,8 +124,8 @@ describe("wrong usage is status 2, whoever finds it", () => {
 });
 
 describe("on a host that systemd does not run", () => {
-  const here = ready && !existsSync("/run/systemd/system");
-  test.runIf(here).each(["--slice=web", "-Sweb.slice", "--property=MemoryMax=1G"])(
+  needs("no-systemd");
+  test.each(["--slice=web", "-Sweb.slice", "--property=MemoryMax=1G"])(
     "--slice and --property are refused: %s",
     async (option) => {
       await using root = berthRoot();
@@ -134,7 +135,7 @@ describe("on a host that systemd does not run", () => {
     },
   );
 
-  test.runIf(here)("--keep-unit asks for nothing", async () => {
+  test("--keep-unit asks for nothing", async () => {
     await using root = berthRoot();
     expect(await root.run(tree, ["--keep-unit", "--register=no"], ASK)).toMatchObject({ status: 0, stderr: "" });
   });

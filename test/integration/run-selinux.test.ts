@@ -2,29 +2,19 @@
  * SELinux contexts as far as a host without SELinux can show them: refused where they are asked for, and handed to the
  * kernel where berth is made to believe that it is on.
  */
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { contextOption } from "../../src/config/selinux.ts";
-import { berthRoot, buildBerth } from "../lib/berth.ts";
+import { berthRoot } from "../lib/berth.ts";
 import { testMachine } from "../lib/launch.ts";
-import { checkLeaks } from "../lib/leaks.ts";
-import { probe, probeTree } from "../lib/probe.ts";
-import { needs } from "../lib/requires.ts";
+import { probe } from "../lib/probe.ts";
+import { setUpProbe } from "../lib/set-up.ts";
 
-const ready = needs("root", "userns", "cgroup2", "cc");
-const here = ready && !existsSync("/sys/fs/selinux/enforce");
-checkLeaks();
+const { tree } = setUpProbe({}, "no-selinux");
 
-let tree = "";
-beforeAll(async () => {
-  if (!ready) return;
-  buildBerth();
-  tree = await probeTree();
-});
-
-test.runIf(here).each([
+test.each([
   ["--selinux-context", "-Zu:r:t:s0"],
   ["--selinux-apifs-context", "-Lu:r:t:s0"],
 ])("--selinux-context and --selinux-apifs-context are refused where SELinux is off: %s", async (name, option) => {
@@ -35,7 +25,7 @@ test.runIf(here).each([
   expect(stderr).toContain(`${name}=u:r:t:s0`);
 });
 
-describe.runIf(here).each([["yes"], ["no"]])("PrivateUsers=%s", (users) => {
+describe.each([["yes"], ["no"]])("PrivateUsers=%s", (users) => {
   const settings = `[Exec]\nPrivateUsers=${users === "no" ? "no" : "pick"}\n`;
   const context = "u:r:t:s0:c1,c2";
   const selinux = {

@@ -9,7 +9,7 @@
  *   beforeAll(async () => { if (ready) tree = await probeTree(); });
  *   missing("cgroup2")?.reason                     // the plain question, undefined = it is there
  *
- * Needs: root | userns | cgroup2 | cc | systemd | systemd-nspawn | tool:NAME | cap:CAP_SYS_ADMIN
+ * Needs: root | userns | cgroup2 | cc | systemd | no-systemd | no-selinux | systemd-nspawn | tool:NAME | cap:CAP_SYS_ADMIN
  *        | controller:NAME | kernel:6.3 | arch:arm64 | file:/dev/fuse
  */
 import { spawnSync } from "node:child_process";
@@ -48,6 +48,14 @@ const NEEDS = {
   },
   systemd: {
     check: () => (existsSync("/run/systemd/system") ? undefined : "systemd is not PID 1 of this host"),
+    lawful: true,
+  },
+  "no-systemd": {
+    check: () => (existsSync("/run/systemd/system") ? "systemd is PID 1 of this host" : undefined),
+    lawful: true,
+  },
+  "no-selinux": {
+    check: () => (existsSync("/sys/fs/selinux/enforce") ? "this host has SELinux" : undefined),
     lawful: true,
   },
   kernel: { check: kernel, lawful: true },
