@@ -225,7 +225,8 @@ export const DETAILS: Readonly<Record<string, string>> = {
   Inaccessible:
     "It has to be there, as anything, also below */proc* or */sys*. What covers it is a node of the same type, empty, of mode 000 " +
     "and of an owner that the machine does not have, on a file system that is read-only: nobody inside can open it, or list it; " +
-    "with *PrivateUsers=no* and *identity* root finds it empty. See _ORDER OF MOUNTS_.",
+    "with *PrivateUsers=no* and *identity* root finds it empty. A directory above it that root inside may rename it can rename, and " +
+    "then what is there at the next start is covered. See _ORDER OF MOUNTS_.",
   BindReadOnly: "Otherwise as *Bind=*.",
   LinkJournal:
     "*host*: the journal is in */var/log/journal/ID* of the host, which is made as the machine's root's and bound. *guest*: it stays in " +
