@@ -2,6 +2,19 @@
 export const EXIT_FAILED = 1;
 export const EXIT_USAGE = 2;
 
+/** As org.freedesktop.machine1 and org.freedesktop.import1 call them, where they have a name for it. */
+export type ErrorKind =
+  | "NoSuchMachine"
+  | "NoSuchImage"
+  | "NoSuchTransfer"
+  | "MachineExists"
+  | "ImageExists"
+  | "Busy"
+  | "InvalidArgs"
+  | "AccessDenied"
+  | "NotSupported"
+  | "Timeout";
+
 /**
  * An error meant for the user: one sentence that names what failed and where, and, where there is something
  * to do about it, a hint. The command line prints `berth: <message>` and `hint: <hint>`, the bus sends the
@@ -9,13 +22,24 @@ export const EXIT_USAGE = 2;
  */
 export class BerthError extends Error {
   readonly hint: string | undefined;
+  /** Which of the failures that programs tell apart it is; undefined: any other. The bus makes an error name of it. */
+  readonly kind: ErrorKind | undefined;
   /** Exit status of the command line; 1 = failed, 2 = wrong usage, 125-127 as in `docker run`. */
   readonly exitStatus: number;
 
-  constructor(message: string, options: { hint?: string | undefined; exitStatus?: number; cause?: unknown } = {}) {
+  constructor(
+    message: string,
+    options: {
+      readonly hint?: string | undefined;
+      readonly exitStatus?: number;
+      readonly cause?: unknown;
+      readonly kind?: ErrorKind | undefined;
+    } = {},
+  ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = new.target.name;
     this.hint = options.hint;
+    this.kind = options.kind;
     this.exitStatus = options.exitStatus ?? EXIT_FAILED;
   }
 }

@@ -8,7 +8,7 @@ import { dirname, join } from "node:path/posix";
 
 /**
  * What each directory of src/ may import besides itself and errors.ts. The arrows of the design:
- * cli -> machine, bootstrap, supervise -> exec -> sys;  config and spec -> plan.
+ * cli, dbus, daemon -> manager -> copy, transfer, image -> machine, bootstrap, supervise -> exec -> sys;  config, spec -> plan.
  */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   spec: ["config"],
@@ -20,7 +20,28 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   supervise: ["exec", "sys", "host", "plan", "spec"],
   machine: ["supervise", "exec", "sys", "host", "plan", "spec", "config"],
   bootstrap: ["sys", "host", "spec", "config", "plan", "exec", "supervise", "machine"],
-  cli: ["bootstrap", "machine", "supervise", "exec", "host", "plan", "spec", "config"],
+  image: ["machine", "supervise", "exec", "sys", "host", "plan", "spec", "config"],
+  transfer: ["image", "machine", "exec", "sys", "host", "plan", "spec", "config"],
+  copy: ["machine", "supervise", "exec", "sys", "host", "plan", "spec", "config"],
+  bus: ["sys", "host", "spec"],
+  manager: ["copy", "transfer", "image", "machine", "supervise", "exec", "sys", "host", "plan", "spec", "config"],
+  // What the daemon shows on the bus: interfaces of machine1, import1, systemd1 and Manager1 over the manager's methods.
+  dbus: ["bus", "manager", "copy", "transfer", "image", "machine", "sys", "host", "plan", "spec", "config"],
+  daemon: ["dbus", "bus", "manager", "machine", "supervise", "sys", "host", "spec", "config"],
+  cli: [
+    "manager",
+    "copy",
+    "transfer",
+    "image",
+    "bootstrap",
+    "machine",
+    "supervise",
+    "exec",
+    "host",
+    "plan",
+    "spec",
+    "config",
+  ],
 };
 
 /** These give the same answer everywhere and always: nothing in them reads a file, a clock or the kernel. */
