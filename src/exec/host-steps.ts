@@ -6,7 +6,6 @@ import {
   existsSync,
   mkdirSync,
   openSync,
-  rmSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
@@ -139,7 +138,7 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     makeRecordDirectory(directory, launch.plan.machine);
     launch.undoBy((_failed, _rebooting, incomplete) => {
       // What has not been undone is in it, for who sweeps up.
-      if (!incomplete) rmSync(directory, { recursive: true, force: true });
+      if (!incomplete) launch.removeRecord(directory);
     });
     // First of all: who is killed from here on leaves word of what there is to clean up.
     announceLeftovers(directory, launch.plan);

@@ -11,6 +11,8 @@ import { FdTable } from "./fd-table.ts";
 import { HOST, type Undo } from "./host-steps.ts";
 import { mappingNamespace } from "./id-mapping.ts";
 import { addUndoFailure, asBerthError, asSysError, LaunchError } from "./launch-error.ts";
+import { removeRecord } from "./leftovers.ts";
+import type { OnRelease, RunningBoot } from "./running.ts";
 import { StageProcess } from "./stage-process.ts";
 import { StageSession } from "./stage-session.ts";
 
@@ -30,6 +32,7 @@ export interface LaunchOptions {
   readonly spare?: StageProcess;
   /** For the user, one line each: what a step takes long for. */
   readonly say?: (line: string) => void;
+  readonly onRelease?: OnRelease;
   /** Tests: the step with this index fails with this result (a negative errno). */
   readonly fail?: { readonly step: number; readonly result: number };
 }
@@ -38,7 +41,7 @@ export interface LaunchOptions {
 const HELD = ["leader", "keeper", "stage", "console", "terminal", "notify-socket", "record", "name-lock", "range-lock"];
 
 /** One start of one machine, from the first host step to its release; what actions in host-steps.ts work on. */
-export class Launch {
+export class Launch implements RunningBoot {
   readonly plan: LaunchPlan;
   readonly fds = new FdTable();
   readonly #options: LaunchOptions;
@@ -77,6 +80,10 @@ export class Launch {
 
   loadFilter(policy: SeccompPolicy): Buffer {
     return this.#options.loadFilter(policy);
+  }
+
+  removeRecord(directory: string): void {
+    removeRecord(directory, this.#options.onRelease);
   }
 
   get credentials(): ReadonlyMap<string, Buffer> {

@@ -6,6 +6,7 @@ import { removeLayer } from "./layer.ts";
 import { lockFile, treeLock, unlinkLocked } from "./lock-file.ts";
 import { removeWork } from "./overlay-upper.ts";
 import { claimFiles } from "./range-claim.ts";
+import type { OnRelease } from "./running.ts";
 
 /** In a record directory: the steps that leave something on the host, written before any of them is done. */
 export function leftoversFile(directory: string): string {
@@ -34,7 +35,7 @@ export function announceLeftovers(directory: string, plan: LaunchPlan): void {
  * Undoes the host's steps of a machine whose supervisor was killed, during its launch or later, and removes its record.
  * What the keeper did it has undone itself. The caller holds the lock of the name.
  */
-export function removeLeftovers(directory: string): void {
+export function removeLeftovers(directory: string, onRelease?: OnRelease): void {
   for (const step of readLeftovers(directory).toReversed()) {
     if (step.kind === "make-cgroup") removeSharedCgroup(step.args.path);
     if (step.kind === "make-scope") removeCgroup(step.args.path);
@@ -45,7 +46,15 @@ export function removeLeftovers(directory: string): void {
     if (step.kind === "lock-use") removeStaleLock(step.args.path);
     if (step.kind === "lock-tree") removeTreeLock(step.args);
   }
-  rmSync(directory, { recursive: true, force: true });
+  removeRecord(directory, onRelease);
+}
+
+export function removeRecord(directory: string, onRelease?: OnRelease): void {
+  try {
+    onRelease?.(directory);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
 }
 
 function removeStaleLock(path: string): void {

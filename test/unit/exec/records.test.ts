@@ -6,6 +6,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -203,6 +204,23 @@ describe("leftovers of a killed launch", () => {
     expect(readdirSync(place("other"))).toEqual(["x"]);
     expect(readdirSync(place("trees"))).toEqual([]);
     unlinkLocked(place("2000"), held ?? -1);
+  });
+
+  test("are shown to who keeps logs before the record is removed, which nothing keeps back", () => {
+    const record = join(directory, "record");
+    const make = (): void => {
+      mkdirSync(record);
+      writeFileSync(join(record, "console.log"), "said\n");
+    };
+    make();
+    removeLeftovers(record, (shown) => renameSync(join(shown, "console.log"), join(directory, "kept.log")));
+    expect(readFileSync(join(directory, "kept.log"), "utf8")).toBe("said\n");
+    make();
+    const fail = (): never => {
+      throw new Error("no room");
+    };
+    expect(() => removeLeftovers(record, fail)).toThrow("no room");
+    expect(readdirSync(directory)).toEqual(["kept.log"]);
   });
 
   const NOT_WHOLE = [
