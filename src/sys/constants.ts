@@ -122,6 +122,7 @@ export const SOL_SOCKET = 1;
 export const SCM_RIGHTS = 1;
 export const SCM_CREDENTIALS = 2;
 export const SO_PASSCRED = 16;
+export const SO_PEERCRED = 17;
 export const MSG_DONTWAIT = 0x40;
 export const MSG_NOSIGNAL = 0x4000;
 export const MSG_CTRUNC = 8;

@@ -24,13 +24,28 @@ export function bind(signature: string): Native {
 
 /** Throws when `result` says that `syscall` failed (-1 and errno, as libc does it); returns it otherwise. */
 export function check(result: number, syscall: string, options: { path?: string; subject?: string } = {}): number {
-  if (result < 0) throw new SysError(syscall, koffi.errno(), options);
+  if (result < 0) throw failure(syscall, options);
   return result;
+}
+
+/** The error of the call that failed just now. */
+export function failure(syscall: string, options: { path?: string; subject?: string } = {}): SysError {
+  return new SysError(syscall, koffi.errno(), options);
 }
 
 /** Whether errno, after a call that failed, is one of these that the caller deals with itself. */
 export function failedWith(
-  ...names: readonly ("EAGAIN" | "EINTR" | "EINVAL" | "ENODATA" | "ENOENT" | "EOPNOTSUPP" | "ESRCH")[]
+  ...names: readonly (
+    | "EAGAIN"
+    | "ECONNABORTED"
+    | "EINTR"
+    | "EINVAL"
+    | "ENODATA"
+    | "ENOENT"
+    | "ENOPROTOOPT"
+    | "EOPNOTSUPP"
+    | "ESRCH"
+  )[]
 ): boolean {
   const errno = koffi.errno();
   return names.some((name) => constants.errno[name] === errno);

@@ -1,0 +1,127 @@
+import {
+  MSG_CMSG_CLOEXEC,
+  MSG_CTRUNC,
+  MSG_DONTWAIT,
+  MSG_NOSIGNAL,
+  SCM_CREDENTIALS,
+  SCM_RIGHTS,
+  SOL_SOCKET,
+} from "./constants.ts";
+import { closeQuietly } from "./files.ts";
+import { address, bind, check, failedWith, pinned } from "./libc.ts";
+
+/** struct msghdr with its iovec and control messages, the same on x86-64 and arm64. */
+
+const recvmsgCall = bind("long recvmsg(int fd, void *message, int flags)");
+const sendmsgCall = bind("long sendmsg(int fd, void *message, int flags)");
+
+const CMSG_HEADER = 16;
+/** What the kernel carries in one message (SCM_MAX_FD). */
+export const MAX_FDS = 253;
+/** All the fds one message can have, and the sender's credentials. */
+const CONTROL_SIZE = aligned(CMSG_HEADER + 4 * MAX_FDS) + aligned(CMSG_HEADER + 12);
+
+function aligned(length: number): number {
+  return (length + 7) & ~7;
+}
+
+/** A struct msghdr that points to these; all three are to be kept while the kernel reads it. */
+function header(iovec: Buffer, data: Buffer, control: Buffer): Buffer {
+  iovec.writeBigUInt64LE(address(data), 0);
+  iovec.writeBigUInt64LE(BigInt(data.length), 8);
+  const made = pinned(56);
+  made.writeBigUInt64LE(address(iovec), 16);
+  made.writeBigUInt64LE(1n, 24);
+  made.writeBigUInt64LE(address(control), 32);
+  made.writeBigUInt64LE(BigInt(control.length), 40);
+  return made;
+}
+
+/** sendmsg(2) with fds (SCM_RIGHTS, at most MAX_FDS): the result as libc gives it. Never raises SIGPIPE. */
+export function sendmsg(fd: number, data: Buffer, fds: readonly number[], flags = 0): number {
+  const length = CMSG_HEADER + fds.length * 4;
+  const control = pinned(aligned(length));
+  control.writeBigUInt64LE(BigInt(length), 0);
+  control.writeInt32LE(SOL_SOCKET, 8);
+  control.writeInt32LE(SCM_RIGHTS, 12);
+  fds.forEach((sent, index) => {
+    control.writeInt32LE(sent, CMSG_HEADER + index * 4);
+  });
+  return sendmsgCall(fd, header(pinned(16), data, control), MSG_NOSIGNAL | flags);
+}
+
+/** sendmsg(2) of a whole message with fds (SCM_RIGHTS, at most 253); never raises SIGPIPE. */
+export function sendWithFds(fd: number, data: Buffer, fds: readonly number[]): void {
+  check(sendmsg(fd, data, fds), "sendmsg");
+}
+
+export interface Credentials {
+  readonly pid: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+export interface Message {
+  readonly data: Buffer;
+  /** Received fds, close-on-exec; the receiver owns them and closes what it does not want. */
+  readonly fds: readonly number[];
+  /** More fds were sent than this process may have open: the kernel dropped some of them, and we the others. */
+  readonly truncated: boolean;
+  /** Sender's credentials as the kernel vouches for them, where SO_PASSCRED is on. */
+  readonly credentials: Credentials | undefined;
+}
+
+/** A struct msghdr, its iovec and the buffers they point to, set up once: one receive is one system call. */
+export class Receiver {
+  readonly #header: Buffer;
+  readonly #iovec = pinned(16);
+  readonly #data: Buffer;
+  readonly #control = pinned(CONTROL_SIZE);
+
+  constructor(size: number) {
+    this.#data = pinned(size);
+    this.#header = header(this.#iovec, this.#data, this.#control);
+  }
+
+  /** One message, without waiting; null: nothing there now (EAGAIN). An empty `data` is end of file. */
+  receive(fd: number): Message | null {
+    this.#header.writeBigUInt64LE(BigInt(CONTROL_SIZE), 40);
+    const result = recvmsgCall(fd, this.#header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    if (result < 0 && failedWith("EAGAIN", "EINTR")) return null;
+    check(result, "recvmsg");
+    const message = this.#parse(result);
+    if (!message.truncated) return message;
+    for (const extra of message.fds) closeQuietly(extra);
+    return { ...message, fds: [] };
+  }
+
+  #parse(length: number): Message {
+    const fds: number[] = [];
+    let credentials: Message["credentials"];
+    const end = Number(this.#header.readBigUInt64LE(40));
+    // struct cmsghdr: u64 length (with this header), i32 level, i32 type; the next one is 8-byte aligned.
+    for (let at = 0; at + CMSG_HEADER <= end; ) {
+      const size = Number(this.#control.readBigUInt64LE(at));
+      if (size < CMSG_HEADER || at + size > end) break;
+      const level = this.#control.readInt32LE(at + 8);
+      const type = this.#control.readInt32LE(at + 12);
+      if (level === SOL_SOCKET && type === SCM_RIGHTS) {
+        for (let fd = at + CMSG_HEADER; fd + 4 <= at + size; fd += 4) fds.push(this.#control.readInt32LE(fd));
+      } else if (level === SOL_SOCKET && type === SCM_CREDENTIALS && size >= 28) {
+        const [pid, uid, gid] = [0, 4, 8].map((offset) => this.#control.readUInt32LE(at + CMSG_HEADER + offset));
+        credentials = { pid: pid as number, uid: uid as number, gid: gid as number };
+      }
+      at += aligned(size);
+    }
+    const truncated = (this.#header.readInt32LE(48) & MSG_CTRUNC) !== 0;
+    return { data: Buffer.from(this.#data.subarray(0, length)), fds, truncated, credentials };
+  }
+}
+
+let shared: Receiver | undefined;
+
+/** recvmsg(2) without waiting, up to 4096 bytes and all fds. */
+export function receive(fd: number): Message | null {
+  shared ??= new Receiver(4096);
+  return shared.receive(fd);
+}
