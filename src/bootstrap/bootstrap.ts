@@ -1,17 +1,17 @@
 import { join } from "node:path";
 import { BerthError } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
+import { copyTree } from "../image/copy-tree.ts";
+import { alreadyThere, createWorkspace, exists, prepareStore, publish } from "../image/workspace.ts";
 import { checkName } from "../spec/name.ts";
 import { type BuildPlan, planBuild } from "./build-plan.ts";
 import { type TreeMeta, withCachedTree } from "./cache.ts";
-import { copyTree } from "./copy-tree.ts";
 import { findRelease } from "./find-release.ts";
 import { finishTree, installedPackages } from "./finish-tree.ts";
 import { findHostArchives } from "./host-apt.ts";
 import { runMmdebstrap } from "./mmdebstrap.ts";
 import { readRecipes } from "./recipe.ts";
 import { makeEvent, type OnProgress } from "./stage.ts";
-import { alreadyThere, createWorkspace, exists, prepareStore, publish } from "./workspace.ts";
 
 export interface TreeOptions {
   /** `debian`, `debian/trixie` or `trixie`. */

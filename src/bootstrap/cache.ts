@@ -2,10 +2,10 @@ import { closeSync, openSync } from "node:fs";
 import { mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { createWorkspace, makePrivateDirectory, prepareStore, publish } from "../image/workspace.ts";
 import { tryLock } from "../sys/files.ts";
 import type { BuildPlan } from "./build-plan.ts";
 import { makeEvent, type OnProgress } from "./stage.ts";
-import { createWorkspace, makePrivateDirectory, prepareStore, publish } from "./workspace.ts";
 
 /**
  * `<cache>/trees/<key>/` holds `tree/` and `meta.json`. An entry is whole or not there: it is built in a workspace

@@ -22,7 +22,7 @@ async function main(argv: readonly string[]): Promise<number> {
     print(overview());
     return 0;
   }
-  const entry = VERBS[verb === "--version" ? "version" : verb === "stop" ? "poweroff" : verb];
+  const entry = VERBS[OTHER_WORDS[verb] ?? verb];
   if (entry === undefined) {
     const near = suggest(verb, Object.keys(VERBS));
     throw new UsageError(`${verb}: no such verb`, near ?? "berth help lists them");
@@ -58,6 +58,13 @@ async function main(argv: readonly string[]): Promise<number> {
   return status;
 }
 
+/** Second names of verbs. */
+const OTHER_WORDS: Readonly<Record<string, string>> = {
+  "--version": "version",
+  stop: "poweroff",
+  images: "list-images",
+};
+
 /** Node has put U+FFFD where it could not decode a byte: what is left is another name, or another path, than was meant. */
 function refuseForeignBytes(argv: readonly string[]): void {
   const index = argv.findIndex((word) => word.includes("\uFFFD"));
@@ -89,7 +96,7 @@ function splitGlobalOptions(argv: readonly string[]): { root: string | undefined
 }
 
 function overview(): string {
-  const rows = Object.entries(VERBS).map(([name, { summary }]) => `  ${name.padEnd(12)}${summary}\n`);
+  const rows = Object.entries(VERBS).map(([name, { summary }]) => `  ${name.padEnd(14)}${summary}\n`);
   return `berth [--root DIR] VERB ...\n\n${rows.join("")}\nberth help VERB, or berth VERB --help, says more of each.\n`;
 }
 

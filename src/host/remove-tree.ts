@@ -1,4 +1,4 @@
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { BerthError } from "../errors.ts";
 
 const ENVIRONMENT = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C.UTF-8" };
@@ -10,12 +10,30 @@ const ENVIRONMENT = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/
  * @throws BerthError
  */
 export function removeTree(path: string): void {
-  const { status, error, stderr } = spawnSync("setsid", ["--wait", "rm", "-rf", "--one-file-system", "--", path], {
+  const { status, error, stderr } = spawnSync("setsid", rmWords(path), {
     stdio: ["ignore", "ignore", "pipe"],
     encoding: "utf8",
     env: ENVIRONMENT,
   });
-  if (status === 0) return;
-  const said = error?.message ?? stderr.trim().split("\n").at(-1);
-  throw new BerthError(`cannot remove ${path}: ${said || "rm was killed"}`);
+  if (status !== 0) throw notRemoved(path, error?.message ?? stderr);
+}
+
+/** The same for what may be large: nothing else has to wait meanwhile. */
+export async function removeLargeTree(path: string): Promise<void> {
+  const child = spawn("setsid", rmWords(path), { stdio: ["ignore", "ignore", "pipe"], env: ENVIRONMENT });
+  const said: Buffer[] = [];
+  child.stderr.on("data", (chunk: Buffer) => said.push(chunk));
+  const problem = await new Promise<string | null>((resolve) => {
+    child.once("error", (error) => resolve(error.message));
+    child.once("close", (status) => resolve(status === 0 ? null : Buffer.concat(said).toString()));
+  });
+  if (problem !== null) throw notRemoved(path, problem);
+}
+
+function rmWords(path: string): string[] {
+  return ["--wait", "rm", "-rf", "--one-file-system", "--", path];
+}
+
+function notRemoved(path: string, said: string): BerthError {
+  return new BerthError(`cannot remove ${path}: ${said.trim().split("\n").at(-1) || "rm was killed"}`);
 }

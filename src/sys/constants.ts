@@ -87,6 +87,10 @@ export const STATX_TYPE = 1;
 export const RENAME_NOREPLACE = 1;
 export const RENAME_EXCHANGE = 2;
 
+export const FS_IOC_GETFLAGS = 0x80086601;
+export const FS_IOC_SETFLAGS = 0x40086602;
+export const FS_IMMUTABLE_FL = 0x10;
+
 // linux/prctl.h, linux/securebits.h, linux/capability.h
 export const PR_SET_PDEATHSIG = 1;
 export const PR_SET_DUMPABLE = 4;

@@ -43,6 +43,7 @@ export function failedWith(
     | "ENODATA"
     | "ENOENT"
     | "ENOPROTOOPT"
+    | "ENOTTY"
     | "EOPNOTSUPP"
     | "ESRCH"
   )[]

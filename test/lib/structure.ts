@@ -8,7 +8,7 @@ import { dirname, join } from "node:path/posix";
 
 /**
  * What each directory of src/ may import besides itself and errors.ts. The arrows of the design:
- * cli, dbus, daemon -> manager -> copy, transfer, image -> machine, bootstrap, supervise -> exec -> sys;  config, spec -> plan.
+ * cli, dbus, daemon -> manager -> copy, transfer, bootstrap -> image -> machine, supervise -> exec -> sys;  config, spec -> plan.
  */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   spec: ["config"],
@@ -19,7 +19,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   exec: ["sys", "host", "plan", "spec"],
   supervise: ["exec", "sys", "host", "plan", "spec"],
   machine: ["supervise", "exec", "sys", "host", "plan", "spec", "config"],
-  bootstrap: ["sys", "host", "spec", "config", "plan", "exec", "supervise", "machine"],
+  bootstrap: ["image", "sys", "host", "spec", "config", "plan", "exec", "supervise", "machine"],
   image: ["machine", "supervise", "exec", "sys", "host", "plan", "spec", "config"],
   transfer: ["image", "machine", "exec", "sys", "host", "plan", "spec", "config"],
   copy: ["machine", "supervise", "exec", "sys", "host", "plan", "spec", "config"],

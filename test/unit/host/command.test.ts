@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
-import { runCommand } from "../../../src/bootstrap/command.ts";
+import { runCommand } from "../../../src/host/command.ts";
 
 test("the status, and both outputs by line, with nothing in them that a terminal acts on", async () => {
   const lines: string[] = [];

@@ -3,11 +3,11 @@ import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
 import { chmod, lstat, mkdir, open, readdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { BerthError } from "../errors.ts";
-import { removeTree } from "../host/remove-tree.ts";
+import { runCommand } from "../host/command.ts";
+import { removeLargeTree } from "../host/remove-tree.ts";
 import { renameNoReplace, tryLock } from "../sys/files.ts";
-import { runCommand } from "./command.ts";
 
-const PREFIX = ".berth-bootstrap-";
+const PREFIX = ".berth-making-";
 const PRIVATE = 0o700;
 const STICKY = 0o1000;
 const ATTEMPTS = 10;
@@ -20,9 +20,9 @@ export interface Workspace extends AsyncDisposable {
   readonly path: string;
 }
 
-/** Makes one in `store` and sweeps what killed bootstraps left there. `name` is for the reader of `ls -a`. */
+/** Makes one in `store` and sweeps what those who were killed left there. `name` is for the reader of `ls -a`. */
 export async function createWorkspace(store: string, name: string): Promise<Workspace> {
-  await sweep(store);
+  await sweepWorkspaces(store);
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const path = join(store, `${PREFIX}${name}-${randomBytes(6).toString("hex")}`);
     await mkdir(path, { mode: PRIVATE });
@@ -32,21 +32,19 @@ export async function createWorkspace(store: string, name: string): Promise<Work
     return {
       path,
       async [Symbol.asyncDispose]() {
-        removeTree(path);
-        closeSync(lock);
+        await removeLargeTree(path).finally(() => closeSync(lock));
       },
     };
   }
   throw new BerthError(`cannot make a working directory in ${store}`);
 }
 
-async function sweep(store: string): Promise<void> {
+export async function sweepWorkspaces(store: string): Promise<void> {
   const left = (await readdir(store)).filter((name) => name.startsWith(PREFIX));
   for (const path of left.map((name) => join(store, name))) {
     const lock = lockDirectory(path);
     if (lock === undefined) continue;
-    removeTree(path);
-    closeSync(lock);
+    await removeLargeTree(path).finally(() => closeSync(lock));
   }
 }
 

@@ -3,7 +3,7 @@ import { chmod, mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/pro
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { createWorkspace, prepareStore, publish } from "../../../src/bootstrap/workspace.ts";
+import { createWorkspace, prepareStore, publish } from "../../../src/image/workspace.ts";
 import { tryLock } from "../../../src/sys/files.ts";
 
 let store: string;
@@ -17,7 +17,7 @@ const mode = async (path: string) => ((await stat(path)).mode & 0o7777).toString
 test("a workspace is hidden, private, and gone at the end of its block, with all in it", async () => {
   {
     await using workspace = await createWorkspace(store, "web");
-    expect(await readdir(store)).toEqual([expect.stringMatching(/^\.berth-bootstrap-web-[0-9a-f]{12}$/)]);
+    expect(await readdir(store)).toEqual([expect.stringMatching(/^\.berth-making-web-[0-9a-f]{12}$/)]);
     expect(await mode(workspace.path)).toBe("700");
     await mkdir(join(workspace.path, "tree/etc"), { recursive: true });
     await writeFile(join(workspace.path, "tree/etc/passwd"), "x", { mode: 0 });
@@ -26,7 +26,7 @@ test("a workspace is hidden, private, and gone at the end of its block, with all
 });
 
 test("what a killed bootstrap left is swept, what a living one works in is not, nor is anything else", async () => {
-  const names = [".berth-bootstrap-dead-000000000000", ".berth-bootstrap-alive-000000000000", ".other", "web"];
+  const names = [".berth-making-dead-000000000000", ".berth-making-alive-000000000000", ".other", "web"];
   for (const name of names) await mkdir(join(store, name, "tree"), { recursive: true });
   const [, alive = ""] = names;
   const lock = openSync(join(store, alive), "r");

@@ -1,6 +1,6 @@
 import { dirname } from "node:path";
 import { BerthError } from "../errors.ts";
-import { runCommand } from "./command.ts";
+import { runCommand } from "../host/command.ts";
 
 /**
  * Copies a tree to a path that does not exist: owners, modes, times, hard links, holes, ACLs and extended attributes

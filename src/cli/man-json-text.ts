@@ -1,0 +1,59 @@
+/** The section of berth(1) that says what each verb prints with --json, in the markup of man-roff.ts. */
+export const JSON_TEXT = `# JSON
+
+With *--json* a verb prints one JSON document on stdout. Names of fields stay; new ones may come. A value that is not
+known is *null*.
+
+*berth list*
+: An array of machines, each with *name*, *class* (container), *service* (berth), *state* (starting, running, stopping,
+rebooting between two boots, or unknown where its record can't be read), *reason* (of an unknown state), *os* and *version* (ID and VERSION_ID of its
+os-release), *init* (as in _INITS_), *addresses* (an array), *leader* (host PID of its PID 1), *unit*, *since* (ISO 8601), *image* (path of its tree),
+*ready*, *times* (*began*, *executed*, *ready*: ms since the epoch; *executedMonotonic*: ms of CLOCK_MONOTONIC) and
+*weaknesses* (an array of sentences).
+
+*berth status*
+: The machine's record: *version* (of the record's form, 1), *name*, *state*, *ready*, *status* (what its init said last), *leader*, *keeper* and *supervisor* (each
+*pid* and *startTime*), *bootId*, *cgroup*, *cgroupMount*, *unit*, *root* (its tree), *layer* (directory of an ephemeral
+machine's changes), *os* (as its os-release shows it), *osVersion*, *init* (as in _INITS_; stub with *ProcessTwo=*, null for a
+command), *requests* (how it is asked to *poweroff* and to *reboot*: each a *signal*, or a *command* that is run in it),
+*killSignal* (the signal of the first of these, or null), *uidShift* (host id of its root), *weaknesses* and *times*; and
+asked inside, in at most two seconds: *initState* (of systemd; of sysvinit, OpenRC and runit the runlevel) and *boot* (*launch*, *init* and
+*ready*: ms each took); *problem* says why nothing could be asked.
+
+*berth plan*
+: *machine* and *steps*, an array of *index*, *phase*, *kind*, *describe* (a sentence), *source* (file:line, the option, or default),
+*args* and *undo*.
+
+*berth cat*
+: *name*, as given; *files*, an array of *path*, *trusted*, *distrust* (why it is not, or null), *ignored* (problems as those of
+*berth check*, with their *key*) and *text*; and *settings*, an array of those that hold: *section*, *key*, *value* and *source*, as of *berth check*.
+
+*berth check*
+: An array of problems: *severity* (error or warning), *source* (*from*: file, option or default; of a file *file*, *line* and
+*column*, of an option *option*), *what*, and where there is something to say *expected* and *hint*.
+
+*berth list-images*
+: An array of images, each with *name*, *type* (directory, subvolume or raw), *readOnly*, *usage* and *limit* (bytes),
+*usageExclusive* and *limitExclusive* (of these what no other image shares), *created* and *modified* (ISO 8601; null for trees),
+*path*, *parent* (the image whose files it shares), *driver* (what keeps it) and *why* (that one).
+
+*berth image-status*
+: An array of the same, with *os*, *hostname* and *machineId* of what is in the image.
+
+*berth show-image*
+: The same fields as *list-images*: an object for one image, an array for several; without an image an array of the store: *path*,
+*usage* and *limit*.
+
+*berth bootstrap*
+: *name*, *path*, *recipe*, *release*, *fromCache*, *packages* (how many) and *seconds*.
+
+*berth recipes*
+: An array of *name*, *title* and *releases*, each of these with *name*, *title*, *aliases*, *default* and *cached* (null, or *created*
+and *packages* of the tree in the cache).
+
+*berth doctor*
+: *findings*, an array of *check*, *state* (ok, warning, failed or unknown), *detail* and mostly *fix*; and what they were found
+by: *host* and *survey*, whose fields may change.
+
+*berth version*
+: *version* and *runtime*.`;

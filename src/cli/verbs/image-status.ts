@@ -1,0 +1,68 @@
+import type { Command } from "commander";
+import type { ImageInfo } from "../../image/image.ts";
+import { ImageStore } from "../../image/store.ts";
+import { visible } from "../../spec/quote.ts";
+import { oneByOne } from "../each-machine.ts";
+import { imageFields, showTime } from "../image-fields.ts";
+import { print } from "../output.ts";
+import { formatBytes } from "../sizes.ts";
+import type { Context, Runner } from "../verb.ts";
+
+const PATIENCE = 10_000;
+
+export function define(program: Command, run: Runner): void {
+  program
+    .command("image-status")
+    .summary("show one image")
+    .description("Shows what each image is, what is in it, and what it takes on the disk.")
+    .argument("<name...>", "the images")
+    .option("--json", "print as JSON")
+    .action(run(imageStatus));
+}
+
+async function imageStatus({ paths }: Context, names: string[], options: { json?: boolean }): Promise<number> {
+  const store = new ImageStore(paths);
+  const told: object[] = [];
+  const status = await oneByOne(names, async (name) => {
+    await store.measure([name], PATIENCE);
+    const image = store.get(name);
+    const inside = lookInside(store, image);
+    if (options.json === true) told.push({ ...imageFields(image), ...inside });
+    else print(page(image, inside));
+  });
+  if (options.json === true) print(`${JSON.stringify(told, null, 2)}\n`);
+  return status;
+}
+
+interface Inside {
+  readonly os: string | null;
+  readonly hostname: string | null;
+  readonly machineId: string | null;
+}
+
+function lookInside(store: ImageStore, { name, type }: ImageInfo): Inside {
+  if (type === "raw") return { os: null, hostname: null, machineId: null };
+  const { PRETTY_NAME, NAME, ID } = store.osRelease(name);
+  return {
+    os: PRETTY_NAME ?? NAME ?? ID ?? null,
+    hostname: store.hostname(name),
+    machineId: store.machineId(name),
+  };
+}
+
+function page(image: ImageInfo, { os, hostname, machineId }: Inside): string {
+  const rows: readonly (readonly [string, string | null])[] = [
+    ["Type", `${image.type}, ${image.why}`],
+    ["Path", image.path],
+    ["OS", os],
+    ["Hostname", hostname],
+    ["ID", machineId],
+    ["RO", image.readOnly ? "read-only" : "writable"],
+    ["Created", showTime(image.created)],
+    ["Modified", image.modified === null ? null : showTime(image.modified)],
+    ["Usage", formatBytes(image.usage)],
+    ["Limit", image.limit === null ? null : formatBytes(image.limit)],
+  ];
+  const lines = rows.flatMap(([key, value]) => (value === null ? [] : [`  ${key.padEnd(8)} ${visible(value)}\n`]));
+  return `${image.name}\n${lines.join("")}`;
+}

@@ -1,0 +1,48 @@
+import type { Command } from "commander";
+import { HOST_IMAGE, type ImageInfo, isHidden } from "../../image/image.ts";
+import { ImageStore } from "../../image/store.ts";
+import { imageFields, showTime } from "../image-fields.ts";
+import { print, say } from "../output.ts";
+import { formatBytes } from "../sizes.ts";
+import { table } from "../table.ts";
+import type { Context, Runner } from "../verb.ts";
+
+/** ms that counting what images use may take; what is not known by then is shown as "-". */
+const PATIENCE = 3000;
+
+interface Options {
+  readonly all?: boolean;
+  readonly json?: boolean;
+}
+
+export function define(program: Command, run: Runner): void {
+  program
+    .command("list-images")
+    .alias("images")
+    .summary("show machine images")
+    .description("Shows the trees and disk images of this root, whether a machine runs from them or not.")
+    .option("-a, --all", "hidden ones too, whose names begin with a dot, and the host's own tree")
+    .option("--json", "print as JSON")
+    .action(run(listImages));
+}
+
+async function listImages({ paths }: Context, { all = false, json = false }: Options): Promise<number> {
+  const store = new ImageStore(paths);
+  const names = store
+    .list()
+    .map(({ name }) => name)
+    .filter((name) => all || !isHidden(name));
+  await store.measure(
+    names.filter((name) => name !== HOST_IMAGE),
+    PATIENCE,
+  );
+  const images = store.list().filter(({ name }) => names.includes(name));
+  if (json) print(`${JSON.stringify(images.map(imageFields), null, 2)}\n`);
+  else if (images.length === 0) say("no images\n");
+  else print(table(["NAME", "TYPE", "RO", "USAGE", "CREATED", "MODIFIED"], images.map(row)));
+  return 0;
+}
+
+function row({ name, type, readOnly, usage, created, modified }: ImageInfo): readonly string[] {
+  return [name, type, readOnly ? "yes" : "no", formatBytes(usage), showTime(created), showTime(modified)];
+}

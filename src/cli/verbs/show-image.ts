@@ -1,0 +1,81 @@
+import type { Command } from "commander";
+import type { ImageInfo } from "../../image/image.ts";
+import { ImageStore, type Pool } from "../../image/store.ts";
+import { visible } from "../../spec/quote.ts";
+import { oneByOne } from "../each-machine.ts";
+import { imageFields } from "../image-fields.ts";
+import { print } from "../output.ts";
+import type { Context, Runner } from "../verb.ts";
+
+const PATIENCE = 10_000;
+
+interface Options {
+  readonly property?: readonly string[];
+  readonly all?: boolean;
+  readonly value?: boolean;
+  readonly json?: boolean;
+}
+
+export function define(program: Command, run: Runner): void {
+  program
+    .command("show-image")
+    .summary("print properties of images")
+    .description("Prints the properties of each image as NAME=VALUE lines, or, without an image, of the store.")
+    .argument("[name...]", "the images")
+    .option("-p, --property <name>", "only this one; may be given several times", (name, before: string[] = []) => [
+      ...before,
+      ...name.split(","),
+    ])
+    .option("-a, --all", "also those that are not known or empty")
+    .option("--value", "the values alone")
+    .option("--json", "print as JSON")
+    .action(run(showImage));
+}
+
+async function showImage({ paths }: Context, names: string[], options: Options): Promise<number> {
+  const store = new ImageStore(paths);
+  const documents: object[] = [];
+  const texts: string[] = [];
+  if (names.length === 0) {
+    const pool = await store.pool(PATIENCE);
+    documents.push(pool);
+    texts.push(lines(poolProperties(pool), options));
+  }
+  const status = await oneByOne(names, async (name) => {
+    await store.measure([name], PATIENCE);
+    const image = store.get(name);
+    documents.push(imageFields(image));
+    texts.push(lines(imageProperties(image), options));
+  });
+  if (options.json === true) print(`${JSON.stringify(names.length === 1 ? documents[0] : documents, null, 2)}\n`);
+  else print(texts.join("\n"));
+  return status;
+}
+
+type Properties = Readonly<Record<string, string | number | null>>;
+
+/** By the names that org.freedesktop.machine1 has for them; times are microseconds since the epoch, as there. */
+function imageProperties(image: ImageInfo): Properties {
+  return {
+    ...{ Name: image.name, Path: image.path, Type: image.type, ReadOnly: image.readOnly ? "yes" : "no" },
+    ...{ CreationTimestamp: microseconds(image.created), ModificationTimestamp: microseconds(image.modified) },
+    ...{ Usage: image.usage, Limit: image.limit },
+    ...{ UsageExclusive: image.usageExclusive, LimitExclusive: image.limitExclusive },
+    ...{ Parent: image.parent, Driver: image.driver, Why: image.why },
+  };
+}
+
+function poolProperties({ path, usage, limit }: Pool): Properties {
+  return { PoolPath: path, PoolUsage: usage, PoolLimit: limit };
+}
+
+function lines(properties: Properties, { property, all = false, value = false }: Options): string {
+  return Object.entries(properties)
+    .filter(([name, known]) => (property === undefined ? all || known !== null : property.includes(name)))
+    .map(([name, known]) => `${value ? "" : `${name}=`}${visible(String(known ?? ""))}\n`)
+    .join("");
+}
+
+function microseconds(ms: number | null): number | null {
+  return ms === null ? null : Math.floor(ms * 1000);
+}

@@ -1,0 +1,15 @@
+import { BerthError } from "../errors.ts";
+import { runCommand } from "../host/command.ts";
+
+/** Bytes on the disk of a tree, hard links once, by du(1): also while a machine changes it. */
+export async function countDisk(path: string, signal: AbortSignal): Promise<number> {
+  const sums: number[] = [];
+  const { tail } = await runCommand("du", ["-sx", "--block-size=1", "--", path], {
+    signal,
+    onLine: (line) => sums.push(...[/^(\d+)\D/.exec(line)?.[1]].filter((sum) => sum !== undefined).map(Number)),
+  });
+  // Of files that went meanwhile it complains, and its status says so too: the sum is good.
+  const sum = sums.at(-1);
+  if (sum === undefined) throw new BerthError(`cannot count ${path}: ${tail.at(-1) ?? "du said nothing"}`);
+  return sum;
+}

@@ -1,0 +1,38 @@
+import type { ImageType, ImageUsage } from "./image.ts";
+
+/** What a driver knows of an image at once, without looking at all of it. */
+export interface ImageState extends Partial<ImageUsage> {
+  readonly readOnly: boolean;
+  readonly created: number | null;
+  readonly modified: number | null;
+  readonly parent: string | null;
+}
+
+export interface CopyOptions {
+  readonly signal: AbortSignal;
+  /** 0 to 1. */
+  readonly onProgress?: (fraction: number) => void;
+}
+
+/**
+ * One way to keep images. Paths are those of an image, or of one that is being made in a workspace: names, locks and
+ * what appears when are the store's business.
+ */
+export interface Driver {
+  readonly name: string;
+  /** What its images are, as the bus says it. */
+  readonly type: ImageType;
+  /** Behind the name of an image: `.raw`, or nothing. */
+  readonly suffix: string;
+  /** Why this one here, and what that means: a sentence's end. */
+  why(fsType: string): string;
+  read(path: string): ImageState;
+  /** Counts what lies on the disk. */
+  measure(path: string, signal: AbortSignal): Promise<number>;
+  /** Makes `to` a copy of `from`, with owners, times, links, holes, ACLs and extended attributes. */
+  copy(from: string, to: string, options: CopyOptions): Promise<void>;
+  /** @throws BerthError of kind NotSupported where there is no such mark */
+  setReadOnly(path: string, readOnly: boolean): void;
+  /** `limit`: bytes; null takes it away. @throws BerthError of kind NotSupported */
+  setLimit(path: string, limit: number | null): void;
+}

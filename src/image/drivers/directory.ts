@@ -1,0 +1,53 @@
+import { statSync } from "node:fs";
+import { BerthError } from "../../errors.ts";
+import { isImmutable, setImmutable } from "../../sys/file-flags.ts";
+import { copyTree } from "../copy-tree.ts";
+import { countDisk } from "../count-disk.ts";
+import type { Driver } from "../driver.ts";
+
+/** File systems on which cp(1) shares the blocks of files. */
+const REFLINK = new Set(["btrfs", "xfs", "bcachefs"]);
+
+/** A tree in a plain directory: works everywhere. */
+export const directoryDriver: Driver = {
+  name: "directory",
+  type: "directory",
+  suffix: "",
+  why: (fsType) =>
+    REFLINK.has(fsType)
+      ? `a directory on ${fsType}: a clone shares the blocks of its files`
+      : `a directory on ${fsType}, which shares no blocks: a clone is a copy`,
+
+  read(path) {
+    // The mode of a tree's root is what the machine's users see. The flag at least keeps the root as it is, and can be read
+    // back: machined's mark as well.
+    const { birthtimeMs } = statSync(path);
+    return {
+      readOnly: path !== "/" && isImmutable(path),
+      created: birthtimeMs > 0 ? birthtimeMs : null,
+      modified: null,
+      parent: null,
+    };
+  },
+
+  measure: countDisk,
+
+  async copy(from, to, { signal }) {
+    await copyTree(from, to, signal);
+  },
+
+  setReadOnly(path, readOnly) {
+    if (setImmutable(path, readOnly) || !readOnly) return;
+    throw new BerthError(`${path} can't be marked read-only: its file system has no immutable flag`, {
+      hint: "ReadOnly=yes in the machine's settings keeps a machine from changing it",
+      kind: "NotSupported",
+    });
+  },
+
+  setLimit(path) {
+    throw new BerthError(`${path} can't have a limit of its own: it is a plain directory`, {
+      hint: "MemoryMax= and the like limit a machine; the disk is limited by a file system of the store's own",
+      kind: "NotSupported",
+    });
+  },
+};

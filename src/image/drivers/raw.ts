@@ -1,0 +1,46 @@
+import { chmodSync, statSync } from "node:fs";
+import { BerthError } from "../../errors.ts";
+import { copyTree } from "../copy-tree.ts";
+import type { Driver } from "../driver.ts";
+
+const BLOCK = 512;
+const WRITABLE = 0o222;
+
+/** A disk image in a file NAME.raw. */
+export const rawDriver: Driver = {
+  name: "raw",
+  type: "raw",
+  suffix: ".raw",
+  why: (fsType) => `a disk image in a file on ${fsType}`,
+
+  read(path) {
+    const { birthtimeMs, mtimeMs, mode, blocks, size } = statSync(path);
+    const usage = blocks * BLOCK;
+    return {
+      readOnly: (mode & WRITABLE) === 0,
+      created: birthtimeMs > 0 ? birthtimeMs : null,
+      modified: mtimeMs,
+      parent: null,
+      ...{ usage, usageExclusive: usage, limit: size, limitExclusive: size },
+    };
+  },
+
+  measure: async (path) => statSync(path).blocks * BLOCK,
+
+  async copy(from, to, { signal }) {
+    await copyTree(from, to, signal);
+    // It is a machine's own, whoever may not write to what it was made of.
+    chmodSync(to, (statSync(to).mode & 0o777) | 0o200);
+  },
+
+  setReadOnly(path, readOnly) {
+    const mode = statSync(path).mode & 0o777;
+    chmodSync(path, readOnly ? mode & ~WRITABLE : mode | 0o200);
+  },
+
+  setLimit(path) {
+    throw new BerthError(`${path} can't have a limit: a disk image is as large as it was made`, {
+      kind: "NotSupported",
+    });
+  },
+};
