@@ -248,6 +248,9 @@ _/run/berth/running/NAME/_
 : The record of a running machine: _record.json_, _plan.json_ and the console's output, in pieces with their times, in
 _console.log_ and _console.log.1_.
 
+_/run/berth/running/NAME/binds.json_
+: What *berth bind* has mounted in it, which *berth unbind* takes away and nothing else.
+
 _/run/berth/locks/NAME_
 : Locked while a machine of that name runs.
 

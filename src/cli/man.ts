@@ -48,8 +48,10 @@ function sharedOptions(): readonly Option[] {
 }
 
 function verbText(command: Command): string {
-  const shared = new Set(SHARED.map(({ flags }) => flags));
-  const own = command.options.filter(({ flags }) => !shared.has(flags));
+  // By what they do, too: another verb's option may have the name of one of these.
+  const key = ({ flags, description }: Option): string => `${flags} ${description}`;
+  const shared = new Set(SHARED.map(key));
+  const own = command.options.filter((option) => !shared.has(key(option)));
   const words = command.registeredArguments.map((each) => ({ each, text: argumentText(each) }));
   const usage = [
     [command.name(), ...command.aliases()].join(", "),

@@ -21,6 +21,8 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
   terminate: { summary: "kill a machine at once", load: () => import("./verbs/terminate.ts") },
   exec: { summary: "run a command in a machine", load: () => import("./verbs/exec.ts"), failure: FAILURE },
   shell: { summary: "open a shell in a machine", load: () => import("./verbs/shell.ts"), failure: FAILURE },
+  bind: { summary: "bind a file or directory of the host into a machine", load: () => import("./verbs/bind.ts") },
+  unbind: { summary: "take a bind away again", load: () => import("./verbs/unbind.ts") },
   run: {
     summary: "run a machine, or a command in one, here and now",
     load: () => import("./verbs/run.ts"),

@@ -1,5 +1,5 @@
 import { posix } from "node:path";
-import type { FdName, MountFlag, Removal, Step, StepKind, StepOf, WindowSize } from "../plan/step.ts";
+import type { FdName, MountFlag, NodeType, Removal, Step, StepKind, StepOf, WindowSize } from "../plan/step.ts";
 import {
   AT_EMPTY_PATH,
   AT_REMOVEDIR,
@@ -149,10 +149,14 @@ export class Compilation {
   }
 
   /** Opens `path` below the machine's root; `extra` flags on top of O_PATH. */
-  openInRoot(path: string, into: Register, options: { api: boolean; directory?: boolean; tolerate?: number }): void {
+  openInRoot(
+    path: string,
+    into: Register,
+    options: { api: boolean; directory?: boolean; tolerate?: number; program?: Program },
+  ): void {
     const flags = O_PATH | (options.directory ? OPEN_FLAGS[this.arch].O_DIRECTORY : 0);
     const resolve = RESOLVE_IN_ROOT | (options.api ? RESOLVE_NO_SYMLINKS : 0);
-    this.asm.call(this.keeper, "openat2", [this.root, path, this.how(flags, resolve), 24], {
+    this.asm.call(options.program ?? this.keeper, "openat2", [this.root, path, this.how(flags, resolve), 24], {
       into,
       ...(options.tolerate === undefined ? {} : { tolerate: options.tolerate }),
     });
@@ -200,11 +204,17 @@ export class Compilation {
    * (`remove`) is removed again when the machine has ended: a run leaves the tree as it found it. In another mount that is
    * possible only as long as its directories are open.
    */
-  openTarget(path: string, create: "directory" | "file" | null, api: boolean, remove: Removal): Register {
-    const { asm, keeper } = this;
+  openTarget(
+    path: string,
+    create: NodeType | null,
+    api: boolean,
+    remove: Removal,
+    program: Program = this.keeper,
+  ): Register {
+    const { asm } = this;
     const target = asm.register();
     if (create === null) {
-      this.openInRoot(path, target, { api });
+      this.openInRoot(path, target, { api, program });
       return target;
     }
     const parts = path.split("/").filter((part) => part !== "");
@@ -213,15 +223,15 @@ export class Compilation {
       const last = index === parts.length - 1;
       const made = asm.register();
       if (last && create === "file")
-        asm.call(keeper, "mknodat", [parent, name, S_IFREG | 0o644, 0], { into: made, tolerate: EEXIST });
-      else asm.call(keeper, "mkdirat", [parent, name, 0o755], { into: made, tolerate: EEXIST });
+        asm.call(program, "mknodat", [parent, name, S_IFREG | 0o644, 0], { into: made, tolerate: EEXIST });
+      else asm.call(program, "mkdirat", [parent, name, 0o755], { into: made, tolerate: EEXIST });
       const prefix = `/${parts.slice(0, index + 1).join("/")}`;
       const flags = last && create === "file" ? 0 : AT_REMOVEDIR;
       if (remove === true) this.#removeLater(prefix, made, flags);
       if (remove === "after-failure") this.#removeAfterFailure(parent, name, made, flags);
       const opened = last ? target : asm.register();
-      this.openInRoot(prefix, opened, { api });
-      if (parent !== this.root && remove !== "after-failure") asm.call(keeper, "close", [parent]);
+      this.openInRoot(prefix, opened, { api, program });
+      if (parent !== this.root && remove !== "after-failure") asm.call(program, "close", [parent]);
       parent = opened;
     });
     return target;

@@ -6,6 +6,7 @@ import { FILES } from "./compile-files.ts";
 import { INACCESSIBLE } from "./compile-inaccessible.ts";
 import { APIVFS, INIT } from "./compile-init.ts";
 import { KEEPER } from "./compile-keeper.ts";
+import { LIVE_MOUNTS } from "./compile-live-mounts.ts";
 import { MOUNTS } from "./compile-mounts.ts";
 import { OVERLAY } from "./compile-overlay.ts";
 import { PROCESS } from "./compile-process.ts";
@@ -29,6 +30,7 @@ const STAGE: Table = {
   ...PROCESS,
   ...APIVFS,
   ...OVERLAY,
+  ...LIVE_MOUNTS,
 } as Table;
 
 /**

@@ -17,7 +17,7 @@ import { visible } from "../spec/quote.ts";
 import { MS_PRIVATE, MS_SLAVE } from "../sys/constants.ts";
 import { tryFileLock } from "../sys/file-lock.ts";
 import { cloneInside, cloneTree, setMountAttributes } from "../sys/mounts.ts";
-import { pidfdOpen } from "../sys/processes.ts";
+import { pidfdOpen, pidfdSendSignal } from "../sys/processes.ts";
 import { boundDatagramSocket } from "../sys/sockets.ts";
 import { blameSubmounts } from "./blame-submounts.ts";
 import {
@@ -35,6 +35,7 @@ import { linkJournal, makeJournal } from "./journal.ts";
 import type { Launch } from "./launch.ts";
 import { divideLayer, makeLayer, openLayer, removeLayer } from "./layer.ts";
 import { announceLeftovers } from "./leftovers.ts";
+import { checkMount, noteMount } from "./live-mounts.ts";
 import { lockFile, treeLock, unlinkLocked, unlinkShared } from "./lock-file.ts";
 import { openNetwork } from "./open-network.ts";
 import { openUpper } from "./overlay-upper.ts";
@@ -79,7 +80,10 @@ type Kinds =
   | "write-id-maps"
   | "map-owners"
   | "set-oom-score"
-  | "hold-machine";
+  | "hold-machine"
+  | "open-mounts"
+  | "note-mount"
+  | "check-mount";
 
 export const HOST: { readonly [K in Kinds]: Action<K> } = {
   "lock-name": ({ path }, launch) => {
@@ -277,6 +281,22 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     if (startTimeOf(pid) !== startTime) throw new BerthError(`machine ${launch.plan.machine} has just ended`);
     launch.fds.name("cgroup", openSync(cgroup, constants.O_DIRECTORY));
   },
+
+  "open-mounts": ({ fd, pid }, launch) => {
+    launch.fds.name(fd, openSync(`/proc/${pid}/ns/mnt`, constants.O_RDONLY));
+    // Alive after it, so the pid was its own all the while.
+    if (!pidfdSendSignal(launch.fds.get("machine"), 0))
+      throw new BerthError(`machine ${launch.plan.machine} has just ended`);
+  },
+
+  "note-mount": ({ fd, file, ...more }, launch) => {
+    const strike = noteMount(file, launch.fds.get(fd), more);
+    launch.undoBy((failed) => {
+      if (failed) strike();
+    });
+  },
+
+  "check-mount": ({ fd, target, ids }, launch) => checkMount(launch.fds.get(fd), target, ids),
 
   "set-oom-score": ({ of, score }, launch) => {
     try {

@@ -1,9 +1,7 @@
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { BerthError } from "../errors.ts";
 import { Launch } from "../exec/launch.ts";
 import { filterFor } from "../exec/seccomp-filter.ts";
-import { parseMemberships } from "../host/cgroups.ts";
 import { stagePath } from "../host/installation.ts";
 import type { Paths } from "../host/paths.ts";
 import { findUser } from "../host/users.ts";
@@ -18,7 +16,8 @@ import { hasOwnEtc } from "../plan/volatile.ts";
 import { isRoot } from "../spec/validate.ts";
 import { closeQuietly } from "../sys/files.ts";
 import { ARCH } from "../sys/libc.ts";
-import { type MachineRecord, planPath, readPlan } from "./record.ts";
+import { damagedPlan, joinTarget } from "./join-target.ts";
+import type { MachineRecord } from "./record.ts";
 
 export interface JoinOptions {
   /** Empty: a login shell. */
@@ -49,28 +48,23 @@ export function joinMachine(machine: MachineRecord, options: JoinOptions, paths:
 }
 
 function planJoin(machine: MachineRecord, { argv, user: userName, term, size }: JoinOptions, paths: Paths): LaunchPlan {
-  const { name, leader } = machine;
-  const cgroup = leaderCgroup(machine);
-  refuseFrozen(machine, cgroup);
-  const plan = readPlan(name, paths);
+  const target = joinTarget(machine, paths);
+  const { plan } = target;
   const user =
     userName === undefined || isRoot(userName) ? null : (boundIn(plan, userName) ?? userOf(machine, plan, userName));
   try {
-    return buildJoin(
-      { machine: name, pid: leader.pid, startTime: leader.startTime, cgroup, plan },
-      {
-        argv,
-        candidates: programs(argv, user),
-        environment: [...loginEnvironment(user), ...(term === undefined ? [] : [`TERM=${term}`])],
-        directory: user?.home ?? (argv.length === 0 ? ROOT.home : "/"),
-        user,
-        stdio: term === undefined ? "caller" : "terminal",
-        ...(size === undefined ? {} : { size }),
-      },
-    );
+    return buildJoin(target, {
+      argv,
+      candidates: programs(argv, user),
+      environment: [...loginEnvironment(user), ...(term === undefined ? [] : [`TERM=${term}`])],
+      directory: user?.home ?? (argv.length === 0 ? ROOT.home : "/"),
+      user,
+      stdio: term === undefined ? "caller" : "terminal",
+      ...(size === undefined ? {} : { size }),
+    });
   } catch (error) {
     // It takes over steps of the start, and one is not there.
-    throw new BerthError(`${planPath(name, paths)} is damaged: ${(error as Error).message}`, { cause: error });
+    throw damagedPlan(machine.name, error, paths);
   }
 }
 
@@ -90,37 +84,6 @@ function userOf({ name, root, layer }: MachineRecord, plan: LaunchPlan, user: st
   const fault = userFault(user, found, root);
   if (fault !== undefined) throw new BerthError(`machine ${name}: ${fault.what}`, { hint: fault.hint });
   return found as UserFacts;
-}
-
-/** A leaf, whatever the machine's init has made of payload/: processes can be put into leaves only. */
-function leaderCgroup({ name, leader, cgroupMount }: MachineRecord): string {
-  const memberships = parseMemberships(readFileSync(`/proc/${leader.pid}/cgroup`, "utf8"));
-  const own = memberships.find(({ hierarchy }) => hierarchy === 0);
-  if (own === undefined) throw new BerthError(`machine ${name} is in no cgroup of the unified hierarchy`);
-  return join(cgroupMount, own.path);
-}
-
-/**
- * What joins a frozen cgroup never gets to run, and root inside may freeze its own. cgroup.events says what is frozen,
- * by whatever is above as well; cgroup.freeze what is to be, while a process can't be stopped just now (cgroups(7)).
- */
-function refuseFrozen({ name, cgroup }: MachineRecord, leaderCgroup: string): void {
-  const frozen = [leaderCgroup, join(cgroup, "payload")].find(
-    (path) => /^frozen 1$/m.test(cgroupText(path, "cgroup.events")) || cgroupText(path, "cgroup.freeze") === "1\n",
-  );
-  if (frozen === undefined) return;
-  throw new BerthError(`machine ${name} is frozen`, {
-    hint: `echo 0 >${frozen}/cgroup.freeze thaws it, unless a cgroup above is frozen; berth terminate ${name} kills it`,
-  });
-}
-
-/** Empty where there is no such file: a cgroup that has just gone, a host whose payload/ is elsewhere. */
-function cgroupText(path: string, file: string): string {
-  try {
-    return readFileSync(join(path, file), "utf8");
-  } catch {
-    return "";
-  }
 }
 
 /** Exit status of a joined command, when it has ended: 128+N for a signal. */

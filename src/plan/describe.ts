@@ -40,6 +40,9 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
     `show the owners of ${fd} as ${mapping === null ? "the machine's ids" : mappingText(mapping)}${flagText(recursive ? ["recursive"] : [])}`,
   "hold-machine": ({ pid, cgroup }) => `take hold of the machine by pid ${pid}, open ${cgroup}`,
   "set-oom-score": ({ of, score }) => `set ${of === "init" ? "init's" : "the stage's"} oom_score_adj to ${score}`,
+  "open-mounts": ({ fd }) => `open the machine's mount namespace as ${fd}`,
+  "note-mount": ({ fd, file, target }) => `note ${fd} as what is mounted on ${target} in ${file}`,
+  "check-mount": ({ fd, target }) => `check that ${fd} is a mount that berth bind made on ${target}`,
   await: ({ sync, from, says }) => `#${sync} wait for ${from}: ${says}`,
   signal: ({ sync, to, says, carries }) =>
     `#${sync} tell ${to}: ${says}${carries.length > 0 ? ` (with ${carries.join(", ")})` : ""}`,
@@ -53,6 +56,7 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
     `clone init into new ${namespaces.join(", ")} namespaces in cgroup ${cgroup}`,
   "adopt-joined": ({ sync }) => `#${sync} wait for init: it is inside; become its parent`,
   "act-as": ({ uid }) => `make files as host id ${uid} from here on`,
+  "park-mount": ({ fd }) => `attach ${fd} in a place of the keeper's own`,
   "attach-root": ({ fd }) => `attach ${fd} as the root`,
   "mount-tmpfs": ({ target, mode, flags, options }) =>
     `mount tmpfs on ${target}${flagText([...flags, `mode=${mode.toString(8)}`, ...options])}`,
@@ -84,6 +88,13 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   "enter-machine": ({ namespaces, sync }) =>
     `enter the machine's ${namespaces.join(", ")} namespaces, #${sync} tell keeper: it is inside`,
   "open-terminal": () => "open a terminal of the machine's own",
+  "enter-users": () => "enter the machine's user namespace",
+  "lock-mount": ({ fd }) => `copy what is attached there, which locks it, as ${fd}`,
+  "enter-mounts": ({ fd }) => `enter the mount namespace ${fd}`,
+  "attach-inside": ({ fd, target, create }) =>
+    `attach ${fd} on ${target}${create === null ? "" : ` (made if missing: ${create})`}`,
+  "open-inside": ({ fd, path }) => `open ${path} as ${fd}`,
+  detach: ({ fd }) => `unmount ${fd}`,
   "label-process": ({ context }) => `have what is executed labelled ${context}`,
   "become-root": ({ foreground }) =>
     `start a session, become root of the namespace${foreground ? ", die with the keeper" : ""}`,

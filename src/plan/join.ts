@@ -114,11 +114,12 @@ function becomeUser({ plan }: JoinTarget, { user, stdio }: JoinRequest): readonl
 }
 
 /** Those that the settings asked for; maybe none. */
-function stepsOf<K extends Step["kind"]>(plan: LaunchPlan, kind: K): readonly StepOf<K>[] {
+export function stepsOf<K extends Step["kind"]>(plan: LaunchPlan, kind: K): readonly StepOf<K>[] {
   return plan.steps.filter((each): each is StepOf<K> => each.kind === kind);
 }
 
-function stepOf<K extends Step["kind"]>(plan: LaunchPlan, kind: K): StepOf<K> {
+/** @throws Error when a plan that was read has no such step */
+export function stepOf<K extends Step["kind"]>(plan: LaunchPlan, kind: K): StepOf<K> {
   const [step] = stepsOf(plan, kind);
   if (step === undefined) throw new Error(`the plan of ${plan.machine} has no step ${kind}`);
   return step;

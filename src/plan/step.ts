@@ -67,6 +67,12 @@ export interface StepKinds {
   "map-owners": { fd: FdName; recursive: boolean; mapping: IdMapping | null };
   "hold-machine": { pid: number; startTime: string; cgroup: string };
   "set-oom-score": { of: "init" | "stage"; score: number };
+  /** Of the machine that is held. */
+  "open-mounts": { fd: FdName; pid: number };
+  /** Writes down that `fd` is a mount that berth makes, in the list that `file` is of the machine's boot that began at `boot`. */
+  "note-mount": { fd: FdName; file: string; boot: string; target: string; source: string };
+  /** Fails unless `fd` is the root of a mount with one of these ids (sys/mounts.ts). */
+  "check-mount": { fd: FdName; target: string; ids: string[] };
   // ---- both sides of a sync point carry its number ----
   await: { sync: number; from: Phase; says: string; carries: FdName[] };
   signal: { sync: number; to: Phase; says: string; carries: FdName[] };
@@ -79,6 +85,8 @@ export interface StepKinds {
   "clone-init": { namespaces: Namespace[]; cgroup: string };
   "adopt-joined": { sync: number };
   "act-as": { uid: number; capabilities: string };
+  /** Somewhere in the keeper's own mount namespace, for init to copy. */
+  "park-mount": { fd: FdName; type: NodeType };
   "attach-root": { fd: FdName };
   "mount-tmpfs": { target: string; mode: number; flags: MountFlag[]; options: string[]; remove: boolean };
   "make-directory": { path: string; mode: number };
@@ -120,6 +128,14 @@ export interface StepKinds {
   // ---- init ----
   "enter-machine": { namespaces: Namespace[]; sync: number };
   "open-terminal": { size: WindowSize | null };
+  "enter-users": Record<never, never>;
+  /** Copies the parked mount as `fd` so that nobody inside may change its flags or take apart what it consists of. */
+  "lock-mount": { fd: FdName; type: NodeType };
+  "enter-mounts": { fd: FdName };
+  "attach-inside": { fd: FdName; target: string; create: NodeType | null };
+  "open-inside": { fd: FdName; path: string };
+  /** Unmounts what is mounted on the place that `fd` is. */
+  detach: { fd: FdName };
   "label-process": { context: string };
   "become-root": { foreground: boolean };
   unshare: { namespaces: Namespace[] };
@@ -162,6 +178,9 @@ export interface StepKinds {
     init?: InitKind;
   };
 }
+
+/** What a mount point is, as far as the kernel distinguishes them. */
+export type NodeType = "directory" | "file";
 
 /** Whether what is made of a mount point is removed: when the machine has ended or its launch failed, or only in the latter case. */
 export type Removal = boolean | "after-failure";

@@ -29,8 +29,9 @@ import { ledgerPath } from "../../src/host/ranges.ts";
 import { sweep } from "../../src/machine/sweep.ts";
 import { cgroupPath } from "../../src/plan/cgroup.ts";
 import { describe as describeStep } from "../../src/plan/describe.ts";
-import { buildJoin } from "../../src/plan/join.ts";
-import type { StepKind } from "../../src/plan/step.ts";
+import { buildJoin, type JoinTarget } from "../../src/plan/join.ts";
+import { buildBind } from "../../src/plan/live-mounts.ts";
+import type { LaunchPlan, StepKind } from "../../src/plan/step.ts";
 import { showSource } from "../../src/spec/source.ts";
 import { openNull } from "../../src/sys/files.ts";
 import { type HostUser, hostUser } from "../lib/host-user.ts";
@@ -652,7 +653,7 @@ describe("a launch that is aborted", () => {
 });
 
 describe("entering a machine", () => {
-  test.each(["caller", "terminal"] as const)("leaves nothing, whichever step fails: %s", async (stdio) => {
+  test.each(["caller", "terminal", "bind"] as const)("leaves nothing, whichever step fails: %s", async (how) => {
     const machine = testMachine({
       directory,
       root: await probeTree(),
@@ -669,16 +670,10 @@ describe("entering a machine", () => {
       cgroup: join(cgroupPath(machine.input), "payload"),
       plan: machine.plan,
     };
-    const plan = buildJoin(target, {
-      argv: probe("sleep", "100000"),
-      candidates: ["/probe"],
-      environment: [],
-      directory: "/",
-      user: null,
-      stdio,
-    });
+    const list = join(directory, "binds.json");
+    const plan = how === "bind" ? bind(target, list) : enter(target, how);
     const fds = (): Map<string, number> =>
-      new Map(stdio === "terminal" ? [] : [0, 1, 2].map((number): [string, number] => [`stdio:${number}`, openNull()]));
+      new Map(how === "caller" ? [0, 1, 2].map((number): [string, number] => [`stdio:${number}`, openNull()]) : []);
     await launchError(launchOf(plan, { fds: fds(), fail: { step: plan.steps.length - 1, result: -EIO } }).run());
     const before = snapshot({ directories: [directory] });
     const problems: string[] = [];
@@ -696,3 +691,26 @@ describe("entering a machine", () => {
     expect((await ended(machine, launch)).record).toMatchObject({ reason: "exited" });
   });
 });
+
+function enter(target: JoinTarget, stdio: "caller" | "terminal"): LaunchPlan {
+  return buildJoin(target, {
+    argv: probe("sleep", "100000"),
+    candidates: ["/probe"],
+    environment: [],
+    directory: "/",
+    user: null,
+    stdio,
+  });
+}
+
+function bind(target: JoinTarget, list: string): LaunchPlan {
+  return buildBind(target, {
+    source: "/etc/os-release",
+    type: "file",
+    target: "/tmp/bound",
+    readOnly: true,
+    create: true,
+    mapping: null,
+    list,
+  });
+}

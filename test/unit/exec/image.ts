@@ -166,7 +166,8 @@ export function handedFds(plan: LaunchPlan): HostFds {
     if (step.kind === "claim-range") names.push("range-lock");
     if (step.kind === "make-record") names.push("directory", "record", "log");
     if (step.kind === "hold-machine") names.push("machine", "cgroup");
-    if (step.phase === "host" && "fd" in step.args && step.kind !== "map-owners") names.push(step.args.fd);
+    if (step.phase === "host" && "fd" in step.args && !["map-owners", "note-mount", "check-mount"].includes(step.kind))
+      names.push(step.args.fd);
   }
   if (plan.steps.some((step) => step.kind === "stdio" && step.args.from === "caller"))
     names.push("stdio:0", "stdio:1", "stdio:2");

@@ -192,6 +192,9 @@ const MAKES_ITS_FD: readonly Step["kind"][] = [
   "make-overlay",
   "open-upper",
   "combine-layers",
+  "open-mounts",
+  "lock-mount",
+  "open-inside",
 ];
 
 function usesOf(step: Step): readonly string[] {
@@ -201,9 +204,15 @@ function usesOf(step: Step): readonly string[] {
     case "attach":
     case "attach-root":
     case "join-network":
+    case "park-mount":
+    case "enter-mounts":
+    case "attach-inside":
+    case "note-mount":
+    case "check-mount":
+    case "detach":
       return [step.args.fd];
     case "map-owners":
-      return [step.args.fd, "leader"];
+      return step.args.mapping === null ? [step.args.fd, "leader"] : [step.args.fd];
     case "write-id-maps":
       return ["leader"];
     case "set-oom-score":
@@ -217,6 +226,8 @@ function usesOf(step: Step): readonly string[] {
     case "clone-init":
       return [step.args.cgroup];
     case "enter-machine":
+    case "enter-users":
+    case "open-mounts":
       return ["machine"];
     default:
       return [];

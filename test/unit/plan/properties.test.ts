@@ -3,7 +3,8 @@ import { expect, describe as group, test } from "vitest";
 import { compile } from "../../../src/exec/compile.ts";
 import { buildPlan } from "../../../src/plan/build.ts";
 import { describe } from "../../../src/plan/describe.ts";
-import { buildJoin } from "../../../src/plan/join.ts";
+import { buildJoin, type JoinTarget } from "../../../src/plan/join.ts";
+import { type BindRequest, buildBind, buildUnbind } from "../../../src/plan/live-mounts.ts";
 import { planText } from "../../../src/plan/show.ts";
 import type { LaunchPlan, Step } from "../../../src/plan/step.ts";
 import { undoOf } from "../../../src/plan/undo.ts";
@@ -11,6 +12,15 @@ import { GOLDENS, goldenInput } from "../../golden/inputs.ts";
 import { handedFds } from "../exec/image.ts";
 import { deadlocks, namelessFds, unpairedSyncs } from "./actors.ts";
 
+const BIND: BindRequest = {
+  source: "/srv/data",
+  type: "directory",
+  target: "/data",
+  readOnly: true,
+  create: true,
+  mapping: { uids: [{ disk: 0, host: 524288, count: 1 }], gids: [{ disk: 0, host: 524288, count: 1 }] },
+  list: "/run/x/binds.json",
+};
 const launches = GOLDENS.map((name): [string, LaunchPlan] => [name, buildPlan(goldenInput(name))]);
 const JOINED = ["default", "network-host-users-no", "everything", "process"];
 const joins = launches
@@ -21,11 +31,21 @@ const joins = launches
       join(plan, stdio),
     ]),
   );
-const PLANS = [...launches, ...joins];
+const binds = launches
+  .filter(([name]) => JOINED.includes(name))
+  .flatMap(([name, plan]): [string, LaunchPlan][] => [
+    [`bind into ${name}`, buildBind(targetOf(plan), BIND)],
+    [`unbind from ${name}`, buildUnbind(targetOf(plan), "/srv/data", ["42", "4711"])],
+  ]);
+const PLANS = [...launches, ...joins, ...binds];
 const [, EVERYTHING] = launches.find(([name]) => name === "everything") as [string, LaunchPlan];
 
+function targetOf(plan: LaunchPlan): JoinTarget {
+  return { machine: plan.machine, pid: 4242, startTime: "123456", cgroup: "/sys/fs/cgroup/x/payload/y", plan };
+}
+
 function join(plan: LaunchPlan, stdio: "terminal" | "caller"): LaunchPlan {
-  const target = { machine: plan.machine, pid: 4242, startTime: "123456", cgroup: "/sys/fs/cgroup/x/payload/y", plan };
+  const target = targetOf(plan);
   const candidates = ["/usr/bin/true", "/bin/true"];
   return buildJoin(target, { argv: ["true"], candidates, environment: ["A=b"], directory: "/", user: null, stdio });
 }
@@ -44,7 +64,7 @@ group("sync points", () => {
     expect(deadlocks(plan)).toEqual([]);
   });
 
-  test.each(PLANS)("%s: numbers ascend as they are first met", (_, plan) => {
+  test.each([...launches, ...joins])("%s: numbers ascend as they are first met", (_, plan) => {
     const numbers = plan.steps.flatMap((step) => ("sync" in step.args ? [step.args.sync] : []));
     const first = [...new Set(numbers)];
     expect(first).toEqual(first.toSorted((a, b) => a - b));

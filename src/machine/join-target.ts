@@ -1,0 +1,51 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { BerthError } from "../errors.ts";
+import { parseMemberships } from "../host/cgroups.ts";
+import type { Paths } from "../host/paths.ts";
+import type { JoinTarget } from "../plan/join.ts";
+import { type MachineRecord, planPath, readPlan } from "./record.ts";
+
+/** @throws BerthError when the machine is frozen, or its plan is missing or damaged */
+export function joinTarget(machine: MachineRecord, paths: Paths): JoinTarget {
+  const { name, leader } = machine;
+  const cgroup = leaderCgroup(machine);
+  refuseFrozen(machine, cgroup);
+  return { machine: name, pid: leader.pid, startTime: leader.startTime, cgroup, plan: readPlan(name, paths) };
+}
+
+/** What a step of the start is taken from that is not there. */
+export function damagedPlan(name: string, cause: unknown, paths: Paths): BerthError {
+  return new BerthError(`${planPath(name, paths)} is damaged: ${(cause as Error).message}`, { cause });
+}
+
+/** A leaf, whatever the machine's init has made of payload/: processes can be put into leaves only. */
+function leaderCgroup({ name, leader, cgroupMount }: MachineRecord): string {
+  const memberships = parseMemberships(readFileSync(`/proc/${leader.pid}/cgroup`, "utf8"));
+  const own = memberships.find(({ hierarchy }) => hierarchy === 0);
+  if (own === undefined) throw new BerthError(`machine ${name} is in no cgroup of the unified hierarchy`);
+  return join(cgroupMount, own.path);
+}
+
+/**
+ * What joins a frozen cgroup never gets to run, and root inside may freeze its own. cgroup.events says what is frozen,
+ * by whatever is above as well; cgroup.freeze what is to be, while a process can't be stopped just now (cgroups(7)).
+ */
+function refuseFrozen({ name, cgroup }: MachineRecord, leaderCgroup: string): void {
+  const frozen = [leaderCgroup, join(cgroup, "payload")].find(
+    (path) => /^frozen 1$/m.test(cgroupText(path, "cgroup.events")) || cgroupText(path, "cgroup.freeze") === "1\n",
+  );
+  if (frozen === undefined) return;
+  throw new BerthError(`machine ${name} is frozen`, {
+    hint: `echo 0 >${frozen}/cgroup.freeze thaws it, unless a cgroup above is frozen; berth terminate ${name} kills it`,
+  });
+}
+
+/** Empty where there is no such file: a cgroup that has just gone, a host whose payload/ is elsewhere. */
+function cgroupText(path: string, file: string): string {
+  try {
+    return readFileSync(join(path, file), "utf8");
+  } catch {
+    return "";
+  }
+}

@@ -1,0 +1,28 @@
+import { AT_EMPTY_PATH } from "./constants.ts";
+import { bind, check, pinned } from "./libc.ts";
+
+const statxCall = bind("int statx(int dirfd, const char *path, int flags, uint mask, void *result)");
+
+const STATX_MNT_ID = 0x1000;
+/** Since Linux 6.8: one that no later mount will have. */
+const STATX_MNT_ID_UNIQUE = 0x4000;
+const STATX_ATTR_MOUNT_ROOT = 0x2000n;
+const SIZE_OF_STATX = 256;
+
+/** The mount that an fd is on. */
+export interface MountOf {
+  /** Its id in decimal, as this kernel tells mounts apart. */
+  readonly id: string;
+  /** The fd is what is mounted, not something below it. */
+  readonly isRoot: boolean;
+}
+
+/** statx(2). */
+export function mountOf(fd: number): MountOf {
+  const result = pinned(SIZE_OF_STATX);
+  check(statxCall(fd, "", AT_EMPTY_PATH, STATX_MNT_ID | STATX_MNT_ID_UNIQUE, result), "statx", { subject: `fd ${fd}` });
+  return {
+    id: result.readBigUInt64LE(144).toString(),
+    isRoot: (result.readBigUInt64LE(8) & STATX_ATTR_MOUNT_ROOT) !== 0n,
+  };
+}
