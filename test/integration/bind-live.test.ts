@@ -9,7 +9,7 @@ import { checkLeaks } from "../lib/leaks.ts";
 import { type LiveMachine, liveMachine, USERS } from "../lib/live-machine.ts";
 import { needs } from "../lib/requires.ts";
 
-const ready = needs("root", "userns", "cgroup2", "cc");
+const ready = needs("root", "userns", "cgroup2", "cc", "tool:perl");
 checkLeaks();
 beforeAll(() => {
   if (ready) buildBerth();
@@ -244,8 +244,8 @@ test("a target that is swapped with a link to / all the while: the host's mounts
   symlinkSync("/", join(live.tree, "link"));
   await using swapping = live.root.start(
     ...["exec", "m", "--", "perl", "-e"],
-    // renameat2(2) with RENAME_EXCHANGE
-    'mkdir "/dir"; mkdir "/dir/mnt"; my ($a, $b) = ("/dir", "/link"); while (1) { syscall(316, -100, $a, -100, $b, 2) == 0 or die "$!" }',
+    `my $renameat2 = ${process.arch === "arm64" ? 276 : 316};` +
+      'mkdir "/dir"; mkdir "/dir/mnt"; my ($a, $b) = ("/dir", "/link"); while (1) { syscall($renameat2, -100, $a, -100, $b, 2) == 0 or die "$!" }',
   );
   await sleep(300);
   for (let round = 0; round < 15; round++) await live.berth("bind", "m", data, "/dir/mnt");
