@@ -49,7 +49,10 @@ export function resourceLimit(name: RlimitName, { read, expected }: LimitUnit): 
     const [soft, hard = soft] = bounds;
     if (soft === undefined || hard === undefined || bounds.includes(undefined) || parts.length > 2) return undefined;
     if (hard === null || (soft !== null && soft <= hard)) return { name, soft, hard };
-    report({ what: `the soft limit ${quote(parts[0] ?? "")} is above the hard limit ${quote(parts[1] ?? "")}`, expected: "SOFT:HARD" });
+    report({
+      what: `the soft limit ${quote(parts[0] ?? "")} is above the hard limit ${quote(parts[1] ?? "")}`,
+      expected: "SOFT:HARD",
+    });
     return undefined;
   };
 }
