@@ -44,6 +44,9 @@ asked inside, in at most two seconds: *initState* (of systemd; of sysvinit, Open
 : The same fields as *list-images*: an object for one image, an array for several; without an image an array of the store: *path*,
 *usage* and *limit*.
 
+*berth clean*
+: An array of what was removed: *name* and *usage* (bytes, or null).
+
 *berth bootstrap*
 : *name*, *path*, *recipe*, *release*, *fromCache*, *packages* (how many) and *seconds*.
 

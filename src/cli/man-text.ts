@@ -254,6 +254,15 @@ _/run/berth/running/NAME/binds.json_
 _/run/berth/locks/NAME_
 : Locked while a machine of that name runs.
 
+_/var/lib/machines/NAME.raw_
+: A disk image: it is listed, copied, renamed and removed, but no machine runs from it in this version.
+
+_/var/lib/machines/.berth-making-*/_
+: An image that is being made or removed. What is left of a killed berth goes with the next one, or by *berth clean*.
+
+_/run/berth/images/NAME_
+: Locked while something is done to an image; says what.
+
 _/var/cache/berth/_
 : Bootstrapped trees (_trees/_) and compiled filters of system calls (_seccomp/_). All of it can be made again.
 

@@ -18,6 +18,21 @@ export function recordRange(path: string, name: string, base: number): () => voi
     });
 }
 
+/** What `from` has is `to`'s from now on, as its tree is: owners on disk may be of that range. */
+export function moveRange(path: string, from: string, to: string): void {
+  const base = readLedger(path).ranges.get(from);
+  if (base === undefined) return;
+  update(path, (ranges) => {
+    ranges.delete(from);
+    ranges.set(to, base);
+  });
+}
+
+/** Its tree is gone: the range is free for others. */
+export function forgetRange(path: string, name: string): void {
+  if (readLedger(path).ranges.has(name)) update(path, (ranges) => ranges.delete(name));
+}
+
 /** Renames a ledger that can't be read, so that its place is free for a new one. Returns its new name; null: it is fine. */
 export function setAsideDamaged(path: string): string | null {
   return isDamaged(path) ? withLock(path, () => moveDamaged(path)) : null;

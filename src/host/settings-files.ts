@@ -103,7 +103,7 @@ export function listSettingsFiles(
 }
 
 /** Where settings are looked for, in order. */
-function settingsDirectories(paths: Paths, installation: string): readonly string[] {
+export function settingsDirectories(paths: Paths, installation: string): readonly string[] {
   return places(paths, installation).map(({ directory }) => directory);
 }
 

@@ -8,12 +8,6 @@ export interface ImageState extends Partial<ImageUsage> {
   readonly parent: string | null;
 }
 
-export interface CopyOptions {
-  readonly signal: AbortSignal;
-  /** 0 to 1. */
-  readonly onProgress?: (fraction: number) => void;
-}
-
 /**
  * One way to keep images. Paths are those of an image, or of one that is being made in a workspace: names, locks and
  * what appears when are the store's business.
@@ -30,7 +24,7 @@ export interface Driver {
   /** Counts what lies on the disk. */
   measure(path: string, signal: AbortSignal): Promise<number>;
   /** Makes `to` a copy of `from`, with owners, times, links, holes, ACLs and extended attributes. */
-  copy(from: string, to: string, options: CopyOptions): Promise<void>;
+  copy(from: string, to: string, signal: AbortSignal): Promise<void>;
   /** @throws BerthError of kind NotSupported where there is no such mark */
   setReadOnly(path: string, readOnly: boolean): void;
   /** `limit`: bytes; null takes it away. @throws BerthError of kind NotSupported */

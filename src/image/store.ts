@@ -1,12 +1,15 @@
 import { stat } from "node:fs/promises";
+import { BerthError } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
 import { readFileSystem } from "../host/tree-facts.ts";
 import { requireName } from "../spec/name.ts";
 import { suggest } from "../spec/nearest.ts";
+import { type CloneOptions, cloneImage, markReadOnly, removeImage, renameImage } from "./changes.ts";
 import { countDisk } from "./count-disk.ts";
 import { type FoundImage, findImage, findImages, HOST } from "./discover.ts";
 import { type ImageInfo, isHidden, isImageName, noSuchImage, requireTree } from "./image.ts";
 import { readHostname, readMachineId, readMachineInfo, readOsRelease } from "./inside.ts";
+import { sweepWorkspaces } from "./workspace.ts";
 
 /** The store as a whole. */
 export interface Pool {
@@ -15,6 +18,14 @@ export interface Pool {
   readonly usage: number | null;
   readonly limit: number | null;
 }
+
+export interface Cleaned {
+  readonly name: string;
+  readonly usage: number | null;
+}
+
+/** ms that counting one of them may take. */
+const CLEAN_PATIENCE = 10_000;
 
 /** The images of one root. */
 export class ImageStore {
@@ -58,6 +69,64 @@ export class ImageStore {
     const path = this.paths.machines;
     const usage = (await exists(path)) ? await countDisk(path, AbortSignal.timeout(within)).catch(() => null) : 0;
     return { path, usage, limit: null };
+  }
+
+  /** @throws BerthError; nothing is there then */
+  async clone(name: string, to: string, options: CloneOptions): Promise<void> {
+    await cloneImage(this.paths, this.#find(name), to, options);
+  }
+
+  rename(name: string, to: string): void {
+    const image = this.#find(name);
+    renameImage(this.paths, image, to);
+    this.#usage.delete(image.path);
+  }
+
+  async remove(name: string): Promise<void> {
+    const image = this.#find(name);
+    this.#usage.delete(image.path);
+    await removeImage(this.paths, image);
+  }
+
+  setReadOnly(name: string, readOnly: boolean): void {
+    markReadOnly(this.paths, this.#find(name), readOnly);
+  }
+
+  /** `limit`: bytes; null takes it away. @throws BerthError where the image can't have one */
+  setLimit(name: string, limit: number | null): void {
+    const { path, driver } = this.#find(name);
+    driver.setLimit(path, limit);
+  }
+
+  /** @throws BerthError: no driver limits the store */
+  setPoolLimit(_limit: number | null): void {
+    throw new BerthError(`the store ${this.paths.machines} can't have a limit`, {
+      hint: "a file system of its own limits it",
+      kind: "NotSupported",
+    });
+  }
+
+  /** Removes images that are hidden, or all, but those in use. What they used, where that could be counted. */
+  async clean(which: "hidden" | "all"): Promise<readonly Cleaned[]> {
+    const names = findImages(this.paths).map(({ name }) => name);
+    const cleaned: Cleaned[] = [];
+    for (const name of names.filter((each) => which === "all" || isHidden(each))) {
+      await this.measure([name], CLEAN_PATIENCE);
+      const { usage } = this.get(name);
+      try {
+        await this.remove(name);
+      } catch (error) {
+        if (error instanceof BerthError && error.kind === "Busy") continue;
+        throw error;
+      }
+      cleaned.push({ name, usage });
+    }
+    return cleaned;
+  }
+
+  /** Removes what those left who were killed while they made or removed an image. */
+  async sweep(): Promise<void> {
+    if (await exists(this.paths.machines)) await sweepWorkspaces(this.paths.machines);
   }
 
   osRelease(name: string): Readonly<Record<string, string>> {

@@ -91,7 +91,10 @@ export async function exists(path: string): Promise<boolean> {
 }
 
 export function alreadyThere(path: string): BerthError {
-  return new BerthError(`${path} exists already`, { hint: "choose another name, or remove that one first" });
+  return new BerthError(`${path} exists already`, {
+    hint: "choose another name, or remove that one first",
+    kind: "ImageExists",
+  });
 }
 
 /**

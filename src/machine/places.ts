@@ -5,7 +5,7 @@ import { ledgerPath, RANGES_IN_USE } from "../host/ranges.ts";
 import type { PlanPlaces } from "../plan/input.ts";
 
 /** systemd-nspawn's registry of the trees in use (image_path_lock in its sources), a lock file each by inode. */
-const TREES_IN_USE = "/run/systemd/nspawn/locks";
+export const TREES_IN_USE = "/run/systemd/nspawn/locks";
 
 /** Directory of the records of running machines, one a machine. */
 export function recordsDirectory(paths: Paths): string {

@@ -32,7 +32,7 @@ export const directoryDriver: Driver = {
 
   measure: countDisk,
 
-  async copy(from, to, { signal }) {
+  async copy(from, to, signal) {
     await copyTree(from, to, signal);
   },
 

@@ -27,7 +27,7 @@ export const rawDriver: Driver = {
 
   measure: async (path) => statSync(path).blocks * BLOCK,
 
-  async copy(from, to, { signal }) {
+  async copy(from, to, signal) {
     await copyTree(from, to, signal);
     // It is a machine's own, whoever may not write to what it was made of.
     chmodSync(to, (statSync(to).mode & 0o777) | 0o200);

@@ -1,0 +1,30 @@
+import type { Command } from "commander";
+import { ImageStore } from "../../image/store.ts";
+import { startProgress } from "../progress.ts";
+import type { Context, Runner } from "../verb.ts";
+
+export function define(program: Command, run: Runner): void {
+  program
+    .command("clone")
+    .summary("copy an image")
+    .description(
+      "Makes image NEW a copy of image NAME, with a copy of its settings; a machine may run from NAME meanwhile. Host " +
+        "name, machine id and keys are the same in both.",
+    )
+    .argument("<name>", "the image")
+    .argument("<new>", "the copy's name")
+    .option("--read-only", "mark the copy read-only")
+    .action(run(clone));
+}
+
+async function clone(context: Context, name: string, to: string, options: { readOnly?: boolean }): Promise<number> {
+  const progress = startProgress(process.stderr, { fancy: context.fancy, title: to, env: context.env });
+  if (context.fancy) progress.update({ label: `copying ${name}`, fraction: null });
+  try {
+    const { signal, paths } = context;
+    await new ImageStore(paths).clone(name, to, { readOnly: options.readOnly === true, signal });
+  } finally {
+    progress.end();
+  }
+  return 0;
+}

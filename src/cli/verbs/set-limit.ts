@@ -1,0 +1,27 @@
+import type { Command } from "commander";
+import { UsageError } from "../../errors.ts";
+import { ImageStore } from "../../image/store.ts";
+import { parseBytes } from "../sizes.ts";
+import type { Context, Runner } from "../verb.ts";
+
+export function define(program: Command, run: Runner): void {
+  program
+    .command("set-limit")
+    .summary("limit what an image may take on the disk")
+    .description(
+      "Limits image NAME, or without one the whole store, to BYTES on the disk. Plain directories and disk images can't be " +
+        "limited, which is said.",
+    )
+    .usage("[NAME] BYTES")
+    .argument("<words...>", "the image, and its limit: 10G, 512M; - for none")
+    .action(run(setLimit));
+}
+
+async function setLimit({ paths }: Context, words: string[]): Promise<number> {
+  const store = new ImageStore(paths);
+  const [first = "", second, ...more] = words;
+  if (more.length > 0) throw new UsageError("set-limit takes an image and a limit", "berth set-limit web 10G");
+  if (second === undefined) store.setPoolLimit(parseBytes(first));
+  else store.setLimit(first, parseBytes(second));
+  return 0;
+}

@@ -1,0 +1,42 @@
+import { realpathSync } from "node:fs";
+import { BerthError } from "../errors.ts";
+import { lockFile, treeLock, unlinkLocked } from "../exec/lock-file.ts";
+import type { Paths } from "../host/paths.ts";
+import { TREES_IN_USE } from "../machine/places.ts";
+import { listMachines } from "../machine/record.ts";
+import type { FoundImage } from "./discover.ts";
+
+/**
+ * Keeps machines from running from an image until it is let go: by its lock in systemd-nspawn's registry, which
+ * machines of berth, of other berth roots and of systemd-nspawn take alike.
+ * @throws BerthError of kind Busy when one runs from it
+ */
+export function holdTree({ name, path }: FoundImage, paths: Paths): Disposable {
+  // Throw-away copies take no lock of the tree under them.
+  const machine = machineOf(name, path, paths);
+  if (machine !== undefined) throw inUse(name, `machine ${machine} runs from it`, `berth poweroff ${machine} stops it`);
+  const file = treeLock(TREES_IN_USE, path);
+  const fd = lockFile(file);
+  if (fd === null) throw inUse(name, "a container of systemd-nspawn's, or of another berth root, runs from it");
+  return { [Symbol.dispose]: () => unlinkLocked(file, fd) };
+}
+
+/** Of one whose record can't be read the name has to do. */
+function machineOf(image: string, path: string, paths: Paths): string | undefined {
+  const real = realPath(path);
+  return listMachines(paths).find((machine) =>
+    machine.state === "unknown" ? machine.name === image : realPath(machine.root) === real,
+  )?.name;
+}
+
+function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path; // its tree was taken away under it
+  }
+}
+
+function inUse(name: string, why: string, hint?: string): BerthError {
+  return new BerthError(`image ${name} is in use: ${why}`, { hint, kind: "Busy" });
+}

@@ -1,0 +1,65 @@
+import { cpSync, lstatSync, mkdtempSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { INSTALLATION } from "../host/installation.ts";
+import type { Paths } from "../host/paths.ts";
+import { settingsDirectories } from "../host/settings-files.ts";
+import { renameNoReplace } from "../sys/files.ts";
+
+/** A machine's settings in one place: its file, or the directory of its drop-ins. */
+const KINDS = [".nspawn", ".nspawn.d"];
+
+export interface CopiedSettings {
+  /** Takes the copies away again. */
+  undo(): void;
+  /** Makes of the copies what the originals were. */
+  removeOriginals(): void;
+}
+
+/**
+ * Gives `to` the settings of `from`, place by place, each whole or not at all. What `to` has already stays: somebody wrote
+ * it for the machine to come.
+ */
+export function copySettings(paths: Paths, from: string, to: string): CopiedSettings {
+  const made: (readonly [from: string, to: string])[] = [];
+  const remove = (which: 0 | 1) => (): void => {
+    for (const pair of made) rmSync(pair[which], { recursive: true, force: true });
+  };
+  const [removeOriginals, undo] = [remove(0), remove(1)];
+  try {
+    for (const [source, target] of pairs(paths, from, to)) {
+      if (!isThere(source) || isThere(target)) continue;
+      copyWhole(source, target);
+      made.push([source, target]);
+    }
+  } catch (error) {
+    undo();
+    throw error;
+  }
+  return { undo, removeOriginals };
+}
+
+export function removeSettings(paths: Paths, name: string): void {
+  for (const [path] of pairs(paths, name, name)) rmSync(path, { recursive: true, force: true });
+}
+
+function pairs(paths: Paths, from: string, to: string): readonly (readonly [string, string])[] {
+  return settingsDirectories(paths, INSTALLATION).flatMap((directory) =>
+    KINDS.map((kind) => [join(directory, `${from}${kind}`), join(directory, `${to}${kind}`)] as const),
+  );
+}
+
+function copyWhole(source: string, target: string): void {
+  // Hidden, so that nobody takes it for settings.
+  const temporary = mkdtempSync(join(dirname(target), ".berth-settings-"));
+  try {
+    const copy = join(temporary, "copy");
+    cpSync(source, copy, { recursive: true, preserveTimestamps: true, verbatimSymlinks: true });
+    renameNoReplace(copy, target);
+  } finally {
+    rmSync(temporary, { recursive: true, force: true });
+  }
+}
+
+function isThere(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+}
