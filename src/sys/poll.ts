@@ -45,11 +45,18 @@ export function watch(
   // index.d.ts says the callback gets (events), the code calls (status, events).
   const poll = koffi.node.poll as unknown as Poll;
   const handle = poll(fd, { ...interest, disconnect: false }, (status, events) => {
-    onReady({
-      readable: status < 0 || events.readable,
-      writable: status < 0 || events.writable,
-      hangup: status < 0,
-    });
+    try {
+      onReady({
+        readable: status < 0 || events.readable,
+        writable: status < 0 || events.writable,
+        hangup: status < 0,
+      });
+    } catch (error) {
+      // koffi keeps it pending, and V8 then ends the process in the middle of a garbage collection, without a word.
+      setImmediate(() => {
+        throw error;
+      });
+    }
   });
   active.add(handle);
   watched.add(fd);

@@ -1,11 +1,12 @@
 /**
- * The settings parser and the planner with texts that are new each time. FUZZ_SECONDS=N: so long each, a minute unless
+ * The settings parser, the planner and the reader of bus messages with input that is new each time. FUZZ_SECONDS=N: so long each, a minute unless
  * told; `Infinity` goes on until something is found. What is found becomes a file of the corpus, to be looked at,
- * named and kept: test/fuzz/settings/*.nspawn and test/fuzz/program/*.json, which `npm test` reads.
+ * named and kept: test/fuzz/settings/*.nspawn, program/*.json and bus/*.hex there, which `npm test` reads.
  */
 import { writeFileSync } from "node:fs";
 import { test } from "vitest";
 import { generator } from "../lib/random.ts";
+import { checkMessages, damaged, MESSAGE_FILES, randomMessages } from "../lib/random-message.ts";
 import { checkPlan, planOf, randomMachine } from "../lib/random-plan.ts";
 import { checkSettings, mutated, randomText, SEED_FILES, seedTexts } from "../lib/random-settings.ts";
 
@@ -46,6 +47,17 @@ test("plans and programs", { timeout }, () => {
     (seed) => {
       const machine = JSON.stringify(randomMachine(generator(seed)), null, 2);
       return kept(new URL(`../fuzz/program/crash-${seed}.json`, import.meta.url), `${machine}\n`);
+    },
+  );
+});
+
+test("messages of a bus", { timeout }, () => {
+  const textOf = (seed: number): Buffer => damaged(generator(seed), randomMessages(generator(seed)));
+  fuzz(
+    (seed) => checkMessages(textOf(seed), generator(seed)),
+    (seed) => {
+      const file = new URL(`crash-${seed}.hex`, MESSAGE_FILES);
+      return kept(file, `${textOf(seed).toString("hex")}\n`);
     },
   );
 });
