@@ -27,7 +27,7 @@ import {
   SOL_SOCKET,
 } from "../sys/constants.ts";
 import { type Assembler, type Pointer, Program, type Register } from "./assembler.ts";
-import { FIRST_FD, SYNC } from "./stage-abi.ts";
+import { FIRST_FD, isHeld, SYNC } from "./stage-abi.ts";
 
 export const EEXIST = 17;
 export const ENOENT = 2;
@@ -50,6 +50,8 @@ export function mountAttributes(flags: readonly MountFlag[]): number {
 
 /** What the host hands to the stage, by the numbers they have there. */
 export interface HostFds {
+  /** The first number behind the locks that the keeper holds. */
+  readonly free: number;
   /** Two ends of the socket between keeper and init. */
   readonly keeperEnd: number;
   readonly initEnd: number;
@@ -57,10 +59,12 @@ export interface HostFds {
   readonly named: ReadonlyMap<FdName, number>;
 }
 
-/** The numbers in the order of handing over: the image, the pair, and what is named. */
+/** The numbers in the order of handing over: the image, the locks, the pair, and what else is named. */
 export function numberFds(names: readonly FdName[]): HostFds {
-  const [keeperEnd, initEnd, first] = [FIRST_FD + 1, FIRST_FD + 2, FIRST_FD + 3];
-  return { keeperEnd, initEnd, named: new Map(names.map((name, index) => [name, first + index])) };
+  const others = names.filter((name) => !isHeld(name));
+  const free = FIRST_FD + 1 + names.length - others.length;
+  const [keeperEnd, initEnd, first] = [free, free + 1, free + 2];
+  return { free, keeperEnd, initEnd, named: new Map(others.map((name, index) => [name, first + index])) };
 }
 
 type Cleanup = (program: Program, when: "undo" | "end") => void;

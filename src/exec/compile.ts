@@ -70,6 +70,7 @@ export function compile(
     plan.steps.some((step) => step.kind === "begin-keeper" && step.args.foreground) ? 1 : 0,
     host.initEnd,
     ...fds,
+    host.free,
     ...registers,
     CONSOLE_LOG_LIMIT,
   ]);

@@ -23,9 +23,16 @@ export class FdTable {
     return [...this.#fds];
   }
 
-  closeAllBut(held: readonly string[]): void {
+  /** Gives an fd back to who will close it. */
+  take(name: string): number {
+    const fd = this.get(name);
+    this.#fds.delete(name);
+    return fd;
+  }
+
+  closeAllBut(isHeld: (name: string) => boolean): void {
     for (const [name, fd] of this.#fds) {
-      if (held.includes(name)) continue;
+      if (isHeld(name)) continue;
       this.#fds.delete(name);
       closeQuietly(fd);
     }

@@ -18,7 +18,7 @@ import { MS_PRIVATE, MS_SLAVE } from "../sys/constants.ts";
 import { tryFileLock } from "../sys/file-lock.ts";
 import { cloneInside, cloneTree, setMountAttributes } from "../sys/mounts.ts";
 import { pidfdOpen, pidfdSendSignal } from "../sys/processes.ts";
-import { boundDatagramSocket } from "../sys/sockets.ts";
+import { boundDatagramSocket, listeningSocket } from "../sys/sockets.ts";
 import { blameSubmounts } from "./blame-submounts.ts";
 import {
   enableControllers,
@@ -76,6 +76,7 @@ type Kinds =
   | "make-credentials"
   | "make-user-records"
   | "notify-socket"
+  | "rendezvous"
   | "load-filter"
   | "write-id-maps"
   | "map-owners"
@@ -94,7 +95,7 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
         hint: `berth list shows what runs; its lock is ${path}`,
       });
     launch.fds.name("name-lock", fd);
-    launch.undoBy(() => unlinkLocked(path, launch.fds.get("name-lock")));
+    launch.undoBy(() => unlinkLocked(path, launch.fds.take("name-lock")));
   },
 
   "lock-tree": ({ tree, registry, shared }, launch) => {
@@ -106,14 +107,18 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
       throw new BerthError(`${tree} is in use by another machine${shared ? " that may change it" : ""}`, {
         hint: "-x runs one beside it, from the tree as it is, and throws its changes away",
       });
-    launch.undoBy(() => (shared ? unlinkShared(path, fd) : unlinkLocked(path, fd)));
+    const name = `lock:${path}`;
+    launch.fds.name(name, fd);
+    launch.undoBy(() => (shared ? unlinkShared : unlinkLocked)(path, launch.fds.take(name)));
   },
 
   "lock-use": ({ path, directory, as }, launch) => {
     mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
     const fd = lockFile(path);
     if (fd === null) throw new BerthError(`${directory} is in use by another machine`, { hint: SHARED_USE[as] });
-    launch.undoBy(() => unlinkLocked(path, fd));
+    const name = `lock:${path}`;
+    launch.fds.name(name, fd);
+    launch.undoBy(() => unlinkLocked(path, launch.fds.take(name)));
   },
 
   "chown-tree": async ({ path, base }, launch) => {
@@ -129,8 +134,8 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
       throw new BerthError(`the ids from ${base} to ${base + size - 1} are in use by another running container`, {
         hint: `PrivateUsers=pick chooses a range that is free; the lock is ${claim.taken}`,
       });
-    launch.fds.name("range-lock", claim.fd);
-    launch.undoBy(() => releaseRange(claimFiles(range), launch.fds.get("range-lock")));
+    launch.fds.name("lock:range", claim.fd);
+    launch.undoBy(() => releaseRange(claimFiles(range), launch.fds.take("lock:range")));
     if (ledger === null) return;
     const forget = recordRange(ledger, launch.plan.machine, base);
     launch.undoBy((failed) => {
@@ -256,6 +261,12 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     chmodSync(path, 0o666);
     chownSync(path, owner, owner);
     launch.fds.name(fd, cloneTree(path, false));
+  },
+
+  rendezvous: ({ directory }, launch) => {
+    const socket = listeningSocket(`/proc/self/fd/${launch.fds.get("directory")}/keeper`);
+    launch.fds.name("rendezvous", socket);
+    chmodSync(join(directory, "keeper"), 0o600);
   },
 
   "load-filter": ({ policy }, launch) => {

@@ -71,6 +71,7 @@ function namespaceImage(arch: "x64" | "arm64"): Image {
     1,
     -1,
     ...KEPT_FDS.map(() => -1),
+    -1,
     ...registers,
     0,
   ]);

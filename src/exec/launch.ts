@@ -13,6 +13,7 @@ import { mappingNamespace } from "./id-mapping.ts";
 import { addUndoFailure, asBerthError, asSysError, LaunchError } from "./launch-error.ts";
 import { removeRecord } from "./leftovers.ts";
 import type { OnRelease, RunningBoot } from "./running.ts";
+import { isHeld } from "./stage-abi.ts";
 import { StageProcess } from "./stage-process.ts";
 import { StageSession } from "./stage-session.ts";
 
@@ -38,7 +39,8 @@ export interface LaunchOptions {
 }
 
 /** fds the host itself goes on using when the machine runs; the others are closed then. */
-const HELD = ["leader", "keeper", "stage", "console", "terminal", "notify-socket", "record", "name-lock", "range-lock"];
+const HELD = new Set(["leader", "keeper", "stage", "console", "terminal", "notify-socket", "record", "name-lock"]);
+const isUsed = (name: string): boolean => HELD.has(name) || isHeld(name);
 
 /** One start of one machine, from the first host step to its release; what actions in host-steps.ts work on. */
 export class Launch implements RunningBoot {
@@ -177,7 +179,7 @@ export class Launch implements RunningBoot {
       this.stage.reapStage();
       this.executed = Date.now();
       this.executedMonotonic = monotonic();
-      this.fds.closeAllBut(HELD);
+      this.fds.closeAllBut(isUsed);
     } catch (error) {
       const cause = await this.#session?.abandon();
       this.#state = "over";
@@ -245,7 +247,7 @@ export class Launch implements RunningBoot {
   release(failed = false, rebooting = false): void {
     const failures: unknown[] = [];
     // Undoing takes fds, and that there were too many may be what has failed.
-    this.fds.closeAllBut(HELD);
+    this.fds.closeAllBut(isUsed);
     for (const undo of this.#undos.splice(0).reverse()) {
       try {
         undo(failed, rebooting, failures.length > 0);
@@ -254,7 +256,7 @@ export class Launch implements RunningBoot {
       }
     }
     this.#session?.close();
-    this.fds.closeAllBut([]);
+    this.fds.closeAllBut(() => false);
     if (failures.length > 0) throw failures[0];
   }
 }

@@ -15,6 +15,7 @@ export function leftoversFile(directory: string): string {
 
 /** Which steps those are, and the texts among their arguments that it takes to undo them. */
 const KINDS: ReadonlyMap<unknown, readonly string[]> = new Map<Step["kind"], readonly string[]>([
+  ["lock-name", ["path"]],
   ["make-cgroup", ["path"]],
   ["make-scope", ["path"]],
   ["use-unit", ["path"]],
@@ -31,16 +32,22 @@ export function announceLeftovers(directory: string, plan: LaunchPlan): void {
   writeFileSync(leftoversFile(directory), JSON.stringify(steps), { mode: 0o600 });
 }
 
+export interface RemoveOptions {
+  readonly onRelease?: OnRelease | undefined;
+  /** What belongs to the machine and not to one boot of it stays. */
+  readonly rebooting?: boolean;
+}
+
 /**
  * Undoes the host's steps of a machine whose supervisor was killed, during its launch or later, and removes its record.
- * What the keeper did it has undone itself. The caller holds the lock of the name.
+ * What the keeper did it has undone itself. The caller holds the lock of the name, which stays.
  */
-export function removeLeftovers(directory: string, onRelease?: OnRelease): void {
+export function removeLeftovers(directory: string, { onRelease, rebooting = false }: RemoveOptions = {}): void {
   for (const step of readLeftovers(directory).toReversed()) {
     if (step.kind === "make-cgroup") removeSharedCgroup(step.args.path);
     if (step.kind === "make-scope") removeCgroup(step.args.path);
     if (step.kind === "use-unit") removeCgroup(join(step.args.path, "payload"));
-    if (step.kind === "make-layer") removeLayer(step.args.directory);
+    if (step.kind === "make-layer" && !rebooting) removeLayer(step.args.directory);
     if (step.kind === "open-upper") removeWork(step.args);
     if (step.kind === "claim-range") for (const file of claimFiles(step.args).toReversed()) removeStaleLock(file);
     if (step.kind === "lock-use") removeStaleLock(step.args.path);

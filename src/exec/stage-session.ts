@@ -12,12 +12,12 @@ import { exitStatus, readExitRecord } from "./exit-record.ts";
 import type { FdTable } from "./fd-table.ts";
 import { writeImage } from "./image-file.ts";
 import { describeExit, type LaunchError, meansGone, stageFailure } from "./launch-error.ts";
-import { EXECUTED, EXITED, SYNC } from "./stage-abi.ts";
+import { EXECUTED, EXITED, isHeld, SYNC } from "./stage-abi.ts";
 import type { StageProcess } from "./stage-process.ts";
 import type { StageMessage } from "./stage-socket.ts";
 
 /** Names of fds that are the host's alone and never go to the stage. */
-const PRIVATE = new Set(["notify-socket", "stage", "keeper", "leader", "user-namespace"]);
+const PRIVATE = new Set(["stage", "keeper", "leader", "user-namespace"]);
 const SIGKILL = 9;
 /** How long a keeper may take to clean up after a failure; and again, when what it waited for was killed. */
 const PATIENCE_MS = 2000;
@@ -46,7 +46,7 @@ export class StageSession {
     fds.name("stage", stage.pidfd);
   }
 
-  /** The stage's fds, in the order in which they are handed over. */
+  /** The stage's fds, in the order in which they are handed over, but that the locks come first. */
   handedOver(): readonly (readonly [name: string, fd: number])[] {
     return this.#fds.entries().filter(([name]) => !PRIVATE.has(name));
   }
@@ -57,7 +57,9 @@ export class StageSession {
     const [keeperEnd, initEnd] = socketPair(SOCK_SEQPACKET);
     const image = writeImage(compiled.image);
     try {
-      this.#process.handOver(title, [image, keeperEnd, initEnd, ...this.handedOver().map(([, fd]) => fd)]);
+      const named = (held: boolean): number[] =>
+        this.handedOver().flatMap(([name, fd]) => (isHeld(name) === held ? [fd] : []));
+      this.#process.handOver(title, [image, ...named(true), keeperEnd, initEnd, ...named(false)]);
     } finally {
       // From here on the death of either side shows as end of file.
       for (const fd of [image, keeperEnd, initEnd]) closeQuietly(fd);

@@ -45,7 +45,7 @@ function sweepMachine(name: string, paths: Paths, onRelease?: OnRelease): boolea
     const record = join(recordsDirectory(paths), name);
     // Somebody may have removed the lock of a machine that runs: its keeper and supervisor hold its exit record as well.
     if (isLocked(join(record, "exit")) || readRecord(name, paths) !== null) return false;
-    removeLeftovers(record, onRelease);
+    removeLeftovers(record, { onRelease });
     return true;
   } finally {
     unlinkLocked(path, lock);

@@ -60,6 +60,7 @@ export function buildPlan(input: PlanInput): LaunchPlan {
       ...userSources(input),
       ...configurationSources(input),
       ...notifySocket(input),
+      ...rendezvous(input),
       ...makeCredentials(input),
       ...loadFilter(input),
       ...startKeeper(input),
@@ -95,6 +96,11 @@ function claim(input: PlanInput): Step[] {
 function notifySocket(input: PlanInput): Step[] {
   const directory = input.places.record;
   return [host("notify-socket", { directory, owner: rootId(input), fd: "notify" }, input.spec.notifyReady.source)];
+}
+
+/** A machine of the foreground ends with its supervisor: nobody comes after it. */
+function rendezvous({ request, places }: PlanInput): Step[] {
+  return request.foreground ? [] : [host("rendezvous", { directory: places.record })];
 }
 
 function startKeeper(input: PlanInput): Step[] {

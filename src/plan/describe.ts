@@ -32,6 +32,7 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   "make-user-records": ({ fd, users }) =>
     `make records of the host's users ${users.map(({ name, uid }) => `${name} (${uid})`).join(", ")}${memberText(users)} as ${fd}`,
   "notify-socket": ({ fd, owner }) => `bind the notify socket as ${fd}, owned by ${owner}`,
+  rendezvous: ({ directory }) => `listen on ${directory}/keeper for the supervisor that comes after this one`,
   "load-filter": ({ policy }) => `prepare the seccomp filter: ${policy.allow.length} system calls allowed`,
   "spawn-stage": () => "spawn the stage, which waits for its program",
   "hand-over": ({ title }) => `hand over the program and its fds to the stage, now "${title}"`,

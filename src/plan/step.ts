@@ -59,6 +59,8 @@ export interface StepKinds {
   "make-credentials": { fd: FdName; owner: number; ids: string[]; size: number | null };
   "make-user-records": { fd: FdName; owner: number; users: readonly BoundUser[] };
   "notify-socket": { directory: string; owner: number; fd: FdName };
+  /** Where the keeper lets a new supervisor in, when the one that launched the machine is gone. */
+  rendezvous: { directory: string };
   "load-filter": { policy: SeccompPolicy };
   "spawn-stage": Record<never, never>;
   "hand-over": { title: string };

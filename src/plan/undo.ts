@@ -28,6 +28,7 @@ const UNDO: { readonly [K in StepKind]: string } = {
   "make-credentials": WITH_FD,
   "make-user-records": WITH_FD,
   "notify-socket": "removed with the record",
+  rendezvous: "removed with the record",
   "load-filter": "none: only memory, and a cache that stays valid",
   "spawn-stage": "end of file on its socket makes it exit; wait for it",
   "hand-over": "end of file on its socket makes it clean up and exit; wait for it",

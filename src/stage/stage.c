@@ -23,14 +23,17 @@ typedef unsigned int u32;
 typedef int i32;
 
 #define BASE 0x200000000UL
-#define MAGIC 0x3130687472656256UL /* "Vberth01": format 1; the image and the stage must agree */
+#define MAGIC 0x3230687472656256UL /* "Vberth02": format 2; the image and the stage must agree */
 #define STATUS_FD 3 /* the socket to the host, inherited */
-#define IMAGE_FD 4  /* the first fd that comes over it; the others follow in order */
+#define IMAGE_FD 4  /* the first fd that comes over it; the others follow in order, first of all the locks */
 #define TITLE 96    /* bytes of argv[0] that the process is spawned with, for its title */
 
 /* First words of what the keeper says that is no report: see exec/stage-socket.ts. */
 #define EXECUTED 0x200 /* the payload has been executed */
 #define EXITED 0x201   /* and has ended: si_code, si_status of waitid(2) */
+#define ATTACHED 0x202 /* to a new host: KEEPER_VERSION, what init has said and which fds come with it */
+#define BUSY 0x203     /* there is a host already */
+#define KEEPER_VERSION 1 /* of what is said to a new host, which may be of another version of berth */
 
 /* Operations that are no system calls. */
 #define OP_SPAWN -1 /* clone3(arg0, arg1); the child runs program arg2 and exits 0 */
@@ -59,10 +62,11 @@ struct program {
   struct op ops[];
 };
 
-/* The fds that a keeper lives with, in this order; -1: absent. */
+/* The fds that a keeper works with, -1: absent. All but the socket to the host get numbers in this order. */
 enum {
-  RECORD, DIRECTORY, LOG, MIRROR, NAME_LOCK, RANGE_LOCK, GIVEN,
-  STATUS = GIVEN, LEADER, MASTER, SLAVE, ROOT, KEPT
+  RECORD, DIRECTORY, LOG, MIRROR, NAME_LOCK, NOTIFY, RENDEZVOUS, GIVEN,
+  LEADER = GIVEN, MASTER, SLAVE, ROOT, SELF, KEPT,
+  STATUS = KEPT, ALL
 };
 
 /* What the host sends: this, with all fds; where they are too many for one message, this again with the next ones. */
@@ -81,6 +85,7 @@ struct image {
   u64 foreground;         /* the machine ends with whoever started it */
   i64 alarm;              /* init's end of the socket to the keeper */
   i64 given[GIVEN];
+  i64 free;               /* the first fd behind the locks, which the keeper holds and leaves where they are */
   i64 pid, leader, master, slave, root, self; /* numbers of the registers that hold them */
   u64 log_limit;          /* bytes a console log may have before it is rotated */
   u64 resident;           /* bytes from the start that are needed until the machine ends */
@@ -92,7 +97,7 @@ enum {
   SYS_kill = 62, SYS_fcntl = 72, SYS_clock_gettime = 228, SYS_waitid = 247, SYS_openat = 257, SYS_renameat2 = 316,
   SYS_rt_sigprocmask = 14, SYS_reboot = 169, SYS_signalfd4 = 289,
   SYS_ppoll = 271, SYS_dup3 = 292, SYS_lseek = 8, SYS_read = 0, SYS_ftruncate = 77, SYS_recvfrom = 45, SYS_recvmsg = 47,
-  SYS_prctl = 157
+  SYS_prctl = 157, SYS_accept4 = 288, SYS_getsockopt = 55, SYS_sendmsg = 46, SYS_getpid = 39
 };
 static inline i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f) {
   i64 result;
@@ -109,7 +114,7 @@ enum {
   SYS_wait4 = 260, SYS_kill = 129, SYS_fcntl = 25, SYS_clock_gettime = 113, SYS_waitid = 95, SYS_openat = 56,
   SYS_renameat2 = 276, SYS_ppoll = 73, SYS_dup3 = 24, SYS_lseek = 62, SYS_read = 63, SYS_ftruncate = 46, SYS_recvfrom = 207,
   SYS_rt_sigprocmask = 135, SYS_reboot = 142, SYS_signalfd4 = 74,
-  SYS_recvmsg = 212, SYS_prctl = 167
+  SYS_recvmsg = 212, SYS_prctl = 167, SYS_accept4 = 242, SYS_getsockopt = 209, SYS_sendmsg = 211, SYS_getpid = 172
 };
 static inline i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f) {
   register u64 x8 __asm__("x8") = n;
@@ -127,10 +132,10 @@ __asm__(".globl _start\n_start: mov x29, 0\n mov x30, 0\n mov x0, sp\n b main\n"
 #error "x86-64 and arm64 only"
 #endif
 enum {
-  SYS_clone3 = 435, SYS_close_range = 436, SYS_openat2 = 437, EAGAIN = 11, SYS_pidfd_send_signal = 424,
+  SYS_clone3 = 435, SYS_close_range = 436, SYS_openat2 = 437, EAGAIN = 11, SYS_pidfd_send_signal = 424, SYS_pidfd_open = 434,
   SIGHUP = 1, SIGKILL = 9, SIGTERM = 15, SIGCHLD = 17, SIGCONT = 18, RTMIN = 34, SIG_SETMASK = 2,
   WNOHANG = 1, F_DUPFD = 0, P_PIDFD = 3, WEXITED = 4, WALL = 0x40000000, MSG_NOSIGNAL = 0x4000, MSG_DONTWAIT = 0x40,
-  MSG_CMSG_CLOEXEC = 0x40000000,
+  MSG_CMSG_CLOEXEC = 0x40000000, SOCK_CLOEXEC = 02000000, SOL_SOCKET = 1, SCM_RIGHTS = 1, SO_PEERCRED = 17,
   PR_SET_NAME = 15, PROT_READ_WRITE = 3, MAP_PRIVATE_FIXED_NOREPLACE = 0x100002, SEEK_END = 2,
   REALTIME = 0, MONOTONIC = 1, POLLIN = 1, O_WRONLY_CREAT_TRUNC_CLOEXEC = 02001101, PAGE = 4096
 };
@@ -241,9 +246,13 @@ static void run(struct program *program) {
 
 /* ---- the keeper: console and exit status of one machine, in as little memory as it takes ---- */
 
-static i64 fds[KEPT];
+static i64 fds[ALL];
 static u64 logged;
+static u64 heard; /* what init has said while no host was there to hear it */
+enum { READY = 1, STOPPING = 2, FIRST_GIVEN = 4 };
 static struct { u64 time; u32 length, zero; char data[PAGE - 16]; } frame; /* one record of the console log */
+
+struct header { u64 name, namelen, parts, count, control, controllen, flags; }; /* struct msghdr */
 
 static u64 now(u64 clock) {
   u64 time[2];
@@ -256,21 +265,23 @@ static void say(i64 fd, i64 what, i64 value, i64 more) {
   call(SYS_sendto, fd, (u64)message, sizeof message, MSG_NOSIGNAL | MSG_DONTWAIT, 0, 0);
 }
 
-/* Gives the kept fds low numbers and closes all others. */
+/* Gives the kept fds low numbers, from behind the locks on, and closes all others. */
 static void keep_only(void) {
-  i64 *registers = image->registers;
+  i64 *registers = image->registers, low = image->free;
   for (int i = 0; i < GIVEN; i++) fds[i] = image->given[i];
   fds[STATUS] = STATUS_FD;
   fds[LEADER] = registers[image->leader];
   fds[MASTER] = registers[image->master];
   fds[SLAVE] = registers[image->slave]; /* held open, or the master hangs up whenever nobody inside has the console */
   fds[ROOT] = registers[image->root];   /* for what the end program removes */
+  fds[SELF] = call(SYS_pidfd_open, call(SYS_getpid, 0, 0, 0, 0, 0, 0), 0, 0, 0, 0, 0);
   for (int i = 0; i < KEPT; i++)
-    if (fds[i] >= 0) fds[i] = call(SYS_fcntl, fds[i], F_DUPFD, 64, 0, 0, 0);
-  call(SYS_close_range, 3, 63, 0, 0, 0, 0);
+    if (fds[i] >= 0) fds[i] = call(SYS_fcntl, fds[i], F_DUPFD, low + KEPT, 0, 0, 0);
+  call(SYS_close_range, low, low + KEPT - 1, 0, 0, 0, 0);
   for (int i = 0; i < KEPT; i++)
-    if (fds[i] >= 0) fds[i] = call(SYS_dup3, fds[i], 3 + i, 0, 0, 0, 0);
-  call(SYS_close_range, 3 + KEPT, ~0U, 0, 0, 0, 0);
+    if (fds[i] >= 0) fds[i] = call(SYS_dup3, fds[i], low + i, 0, 0, 0, 0);
+  call(SYS_close_range, low + KEPT, ~0U, 0, 0, 0, 0);
+  call(SYS_close, IMAGE_FD, 0, 0, 0, 0, 0);
   registers[image->root] = fds[ROOT];
 }
 
@@ -330,7 +341,7 @@ static void record_exit(void) {
   say(fds[STATUS], EXITED, record.code, record.status);
 }
 
-/* The host has nothing to say any more. Nothing but its end is waited for, and a foreground machine ends with it. */
+/* The host has nothing to say any more. Nothing but its end is waited for: a foreground machine ends with it, another gets a new one. */
 static void hear_host(void) {
   i64 length = call(SYS_recvfrom, fds[STATUS], (u64)frame.data, sizeof frame.data, MSG_DONTWAIT, 0, 0);
   if (length > 0) return;
@@ -338,15 +349,77 @@ static void hear_host(void) {
   drop(STATUS);
 }
 
+/* Whether one of the lines of a text is this. */
+static int has_line(const char *text, i64 length, const char *line) {
+  for (i64 at = 0; at < length; at++) {
+    i64 same = 0;
+    while (line[same] && at + same < length && text[at + same] == line[same]) same++;
+    if (!line[same] && (at + same == length || text[at + same] == '\n')) return 1;
+    while (at < length && text[at] != '\n') at++;
+  }
+  return 0;
+}
+
+/*
+ * Without a host init would wait when ten of its notifications lie there (sd_notify(3)). What it says of its state is
+ * remembered, by PID 1 alone, for whom the kernel vouches. There is no room for the fds that may come: the kernel closes them.
+ */
+static void hear_init(void) {
+  struct { u64 length; i32 level, type, pid, uid, gid, none; } sender;
+  struct { u64 base, length; } part = {(u64)frame.data, sizeof frame.data};
+  struct header message = {0, 0, (u64)&part, 1, (u64)&sender, sizeof sender, 0};
+  i64 length = call(SYS_recvmsg, fds[NOTIFY], (u64)&message, MSG_DONTWAIT, 0, 0, 0);
+  if (length <= 0 || message.controllen < 28 || sender.pid != image->registers[image->pid]) return;
+  if (has_line(frame.data, length, "READY=1")) heard |= READY;
+  if (has_line(frame.data, length, "STOPPING=1")) heard |= STOPPING;
+}
+
+/* A host that comes to a machine of another one that is gone gets what it works with, as many of these as there are. */
+static void greet(void) {
+  static const int theirs[] = {LEADER, SELF, RECORD, NAME_LOCK, NOTIFY, MASTER};
+  enum { COUNT = sizeof theirs / sizeof *theirs };
+  struct { u64 length; i32 level, type, fds[COUNT]; } control = {16, SOL_SOCKET, SCM_RIGHTS, {0}};
+  i64 hello[3] = {ATTACHED, KEEPER_VERSION, heard};
+  for (int i = 0, count = 0; i < COUNT; i++)
+    if (fds[theirs[i]] >= 0) {
+      control.fds[count++] = fds[theirs[i]];
+      control.length += sizeof(i32);
+      hello[2] |= FIRST_GIVEN << i;
+    }
+  struct { u64 base, length; } part = {(u64)hello, sizeof hello};
+  struct header message = {0, 0, (u64)&part, 1, (u64)&control, (control.length + 7) & ~7UL, 0};
+  call(SYS_sendmsg, fds[STATUS], (u64)&message, MSG_NOSIGNAL | MSG_DONTWAIT, 0, 0, 0);
+}
+
+/* Somebody asks at the rendezvous to be the host. There is one at a time, and it is root. */
+static void meet(void) {
+  struct { u32 pid, uid, gid; } peer = {0, ~0U, 0};
+  u64 size = sizeof peer;
+  i64 host = call(SYS_accept4, fds[RENDEZVOUS], 0, 0, SOCK_CLOEXEC, 0, 0);
+  if (host < 0) return;
+  call(SYS_getsockopt, host, SOL_SOCKET, SO_PEERCRED, (u64)&peer, (u64)&size, 0);
+  if (fds[STATUS] >= 0 || peer.uid != 0) {
+    say(host, BUSY, 0, 0);
+    call(SYS_close, host, 0, 0, 0, 0, 0);
+    return;
+  }
+  fds[STATUS] = host;
+  greet();
+}
+
 _Noreturn static void keep(void) {
-  struct { i32 fd; short events, revents; } watched[3];
+  enum { END, HOST, CONSOLE, INIT, CALLER, COUNT };
+  static const int which[COUNT] = {LEADER, STATUS, MASTER, NOTIFY, RENDEZVOUS};
+  struct { i32 fd; short events, revents; } watched[COUNT];
   for (;;) {
-    static const int which[3] = {LEADER, STATUS, MASTER};
-    for (int i = 0; i < 3; i++) watched[i].fd = fds[which[i]], watched[i].events = POLLIN, watched[i].revents = 0;
-    if (call(SYS_ppoll, (u64)watched, 3, 0, 0, 0, 0) < 0) continue;
-    if (watched[2].revents) read_console();
-    if (watched[1].revents) hear_host();
-    if (watched[0].revents) break;
+    for (int i = 0; i < COUNT; i++) watched[i].fd = fds[which[i]], watched[i].events = POLLIN, watched[i].revents = 0;
+    if (fds[STATUS] >= 0) watched[INIT].fd = -1; /* the host hears it */
+    if (call(SYS_ppoll, (u64)watched, COUNT, 0, 0, 0, 0) < 0) continue;
+    if (watched[CONSOLE].revents) read_console();
+    if (watched[INIT].revents) hear_init();
+    if (watched[HOST].revents) hear_host();
+    if (watched[CALLER].revents) meet();
+    if (watched[END].revents) break;
   }
   while (fds[MASTER] >= 0 && read_console()) continue;
   record_exit();
@@ -370,7 +443,7 @@ static void take_over(char *title) {
   for (u64 have = 0, all = 1; have < all; all = handover.fds) {
     struct { u64 base, length; } part = {(u64)&handover, sizeof handover};
     struct { u64 length; i32 level, type, fds[]; } *control = (void *)frame.data;
-    struct { u64 name, namelen, parts, count, control, controllen, flags; } message = {0, 0, (u64)&part, 1, (u64)control, sizeof frame.data, 0};
+    struct header message = {0, 0, (u64)&part, 1, (u64)control, sizeof frame.data, 0};
     i64 length = call(SYS_recvmsg, STATUS_FD, (u64)&message, MSG_CMSG_CLOEXEC, 0, 0, 0);
     if (length == 0) leave(0);
     if (length != sizeof handover || handover.magic != MAGIC || message.controllen < sizeof *control) leave(126);

@@ -5,6 +5,7 @@ import {
   SOCK_CLOEXEC,
   SOCK_DGRAM,
   SOCK_NONBLOCK,
+  SOCK_SEQPACKET,
   SOL_SOCKET,
 } from "./constants.ts";
 import { closeQuietly } from "./files.ts";
@@ -15,6 +16,8 @@ export { type Message, receive, sendWithFds } from "./socket-message.ts";
 const socketpairCall = bind("int socketpair(int domain, int type, int protocol, _Out_ int *fds)");
 const socketCall = bind("int socket(int domain, int type, int protocol)");
 const bindCall = bind("int bind(int fd, void *address, uint length)");
+const listenCall = bind("int listen(int fd, int backlog)");
+const connectCall = bind("int connect(int fd, void *address, uint length)");
 const setsockoptCall = bind("int setsockopt(int fd, int level, int name, void *value, uint length)");
 const sendCall = bind("long send(int fd, void *data, size_t length, int flags)");
 const shutdownCall = bind("int shutdown(int fd, int how)");
@@ -48,13 +51,36 @@ export function unixAddress(path: string): Buffer {
  * /proc/self/fd/N/name), or to the abstract name `path` where it begins with NUL; receives the sender's credentials.
  */
 export function boundDatagramSocket(path: string): number {
-  const fd = check(socketCall(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), "socket");
-  try {
+  return openSocket(SOCK_DGRAM, (fd) => {
     const sockaddr = unixAddress(path);
     check(bindCall(fd, sockaddr, sockaddr.length), "bind", { path });
     const one = pinned(4);
     one.writeInt32LE(1);
     check(setsockoptCall(fd, SOL_SOCKET, SO_PASSCRED, one, 4), "setsockopt SO_PASSCRED");
+  });
+}
+
+/** An AF_UNIX socket for messages that waits for others to connect to it at `path`, as short as above. */
+export function listeningSocket(path: string): number {
+  return openSocket(SOCK_SEQPACKET, (fd) => {
+    const sockaddr = unixAddress(path);
+    check(bindCall(fd, sockaddr, sockaddr.length), "bind", { path });
+    check(listenCall(fd, 8), "listen", { path });
+  });
+}
+
+/** One that is connected to such a one. @throws SysError ECONNREFUSED: nobody has it any more; EAGAIN: too many wait */
+export function connectedSocket(path: string): number {
+  return openSocket(SOCK_SEQPACKET, (fd) => {
+    const sockaddr = unixAddress(path);
+    check(connectCall(fd, sockaddr, sockaddr.length), "connect", { path });
+  });
+}
+
+function openSocket(type: number, prepare: (fd: number) => void): number {
+  const fd = check(socketCall(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), "socket");
+  try {
+    prepare(fd);
     return fd;
   } catch (error) {
     closeQuietly(fd);

@@ -93,7 +93,7 @@ function pieces(name: string, text: string): Contestant[] {
   const filters = plan.steps.map((step) => (step.kind === "load-filter" ? compileFilter(step.args.policy) : undefined));
   const filter = filters.find((found) => found !== undefined) ?? Buffer.alloc(0);
   const named = new Map(plan.steps.flatMap(({ args }, index) => ("fd" in args ? [[args.fd, 20 + index]] : [])));
-  const fds = { status: 10, keeperEnd: 11, initEnd: 12, named };
+  const fds = { free: 5, keeperEnd: 11, initEnd: 12, named };
   const [compiled] = piece(`${name}: compile`, () => compile(plan, host.arch, fds, filter));
   // The figure that is promised: all of it but for what the host is asked.
   const [all] = piece(`${name}: parse, check, plan and compile`, () => {

@@ -289,7 +289,7 @@ function difference(before: readonly string[], after: readonly string[]): string
 }
 
 /** Where a launch is killed: as soon as it has the fd of that name, or after so many ms. */
-const KILLED_AT = ["stage", "name-lock", "directory", "range-lock", "root", "notify", "keeper", "leader"];
+const KILLED_AT = ["stage", "name-lock", "directory", "lock:range", "root", "notify", "keeper", "leader"];
 const KILLED_LATER = ["user-namespace", "console", 1, 2, 4, 6, 9, 13, 20];
 
 describe("a launch whose process is killed", () => {

@@ -226,7 +226,7 @@ test("the keeper says when the machine runs and how it ended, and holds what it 
   await until("it is up", () => text(kept.frames()).includes("up"));
   expect(kept.run.said()).toEqual([[EXECUTED, 0, 0]]);
   const { pid } = kept.run.process;
-  const held = [3, 4, 5].map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
+  const held = [5, 6, 7].map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
   expect(held).toEqual([join(directory, "exit"), directory, join(directory, "console.log")]);
   for (const gone of [0, 1, 2]) expect(existsSync(`/proc/${pid}/fd/${gone}`)).toBe(true);
   kept.run.process.kill("SIGKILL");

@@ -19,7 +19,7 @@ import { stageOf } from "./launch.ts";
 
 /** Those of struct image, in its order, come last. */
 const NAMES = ["status", "image", "keeper-end", "init-end"] as const;
-const GIVEN = ["record", "directory", "log", "mirror", "name-lock", "range-lock"] as const;
+const GIVEN = ["record", "directory", "log", "mirror", "name-lock", "notify-socket", "rendezvous"] as const;
 export type Given = (typeof GIVEN)[number];
 export const FD = Object.fromEntries([...NAMES, ...GIVEN].map((name, index) => [name, 3 + index])) as Readonly<
   Record<(typeof NAMES)[number] | Given, number>
@@ -68,7 +68,7 @@ export interface StageRun extends Disposable {
   said(): number[][];
 }
 
-const HEADER_WORDS = 23;
+const HEADER_WORDS = 25;
 
 export function stage(options: StageOptions): StageRun {
   const { arch = process.arch === "arm64" ? "arm64" : "x64", fds = {}, under = [] } = options;
@@ -163,6 +163,7 @@ function handmade(
     foreground ? 1 : 0,
     FD["init-end"],
     ...numbered(fds),
+    FD["keeper-end"],
     ...Object.values(registers).map(({ register }) => register),
     logLimit,
   ]);

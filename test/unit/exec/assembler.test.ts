@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { Assembler, Program } from "../../../src/exec/assembler.ts";
 import { BASE, DecodedImage } from "./image.ts";
 
-const HEADER_WORDS = 24;
+const HEADER_WORDS = 26;
 
 /** An image whose keeper program is `program`, the others empty. */
 function imageOf(build: (asm: Assembler, keeper: Program, end: Program) => void): DecodedImage {
@@ -14,9 +14,9 @@ function imageOf(build: (asm: Assembler, keeper: Program, end: Program) => void)
     new Program(5, true, true),
   ];
   build(asm, keeper, end);
-  const given = [20, 21, 22, 23, 24, -1];
+  const given = [20, 21, 22, 23, 24, 25, -1];
   const numbers = [0, 1, 2, 3, 4, 5];
-  const image = asm.finish(["registers", keeper, commit, undo, end, 1, 11, ...given, ...numbers, 4096]);
+  const image = asm.finish(["registers", keeper, commit, undo, end, 1, 11, ...given, 19, ...numbers, 4096]);
   return new DecodedImage(image);
 }
 
@@ -24,10 +24,11 @@ describe("the header", () => {
   test("is struct image of stage.c", () => {
     const { header } = imageOf((asm) => asm.register());
     expect(header).toMatchObject({
-      magic: "Vberth01",
+      magic: "Vberth02",
       foreground: 1n,
       alarm: 11n,
-      given: [20n, 21n, 22n, 23n, 24n, -1n],
+      given: [20n, 21n, 22n, 23n, 24n, 25n, -1n],
+      free: 19n,
       numbers: [0n, 1n, 2n, 3n, 4n, 5n],
       logLimit: 4096n,
     });

@@ -118,9 +118,14 @@ describe("an image", () => {
     return [0, 1, 2, 3, 4, 5].filter((k) => (op.registers >> k) & 1).map((k) => Number(op.args[k]));
   }
 
-  test("names the fds that the keeper lives with, -1 where there is none", () => {
+  test("names the fds that the keeper works with, -1 where there is none, and leaves the locks where they are", () => {
     const fds = handedFds(everything);
-    const given = ["record", "directory", "log", "mirror", "name-lock", "range-lock"];
+    const given = ["record", "directory", "log", "mirror", "name-lock", "notify-socket", "rendezvous"];
+    const locks = everything.steps.filter(({ kind }) => ["lock-tree", "lock-use", "claim-range"].includes(kind));
+    expect(locks.length).toBeGreaterThan(1);
+    expect(fds.free).toBe(5 + locks.length);
+    expect(compiled(everything).decoded.header.free).toBe(BigInt(fds.free));
+    for (const fd of [fds.keeperEnd, fds.initEnd, ...fds.named.values()]) expect(fd).toBeGreaterThanOrEqual(fds.free);
     expect(compiled(everything).decoded.header.given).toEqual(given.map((name) => BigInt(fds.named.get(name) ?? -1)));
     expect(compiled(everything).decoded.header.given[3]).toBe(-1n);
   });

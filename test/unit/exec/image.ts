@@ -46,8 +46,9 @@ export interface Header {
   readonly end: DecodedProgram;
   readonly foreground: bigint;
   readonly alarm: bigint;
-  /** RECORD, DIRECTORY, LOG, MIRROR, NAME_LOCK, RANGE_LOCK */
+  /** RECORD, DIRECTORY, LOG, MIRROR, NAME_LOCK, NOTIFY, RENDEZVOUS */
   readonly given: readonly bigint[];
+  readonly free: bigint;
   /** pid, leader, master, slave, root, self: numbers of registers. */
   readonly numbers: readonly bigint[];
   readonly logLimit: bigint;
@@ -74,10 +75,11 @@ export class DecodedImage {
       end: this.program(word(6)),
       foreground: word(7),
       alarm: word(8),
-      given: words(9, 6),
-      numbers: words(15, 6),
-      logLimit: word(21),
-      resident: word(22),
+      given: words(9, 7),
+      free: word(16),
+      numbers: words(17, 6),
+      logLimit: word(23),
+      resident: word(24),
     };
   }
 
@@ -163,8 +165,11 @@ export function handedFds(plan: LaunchPlan): HostFds {
   for (const step of plan.steps) {
     if (step.kind === "hand-over") break;
     if (step.kind === "lock-name") names.push("name-lock");
-    if (step.kind === "claim-range") names.push("range-lock");
+    if (step.kind === "claim-range") names.push("lock:range");
+    if (step.kind === "lock-tree") names.push("lock:tree");
+    if (step.kind === "lock-use") names.push(`lock:${step.args.path}`);
     if (step.kind === "make-record") names.push("directory", "record", "log");
+    if (step.kind === "notify-socket" || step.kind === "rendezvous") names.push(step.kind);
     if (step.kind === "hold-machine") names.push("machine", "cgroup");
     if (step.phase === "host" && "fd" in step.args && !["map-owners", "note-mount", "check-mount"].includes(step.kind))
       names.push(step.args.fd);

@@ -213,13 +213,14 @@ describe("leftovers of a killed launch", () => {
       writeFileSync(join(record, "console.log"), "said\n");
     };
     make();
-    removeLeftovers(record, (shown) => renameSync(join(shown, "console.log"), join(directory, "kept.log")));
+    const onRelease = (shown: string): void => renameSync(join(shown, "console.log"), join(directory, "kept.log"));
+    removeLeftovers(record, { onRelease });
     expect(readFileSync(join(directory, "kept.log"), "utf8")).toBe("said\n");
     make();
     const fail = (): never => {
       throw new Error("no room");
     };
-    expect(() => removeLeftovers(record, fail)).toThrow("no room");
+    expect(() => removeLeftovers(record, { onRelease: fail })).toThrow("no room");
     expect(readdirSync(directory)).toEqual(["kept.log"]);
   });
 

@@ -54,7 +54,7 @@ describe("the committed executables", () => {
   });
 
   test.each(ARCHS)("are small: %s", (arch) => {
-    expect(readFileSync(join(REPOSITORY, `src/stage/stage-${arch}`)).length).toBeLessThan(4096);
+    expect(readFileSync(join(REPOSITORY, `src/stage/stage-${arch}`)).length).toBeLessThan(2 * 4096);
   });
 });
 
@@ -209,7 +209,7 @@ describe.each(ARCHS)("the stage for %s", (arch) => {
   });
 
   test.for([
-    ["another format", (bytes: Buffer) => bytes.write("Vberth02")],
+    ["another format", (bytes: Buffer) => bytes.write("Vberth99")],
     ["a size that is not the file's", (bytes: Buffer) => bytes.writeBigUInt64LE(4096n, 8)],
   ] as const)("refuses an image of %s", async ([, spoil], ctx) => {
     const { status, reports } = await run(ctx, () => {}, { spoil: ([first]) => first && spoil(first.bytes) });

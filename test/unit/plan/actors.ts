@@ -222,6 +222,7 @@ function usesOf(step: Step): readonly string[] {
     case "combine-layers":
       return [...step.args.lower, ...(step.args.upper === null ? [] : [step.args.upper.fd])];
     case "notify-socket":
+    case "rendezvous":
       return ["directory"];
     case "clone-init":
       return [step.args.cgroup];
