@@ -6,8 +6,8 @@ import type { ExitStatus } from "../sys/processes.ts";
  */
 export interface RunningBoot {
   /**
-   * `leader` (a pidfd), `console` (the master of its terminal, for input and size: the keeper reads it), `notify-socket`.
-   * One that has been attached to has the last two only where the kernel gives them away.
+   * `leader` (a pidfd), `notify-socket`, and `console` where it has one (the master of its terminal, for input and size:
+   * the keeper reads it).
    */
   readonly fds: { has(name: string): boolean; get(name: string): number };
   readonly leaderPid: number;

@@ -5,7 +5,7 @@ import { SOCK_SEQPACKET } from "../sys/constants.ts";
 import { SysError } from "../sys/errno.ts";
 import { closeQuietly } from "../sys/files.ts";
 import { whenReadable } from "../sys/poll.ts";
-import { type ExitStatus, pidfdOpen, pidfdSendSignal, reapPidfd } from "../sys/processes.ts";
+import { type ExitStatus, pidfdOpen, pidfdSendSignal, reapOrphan, reapPidfd } from "../sys/processes.ts";
 import { socketPair } from "../sys/sockets.ts";
 import type { CompiledPlan } from "./compile.ts";
 import { exitStatus, readExitRecord } from "./exit-record.ts";
@@ -203,6 +203,8 @@ export class StageSession {
 
   close(): void {
     this.reapStage();
+    // Where the keeper was killed before it could.
+    if (this.#fds.has("leader")) reapOrphan(this.#fds.get("leader"));
     this.#process.socket.close();
   }
 }

@@ -37,6 +37,7 @@ export function failure(syscall: string, options: { path?: string; subject?: str
 export function failedWith(
   ...names: readonly (
     | "EAGAIN"
+    | "ECHILD"
     | "ECONNABORTED"
     | "EINTR"
     | "EINVAL"

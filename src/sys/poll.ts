@@ -77,6 +77,19 @@ export function whenReadable(fd: number): Promise<void> {
   });
 }
 
+/** The same for at most so long. False: it was not readable. */
+export function readableWithin(fd: number, ms: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const end = (readable: boolean): void => {
+      clearTimeout(timer);
+      unwatch();
+      resolve(readable);
+    };
+    const timer = setTimeout(end, ms, false);
+    const unwatch = watch(fd, { readable: true }, () => end(true));
+  });
+}
+
 /** Proves on a pipe that the undocumented API still behaves as this module takes for granted. @throws BerthError */
 export async function selfTest(): Promise<void> {
   const [readEnd, writeEnd] = pipe();

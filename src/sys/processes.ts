@@ -1,9 +1,11 @@
-import { P_PIDFD, WEXITED, WNOHANG } from "./constants.ts";
+import { readFileSync } from "node:fs";
+import { P_PIDFD, PR_SET_CHILD_SUBREAPER, WEXITED, WNOHANG } from "./constants.ts";
 import { ARCH, bind, check, failedWith, pinned } from "./libc.ts";
 import { syscallNumber } from "./syscall-numbers.ts";
 
 const pidfdOpenCall = bind("long syscall(long number, int pid, uint flags)");
 const pidfdSendSignalCall = bind("long syscall(long number, int pidfd, int signal, void *info, uint flags)");
+const prctlCall = bind("int prctl(int option, ulong second, ulong third, ulong fourth, ulong fifth)");
 const waitidCall = bind("int waitid(int type, uint id, void *info, int options)");
 
 /** pidfd_open(2). The pid must be held still by something else (being its parent), or be checked afterwards. */
@@ -29,8 +31,29 @@ const REASONS: Readonly<Record<number, ExitStatus["reason"]>> = { 1: "exited", 2
 
 /** waitid(2) on a child's pidfd without waiting: reaps it. Null: it still runs. */
 export function reapPidfd(pidfd: number): ExitStatus | null {
+  return reap(pidfd, (result) => check(result, "waitid", { subject: `pidfd ${pidfd}` }));
+}
+
+/** The same of what may have become our child, when its parent ended before it (becomeSubreaper). Null as well: it is not ours. */
+export function reapOrphan(pidfd: number): ExitStatus | null {
+  return reap(pidfd, (result) => {
+    if (result >= 0 || !failedWith("ECHILD")) check(result, "waitid", { subject: `pidfd ${pidfd}` });
+  });
+}
+
+/** prctl(2): what loses its parent below this process gets this process for one, instead of the host's PID 1. */
+export function becomeSubreaper(on = true): void {
+  check(prctlCall(PR_SET_CHILD_SUBREAPER, on ? 1 : 0, 0, 0, 0), "prctl PR_SET_CHILD_SUBREAPER");
+}
+
+/** Of the process that a pidfd stands for (proc_pid_fdinfo(5)); -1: it has been waited for. */
+export function pidOf(pidfd: number): number {
+  return Number(/^Pid:\s*(-?\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${pidfd}`, "utf8"))?.[1] ?? -1);
+}
+
+function reap(pidfd: number, checkResult: (result: number) => void): ExitStatus | null {
   const info = pinned(128); // siginfo_t: si_code at 8, si_pid at 16, si_status at 24
-  check(waitidCall(P_PIDFD, pidfd, info, WEXITED | WNOHANG), "waitid", { subject: `pidfd ${pidfd}` });
+  checkResult(waitidCall(P_PIDFD, pidfd, info, WEXITED | WNOHANG));
   if (info.readInt32LE(16) === 0) return null;
   return { reason: REASONS[info.readInt32LE(8)] ?? "killed", status: info.readInt32LE(24) };
 }

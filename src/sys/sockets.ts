@@ -69,9 +69,12 @@ export function listeningSocket(path: string): number {
   });
 }
 
-/** One that is connected to such a one. @throws SysError ECONNREFUSED: nobody has it any more; EAGAIN: too many wait */
-export function connectedSocket(path: string): number {
-  return openSocket(SOCK_SEQPACKET, (fd) => {
+/**
+ * One that is connected to such a one, or to a datagram socket by its `type`.
+ * @throws SysError ECONNREFUSED: nobody has it any more; EAGAIN: too many wait
+ */
+export function connectedSocket(path: string, type = SOCK_SEQPACKET): number {
+  return openSocket(type, (fd) => {
     const sockaddr = unixAddress(path);
     check(connectCall(fd, sockaddr, sockaddr.length), "connect", { path });
   });

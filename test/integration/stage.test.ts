@@ -1,20 +1,18 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { closeSync, constants, existsSync, mkdtempSync, openSync, readFileSync, readlinkSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { type ExitRecord, readExitRecord } from "../../src/exec/exit-record.ts";
 import { lockFile, unlinkLocked } from "../../src/exec/lock-file.ts";
 import { EXECUTED } from "../../src/exec/stage-abi.ts";
-import { isAlive, processId } from "../../src/host/process-id.ts";
+import { isAlive } from "../../src/host/process-id.ts";
 import { sweep } from "../../src/machine/sweep.ts";
-import { SOCK_STREAM } from "../../src/sys/constants.ts";
-import { receive, socketPair } from "../../src/sys/sockets.ts";
+import { SOCK_DGRAM, SOCK_STREAM } from "../../src/sys/constants.ts";
+import { boundDatagramSocket, connectedSocket, receive, sendWithFds, socketPair } from "../../src/sys/sockets.ts";
+import { type KeptMachine, launchInChild } from "../lib/kept-machine.ts";
 import { ended, type LogFrame, logFrames, says, testMachine } from "../lib/launch.ts";
-import { checkLeaks } from "../lib/leaks.ts";
+import { checkLeaks, openFds } from "../lib/leaks.ts";
 import { probe, probeTree } from "../lib/probe.ts";
 import { needs } from "../lib/requires.ts";
 import { FD, type Given, type Programs, plainClone, type StageRun, stage } from "../lib/stage.ts";
@@ -351,41 +349,53 @@ describe("the socket to the host", () => {
   });
 });
 
+describe("notifications", () => {
+  test("are read away while no host is there, and the fds in them closed", async () => {
+    const path = join(directory, "notify");
+    const theirs = boundDatagramSocket(path);
+    const ours = connectedSocket(path, SOCK_DGRAM); // does not block
+    const kept = keep("echo up; read line", { fds: { "notify-socket": theirs } });
+    await until("it is up", () => text(kept.frames()).includes("up"));
+    const send = (): boolean => {
+      try {
+        sendWithFds(ours, Buffer.from("STATUS=x"), [ours, ours]);
+        return true;
+      } catch {
+        return false;
+      }
+    };
+    while (send());
+    await sleep(50);
+    expect(send(), "the host is to read them").toBe(false);
+    const before = openFds(kept.run.process.pid ?? 0);
+    kept.run.hangUp();
+    for (let sent = 0; sent < 100; sent++) await until("it is sent", send);
+    await until("nothing is held any more", () => openFds(kept.run.process.pid ?? 0).length < before.length);
+    expect(openFds(kept.run.process.pid ?? 0)).toHaveLength(before.length - 1);
+    kept.run.process.kill("SIGKILL");
+    await kept.run.ended;
+    closeSync(ours);
+    closeAll(kept);
+    kept.run[Symbol.dispose]();
+  });
+});
+
 /** A real machine, of the probe's tree, started by a process of its own that is then killed. */
 describe("when the host process is killed", () => {
   const ready = needs("root", "userns", "cgroup2", "cc");
-  const LIBRARY = fileURLToPath(new URL("../lib/launch.ts", import.meta.url));
   let tree = "";
   beforeAll(async () => {
     if (ready) tree = await probeTree();
   });
 
-  /** Launches in a child of ours, which says the pids and then waits to be killed. */
-  async function launchInChild(foreground: boolean) {
-    const options = { directory, root: tree, name: "kept", command: probe("init", "--term", "--status", "6") };
-    const script = `
-      const { testMachine } = await import(${JSON.stringify(LIBRARY)});
-      const machine = testMachine(${JSON.stringify({ ...options, request: { foreground } })});
-      const launch = machine.launch();
-      await launch.run();
-      console.log(JSON.stringify({ leader: launch.leaderPid, keeper: launch.keeperPid }));
-      setInterval(() => {}, 1000);`;
-    const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
-      stdio: ["ignore", "pipe", "inherit"],
+  const launched = (foreground: boolean): Promise<KeptMachine> =>
+    launchInChild({
+      directory,
+      root: tree,
+      name: "kept",
+      command: probe("init", "--term", "--status", "6"),
+      request: { foreground },
     });
-    const [line] = (await once(child.stdout, "data")) as [Buffer];
-    const pids = JSON.parse(line.toString()) as { leader: number; keeper: number };
-    const machine = testMachine(options);
-    return {
-      machine,
-      leader: processId(pids.leader),
-      keeper: processId(pids.keeper),
-      async kill() {
-        child.kill("SIGKILL");
-        await once(child, "exit");
-      },
-    };
-  }
 
   function recordOf(path: string): ExitRecord | null {
     const fd = openSync(path, constants.O_RDONLY);
@@ -397,7 +407,7 @@ describe("when the host process is killed", () => {
   }
 
   test("a machine in the background runs on, and its exit is recorded", async () => {
-    const { machine, leader, keeper, kill } = await launchInChild(false);
+    const { machine, leader, keeper, kill } = await launched(false);
     await kill();
     await sleep(50);
     expect([leader, keeper].map((process) => isAlive(process))).toEqual([true, true]);
@@ -411,7 +421,7 @@ describe("when the host process is killed", () => {
   });
 
   test("a machine of the foreground dies with it", async () => {
-    const { machine, leader, keeper, kill } = await launchInChild(true);
+    const { machine, leader, keeper, kill } = await launched(true);
     expect(isAlive(leader)).toBe(true);
     await kill();
     await until("both have gone", () => !isAlive(leader) && !isAlive(keeper));

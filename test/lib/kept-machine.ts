@@ -1,0 +1,48 @@
+/**
+ * A machine that another process has launched, as a daemon's are: that process can be killed while it runs.
+ *
+ *   const kept = await launchInChild({ directory, root: tree, command: probe("init", "--term") });
+ *   kept.leader, kept.keeper                    // { pid, startTime }
+ *   await kept.kill();                          // SIGKILL for the process that has launched it
+ *   kept.machine.plan, consoleLog(kept.machine) // as of one launched here
+ */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+import { type ProcessId, processId } from "../../src/host/process-id.ts";
+import { type MachineOptions, type TestMachine, testMachine } from "./launch.ts";
+
+const LIBRARY = fileURLToPath(new URL("launch.ts", import.meta.url));
+
+export interface KeptMachine {
+  readonly machine: TestMachine;
+  readonly leader: ProcessId;
+  readonly keeper: ProcessId;
+  kill(): Promise<void>;
+}
+
+/** In the background, unless `request` says otherwise. The process says the pids and then waits to be killed. */
+export async function launchInChild(options: MachineOptions): Promise<KeptMachine> {
+  const script = `
+    const { testMachine } = await import(${JSON.stringify(LIBRARY)});
+    const launch = testMachine(${JSON.stringify(options)}).launch();
+    await launch.run();
+    console.log(JSON.stringify({ leader: launch.leaderPid, keeper: launch.keeperPid }));
+    setInterval(() => {}, 1000);`;
+  const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const exited = once(child, "exit");
+  const line = await Promise.race([once(child.stdout, "data"), exited.then(() => undefined)]);
+  if (line === undefined) throw new Error("the launch in a process of its own failed: see above");
+  const pids = JSON.parse(String(line[0])) as { leader: number; keeper: number };
+  return {
+    machine: testMachine(options),
+    leader: processId(pids.leader),
+    keeper: processId(pids.keeper),
+    async kill() {
+      child.kill("SIGKILL");
+      await exited;
+    },
+  };
+}
