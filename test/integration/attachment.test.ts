@@ -88,11 +88,13 @@ describe("a machine whose supervisor was killed", () => {
     await says(kept.machine, '"verb":"cwd"'); // 100 notifications, and ten fit into the socket
     const attachment = await attached(kept);
     expect([attachment.leaderPid, attachment.keeperPid]).toEqual([kept.leader.pid, kept.keeper.pid]);
-    expect([attachment.saidReady, attachment.saidStopping]).toEqual([true, false]);
     const heard: Notification[] = [];
     const unwatch = watchNotifications(attachment.fds.get("notify-socket"), attachment.leaderPid, (notification) =>
       heard.push(notification),
     );
+    // The keeper has heard it, or it still lies in the socket.
+    await until("it is ready", () => attachment.saidReady || heard.some((each) => each.ready));
+    expect(attachment.saidStopping).toBe(false);
     writeSync(attachment.fds.get("console"), "typed\n\x04");
     await says(kept.machine, "up");
     expect(outputOf(kept.machine).match(/typed\r\n/g)).toHaveLength(2); // by the terminal, by the program
@@ -104,7 +106,21 @@ describe("a machine whose supervisor was killed", () => {
 
   test("takes one after the other, each of which hears what is said meanwhile", async () => {
     const says = ["notify", "STATUS=more", "--"];
-    const lines = ["echo", "--", ...says, "echo", "--", "notify", "STOPPING=1", "--", "cwd", "--"];
+    const lines = [
+      "echo",
+      "--",
+      ...says,
+      "echo",
+      "--",
+      "notify",
+      "STOPPING=1",
+      "--",
+      "sleep",
+      "100",
+      "--",
+      "cwd",
+      "--",
+    ];
     const kept = await launchInChild(options({ command: probe(...lines, "init", "--term", "--status", "6") }));
     await kept.kill();
     const first = await attached(kept);
