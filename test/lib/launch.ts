@@ -157,10 +157,15 @@ export async function ended(
 /** Waits until the console of a machine says so: an init that has no handler yet ignores the signal to stop. */
 export async function says(machine: TestMachine, text: string): Promise<void> {
   const deadline = performance.now() + 10_000;
-  const said = (): string =>
-    consoleLog(machine)
-      .map(({ data }) => data)
-      .join("");
+  const said = (): string => {
+    try {
+      return consoleLog(machine)
+        .map(({ data }) => data)
+        .join("");
+    } catch {
+      return ""; // a frame is half written
+    }
+  };
   while (!said().includes(text)) {
     if (performance.now() > deadline) throw new Error(`machine ${machine.plan.machine} did not say ${text}: ${said()}`);
     await sleep(5);
