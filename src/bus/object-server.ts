@@ -1,0 +1,159 @@
+import type { Connection } from "./connection.ts";
+import { CredentialsCache } from "./credentials.ts";
+import { answerableError, DBusError } from "./dbus-error.ts";
+import type { Interface, Method } from "./interface.ts";
+import { closeFdsIn, type IncomingMessage } from "./message.ts";
+import { MethodCall } from "./method-call.ts";
+import { ObjectTree, type Subtree } from "./object-tree.ts";
+import { parseSignature } from "./signature.ts";
+import { PEER, PROPERTIES, peer, readVariant, row, standardInterfaces } from "./standard-interfaces.ts";
+import type { Variant } from "./values.ts";
+
+/** Calls that are being answered at a time: who sends more is told so. */
+const CALLS_AT_A_TIME = 1000;
+
+/**
+ * Objects with interfaces, and the answers to calls of them, on any number of connections. Every answer is what the
+ * handler says, or an error with a name and one sentence; what was not meant to be one is logged and told as Failed.
+ */
+export class ObjectServer {
+  readonly #tree = new ObjectTree();
+  readonly #connections = new Set<Connection>();
+  readonly #onError: (error: unknown, call: string) => void;
+  #answering = 0;
+
+  constructor(options: { readonly onError: (error: unknown, call: string) => void }) {
+    this.#onError = options.onError;
+  }
+
+  export(path: string, interfaces: readonly Interface[]): void {
+    this.#tree.export(path, interfaces);
+  }
+
+  addSubtree(prefix: string, subtree: Subtree): void {
+    this.#tree.addSubtree(prefix, subtree);
+  }
+
+  /** Answers calls on this connection from now on, until it ends. Before a name is requested: calls come with it. */
+  attach(connection: Connection): void {
+    const credentials = new CredentialsCache(connection);
+    this.#connections.add(connection);
+    connection.onCall = (message) => void this.#serve(new MethodCall(connection, message, credentials), message);
+    void connection.ended.then(() => this.#connections.delete(connection));
+  }
+
+  /** Sends a signal of the interface's description to all who listen, or on one connection to one. */
+  emit(path: string, { name, signals }: Interface, member: string, body: readonly unknown[], only?: MethodCall): void {
+    const description = row(signals, member);
+    if (!description) throw new Error(`${name} has no signal ${member}`);
+    this.#send({ path, interface: name, member, signature: description.signature, body }, only);
+  }
+
+  /** Tells that these properties changed, as each one's `emits` says. What can't be told is logged. */
+  async changed(path: string, of: Interface, names: readonly string[]): Promise<void> {
+    if (this.#connections.size === 0) return;
+    const values: Record<string, Variant> = {};
+    const invalidated: string[] = [];
+    try {
+      for (const name of names) {
+        const property = row(of.properties, name);
+        if (property?.emits === "true") values[name] = await readVariant(property);
+        else if (property?.emits === "invalidates") invalidated.push(name);
+        else throw new Error(`${of.name} does not tell when ${name} changes`);
+      }
+    } catch (error) {
+      this.#onError(error, `PropertiesChanged of ${path}`);
+      return;
+    }
+    this.#send({
+      path,
+      interface: PROPERTIES,
+      member: "PropertiesChanged",
+      signature: "sa{sv}as",
+      body: [of.name, values, invalidated],
+    });
+  }
+
+  #send(signal: Parameters<Connection["emit"]>[0], only?: MethodCall): void {
+    try {
+      if (only) only.connection.emit({ ...signal, destination: only.sender });
+      else for (const connection of this.#connections) connection.emit(signal);
+    } catch (error) {
+      this.#onError(error, `${signal.member} of ${signal.path}`);
+    }
+  }
+
+  async #serve(call: MethodCall, message: IncomingMessage): Promise<void> {
+    this.#answering++;
+    try {
+      if (this.#answering > CALLS_AT_A_TIME)
+        throw new DBusError("LimitsExceeded", `${CALLS_AT_A_TIME} calls are being answered already.`);
+      const method = await this.#find(call, message);
+      const args = readArguments(method, message);
+      const answer = await method.row.invoke(call, args);
+      const reply = { signature: method.row.out, body: bodyOf(method.row.out, answer) };
+      if (call.noReply) closeFdsIn(reply);
+      else call.connection.reply(message, reply.signature, reply.body);
+    } catch (error) {
+      this.#refuse(call, message, error);
+    } finally {
+      message.closeFds();
+      this.#answering--;
+    }
+  }
+
+  #refuse(call: MethodCall, message: IncomingMessage, error: unknown): void {
+    const { interface: name, member } = message.header;
+    const known = answerableError(error);
+    if (!known) this.#onError(error, `${name}.${member} of ${call.path}`);
+    const { name: errorName, text } = known ?? {
+      name: "org.freedesktop.DBus.Error.Failed",
+      text: `${member} failed; the log of the daemon says why.`,
+    };
+    try {
+      if (!call.noReply) call.connection.replyError(message, errorName, text);
+    } catch (unsent) {
+      this.#onError(unsent, `${name}.${member} of ${call.path}`);
+    }
+  }
+
+  async #find(call: MethodCall, { header }: IncomingMessage): Promise<{ readonly row: Method; readonly name: string }> {
+    const { path = "/", member = "", interface: wanted } = header;
+    const interfaces = wanted === PEER ? [peer] : await this.#interfacesAt(path, call);
+    for (const one of interfaces) {
+      const found = wanted === undefined || one.name === wanted ? row(one.methods, member) : undefined;
+      if (found) return { row: found, name: one.name };
+    }
+    throw new DBusError("UnknownMethod", `Unknown method ${member} or interface ${wanted ?? "(null)"}.`);
+  }
+
+  async #interfacesAt(path: string, call: MethodCall): Promise<readonly Interface[]> {
+    const own = await this.#tree.find(path, call);
+    const standard = standardInterfaces(own ?? [], () => this.#tree.children(path));
+    // What only has objects below it can be introspected, and that is all.
+    if (own === undefined || (own.length === 0 && call.member !== "Introspect"))
+      throw new DBusError("UnknownObject", `Unknown object '${path}'.`);
+    return [...standard, ...own];
+  }
+}
+
+/** The body is looked at only when its signature is the method's: anybody may send bodies that take long to read. */
+function readArguments(
+  { row: { in: wanted }, name }: { row: Method; name: string },
+  message: IncomingMessage,
+): unknown[] {
+  const { signature, member } = message.header;
+  if (signature !== wanted)
+    throw new DBusError(
+      "InvalidArgs",
+      `Invalid arguments '${signature}' to call ${name}.${member}(), expecting '${wanted}'.`,
+    );
+  return message.read();
+}
+
+function bodyOf(signature: string, answer: unknown): readonly unknown[] {
+  const count = parseSignature(signature).length;
+  if (count === 0) return [];
+  if (count === 1) return [answer];
+  return Array.isArray(answer) ? answer : [];
+}
