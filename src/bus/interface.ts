@@ -48,17 +48,14 @@ export interface Signal extends Shown {
 
 type Arguments<S extends string> = Values<S> extends infer T extends readonly unknown[] ? T : never;
 
-/**
- * `handler` gets the arguments one by one, and answers nothing, the one value of `out`, or an array of several. (One that
- * answers several has to name its `call`, used or not: only then does TypeScript take the array for a tuple.)
- */
-export function method<const I extends string, const O extends string>(
+/** `handler` gets the arguments one by one, and answers nothing, the one value of `out`, or an array of several. */
+export function method<const I extends string, const O extends string, const A extends Answer<O>>(
   row: Shown & {
     readonly in: I;
     readonly out: O;
     readonly inNames?: readonly string[];
     readonly outNames?: readonly string[];
-    readonly handler: (call: MethodCall, ...args: Arguments<I>) => Answer<O> | Promise<Answer<O>>;
+    readonly handler: (call: MethodCall, ...args: Arguments<I>) => A | Promise<A>;
   },
 ): Method {
   const { handler, inNames = [], outNames = [], ...rest } = row;

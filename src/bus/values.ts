@@ -62,7 +62,7 @@ type First<S extends string, D extends Direction> = S extends `ay${infer R}`
           : never;
 
 type Members<S extends string, D extends Direction, Found extends readonly unknown[] = []> = S extends `)${infer R}`
-  ? [Found, R]
+  ? [Readonly<Found>, R]
   : First<S, D> extends [infer T, infer R extends string]
     ? Members<R, D, [...Found, T]>
     : never;

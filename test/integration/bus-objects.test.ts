@@ -41,7 +41,7 @@ const manager: Interface = {
       outNames: ["text"],
       handler: (_, separator, words) => words.join(separator),
     }),
-    Two: method({ in: "", out: "ub", outNames: ["number", "flag"], handler: (_) => [7, true] }),
+    Two: method({ in: "", out: "ub", outNames: ["number", "flag"], handler: () => [7, true] }),
     Nothing: method({
       in: "",
       out: "",
