@@ -1,9 +1,12 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, type TestContext, test } from "vitest";
+import { ATTACHED, BUSY, EXECUTED, KEEPER_VERSION } from "../../../src/exec/stage-abi.ts";
+import { readableWithin } from "../../../src/sys/poll.ts";
+import { connectedSocket, listeningSocket, receive } from "../../../src/sys/sockets.ts";
 import { type SyscallName, syscallNumber } from "../../../src/sys/syscall-numbers.ts";
 import { stageOf } from "../../lib/launch.ts";
 import { findTool } from "../../lib/requires.ts";
@@ -75,6 +78,20 @@ test.for(ARCHS)("system call numbers are the kernel's: %s", (arch, ctx) => {
   expect(Object.fromEntries(known.map((name) => [name, syscallNumber(name, arch)]))).toEqual(
     Object.fromEntries(known.map((name) => [name, numbers.get(name)])),
   );
+});
+
+test.for(ARCHS)("so are those that the stage itself has: %s", (arch, ctx) => {
+  const compiler = tool(ctx, COMPILERS[arch]);
+  const kernels = spawnSync(compiler, ["-E", "-dM", "-include", "asm/unistd.h", "-xc", "/dev/null"], {
+    encoding: "utf8",
+  });
+  if (kernels.status !== 0) ctx.skip(`needs the headers of ${arch}: ${kernels.stderr}`);
+  const source = join(REPOSITORY, "src/stage/stage.c");
+  const own = spawnSync(compiler, ["-E", "-P", source], { encoding: "utf8" }).stdout;
+  const numbers = [...own.matchAll(/\bSYS_(\w+) = (\d+)\b/g)].map(([, name = "", n = ""]) => [name, n] as const);
+  expect(numbers.length).toBeGreaterThan(25);
+  const defined = new Map([...kernels.stdout.matchAll(/^#define __NR(3264)?_(\w+) (\d+)$/gm)].map((m) => [m[2], m[3]]));
+  expect(numbers.filter(([name, n]) => (defined.get(name) ?? defined.get(`${name}64`)) !== n)).toEqual([]);
 });
 
 /**
@@ -206,6 +223,39 @@ describe.each(ARCHS)("the stage for %s", (arch) => {
     });
     expect(status).toBe(1);
     expect(readdirSync(place)).toEqual(["undone"]);
+  });
+
+  test("when it is the keeper lets a new host in, one at a time, and only root", async (ctx) => {
+    const path = temporary("keeper");
+    const rendezvous = listeningSocket(path);
+    const under = process.arch === arch ? [] : [tool(ctx, "qemu-aarch64-static")];
+    using running = stage({
+      arch,
+      under,
+      fds: { rendezvous },
+      build: ({ asm, keeper, registers }) => {
+        asm.call(keeper, "pidfd_open", [process.pid, 0], { into: registers.leader });
+        asm.pseudo(keeper, "result", [process.pid], { into: registers.pid });
+      },
+    });
+    await expect.poll(() => running.said()).toEqual([[EXECUTED, 0, 0]]);
+    const ask = async () => {
+      const fd = connectedSocket(path);
+      expect(await readableWithin(fd, 10_000)).toBe(true);
+      const message = receive(fd);
+      for (const given of message?.fds ?? []) closeSync(given);
+      return { fd, who: message?.data.readUInt32LE(0), version: message?.data.readUInt32LE(8), fds: message?.fds };
+    };
+    const early = await ask();
+    expect(early).toMatchObject({ who: BUSY, fds: [] });
+    running.hangUp();
+    const next = await ask();
+    if (process.getuid?.() === 0) expect(next).toMatchObject({ who: ATTACHED, version: KEEPER_VERSION });
+    else expect(next).toMatchObject({ who: BUSY, fds: [] });
+    const late = await ask();
+    expect(late).toMatchObject({ who: BUSY, fds: [] });
+    for (const { fd } of [early, next, late]) closeSync(fd);
+    closeSync(rendezvous);
   });
 
   test.for([
