@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { BerthError } from "../../src/errors.ts";
 import { type Attachment, attach } from "../../src/exec/attachment.ts";
 import { killCgroup } from "../../src/exec/cgroup.ts";
 import { treeLock } from "../../src/exec/lock-file.ts";
@@ -14,7 +15,7 @@ import { cgroupPath } from "../../src/plan/cgroup.ts";
 import { type Notification, watchNotifications } from "../../src/supervise/notify.ts";
 import { isLocked } from "../../src/sys/file-lock.ts";
 import { becomeSubreaper, pidfdSendSignal } from "../../src/sys/processes.ts";
-import { type KeptMachine, launchInChild } from "../lib/kept-machine.ts";
+import { type KeptMachine, launchInChild, launchKilledAt } from "../lib/kept-machine.ts";
 import { consoleLog, type MachineOptions, says, type TestMachine, testMachine } from "../lib/launch.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { probe, probeTree } from "../lib/probe.ts";
@@ -225,6 +226,36 @@ describe("a machine whose supervisor was killed", () => {
     launch.release();
     expect(logs[1]).toContain("over the reboot");
     expectGone(again);
+  });
+});
+
+/** As soon as the launch has the fd of that name, or after so many ms. */
+const KILLED_AT = ["stage", "directory", "rendezvous", "root", "keeper", "leader", "user-namespace", "console"];
+const KILLED_LATER = [1, 2, 4, 6, 9, 13, 20, 30];
+
+describe("a start whose process is killed", () => {
+  test.each([...KILLED_AT, ...KILLED_LATER])("at %s leaves a machine that runs, or what is swept", async (at) => {
+    await launchKilledAt(options(), at);
+    const machine = testMachine(options());
+    const { places } = machine.input;
+    // Of a machine that is not recorded yet the directory alone is known.
+    const attachment = await attach(places.record, { name: "kept" }).catch((error: unknown) => {
+      if (error instanceof BerthError && error.kind === "NotSupported") return null; // not even a rendezvous
+      throw error;
+    });
+    if (attachment === null) {
+      await until("the keeper has cleaned up", () => !isLocked(places.lock) && !isLocked(join(places.record, "exit")));
+      sweep(machine.paths, console.error);
+    } else {
+      await says(machine, "up");
+      await stop(attachment);
+    }
+    expectGone(machine);
+    const again = testMachine(options({ command: probe("exit", "7") })).launch();
+    await again.run();
+    expect(await again.exit()).toEqual({ reason: "exited", status: 7 });
+    await again.keeperEnd();
+    again.release();
   });
 });
 

@@ -1,6 +1,5 @@
-import { spawn, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { once } from "node:events";
 import {
   chmodSync,
   existsSync,
@@ -18,7 +17,6 @@ import {
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { setCredential } from "../../src/config/credentials.ts";
 import { BerthError } from "../../src/errors.ts";
@@ -35,6 +33,7 @@ import type { LaunchPlan, StepKind } from "../../src/plan/step.ts";
 import { showSource } from "../../src/spec/source.ts";
 import { openNull } from "../../src/sys/files.ts";
 import { type HostUser, hostUser } from "../lib/host-user.ts";
+import { launchKilledAt } from "../lib/kept-machine.ts";
 import { ended, launchOf, type MachineOptions, says, type TestMachine, testMachine } from "../lib/launch.ts";
 import { leaksSince, type Snapshot, snapshot } from "../lib/leaks.ts";
 import { probe, probeTree } from "../lib/probe.ts";
@@ -293,35 +292,6 @@ const KILLED_AT = ["stage", "name-lock", "directory", "lock:range", "root", "not
 const KILLED_LATER = ["user-namespace", "console", 1, 2, 4, 6, 9, 13, 20];
 
 describe("a launch whose process is killed", () => {
-  const LIBRARY = fileURLToPath(new URL("../lib/launch.ts", import.meta.url));
-
-  /** In the foreground, so that a machine that runs by then ends as well. */
-  async function killedLaunch(options: MachineOptions, at: string | number): Promise<void> {
-    const script = `
-      const { testMachine } = await import(${JSON.stringify(LIBRARY)});
-      const at = ${JSON.stringify(at)};
-      const machine = testMachine(${JSON.stringify({ ...options, request: { foreground: true } })});
-      const launch = machine.launch();
-      const name = launch.fds.name.bind(launch.fds);
-      launch.fds.name = (fdName, fd) => {
-        name(fdName, fd);
-        if (fdName === at) process.kill(process.pid, "SIGKILL");
-      };
-      console.log("go");
-      await launch.run();
-      setInterval(() => {}, 1000);`;
-    const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
-      stdio: ["ignore", "pipe", "inherit"],
-    });
-    const exited = once(child, "exit");
-    await once(child.stdout, "data");
-    if (typeof at === "number") {
-      await sleep(at);
-      child.kill("SIGKILL");
-    }
-    expect((await exited)[1]).toBe("SIGKILL");
-  }
-
   test.each([...KILLED_AT, ...KILLED_LATER])("at %s leaves what is swept, and starts again at once", async (at) => {
     const options = {
       ...everythingOn("Ephemeral=no\nResolvConf=replace-host\nTimezone=symlink", false),
@@ -330,7 +300,8 @@ describe("a launch whose process is killed", () => {
     const place = { directories: [directory] };
     const before = snapshot(place);
     const files = manifest(tree);
-    await killedLaunch(options, at);
+    // In the foreground, so that a machine that runs by then ends as well.
+    await launchKilledAt({ ...options, request: { foreground: true } }, at);
     await until(
       "its processes have gone",
       () => !leaksSince(before).some((line) => line.includes("left: process") && !isOrphan(line)),
@@ -362,7 +333,7 @@ describe("a launch whose process is killed", () => {
 
   test("of an overlay leaves no layer", async () => {
     const options = { ...everythingOn("Ephemeral=yes", false), name: "killed-layer" };
-    await killedLaunch(options, "console");
+    await launchKilledAt({ ...options, request: { foreground: true } }, "console");
     const machine = testMachine(options);
     expect(existsSync(machine.input.places.layer)).toBe(true);
     await until("it is swept", () => sweep(machine.paths, console.error).includes("killed-layer"));

@@ -5,9 +5,11 @@
  *   kept.leader, kept.keeper                    // { pid, startTime }
  *   await kept.kill();                          // SIGKILL for the process that has launched it
  *   kept.machine.plan, consoleLog(kept.machine) // as of one launched here
+ *   await launchKilledAt(options, "leader");    // ... and killed as soon as the launch has that fd; or after so many ms
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { type ProcessId, processId } from "../../src/host/process-id.ts";
 import { type MachineOptions, type TestMachine, testMachine } from "./launch.ts";
@@ -45,4 +47,31 @@ export async function launchInChild(options: MachineOptions): Promise<KeptMachin
       await exited;
     },
   };
+}
+
+/** Launches in a process that is killed as soon as it has the fd of that name, or after so many ms. */
+export async function launchKilledAt(options: MachineOptions, at: string | number): Promise<void> {
+  const script = `
+    const { testMachine } = await import(${JSON.stringify(LIBRARY)});
+    const at = ${JSON.stringify(at)};
+    const launch = testMachine(${JSON.stringify(options)}).launch();
+    const name = launch.fds.name.bind(launch.fds);
+    launch.fds.name = (fdName, fd) => {
+      name(fdName, fd);
+      if (fdName === at) process.kill(process.pid, "SIGKILL");
+    };
+    console.log("go");
+    await launch.run();
+    setInterval(() => {}, 1000);`;
+  const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const exited = once(child, "exit");
+  await once(child.stdout, "data");
+  if (typeof at === "number") {
+    await sleep(at);
+    child.kill("SIGKILL");
+  }
+  const [, signal] = await exited;
+  if (signal !== "SIGKILL") throw new Error(`the launch that was to be killed ended by itself: ${signal}`);
 }
