@@ -22,7 +22,12 @@ interface Shown {
   readonly hidden?: boolean;
 }
 
-export interface Method extends Shown {
+interface Guarded extends Shown {
+  /** Anybody may call or write it; the handler sees to who may do what (polkit.ts). Without it only root may. */
+  readonly unprivileged?: boolean;
+}
+
+export interface Method extends Guarded {
   readonly in: string;
   readonly out: string;
   readonly inNames: readonly string[];
@@ -34,7 +39,7 @@ export interface Method extends Shown {
 /** Whether PropertiesChanged tells its new value, that it has one, or nothing as it never changes or changes silently. */
 export type Emits = "true" | "invalidates" | "const" | "false";
 
-export interface Property extends Shown {
+export interface Property extends Guarded {
   readonly type: string;
   readonly emits: Emits;
   readonly read: () => unknown;
@@ -50,7 +55,7 @@ type Arguments<S extends string> = Values<S> extends infer T extends readonly un
 
 /** `handler` gets the arguments one by one, and answers nothing, the one value of `out`, or an array of several. */
 export function method<const I extends string, const O extends string, const A extends Answer<O>>(
-  row: Shown & {
+  row: Guarded & {
     readonly in: I;
     readonly out: O;
     readonly inNames?: readonly string[];
@@ -64,11 +69,10 @@ export function method<const I extends string, const O extends string, const A e
 }
 
 export function property<const T extends string>(
-  row: Shown & {
+  row: Guarded & {
     readonly type: T;
     readonly emits: Emits;
     readonly read: () => SendableValue<T> | Promise<SendableValue<T>>;
-    /** Has to see itself whether the caller may. */
     readonly write?: (call: MethodCall, value: Value<T>) => void | Promise<void>;
   },
 ): Property {

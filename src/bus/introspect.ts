@@ -24,19 +24,27 @@ function shown<T extends { readonly hidden?: boolean }>(rows: Readonly<Record<st
   return Object.entries(rows).filter(([, row]) => !row.hidden);
 }
 
-function propertyXml(name: string, { type, emits, write, annotations }: Property): string {
+function propertyXml(name: string, { type, emits, write, annotations, unprivileged }: Property): string {
   const emitted = emits === "true" ? {} : { "org.freedesktop.DBus.Property.EmitsChangedSignal": emits };
   const attributes = `name="${escaped(name)}" type="${type}" access="${write ? "readwrite" : "read"}"`;
-  return element("property", attributes, annotationsXml({ ...emitted, ...annotations }));
+  return element(
+    "property",
+    attributes,
+    annotationsXml({ ...emitted, ...guard(!write || unprivileged), ...annotations }),
+  );
 }
 
 function methodXml(name: string, method: Method): string {
   const parts = [
     ...argumentsXml(method.in, method.inNames, ' direction="in"'),
     ...argumentsXml(method.out, method.outNames, ' direction="out"'),
-    ...annotationsXml(method.annotations),
+    ...annotationsXml({ ...guard(method.unprivileged), ...method.annotations }),
   ];
   return element("method", `name="${escaped(name)}"`, parts);
+}
+
+function guard(open: boolean | undefined): Readonly<Record<string, string>> {
+  return open ? {} : { "org.freedesktop.systemd1.Privileged": "true" };
 }
 
 function signalXml(name: string, { signature, names, annotations }: Signal): string {

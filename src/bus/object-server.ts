@@ -5,6 +5,7 @@ import type { Interface, Method } from "./interface.ts";
 import { closeFdsIn, type IncomingMessage } from "./message.ts";
 import { MethodCall } from "./method-call.ts";
 import { ObjectTree, type Subtree } from "./object-tree.ts";
+import { requireRoot } from "./polkit.ts";
 import { parseSignature } from "./signature.ts";
 import { PEER, PROPERTIES, peer, readVariant, row, standardInterfaces } from "./standard-interfaces.ts";
 import type { Variant } from "./values.ts";
@@ -90,6 +91,7 @@ export class ObjectServer {
         throw new DBusError("LimitsExceeded", `${CALLS_AT_A_TIME} calls are being answered already.`);
       const method = await this.#find(call, message);
       const args = readArguments(method, message);
+      if (!method.row.unprivileged) await requireRoot(call, `${method.name}.${call.member}()`);
       const answer = await method.row.invoke(call, args);
       const reply = { signature: method.row.out, body: bodyOf(method.row.out, answer) };
       if (call.noReply) closeFdsIn(reply);

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { DBusError } from "./dbus-error.ts";
 import { type Interface, method, type Property, signal } from "./interface.ts";
 import { introspection } from "./introspect.ts";
+import { requireRoot } from "./polkit.ts";
 import { Variant } from "./values.ts";
 
 export const PEER = "org.freedesktop.DBus.Peer";
@@ -17,7 +18,7 @@ export function standardInterfaces(own: readonly Interface[], children: () => Pr
     const handler = async (): Promise<string> => introspection([...all, ...own], await children());
     return {
       name: INTROSPECTABLE,
-      methods: { Introspect: method({ in: "", out: "s", outNames: ["xml_data"], handler }) },
+      methods: { Introspect: method({ unprivileged: true, in: "", out: "s", outNames: ["xml_data"], handler }) },
     };
   }
 }
@@ -26,8 +27,8 @@ export function standardInterfaces(own: readonly Interface[], children: () => Pr
 export const peer: Interface = {
   name: PEER,
   methods: {
-    Ping: method({ in: "", out: "", handler: () => undefined }),
-    GetMachineId: method({ in: "", out: "s", outNames: ["machine_uuid"], handler: machineId }),
+    Ping: method({ unprivileged: true, in: "", out: "", handler: () => undefined }),
+    GetMachineId: method({ unprivileged: true, in: "", out: "s", outNames: ["machine_uuid"], handler: machineId }),
   },
 };
 
@@ -44,6 +45,7 @@ function properties(own: readonly Interface[]): Interface {
     name: PROPERTIES,
     methods: {
       Get: method({
+        unprivileged: true,
         in: "ss",
         out: "v",
         inNames: ["interface_name", "property_name"],
@@ -51,6 +53,7 @@ function properties(own: readonly Interface[]): Interface {
         handler: (_, name, property) => readVariant(find(own, name, property)),
       }),
       GetAll: method({
+        unprivileged: true,
         in: "s",
         out: "a{sv}",
         inNames: ["interface_name"],
@@ -58,12 +61,14 @@ function properties(own: readonly Interface[]): Interface {
         handler: (_, name) => allOf(own, name),
       }),
       Set: method({
+        unprivileged: true,
         in: "ssv",
         out: "",
         inNames: ["interface_name", "property_name", "value"],
         async handler(call, name, property, { signature, value }) {
-          const { write, type } = find(own, name, property);
+          const { write, type, unprivileged } = find(own, name, property);
           if (!write) throw new DBusError("PropertyReadOnly", `Property '${property}' is not writable.`);
+          if (!unprivileged) await requireRoot(call, `${name}.${property}`);
           if (signature !== type)
             throw new DBusError(
               "InvalidArgs",

@@ -9,6 +9,8 @@ import { connectStream } from "../../src/sys/unix-stream.ts";
 
 export interface TestBus {
   readonly address: string;
+  /** For other users, who can't come to the temporary directory. */
+  readonly publicAddress: string;
   readonly socket: string;
   readonly directory: string;
   pid(): number;
@@ -19,9 +21,10 @@ export interface TestBus {
   remove(): Promise<void>;
 }
 
-const CONFIG = (socket: string, limits: string) => `<busconfig>
+const CONFIG = (socket: string, more: string) => `<busconfig>
   <type>system</type>
   <listen>${addressOf(socket)}</listen>
+  <listen>unix:abstract=${socket}</listen>
   <auth>EXTERNAL</auth>
   <policy context="default">
     <allow user="*"/>
@@ -29,15 +32,15 @@ const CONFIG = (socket: string, limits: string) => `<busconfig>
     <allow send_destination="*" eavesdrop="true"/>
     <allow receive_sender="*"/>
   </policy>
-  ${limits}
+  ${more}
 </busconfig>
 `;
 
-/** `limits`: elements of its configuration, as `<limit name="...">`. */
-export async function startTestBus(limits = ""): Promise<TestBus> {
+/** `more`: elements of its configuration, as `<limit name="...">`. */
+export async function startTestBus(more = ""): Promise<TestBus> {
   const directory = mkdtempSync(join(tmpdir(), "berth-test-bus-"));
   const [socket, config] = [join(directory, "bus"), join(directory, "bus.conf")];
-  writeFileSync(config, CONFIG(socket, limits));
+  writeFileSync(config, CONFIG(socket, more));
   const log = openSync(join(directory, "log"), "a");
   let daemon: ChildProcess | undefined;
   const start = async (): Promise<void> => {
@@ -62,6 +65,7 @@ export async function startTestBus(limits = ""): Promise<TestBus> {
   await start();
   return {
     address: addressOf(socket),
+    publicAddress: `unix:abstract=${socket}`,
     socket,
     directory,
     pid: () => daemon?.pid ?? 0,

@@ -1,12 +1,20 @@
 import { expect, test } from "vitest";
+import { policiesOf } from "../../../src/bus/bus-policy.ts";
 import { type Interface, method, property, signal } from "../../../src/bus/interface.ts";
 import { introspection } from "../../../src/bus/introspect.ts";
 import type { Values } from "../../../src/bus/values.ts";
 
 const methods = {
-  Several: method({ in: "", out: "ub", handler: () => [7, true] }),
-  Later: method({ in: "s", out: "ub", inNames: ["text"], handler: async (_, text) => [text.length, true] }),
+  Several: method({ unprivileged: true, in: "", out: "ub", handler: () => [7, true] }),
+  Later: method({
+    unprivileged: true,
+    in: "s",
+    out: "ub",
+    inNames: ["text"],
+    handler: async (_, text) => [text.length, true],
+  }),
   List: method({
+    unprivileged: true,
     in: "s",
     out: "a(so)",
     outNames: ["found"],
@@ -54,7 +62,9 @@ test("introspection is written as sd-bus writes it", () => {
 "https://www.freedesktop.org/standards/dbus/1.0/introspect.dtd">
 <node>
  <interface name="a.b">
-  <property name="Level" type="u" access="readwrite"/>
+  <property name="Level" type="u" access="readwrite">
+   <annotation name="org.freedesktop.systemd1.Privileged" value="true"/>
+  </property>
   <property name="Name" type="s" access="read">
    <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="const"/>
   </property>
@@ -72,6 +82,7 @@ test("introspection is written as sd-bus writes it", () => {
    <arg type="a(so)" name="found" direction="out"/>
   </method>
   <method name="Nothing">
+   <annotation name="org.freedesktop.systemd1.Privileged" value="true"/>
    <annotation name="a.b" value="&quot;&lt;&amp;&gt;&quot;"/>
   </method>
   <signal name="Gone">
@@ -83,5 +94,25 @@ test("introspection is written as sd-bus writes it", () => {
  <node name="a_2db"/>
  <node name="web"/>
 </node>
+`);
+});
+
+test("the bus lets others call what is open, and read", () => {
+  expect(policiesOf({ name: "org.a", interfaces: [{ name: "a.b", methods }] })).toBe(`  <policy user="root">
+    <allow own="org.a"/>
+    <allow send_destination="org.a"/>
+    <allow receive_sender="org.a"/>
+  </policy>
+  <policy context="default">
+    <deny send_destination="org.a"/>
+    <allow send_destination="org.a" send_interface="org.freedesktop.DBus.Introspectable"/>
+    <allow send_destination="org.a" send_interface="org.freedesktop.DBus.Peer"/>
+    <allow send_destination="org.a" send_interface="org.freedesktop.DBus.Properties" send_member="Get"/>
+    <allow send_destination="org.a" send_interface="org.freedesktop.DBus.Properties" send_member="GetAll"/>
+    <allow send_destination="org.a" send_interface="a.b" send_member="Several"/>
+    <allow send_destination="org.a" send_interface="a.b" send_member="Later"/>
+    <allow send_destination="org.a" send_interface="a.b" send_member="List"/>
+    <allow receive_sender="org.a"/>
+  </policy>
 `);
 });
