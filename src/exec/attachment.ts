@@ -114,12 +114,12 @@ function openDirectory(path: string): number | null {
  * What the keeper's answer amounts to; takes over its socket and fds. One that is not understood is left alone: that we
  * hang up is all it notices.
  */
-export function accept(
+export async function accept(
   directory: string,
   socket: StageSocket,
   greeting: StageMessage,
   options: AttachOptions,
-): Attachment {
+): Promise<Attachment | null> {
   const { who, value: version, result: bits, fds: given } = greeting;
   const fds = new FdTable();
   const names = GREETING_FDS.filter((_, index) => bits & (1 << (FIRST_GREETING_BIT + index)));
@@ -128,17 +128,36 @@ export function accept(
     if (fd !== undefined) fds.name(name, fd);
   });
   const isComplete = given.length === names.length && ["leader", "keeper", "record"].every((name) => fds.has(name));
-  if (who === ATTACHED && version === KEEPER_VERSION && isComplete)
-    return new Attachment(directory, socket, fds, bits, options.onRelease);
-  fds.closeAllBut(() => false);
-  for (const fd of given.slice(names.length)) closeQuietly(fd);
-  socket.close();
+  const close = (): void => {
+    fds.closeAllBut(() => false);
+    for (const fd of given.slice(names.length)) closeQuietly(fd);
+    socket.close();
+  };
+  if (who === ATTACHED && version === KEEPER_VERSION && isComplete) {
+    const [leaderPid, keeperPid] = [pidOf(fds.get("leader")), pidOf(fds.get("keeper"))];
+    if (leaderPid !== null && keeperPid !== null)
+      return new Attachment({ directory, socket, fds, bits, leaderPid, keeperPid, onRelease: options.onRelease });
+    await whenReadable(fds.get("keeper")); // it has just ended
+    close();
+    return null;
+  }
+  close();
   throw new BerthError(
     who === ATTACHED && version !== KEEPER_VERSION
       ? `the keeper of machine ${options.name} is of version ${version}, and this berth knows version ${KEEPER_VERSION}`
       : `the keeper of machine ${options.name} says what this berth does not understand`,
     { hint: "the machine goes on; the berth that started it can stop it", kind: "NotSupported" },
   );
+}
+
+interface Parts {
+  readonly directory: string;
+  readonly socket: StageSocket;
+  readonly fds: FdTable;
+  readonly bits: number;
+  readonly leaderPid: number;
+  readonly keeperPid: number;
+  readonly onRelease: OnRelease | undefined;
 }
 
 /** A boot that another process has launched, and that this one supervises now. */
@@ -154,13 +173,13 @@ export class Attachment implements RunningBoot {
   readonly #onRelease: OnRelease | undefined;
   #exit: Promise<ExitStatus | null> | undefined;
 
-  constructor(directory: string, socket: StageSocket, fds: FdTable, bits: number, onRelease: OnRelease | undefined) {
+  constructor({ directory, socket, fds, bits, leaderPid, keeperPid, onRelease }: Parts) {
     this.#directory = directory;
     this.#socket = socket;
     this.#onRelease = onRelease;
     this.fds = fds;
-    this.leaderPid = pidOf(fds.get("leader"));
-    this.keeperPid = pidOf(fds.get("keeper"));
+    this.leaderPid = leaderPid;
+    this.keeperPid = keeperPid;
     this.saidReady = (bits & SAID_READY) !== 0;
     this.saidStopping = (bits & SAID_STOPPING) !== 0;
   }

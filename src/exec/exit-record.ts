@@ -1,4 +1,6 @@
-import { readSync } from "node:fs";
+import { closeSync, openSync, readSync } from "node:fs";
+import { join } from "node:path";
+import { errorCode } from "../errors.ts";
 import type { ExitStatus } from "../sys/processes.ts";
 
 /** How a machine ended, as its keeper wrote it down (stage.c: record_exit). */
@@ -17,6 +19,22 @@ const REASONS: Readonly<Record<number, ExitRecord["reason"]>> = { 1: "exited", 2
 export function exitStatus(code: number, status: number): ExitStatus | null {
   const reason = REASONS[code];
   return reason === undefined ? null : { reason, status };
+}
+
+/** The one in a record directory, of a machine that ended while nobody supervised it. Null as below, or where there is no file. */
+export function exitRecordIn(directory: string): ExitRecord | null {
+  let fd: number;
+  try {
+    fd = openSync(join(directory, "exit"), "r");
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return null;
+    throw error;
+  }
+  try {
+    return readExitRecord(fd);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** Null: there is none, because the keeper itself was killed. */

@@ -46,9 +46,10 @@ export function becomeSubreaper(on = true): void {
   check(prctlCall(PR_SET_CHILD_SUBREAPER, on ? 1 : 0, 0, 0, 0), "prctl PR_SET_CHILD_SUBREAPER");
 }
 
-/** Of the process that a pidfd stands for (proc_pid_fdinfo(5)); -1: it has been waited for. */
-export function pidOf(pidfd: number): number {
-  return Number(/^Pid:\s*(-?\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${pidfd}`, "utf8"))?.[1] ?? -1);
+/** Of the process that a pidfd stands for (proc_pid_fdinfo(5)). Null: it has been waited for. */
+export function pidOf(pidfd: number): number | null {
+  const pid = /^Pid:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${pidfd}`, "utf8"))?.[1];
+  return pid === undefined || pid === "0" ? null : Number(pid); // the kernel says -1, which to kill(2) means everybody
 }
 
 function reap(pidfd: number, checkResult: (result: number) => void): ExitStatus | null {

@@ -7,6 +7,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest
 import { BerthError } from "../../src/errors.ts";
 import { type Attachment, attach } from "../../src/exec/attachment.ts";
 import { killCgroup } from "../../src/exec/cgroup.ts";
+import { exitRecordIn } from "../../src/exec/exit-record.ts";
 import { treeLock } from "../../src/exec/lock-file.ts";
 import { claimFiles } from "../../src/exec/range-claim.ts";
 import { isAlive } from "../../src/host/process-id.ts";
@@ -17,7 +18,7 @@ import { isLocked } from "../../src/sys/file-lock.ts";
 import { becomeSubreaper, pidfdSendSignal } from "../../src/sys/processes.ts";
 import { type KeptMachine, launchInChild, launchKilledAt } from "../lib/kept-machine.ts";
 import { consoleLog, type MachineOptions, says, type TestMachine, testMachine } from "../lib/launch.ts";
-import { checkLeaks } from "../lib/leaks.ts";
+import { checkLeaks, openFds } from "../lib/leaks.ts";
 import { probe, probeTree } from "../lib/probe.ts";
 import { needs } from "../lib/requires.ts";
 
@@ -192,7 +193,9 @@ describe("a machine whose supervisor was killed", () => {
     await until("the keeper has gone", () => !isAlive(kept.keeper));
     const { record } = kept.machine.input.places;
     expect(await attach(record, { name: "kept" })).toBeNull();
+    expect(exitRecordIn(record)).toMatchObject({ reason: "exited", status: 6, pid: kept.leader.pid });
     expect(sweep(kept.machine.paths, console.error)).toEqual(["kept"]);
+    expect(exitRecordIn(record)).toBeNull();
     expect(await attach(record, { name: "kept" })).toBeNull();
     expectGone(kept.machine);
   });
@@ -269,6 +272,20 @@ describe("a keeper", () => {
     const attachment = await attached(kept);
     await says(kept.machine, "up");
     await stop(attachment);
+  });
+
+  test("has as many fds after a hundred supervisors as after one", async () => {
+    const kept = await launchInChild(options());
+    await kept.kill();
+    await says(kept.machine, "up");
+    const held: number[] = [];
+    for (let round = 0; round < 100; round++) {
+      const attachment = await attached(kept);
+      held.push(openFds(kept.keeper.pid).length);
+      await attachment.detach();
+    }
+    expect(new Set(held)).toEqual(new Set([held[0]]));
+    await stop(await attached(kept));
   });
 
   test("of a machine in the foreground takes nobody", async () => {

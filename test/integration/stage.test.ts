@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { type ExitRecord, readExitRecord } from "../../src/exec/exit-record.ts";
+import { type ExitRecord, exitRecordIn, readExitRecord } from "../../src/exec/exit-record.ts";
 import { lockFile, unlinkLocked } from "../../src/exec/lock-file.ts";
 import { EXECUTED } from "../../src/exec/stage-abi.ts";
 import { isAlive } from "../../src/host/process-id.ts";
@@ -397,15 +397,6 @@ describe("when the host process is killed", () => {
       request: { foreground },
     });
 
-  function recordOf(path: string): ExitRecord | null {
-    const fd = openSync(path, constants.O_RDONLY);
-    try {
-      return readExitRecord(fd);
-    } finally {
-      closeSync(fd);
-    }
-  }
-
   test("a machine in the background runs on, and its exit is recorded", async () => {
     const { machine, leader, keeper, kill } = await launched(false);
     await kill();
@@ -416,7 +407,7 @@ describe("when the host process is killed", () => {
     await says(machine, "up");
     process.kill(leader.pid, "SIGTERM");
     await until("the keeper has gone", () => !isAlive(keeper));
-    expect(recordOf(join(places.record, "exit"))).toMatchObject({ reason: "exited", status: 6 });
+    expect(exitRecordIn(places.record)).toMatchObject({ reason: "exited", status: 6 });
     expect(sweep(machine.paths, console.error)).toEqual(["kept"]);
   });
 
@@ -426,7 +417,7 @@ describe("when the host process is killed", () => {
     await kill();
     await until("both have gone", () => !isAlive(leader) && !isAlive(keeper));
     const { places } = machine.input;
-    expect(recordOf(join(places.record, "exit"))).toMatchObject({ reason: "killed", status: SIGKILL });
+    expect(exitRecordIn(places.record)).toMatchObject({ reason: "killed", status: SIGKILL });
     const lock = lockFile(places.lock);
     expect(lock, "its name is free").not.toBeNull();
     unlinkLocked(places.lock, lock ?? -1);

@@ -1,11 +1,13 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { closeSync } from "node:fs";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { accept } from "../../../src/exec/attachment.ts";
 import { ATTACHED, KEEPER_VERSION, SAID_READY } from "../../../src/exec/stage-abi.ts";
 import { StageSocket } from "../../../src/exec/stage-socket.ts";
 import { SOCK_SEQPACKET } from "../../../src/sys/constants.ts";
-import { openNull } from "../../../src/sys/files.ts";
-import { pidfdOpen } from "../../../src/sys/processes.ts";
+import { duplicate, openNull } from "../../../src/sys/files.ts";
+import { pidfdOpen, pidOf } from "../../../src/sys/processes.ts";
 import { receive, socketPair } from "../../../src/sys/sockets.ts";
 import { openFds } from "../../lib/leaks.ts";
 
@@ -33,7 +35,8 @@ const self = (): number => pidfdOpen(process.pid);
 test("fds have the names that the bits say, and a pidfd tells its pid", async () => {
   const fds = [self(), self(), openNull(), openNull()];
   const { theirs, accepted } = answer(ATTACHED, KEEPER_VERSION, SAID_READY | LEADER | KEEPER | RECORD | CONSOLE, fds);
-  const attachment = accepted();
+  const attachment = await accepted();
+  if (attachment === null) throw new Error("it has ended");
   expect(attachment).toMatchObject({ leaderPid: process.pid, keeperPid: process.pid, saidReady: true });
   expect(attachment.saidStopping).toBe(false);
   expect(attachment.fds.entries()).toEqual([
@@ -49,15 +52,29 @@ test("fds have the names that the bits say, and a pidfd tells its pid", async ()
 test.each([
   ["of another version", ATTACHED, KEEPER_VERSION + 1, /^the keeper of machine m is of version 2, .* knows version 1$/],
   ["that says something else", 0x777, KEEPER_VERSION, /says what this berth does not understand$/],
-] as const)("a keeper %s is left alone, and nothing of it is kept", (_, who, version, message) => {
+] as const)("a keeper %s is left alone, and nothing of it is kept", async (_, who, version, message) => {
   const { theirs, accepted } = answer(who, version, LEADER | KEEPER | RECORD, [self(), self(), openNull(), openNull()]);
-  expect(accepted).toThrow(message);
+  await expect(accepted()).rejects.toThrow(message);
   expect(receive(theirs)?.data).toHaveLength(0);
   closeSync(theirs);
 });
 
-test("a keeper that does not give all it promises is not understood", () => {
+test("a keeper that does not give all it promises is not understood", async () => {
   const { theirs, accepted } = answer(ATTACHED, KEEPER_VERSION, LEADER | KEEPER | RECORD, [self(), self()]);
-  expect(accepted).toThrow("does not understand");
+  await expect(accepted()).rejects.toThrow("does not understand");
+  closeSync(theirs);
+});
+
+test("a machine that has ended meanwhile is none, and no process has the pid -1", async () => {
+  const child = spawn("true");
+  const pidfd = pidfdOpen(child.pid ?? 0);
+  await once(child, "exit");
+  expect(pidOf(pidfd)).toBeNull();
+  const { theirs, accepted } = answer(ATTACHED, KEEPER_VERSION, LEADER | KEEPER | RECORD, [
+    pidfd,
+    duplicate(pidfd),
+    openNull(),
+  ]);
+  expect(await accepted()).toBeNull();
   closeSync(theirs);
 });
