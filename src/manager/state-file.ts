@@ -1,0 +1,134 @@
+import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { errorCode } from "../errors.ts";
+import type { Paths } from "../host/paths.ts";
+import { checkName } from "../spec/name.ts";
+
+/** What the manager knows of a machine beyond one boot of it: a JSON file a machine, for the daemon's next life. */
+export interface SavedState {
+  readonly version: typeof STATE_VERSION;
+  readonly name: string;
+  /** It was started and is to run: a daemon that finds it gone treats that as an end of the machine. */
+  readonly wanted: boolean;
+  /** Times it was booted again without being asked to. */
+  readonly restarts: number;
+  /** Why it does not run; null: it runs, or was stopped. */
+  readonly failure: Failure | null;
+  /** The id of the host's boot: that of another is history. */
+  readonly bootId: string;
+}
+
+export interface Failure {
+  /** One sentence. */
+  readonly reason: string;
+  readonly hint: string | null;
+  /** Its last lines on the console. */
+  readonly console: readonly string[];
+  /** ms since the epoch. */
+  readonly time: number;
+}
+
+const STATE_VERSION = 1;
+
+/** A state file that can't be used, and what became of it. */
+export interface Damage {
+  readonly file: string;
+  readonly fault: string;
+  /** Its new name; null: it is left alone, being of a newer version. */
+  readonly setAside: string | null;
+}
+
+export class StateFiles {
+  readonly #directory: string;
+
+  constructor(paths: Paths) {
+    this.#directory = join(paths.run, "state");
+  }
+
+  /** Written to a temporary name, synced and renamed: there is the old or the new one, whatever happens. */
+  write(state: Omit<SavedState, "version">): void {
+    const path = this.#path(state.name);
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    const fd = openSync(`${path}.new`, "w", 0o600);
+    try {
+      writeSync(fd, JSON.stringify({ version: STATE_VERSION, ...state }));
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(`${path}.new`, path);
+  }
+
+  remove(name: string): void {
+    rmSync(this.#path(name), { force: true });
+  }
+
+  /** All that can be read; what can't is set aside, and told. */
+  readAll(onDamage: (damage: Damage) => void): readonly SavedState[] {
+    return this.#names().flatMap((name) => {
+      const file = this.#path(name);
+      const state = readState(file, name);
+      if (typeof state !== "string") return [state];
+      // What a newer berth wrote is its own: ours to understand it never was.
+      const newer = state.startsWith("is of version");
+      const setAside = newer ? null : `${file}.corrupt-${Date.now()}`;
+      if (setAside !== null) renameSync(file, setAside);
+      onDamage({ file, fault: state, setAside });
+      return [];
+    });
+  }
+
+  #names(): readonly string[] {
+    try {
+      return readdirSync(this.#directory)
+        .filter((file) => file.endsWith(".json"))
+        .map((file) => file.slice(0, -".json".length))
+        .filter((name) => checkName(name) === undefined);
+    } catch (error) {
+      if (errorCode(error) === "ENOENT") return [];
+      throw error;
+    }
+  }
+
+  #path(name: string): string {
+    return join(this.#directory, `${name}.json`);
+  }
+}
+
+/** The state, or what is wrong with the file. */
+function readState(file: string, name: string): SavedState | string {
+  let value: unknown;
+  try {
+    value = JSON.parse(readFileSync(file, "utf8"));
+  } catch {
+    return "is damaged: it is cut, or no JSON";
+  }
+  if (!isObject(value)) return "is damaged: it holds no state";
+  const { version, failure } = value;
+  if (typeof version === "number" && version !== STATE_VERSION)
+    return `is of version ${version}, and this berth reads version ${STATE_VERSION}`;
+  const sound =
+    version === STATE_VERSION &&
+    value["name"] === name &&
+    typeof value["wanted"] === "boolean" &&
+    Number.isInteger(value["restarts"]) &&
+    typeof value["bootId"] === "string" &&
+    (failure === null || isFailure(failure));
+  return sound ? (value as unknown as SavedState) : "is damaged: something in it is wrong or missing";
+}
+
+function isFailure(value: unknown): value is Failure {
+  if (!isObject(value)) return false;
+  const { reason, hint, console, time } = value;
+  return (
+    typeof reason === "string" &&
+    (hint === null || typeof hint === "string") &&
+    Array.isArray(console) &&
+    console.every((line) => typeof line === "string") &&
+    typeof time === "number"
+  );
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
