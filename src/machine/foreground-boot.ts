@@ -10,12 +10,10 @@ import type { ProcessCaller } from "../supervise/caller.ts";
 import { ConsoleLink } from "../supervise/console.ts";
 import { consoleTail } from "../supervise/console-log.ts";
 import { FdReader } from "../supervise/fd-reader.ts";
-import { isBooted, LOOK_MS } from "../supervise/init-boot.ts";
-import { watchNotifications } from "../supervise/notify.ts";
 import type { StopSignal } from "../supervise/stop-signals.ts";
 import { SOCK_STREAM } from "../sys/constants.ts";
-import type { Unwatch } from "../sys/poll.ts";
 import { socketPair } from "../sys/sockets.ts";
+import { BootWatch } from "./boot-watch.ts";
 import { CallerStdio } from "./caller-stdio.ts";
 import { type Outcome, outcomeOf } from "./exit-status.ts";
 import { abortedBy, ForegroundStop, killMachineNow } from "./foreground-stop.ts";
@@ -46,8 +44,7 @@ export class ForegroundBoot {
   readonly #link: ConsoleLink | undefined;
   readonly #stdio: CallerStdio | undefined;
   #stop: ForegroundStop | undefined;
-  #unwatch: Unwatch | undefined;
-  #looking: NodeJS.Timeout | undefined;
+  #watch: BootWatch | undefined;
   #stopping = false;
 
   /** Nothing has been made yet. @throws BerthError when the machine can't be started as things are now */
@@ -118,19 +115,17 @@ export class ForegroundBoot {
   async #supervise(): Promise<Outcome> {
     const { fds } = this.#launch;
     const { spec } = this.#prepared;
-    const record = new LiveRecord(this.#prepared, this.#input, this.#launch, this.#options.say);
+    const { say } = this.#options;
+    const record = LiveRecord.ofLaunch(this.#prepared, this.#input, this.#launch, false, { say });
     this.#stop = new ForegroundStop({
       machine: record.current,
       leader: fds.get("leader"),
       paths: this.#options.paths,
       ownWay: spec.boot.value || spec.killSignal.value !== undefined,
-      say: this.#options.say,
+      say,
       onAsked: () => record.update({ state: "stopping" }),
     });
-    this.#unwatch = watchNotifications(fds.get("notify-socket"), this.#launch.leaderPid, (notification) =>
-      record.notified(notification),
-    );
-    if (!spec.notifyReady.value && !record.current.ready) this.#watchBoot(record);
+    this.#watch = new BootWatch(this.#launch, record, spec.notifyReady.value);
     this.#link?.connect(fds.get("console"));
     this.#stdio?.start();
     const outcome = outcomeOf(await this.#launch.exit());
@@ -141,16 +136,6 @@ export class ForegroundBoot {
     await this.#stdio?.drained();
     await this.#launch.keeperEnd();
     return outcome;
-  }
-
-  /** For an init that does not say when it is ready. */
-  #watchBoot(record: LiveRecord): void {
-    const { init, leader } = record.current;
-    this.#looking = setInterval(() => {
-      if (!isBooted(init, leader.pid)) return;
-      clearInterval(this.#looking);
-      record.isReady();
-    }, LOOK_MS);
   }
 
   #kill(why: string): void {
@@ -176,10 +161,8 @@ export class ForegroundBoot {
 
   /** What the machine has of ours. */
   #disconnect(): void {
-    clearInterval(this.#looking);
     this.#stop?.close();
-    this.#unwatch?.();
-    this.#unwatch = undefined;
+    this.#watch?.close();
     this.#link?.close();
     this.#stdio?.close();
   }

@@ -2,28 +2,48 @@ import type { Launch } from "../exec/launch.ts";
 import { processId } from "../host/process-id.ts";
 import { cgroupPath, unitName } from "../plan/cgroup.ts";
 import { initName, initRequests } from "../plan/init-requests.ts";
-import { idRange, type PlanInput } from "../plan/input.ts";
+import { idRange, machineId, type PlanInput } from "../plan/input.ts";
+import type { LaunchPlan } from "../plan/step.ts";
 import { rootKind } from "../spec/root-kind.ts";
 import { hasBootEnd } from "../supervise/init-boot.ts";
 import type { Notification } from "../supervise/notify.ts";
 import type { Prepared } from "./prepare.ts";
 import { type MachineRecord, writePlan, writeRecord } from "./record.ts";
 
-/** The record of a machine that this process runs, as it changes. */
+export interface RecordListener {
+  /** For the user, one line each: that the record can't be written. */
+  readonly say: (line: string) => void;
+  readonly onChange?: (record: MachineRecord, before: MachineRecord) => void;
+}
+
+/** The record of a machine that this process supervises, as it changes. */
 export class LiveRecord {
   readonly #directory: string;
-  readonly #launch: Launch;
-  readonly #say: (line: string) => void;
+  readonly #listener: RecordListener;
   #current: MachineRecord;
-  #planned = false;
+  /** Still to be written. */
+  #plan: LaunchPlan | null;
 
-  /** Of a machine that has just been launched. */
-  constructor(prepared: Prepared, input: PlanInput, launch: Launch, say: (line: string) => void) {
-    this.#directory = input.places.record;
-    this.#launch = launch;
-    this.#say = say;
-    this.#current = firstRecord(prepared, input, launch);
-    this.update({});
+  /** Of a machine that another process has launched. */
+  constructor(directory: string, current: MachineRecord, listener: RecordListener, plan: LaunchPlan | null = null) {
+    this.#directory = directory;
+    this.#listener = listener;
+    this.#current = current;
+    this.#plan = plan;
+  }
+
+  /** Of a machine that has just been launched. `managed`: by a daemon, and another may take it over. */
+  static ofLaunch(
+    prepared: Prepared,
+    input: PlanInput,
+    launch: Launch,
+    managed: boolean,
+    listener: RecordListener,
+  ): LiveRecord {
+    const first = firstRecord(prepared, input, launch, managed);
+    const record = new LiveRecord(input.places.record, first, listener, launch.plan);
+    record.update({});
+    return record;
   }
 
   get current(): MachineRecord {
@@ -32,14 +52,16 @@ export class LiveRecord {
 
   /** News for other commands. A disk that is full costs them the news, never the machine its supervisor. */
   update(change: Partial<MachineRecord>): void {
-    this.#current = { ...this.#current, ...change };
+    const before = this.#current;
+    this.#current = { ...before, ...change };
     try {
-      if (!this.#planned) writePlan(this.#directory, this.#launch.plan); // first: who finds the record finds the plan
-      this.#planned = true;
+      if (this.#plan !== null) writePlan(this.#directory, this.#plan); // first: who finds the record finds the plan
+      this.#plan = null;
       writeRecord(this.#directory, this.#current);
     } catch (error) {
-      this.#say(`the record of machine ${this.#current.name} is out of date: ${(error as Error).message}`);
+      this.#listener.say(`the record of machine ${this.#current.name} is out of date: ${(error as Error).message}`);
     }
+    this.#listener.onChange?.(this.#current, before);
   }
 
   /** What its init says of itself. */
@@ -62,7 +84,7 @@ export class LiveRecord {
   }
 }
 
-function firstRecord(prepared: Prepared, input: PlanInput, launch: Launch): MachineRecord {
+function firstRecord(prepared: Prepared, input: PlanInput, launch: Launch, managed: boolean): MachineRecord {
   const { spec, host, machine } = input;
   const requests = initRequests(input);
   const init = initName(input);
@@ -77,6 +99,7 @@ function firstRecord(prepared: Prepared, input: PlanInput, launch: Launch): Mach
     leader: processId(launch.leaderPid),
     keeper: processId(launch.keeperPid),
     supervisor: processId(process.pid),
+    managed,
     cgroup: cgroupPath(input),
     cgroupMount: host.cgroup.mount ?? "",
     unit: unitName(input),
@@ -88,6 +111,7 @@ function firstRecord(prepared: Prepared, input: PlanInput, launch: Launch): Mach
     requests,
     killSignal: "signal" in requests.poweroff ? requests.poweroff.signal : null,
     uidShift: idRange(input)?.base ?? null,
+    machineId: machineId(input),
     weaknesses: prepared.weaknesses.map(({ what }) => what),
     times: {
       began: launch.began,

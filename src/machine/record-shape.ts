@@ -19,8 +19,10 @@ export interface MachineRecord {
   readonly bootId: string;
   readonly leader: ProcessId;
   readonly keeper: ProcessId;
-  /** The process that runs it in the foreground. */
+  /** The process that runs it in the foreground, or the daemon that manages it. */
   readonly supervisor: ProcessId;
+  /** By a daemon: it goes on without, and the next one takes it over. */
+  readonly managed: boolean;
   readonly cgroup: string;
   readonly cgroupMount: string;
   readonly unit: string | null;
@@ -36,6 +38,8 @@ export interface MachineRecord {
   /** That of `requests.poweroff`; null: it is no signal. */
   readonly killSignal: number | null;
   readonly uidShift: number | null;
+  /** container_uuid: 32 hex digits. */
+  readonly machineId: string;
   readonly weaknesses: readonly string[];
   /** ms since the epoch. */
   readonly times: {
@@ -86,6 +90,7 @@ const RECORD: Shape<MachineRecord> = {
   leader: isProcess,
   keeper: isProcess,
   supervisor: isProcess,
+  managed: isFlag,
   cgroup: isPath,
   cgroupMount: isText,
   unit: orNull(isText),
@@ -97,6 +102,7 @@ const RECORD: Shape<MachineRecord> = {
   requests: matches({ poweroff: isRequest, reboot: isRequest }),
   killSignal: orNull(Number.isInteger),
   uidShift: orNull(Number.isInteger),
+  machineId: (id) => typeof id === "string" && /^[0-9a-f]{32}$/.test(id),
   weaknesses: isTexts,
   times: matches(TIMES),
 };

@@ -13,10 +13,13 @@ export interface RestartPolicy {
 export const NO_RESTART: RestartPolicy = { when: "no", delay: 100, limit: { starts: 5, interval: 10_000 } };
 
 /** How a boot of a machine ended, or that it did not come about. */
-export type End = Outcome | { readonly kind: "not started"; readonly error: string };
+export type End =
+  | Exclude<Outcome, { kind: "killed" }>
+  | { readonly kind: "killed"; readonly signal: number; readonly outOfMemory?: boolean }
+  | { readonly kind: "not started"; readonly error: string };
 
 export type Next =
-  | { readonly kind: "restart"; readonly delay: number }
+  | { readonly kind: "restart"; readonly delay: number; readonly why: string }
   | { readonly kind: "stopped" }
   /** A sentence: why it does not run. */
   | { readonly kind: "failed"; readonly reason: string };
@@ -40,10 +43,11 @@ export function afterEnd(
   const again = policy.when === "always" || (policy.when === "on-failure" && failure !== undefined);
   if (!again) return failure === undefined ? { kind: "stopped" } : { kind: "failed", reason: failure };
   const { limit, delay } = policy;
+  const why = failure ?? "it powered itself off";
   const recent = starts.filter((start) => now - start < limit.interval).length;
-  if (recent < limit.starts) return { kind: "restart", delay: Math.min(delay * 2 ** (recent - 1), DELAY_MAX) };
+  if (recent < limit.starts) return { kind: "restart", delay: Math.min(delay * 2 ** (recent - 1), DELAY_MAX), why };
   const times = `${limit.starts} starts within ${limit.interval / 1000} s`;
-  return { kind: "failed", reason: `${failure ?? "it powered itself off"}; not started again after ${times}` };
+  return { kind: "failed", reason: `${why}; not started again after ${times}` };
 }
 
 /** Undefined: it did what it should. */
@@ -55,7 +59,7 @@ export function failureOf(end: End): string | undefined {
     case "exited":
       return end.status === 0 ? undefined : `its PID 1 exited with status ${end.status}`;
     case "killed":
-      return `its PID 1 was killed by ${signalName(end.signal)}`;
+      return `its PID 1 was killed by ${signalName(end.signal)}${end.outOfMemory === true ? ": out of memory" : ""}`;
     case "not started":
       return end.error;
   }

@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { errorCode } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
@@ -8,7 +8,7 @@ import { checkName } from "../spec/name.ts";
 export interface SavedState {
   readonly version: typeof STATE_VERSION;
   readonly name: string;
-  /** It was started and is to run: a daemon that finds it gone treats that as an end of the machine. */
+  /** Nothing of it runs, but it was about to boot again. */
   readonly wanted: boolean;
   /** Times it was booted again without being asked to. */
   readonly restarts: number;
@@ -45,17 +45,14 @@ export class StateFiles {
     this.#directory = join(paths.run, "state");
   }
 
-  /** Written to a temporary name, synced and renamed: there is the old or the new one, whatever happens. */
+  /**
+   * Written to a temporary name and renamed: there is the old or the new one. Not synced: it is of no use after the host's
+   * next boot, and a disk that is slow would keep the daemon from everything else.
+   */
   write(state: Omit<SavedState, "version">): void {
     const path = this.#path(state.name);
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-    const fd = openSync(`${path}.new`, "w", 0o600);
-    try {
-      writeSync(fd, JSON.stringify({ version: STATE_VERSION, ...state }));
-      fsyncSync(fd);
-    } finally {
-      closeSync(fd);
-    }
+    writeFileSync(`${path}.new`, JSON.stringify({ version: STATE_VERSION, ...state }), { mode: 0o600 });
     renameSync(`${path}.new`, path);
   }
 

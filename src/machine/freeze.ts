@@ -1,0 +1,61 @@
+import { readFileSync, watch, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { BerthError } from "../errors.ts";
+import type { MachineRecord } from "./record.ts";
+
+/** Processes that wait for a disk or the network in the kernel freeze when they have what they waited for. */
+const PATIENCE_MS = 5000;
+
+/** Whether a machine's processes are stopped, by us or by whatever is above their cgroup (cgroup.events, cgroups v2). */
+export function isFrozen({ cgroup }: Pick<MachineRecord, "cgroup">): boolean {
+  return text(join(payload(cgroup), "cgroup.freeze")).startsWith("1");
+}
+
+/**
+ * Stops every process of a machine where it is, or lets them go on (cgroup.freeze). Resolves when that has happened.
+ * @throws BerthError when some process does not stop in time: then all go on
+ */
+export async function freeze(machine: MachineRecord, frozen: boolean): Promise<void> {
+  const directory = payload(machine.cgroup);
+  writeFileSync(join(directory, "cgroup.freeze"), frozen ? "1" : "0");
+  if (!frozen) return;
+  if (await came(directory)) return;
+  writeFileSync(join(directory, "cgroup.freeze"), "0");
+  throw new BerthError(`machine ${machine.name} could not be frozen within ${PATIENCE_MS / 1000} s`, {
+    kind: "Timeout",
+    hint: `some process of it waits in the kernel and can't be stopped: see the states in ${directory}/cgroup.procs`,
+  });
+}
+
+/** The kernel says so in cgroup.events, and that the file has changed by inotify. */
+async function came(directory: string): Promise<boolean> {
+  const events = join(directory, "cgroup.events");
+  const is = (): boolean => /^frozen 1$/m.test(text(events));
+  if (is()) return true;
+  const end = new AbortController();
+  const changed = new Promise<boolean>((resolve) => {
+    const watcher = watch(events, { signal: end.signal }, () => {
+      if (is()) resolve(true);
+    });
+    watcher.on("error", () => resolve(is()));
+    if (is()) resolve(true);
+  });
+  try {
+    return await Promise.race([changed, sleep(PATIENCE_MS, false, { signal: end.signal }).catch(() => false)]);
+  } finally {
+    end.abort();
+  }
+}
+
+function payload(cgroup: string): string {
+  return join(cgroup, "payload");
+}
+
+function text(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}

@@ -1,0 +1,109 @@
+import { join } from "node:path";
+import type { OptionAssignment } from "../config/setting.ts";
+import { Launch } from "../exec/launch.ts";
+import { filterFor } from "../exec/seccomp-filter.ts";
+import { StageProcess } from "../exec/stage-process.ts";
+import { INSTALLATION, stagePath } from "../host/installation.ts";
+import type { Paths } from "../host/paths.ts";
+import { readHostFacts } from "../host/read-facts.ts";
+import { readTreeFacts } from "../host/tree-facts.ts";
+import { archiveBoot } from "../machine/history.ts";
+import { LiveRecord, type RecordListener } from "../machine/live-record.ts";
+import { type Prepared, prepare } from "../machine/prepare.ts";
+import type { LaunchPlan } from "../plan/step.ts";
+import { showProblem } from "../spec/problem.ts";
+import { showSource } from "../spec/source.ts";
+import { ARCH } from "../sys/libc.ts";
+import { ManagedBoot } from "./managed-boot.ts";
+import { NO_RESTART, type RestartPolicy } from "./restart.ts";
+
+export interface LaunchCaller extends RecordListener {
+  /** The launch, to be aborted should that be wanted; undefined when it is over. */
+  readonly onLaunch: (launch: Launch | undefined) => void;
+}
+
+/** Launches machines for the daemon, as their settings say at that time. A stage is always there, spawned ahead. */
+export class Launcher {
+  readonly #paths: Paths;
+  #spare: StageProcess | undefined;
+  #closed = false;
+  readonly #policies = new Map<string, RestartPolicy>();
+
+  constructor(paths: Paths) {
+    this.#paths = paths;
+  }
+
+  /** @throws BerthError with all problems at once */
+  prepare(name: string): Prepared {
+    const tree = join(this.#paths.machines, name);
+    const { init } = readTreeFacts(tree, readHostFacts());
+    const request = {
+      name,
+      directory: undefined,
+      // Of the inits only systemd says by itself when it is ready; of others it shows (init-boot.ts), or it is not known.
+      options: init?.kind === "systemd" ? [SAYS_READY] : [],
+      command: [],
+      boot: true,
+      console: undefined,
+    };
+    return prepare(request, this.#paths, INSTALLATION);
+  }
+
+  /**
+   * Boots a machine: resolves when its init runs. `say` is told what is wrong with its settings and what is weaker than the default.
+   * @throws BerthError when nothing is left of it
+   */
+  async launch(name: string, rebooting: boolean, caller: LaunchCaller): Promise<ManagedBoot> {
+    const prepared = this.prepare(name);
+    for (const warning of prepared.warnings) caller.say(showProblem(warning));
+    for (const { what, source } of prepared.weaknesses)
+      caller.say(`weaker than the default: ${what} [${showSource(source)}]`);
+    const { plan, input } = prepared.plan({ foreground: false, stdio: "console", term: null, reboot: rebooting });
+    const launch = this.#make(plan, name, caller);
+    caller.onLaunch(launch);
+    try {
+      await launch.run();
+    } finally {
+      caller.onLaunch(undefined);
+    }
+    this.#refill();
+    const record = LiveRecord.ofLaunch(prepared, input, launch, true, caller);
+    return new ManagedBoot(launch, record, prepared.spec.notifyReady.value);
+  }
+
+  #make(plan: LaunchPlan, name: string, { say }: LaunchCaller): Launch {
+    const spare = this.#spare;
+    this.#spare = undefined;
+    return new Launch(plan, {
+      stage: stagePath(ARCH),
+      arch: ARCH,
+      loadFilter: (policy) => filterFor(policy, this.#paths.cache),
+      ...(spare === undefined ? {} : { spare }),
+      say,
+      onRelease: (directory) => archiveBoot(directory, name, this.#paths),
+    });
+  }
+
+  #refill(): void {
+    if (!this.#closed) this.#spare ??= new StageProcess(stagePath(ARCH));
+  }
+
+  /** As its settings said when it was launched last. */
+  policyOf(name: string): RestartPolicy {
+    return this.#policies.get(name) ?? NO_RESTART;
+  }
+
+  /** A stage that is not needed ends. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#spare?.discard();
+    this.#spare = undefined;
+  }
+}
+
+const SAYS_READY: OptionAssignment = {
+  section: "Exec",
+  key: "NotifyReady",
+  value: "yes",
+  option: "berth start",
+};

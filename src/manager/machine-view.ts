@@ -1,0 +1,72 @@
+import type { MachineRecord, UnknownMachine } from "../machine/record.ts";
+import type { Failure } from "./state-file.ts";
+
+/** As `list` shows it; a machine between two boots is starting. */
+export type ShownState = "starting" | "running" | "stopping" | "paused" | "failed" | "stopped" | "unknown";
+
+/** A machine as `list --json` has it. Null: it does not run, or nothing is known of that. */
+export interface MachineView {
+  readonly name: string;
+  readonly class: "container";
+  readonly service: "berth";
+  readonly state: ShownState;
+  readonly os: string | null;
+  readonly version: string | null;
+  readonly init: string | null;
+  readonly addresses: readonly string[];
+  /** Null between two boots, too. */
+  readonly leader: number | null;
+  readonly unit: string | null;
+  /** ISO 8601. */
+  readonly since: string | null;
+  /** The tree. */
+  readonly image: string | null;
+  readonly ready: boolean;
+  /** Last STATUS= of its init. */
+  readonly status: string | null;
+  readonly times: MachineRecord["times"] | null;
+  readonly weaknesses: readonly string[];
+  /** Times it was booted again without being asked to. */
+  readonly restarts: number;
+  /** Managed by the daemon; false: a `berth run` has it in the foreground. */
+  readonly managed: boolean;
+  /** Why it has failed, or nothing more can be told of it. */
+  readonly reason: string | null;
+}
+
+const NOTHING = {
+  ...{ class: "container", service: "berth", os: null, version: null, init: null, addresses: [], leader: null },
+  ...{ unit: null, since: null, image: null, ready: false, status: null, times: null, weaknesses: [], restarts: 0 },
+  ...{ managed: false, reason: null },
+} as const;
+
+export function viewOfRecord(record: MachineRecord, paused: boolean, restarts = 0): MachineView {
+  const rebooting = record.state === "rebooting";
+  return {
+    ...NOTHING,
+    name: record.name,
+    state: paused ? "paused" : rebooting ? "starting" : record.state,
+    os: record.os,
+    version: record.osVersion,
+    init: record.init,
+    leader: rebooting ? null : record.leader.pid,
+    unit: record.unit,
+    since: new Date(record.times.began).toISOString(),
+    image: record.root,
+    ready: record.ready,
+    status: record.status,
+    times: record.times,
+    weaknesses: record.weaknesses,
+    restarts,
+    managed: record.managed,
+  };
+}
+
+export function viewOfUnknown({ name, file, fault }: UnknownMachine): MachineView {
+  return { ...NOTHING, name, state: "unknown", reason: `${file} ${fault}` };
+}
+
+export function viewOfStopped(name: string, image: string, failure: Failure | null, restarts = 0): MachineView {
+  const state = failure === null ? "stopped" : "failed";
+  return { ...NOTHING, name, state, image, reason: failure?.reason ?? null, restarts };
+}

@@ -1,0 +1,375 @@
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { BerthError } from "../errors.ts";
+import { ranOutOfMemory } from "../exec/cgroup.ts";
+import type { Launch } from "../exec/launch.ts";
+import { askInit } from "../machine/ask-init.ts";
+import { freeze, isFrozen } from "../machine/freeze.ts";
+import { recordsDirectory } from "../machine/places.ts";
+import { RebootPause } from "../machine/reboot-pause.ts";
+import type { MachineRecord } from "../machine/record.ts";
+import { consoleTail } from "../supervise/console-log.ts";
+import { monotonic } from "../sys/clock.ts";
+import { Change } from "./change.ts";
+import type { ManagedBoot } from "./managed-boot.ts";
+import { afterEnd, type End } from "./restart.ts";
+import type { Failure } from "./state-file.ts";
+import type { Surroundings } from "./surroundings.ts";
+
+/** Who waits for a start. */
+export interface StartCaller {
+  /** For the user: warnings, what is weaker than the default. */
+  readonly say: (line: string) => void;
+  /** What its init says it does. */
+  readonly onStatus: (status: string) => void;
+  readonly signal: AbortSignal;
+  /** How long it may take to be ready, ms. */
+  readonly timeout: number;
+}
+
+const TAIL_LINES = 10;
+/** An init that counts as ready because it runs is not, if it ends within this time. */
+const AT_ONCE_MS = 50;
+
+/** A machine over all its boots: started, rebooted, restarted where that is wanted, stopped. */
+export class ManagedMachine {
+  readonly name: string;
+  readonly #with: Surroundings;
+  readonly #change = new Change();
+  #boot: ManagedBoot | undefined;
+  #launch: Launch | undefined;
+  /** It is to end, and to stay so. */
+  #onPurpose = false;
+  #failure: Failure | null = null;
+  #restarts = 0;
+  /** On CLOCK_MONOTONIC, ms, since it was started by command. */
+  #starts: number[] = [];
+  /** Ends the wait before a restart. */
+  #wait = new AbortController();
+  /** From a start until the machine has stopped or failed. */
+  #life: Promise<void> | undefined;
+  /** Its last lines on the console, of the boot that ended last. */
+  #tail: readonly string[] = [];
+
+  constructor(name: string, surroundings: Surroundings, failure: Failure | null = null) {
+    this.name = name;
+    this.#with = surroundings;
+    this.#failure = failure;
+  }
+
+  /** The boot that runs. */
+  get boot(): ManagedBoot | undefined {
+    return this.#boot;
+  }
+
+  get record(): MachineRecord | undefined {
+    return this.#boot?.current;
+  }
+
+  get failure(): Failure | null {
+    return this.#failure;
+  }
+
+  get restarts(): number {
+    return this.#restarts;
+  }
+
+  get stopping(): boolean {
+    return this.alive && this.#onPurpose;
+  }
+
+  /** From a start to the end of it all: also when nothing of it runs just now, because it is launched or waits to be. */
+  get alive(): boolean {
+    return this.#life !== undefined;
+  }
+
+  // ---- what it is told to do ----
+
+  /** Boots it, and resolves when it is ready. A start that fails, takes too long or is given up leaves nothing. */
+  async start(caller: StartCaller): Promise<void> {
+    await this.#with.operations.run(this.name, "start", async () => {
+      if (this.alive) throw isAlive(this.name, this.#onPurpose);
+      this.#forget();
+      const giveUp = (): void => this.#giveUp();
+      caller.signal.addEventListener("abort", giveUp);
+      try {
+        await this.#begin(caller);
+      } finally {
+        caller.signal.removeEventListener("abort", giveUp);
+      }
+    });
+    await this.#ready(caller);
+  }
+
+  /** Takes over a boot that an earlier daemon has launched. */
+  adopt(boot: ManagedBoot): void {
+    this.#starts.push(monotonic());
+    this.#live(() => this.#through(boot));
+  }
+
+  /** Goes on where an earlier daemon was interrupted, which did not see to what comes after this end. */
+  resume(end: End, restarts: number): void {
+    this.#restarts = restarts;
+    this.#starts.push(monotonic());
+    this.#live(() => Promise.resolve(end));
+  }
+
+  /** Asks its init to power off, and resolves when the machine has ended. One that takes longer than `timeout` ms is killed. */
+  async powerOff(timeout: number): Promise<void> {
+    await this.askPowerOff();
+    if (await this.#overWithin(timeout)) return;
+    await this.terminate();
+    throw new BerthError(`machine ${this.name} did not end within ${timeout / 1000} s, and was killed`, {
+      kind: "Timeout",
+      hint: "--timeout=SECONDS gives its services longer",
+    });
+  }
+
+  /** The same, without waiting for that. */
+  async askPowerOff(): Promise<void> {
+    if (!this.alive) throw isDead(this.name);
+    this.#giveUp();
+    if (this.#boot === undefined) return;
+    try {
+      await ask(this.#boot, "poweroff", this.#with);
+      this.#boot?.record.update({ state: "stopping" });
+    } catch (error) {
+      this.#onPurpose = false; // it was not told
+      throw error;
+    }
+  }
+
+  /** Asks its init to reboot; does not wait for that. */
+  async reboot(): Promise<void> {
+    if (this.#boot === undefined) throw this.alive ? isBetween(this.name) : isDead(this.name);
+    await ask(this.#boot, "reboot", this.#with);
+  }
+
+  /** Kills all of it, whatever it is doing, and resolves when nothing is left. */
+  async terminate(): Promise<void> {
+    if (!this.alive) throw isDead(this.name);
+    this.#giveUp();
+    this.#boot?.kill();
+    await this.#life;
+  }
+
+  /** Resolves when something is true of it, which is looked at whenever it changes. */
+  async until(isTrue: () => boolean, signal: AbortSignal): Promise<void> {
+    while (!isTrue()) await this.#change.next(signal);
+  }
+
+  /** Nothing of it boots any more, and what is about to does not. */
+  #giveUp(): void {
+    this.#onPurpose = true;
+    this.#wait.abort();
+    this.#launch?.abort(new BerthError(`the start of machine ${this.name} was given up`));
+  }
+
+  // ---- its life ----
+
+  #forget(): void {
+    [this.#onPurpose, this.#failure, this.#restarts, this.#starts] = [false, null, 0, []];
+    this.#wait = new AbortController();
+    this.#tail = [];
+  }
+
+  /** Resolves when it runs. */
+  async #begin(caller: StartCaller): Promise<void> {
+    const booted = Promise.withResolvers<void>();
+    this.#live(async () => {
+      try {
+        const boot = await this.#bootUp(false, caller.say);
+        booted.resolve();
+        return await this.#through(boot);
+      } catch (error) {
+        this.#over(this.#onPurpose ? null : asFailure(error, []));
+        booted.reject(error);
+        return undefined;
+      }
+    });
+    await booted.promise;
+  }
+
+  /** From an end of a boot on through as many more as there are. */
+  #live(first: () => Promise<End | undefined>): void {
+    const pause = new RebootPause();
+    const all = async (): Promise<void> => {
+      for (let end = await first(); end !== undefined; ) {
+        const boot = await this.#another(end, pause);
+        end = boot && (await this.#through(boot));
+      }
+    };
+    this.#life = all()
+      .catch((error: Error) => this.#with.log("error", this.name, `supervising it failed: ${error.message}`))
+      .finally(() => {
+        this.#life = undefined;
+        this.#changed();
+      });
+  }
+
+  /** The next boot; undefined: there is none, and it is said why. */
+  async #another(end: End, pause: RebootPause): Promise<ManagedBoot | undefined> {
+    for (let last = end; ; ) {
+      const rebooting = last.kind === "reboot" && !this.#onPurpose;
+      if (rebooting) await this.#hold(pause);
+      else if (!(await this.#mayRestart(last))) return undefined;
+      try {
+        pause.booting();
+        return await this.#bootUp(rebooting, (line) => this.#with.log("warn", this.name, line));
+      } catch (error) {
+        last = { kind: "not started", error: (error as Error).message };
+      }
+    }
+  }
+
+  /** One that reboots as soon as it is up waits, longer each time. */
+  async #hold(pause: RebootPause): Promise<void> {
+    this.#save(true);
+    await pause.rebooting(
+      () => this.#onPurpose,
+      (seconds) => this.#with.log("warn", this.name, `was hardly up: it waits for ${seconds} s`),
+    );
+  }
+
+  async #mayRestart(end: End): Promise<boolean> {
+    const next = afterEnd(end, this.#onPurpose, this.#with.launcher.policyOf(this.name), this.#starts, monotonic());
+    if (next.kind !== "restart") {
+      this.#over(next.kind === "failed" ? asFailure(new BerthError(next.reason), this.#tail) : null);
+      return false;
+    }
+    this.#restarts++;
+    this.#save(true);
+    this.#with.log("warn", this.name, `is started again in ${next.delay / 1000} s: ${next.why}`);
+    await sleep(next.delay, undefined, { signal: this.#wait.signal }).catch(() => undefined);
+    if (!this.#onPurpose) return true;
+    this.#over(null);
+    return false;
+  }
+
+  async #bootUp(rebooting: boolean, say: (line: string) => void): Promise<ManagedBoot> {
+    this.#starts.push(monotonic());
+    const boot = await this.#with.launcher.launch(this.name, rebooting, {
+      say,
+      onLaunch: (launch) => {
+        this.#launch = launch;
+        if (this.#onPurpose) this.#giveUp();
+      },
+      onChange: () => this.#changed(),
+    });
+    // The last moment that it could not be aborted any more.
+    if (this.#onPurpose) boot.kill();
+    return boot;
+  }
+
+  /** One boot, to the end of it. */
+  async #through(boot: ManagedBoot): Promise<End> {
+    this.#boot = boot;
+    this.#with.files.remove(this.name);
+    this.#changed();
+    const outcome = await boot.ended();
+    const rebooting = outcome.kind === "reboot" && !this.#onPurpose;
+    this.#tail = consoleTail(join(recordsDirectory(this.#with.paths), this.name), TAIL_LINES);
+    const end: End =
+      outcome.kind === "killed" ? { ...outcome, outOfMemory: ranOutOfMemory(boot.current.cgroup) } : outcome;
+    this.#boot = undefined;
+    try {
+      boot.release(rebooting);
+    } catch (error) {
+      this.#with.log("error", this.name, `what is left of it could not be cleaned up: ${(error as Error).message}`);
+    }
+    return end;
+  }
+
+  #over(failure: Failure | null): void {
+    this.#failure = failure;
+    if (failure === null) this.#with.files.remove(this.name);
+    else this.#save(false);
+    if (failure !== null) this.#with.log("error", this.name, `has failed: ${failure.reason}`);
+  }
+
+  /** For the next daemon. A disk that is full costs that, never the machine. `wanted`: it is about to boot. */
+  #save(wanted: boolean): void {
+    const { files, bootId, log } = this.#with;
+    try {
+      files.write({ name: this.name, wanted, restarts: this.#restarts, failure: this.#failure, bootId });
+    } catch (error) {
+      log("error", this.name, `its state could not be written: ${(error as Error).message}`);
+    }
+  }
+
+  #changed(): void {
+    this.#change.fire();
+    this.#with.onChange(this.name);
+  }
+
+  // ---- waiting ----
+
+  async #ready(caller: StartCaller): Promise<void> {
+    const late = AbortSignal.timeout(caller.timeout);
+    try {
+      await this.#untilReady(caller, AbortSignal.any([caller.signal, late]));
+    } catch (error) {
+      if (this.alive) await this.terminate();
+      if (!late.aborted) throw error;
+      const failure = new BerthError(`machine ${this.name} was not ready within ${caller.timeout / 1000} s`, {
+        kind: "Timeout",
+        hint: `berth logs ${this.name} shows what its console said`,
+      });
+      this.#over(asFailure(failure, this.#tail));
+      throw failure;
+    }
+  }
+
+  async #untilReady({ onStatus }: StartCaller, signal: AbortSignal): Promise<void> {
+    let status: string | null = null;
+    await this.until(() => {
+      const { record } = this;
+      if (record !== undefined && record.status !== null && record.status !== status) onStatus(record.status);
+      status = record?.status ?? status;
+      return record?.ready === true || !this.alive;
+    }, signal);
+    if (this.record?.ready === true && this.record.times.ready === this.record.times.executed)
+      await Promise.race([this.#life, sleep(AT_ONCE_MS, undefined, { signal })]);
+    if (this.alive) return;
+    const { reason, hint } = this.#failure ?? { reason: `machine ${this.name} ended before it was ready`, hint: null };
+    throw new BerthError(`machine ${this.name} has failed: ${reason}`, {
+      hint: hint ?? this.#tail.map((line) => `console: ${line}`).join("\n"),
+    });
+  }
+
+  /** Whether it ends in that time, ms. */
+  async #overWithin(timeout: number): Promise<boolean> {
+    if (this.#life === undefined) return true;
+    const timer = new AbortController();
+    const over = this.#life.then(() => true);
+    const late = sleep(timeout, false, { signal: timer.signal }).catch(() => false);
+    const inTime = await Promise.race([over, late]);
+    timer.abort();
+    return inTime;
+  }
+}
+
+/** One that is frozen could not hear it. */
+async function ask(boot: ManagedBoot, wish: "poweroff" | "reboot", { paths }: Surroundings): Promise<void> {
+  if (isFrozen(boot.current)) await freeze(boot.current, false);
+  await askInit(boot.current, wish, paths);
+}
+
+function asFailure(error: unknown, console: readonly string[]): Failure {
+  const hint = error instanceof BerthError ? (error.hint ?? null) : null;
+  return { reason: error instanceof Error ? error.message : String(error), hint, console, time: Date.now() };
+}
+
+function isAlive(name: string, stopping: boolean): BerthError {
+  return stopping
+    ? new BerthError(`machine ${name} is busy: it is stopping`, { kind: "Busy", hint: `berth wait ${name} stopped` })
+    : new BerthError(`machine ${name} is running already`, { kind: "MachineExists" });
+}
+
+function isDead(name: string): BerthError {
+  return new BerthError(`no machine ${name} is running`, { kind: "NoSuchMachine", hint: `berth start ${name} boots it` });
+}
+
+function isBetween(name: string): BerthError {
+  return new BerthError(`machine ${name} is between two boots`, { kind: "Busy" });
+}
