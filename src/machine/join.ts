@@ -24,6 +24,10 @@ export interface JoinOptions {
   readonly argv: readonly string[];
   /** Who runs it, by name or number; undefined: root. */
   readonly user?: string | undefined;
+  /** `NAME=VALUE`, on top of what a login has. */
+  readonly environment?: readonly string[];
+  /** Where it begins, which has to be there; undefined: the user's home, or `/`. */
+  readonly directory?: string | undefined;
   /** TERM of a terminal of the machine's own that the command gets; undefined: `stdio:0` to `stdio:2` of `fds`. */
   readonly term: string | undefined;
   /** Of that terminal. */
@@ -47,7 +51,8 @@ export function joinMachine(machine: MachineRecord, options: JoinOptions, paths:
   }
 }
 
-function planJoin(machine: MachineRecord, { argv, user: userName, term, size }: JoinOptions, paths: Paths): LaunchPlan {
+function planJoin(machine: MachineRecord, options: JoinOptions, paths: Paths): LaunchPlan {
+  const { argv, user: userName, term, size, directory } = options;
   const target = joinTarget(machine, paths);
   const { plan } = target;
   const user =
@@ -56,8 +61,13 @@ function planJoin(machine: MachineRecord, { argv, user: userName, term, size }: 
     return buildJoin(target, {
       argv,
       candidates: programs(argv, user),
-      environment: [...loginEnvironment(user), ...(term === undefined ? [] : [`TERM=${term}`])],
-      directory: user?.home ?? (argv.length === 0 ? ROOT.home : "/"),
+      environment: lastOfEach([
+        ...loginEnvironment(user),
+        ...(term === undefined ? [] : [`TERM=${term}`]),
+        ...(options.environment ?? []),
+      ]),
+      directory: directory ?? user?.home ?? (argv.length === 0 ? ROOT.home : "/"),
+      directoryRequired: directory !== undefined,
       user,
       stdio: term === undefined ? "caller" : "terminal",
       ...(size === undefined ? {} : { size }),
@@ -66,6 +76,11 @@ function planJoin(machine: MachineRecord, { argv, user: userName, term, size }: 
     // It takes over steps of the start, and one is not there.
     throw damagedPlan(machine.name, error, paths);
   }
+}
+
+/** Of a variable that is set more than once the last value counts. */
+function lastOfEach(environment: readonly string[]): readonly string[] {
+  return [...new Map(environment.map((each) => [each.slice(0, each.indexOf("=")), each])).values()];
 }
 
 function programs([program]: readonly string[], user: UserFacts | null): readonly string[] {

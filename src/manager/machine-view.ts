@@ -34,11 +34,12 @@ export interface MachineView {
   readonly reason: string | null;
 }
 
-const NOTHING = {
-  ...{ class: "container", service: "berth", os: null, version: null, init: null, addresses: [], leader: null },
+const NOTHING: Omit<MachineView, "name" | "state"> = {
+  ...({ class: "container", service: "berth" } as const),
+  ...{ os: null, version: null, init: null, addresses: [], leader: null },
   ...{ unit: null, since: null, image: null, ready: false, status: null, times: null, weaknesses: [], restarts: 0 },
   ...{ managed: false, reason: null },
-} as const;
+};
 
 export function viewOfRecord(record: MachineRecord, paused: boolean, restarts = 0): MachineView {
   const rebooting = record.state === "rebooting";

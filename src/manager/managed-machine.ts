@@ -367,7 +367,10 @@ function isAlive(name: string, stopping: boolean): BerthError {
 }
 
 function isDead(name: string): BerthError {
-  return new BerthError(`no machine ${name} is running`, { kind: "NoSuchMachine", hint: `berth start ${name} boots it` });
+  return new BerthError(`no machine ${name} is running`, {
+    kind: "NoSuchMachine",
+    hint: `berth start ${name} boots it`,
+  });
 }
 
 function isBetween(name: string): BerthError {

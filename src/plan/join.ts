@@ -20,8 +20,9 @@ export interface JoinRequest {
   /** Paths to try for argv[0], the last one may not be missing. */
   readonly candidates: readonly string[];
   readonly environment: readonly string[];
-  /** Where it cannot go there, it begins in /. */
+  /** Where it cannot go there, it begins in /, unless that is required. */
   readonly directory: string;
+  readonly directoryRequired?: boolean;
   /** Null: root. */
   readonly user: UserFacts | null;
   /** terminal: a new one of the machine's own; caller: the fds 0-2 of the command. */
@@ -79,7 +80,7 @@ export function buildJoin(target: JoinTarget, request: JoinRequest): LaunchPlan 
       stepOf(plan, "set-umask"),
       stepOf(plan, "drop-bounding-set"),
       ...becomeUser(target, request),
-      init("change-directory", { path: request.directory, required: false }),
+      init("change-directory", { path: request.directory, required: request.directoryRequired ?? false }),
       ...stepsOf(plan, "set-limit"),
       ...stepsOf(plan, "no-new-privileges"),
       stepOf(plan, "load-seccomp"),

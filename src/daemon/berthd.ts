@@ -1,0 +1,119 @@
+import { ftruncateSync, mkdirSync, readFileSync, rmSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { BerthError } from "../errors.ts";
+import { lockFile } from "../exec/lock-file.ts";
+import { INSTALLATION } from "../host/installation.ts";
+import type { Paths } from "../host/paths.ts";
+import { Manager } from "../manager/manager.ts";
+import { type DaemonStatus, SOCKET } from "../manager/protocol.ts";
+import { selfTest } from "../sys/poll.ts";
+import { becomeSubreaper } from "../sys/processes.ts";
+import type { Logger } from "./log.ts";
+import type { Daemon } from "./methods.ts";
+import { ServiceManager } from "./service.ts";
+import { SocketServer } from "./socket-server.ts";
+
+/** The daemon of one root: its lock, its manager and its faces, from start to end. */
+export class Berthd implements Daemon {
+  readonly manager: Manager;
+  readonly #paths: Paths;
+  readonly #log: Logger;
+  readonly #service: ServiceManager;
+  readonly #ended = Promise.withResolvers<void>();
+  readonly #lock: number;
+  #server: SocketServer | undefined;
+  #ending = false;
+
+  /** @throws BerthError when there is one already */
+  constructor(paths: Paths, env: NodeJS.ProcessEnv, log: Logger) {
+    this.#paths = paths;
+    this.#log = log;
+    this.#service = new ServiceManager(env);
+    this.#lock = takeLock(paths);
+    this.manager = new Manager({
+      paths,
+      bootId: readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim(),
+      log: (level, machine, line) => log[level](machine === null ? {} : { machine }, line),
+    });
+  }
+
+  /** Resolves when clients are served. */
+  async start(): Promise<void> {
+    becomeSubreaper(); // of the machine whose keeper is killed, the init comes to us
+    await selfTest();
+    await this.manager.open();
+    this.#server = new SocketServer(this.#socket, this, this.#log);
+    const { machines } = this.status();
+    this.#service.ready(`${machines} machines`);
+    this.#log.info(`berthd ${version()} serves ${this.#paths.machines} at ${this.#socket}; machines: ${machines}`);
+  }
+
+  /** Resolves when it has ended. */
+  ended(): Promise<void> {
+    return this.#ended.promise;
+  }
+
+  status(): DaemonStatus {
+    return {
+      pid: process.pid,
+      bus: null,
+      socket: this.#socket,
+      root: this.#paths.run,
+      version: version(),
+      machines: this.manager.count,
+    };
+  }
+
+  async quit(machines: boolean, timeout: number): Promise<void> {
+    this.#service.stopping();
+    if (machines) await this.manager.powerOffAll(timeout);
+    // Not before the answer is on its way.
+    setImmediate(() => this.end());
+  }
+
+  /** Machines go on. */
+  end(): void {
+    if (this.#ending) return;
+    this.#ending = true;
+    this.#service.stopping();
+    this.#close().then(this.#ended.resolve, this.#ended.reject);
+  }
+
+  async #close(): Promise<void> {
+    await this.#server?.close();
+    rmSync(this.#socket, { force: true });
+    await this.manager.close();
+    this.#log.info("berthd ends; its machines go on");
+  }
+
+  get #socket(): string {
+    return join(this.#paths.run, SOCKET);
+  }
+
+  /** The lock goes with the process; the fd is kept until then. */
+  get lock(): number {
+    return this.#lock;
+  }
+}
+
+/** One daemon a root: a lock of the kernel's, so that nothing is left of one that was killed. The pid is for people. */
+function takeLock({ run }: Paths): number {
+  mkdirSync(run, { recursive: true, mode: 0o755 });
+  const path = join(run, "berthd.lock");
+  const lock = lockFile(path);
+  if (lock === null) {
+    const pid = readFileSync(path, "utf8").trim();
+    throw new BerthError(`berthd runs already for ${run}: pid ${pid}`, {
+      kind: "Busy",
+      hint: "berth daemon status says more of it, berth daemon stop ends it",
+    });
+  }
+  ftruncateSync(lock);
+  writeSync(lock, `${process.pid}\n`, 0);
+  return lock;
+}
+
+export function version(): string {
+  const text = readFileSync(join(INSTALLATION, "package.json"), "utf8");
+  return (JSON.parse(text) as { version: string }).version;
+}

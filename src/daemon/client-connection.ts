@@ -1,0 +1,196 @@
+import { BerthError } from "../errors.ts";
+import type { Hint, Reply, Request, WireError } from "../manager/protocol.ts";
+import { printable } from "../spec/quote.ts";
+import { closeQuietly } from "../sys/files.ts";
+import { pidfdGetfd, pidfdOpen } from "../sys/processes.ts";
+import type { Credentials } from "../sys/socket-message.ts";
+import { FdStream, peerCredentials, peerPidfd } from "../sys/unix-stream.ts";
+import type { Logger } from "./log.ts";
+import { type Call, type Daemon, findMethod } from "./methods.ts";
+
+/** Bytes of a line: a command may be as long as the kernel lets one be (execve(2), 2 MiB by default). */
+const LINE_MAX = 4 << 20;
+/** Of one client, at a time. */
+const REQUESTS_MAX = 256;
+const FDS_MAX = 3;
+
+interface Running {
+  readonly end: AbortController;
+  onSignal: (signal: number) => void;
+}
+
+let operations = 0;
+
+/** One client, from its connection to its end: what it asks for, and the answers. */
+export class ClientConnection {
+  readonly #daemon: Daemon;
+  readonly #log: Logger;
+  readonly #stream: FdStream;
+  readonly #peer: Credentials;
+  readonly #pidfd: number | null;
+  readonly #running = new Map<number, Running>();
+  readonly #onEnd: () => void;
+  readonly #work = new Set<Promise<void>>();
+  #fds: number[] = [];
+  #pending: Buffer[] = [];
+  #length = 0;
+  #over = false;
+
+  /** Takes over the fd. */
+  constructor(fd: number, daemon: Daemon, log: Logger, onEnd: () => void) {
+    this.#daemon = daemon;
+    this.#log = log;
+    this.#onEnd = onEnd;
+    this.#peer = peerCredentials(fd);
+    this.#pidfd = peerPidfd(fd);
+    this.#stream = new FdStream(fd, {
+      onData: (chunk, fds) => this.#take(chunk, fds),
+      onEnd: () => this.#end(),
+    });
+  }
+
+  /** What it asked for is given up, and it hears so. */
+  async close(): Promise<void> {
+    for (const { end } of this.#running.values())
+      end.abort(new BerthError("the daemon ends", { hint: "berth daemon start starts it again" }));
+    await Promise.allSettled(this.#work);
+    if (!this.#over) await this.#stream.flush().catch(() => undefined);
+    this.#end();
+  }
+
+  #end(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#stream.close();
+    for (const { end } of this.#running.values()) end.abort(new BerthError("the client has gone"));
+    for (const fd of this.#fds.splice(0)) closeQuietly(fd);
+    if (this.#pidfd !== null) closeQuietly(this.#pidfd);
+    this.#onEnd();
+  }
+
+  #take(chunk: Buffer, fds: readonly number[]): void {
+    this.#fds.push(...fds);
+    // Nobody sends more than one request needs before that is read.
+    if (this.#fds.length > FDS_MAX) return this.#drop("too many fds");
+    let rest = chunk;
+    for (let at = rest.indexOf(10); at >= 0 && !this.#over; at = rest.indexOf(10)) {
+      const line = Buffer.concat([...this.#pending, rest.subarray(0, at)]).toString("utf8");
+      [this.#pending, this.#length] = [[], 0];
+      rest = rest.subarray(at + 1);
+      this.#read(line);
+    }
+    this.#length += rest.length;
+    if (this.#length > LINE_MAX) return this.#drop("a line that is too long");
+    if (rest.length > 0) this.#pending.push(rest);
+  }
+
+  /** Who does not keep to the protocol is no client of ours. */
+  #drop(why: string): void {
+    this.#log.warn(`a client, pid ${this.#peer.pid} of user ${this.#peer.uid}, was dropped: ${why}`);
+    this.#end();
+  }
+
+  #read(line: string): void {
+    const message = parse(line);
+    if (message === undefined) return this.#drop("no request");
+    const running = this.#running.get(message.id);
+    if ("method" in message) {
+      if (running !== undefined || this.#running.size >= REQUESTS_MAX) return this.#drop("too many requests");
+      const work = this.#answer(message);
+      this.#work.add(work);
+      void work.finally(() => this.#work.delete(work));
+      return;
+    }
+    // About a request that has just been answered it may come too late.
+    if (message.signal !== undefined) running?.onSignal(message.signal);
+    if (message.cancel === true) running?.end.abort(new BerthError("it was cancelled"));
+  }
+
+  async #answer(request: Request): Promise<void> {
+    const { id, method, params } = request;
+    const log = this.#log.child({ operation: `${method}#${++operations}`, ...machineOf(params) });
+    const running: Running = { end: new AbortController(), onSignal: () => undefined };
+    this.#running.set(id, running);
+    try {
+      const { for: whom, run } = findMethod(method);
+      if (whom === "root" && this.#peer.uid !== 0) throw forRoot(method);
+      if (whom === "root") log.debug(`asked by pid ${this.#peer.pid}`);
+      const call: Call = {
+        params,
+        signal: running.end.signal,
+        event: (event) => this.#send({ id, event }),
+        onSignal: (handler) => {
+          running.onSignal = handler;
+        },
+        takeStdio: (which) => (which === "sent" ? this.#fds.splice(0) : this.#ownStdio()),
+      };
+      this.#send({ id, result: await run(this.#daemon, call) });
+    } catch (error) {
+      this.#send({ id, error: wireError(error, log) });
+    } finally {
+      this.#running.delete(id);
+    }
+  }
+
+  /** 0 to 2 of the client's process, which waits: without its having to send them, for which Node has no way. */
+  #ownStdio(): readonly number[] {
+    const pidfd = this.#pidfd ?? pidfdOpen(this.#peer.pid);
+    const taken: number[] = [];
+    try {
+      for (const fd of [0, 1, 2]) taken.push(pidfdGetfd(pidfd, fd));
+      // As long as the connection is there, so is who made it: the pid is no other's.
+      if (this.#over) throw new BerthError("the client has gone");
+      return taken;
+    } catch (error) {
+      for (const fd of taken) closeQuietly(fd);
+      throw error;
+    } finally {
+      if (this.#pidfd === null) closeQuietly(pidfd);
+    }
+  }
+
+  #send(reply: Reply): void {
+    if (!this.#over) this.#stream.write(Buffer.from(`${JSON.stringify(reply)}\n`));
+  }
+}
+
+function parse(line: string): Request | Hint | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+  if (!isObject(value) || !Number.isSafeInteger(value["id"])) return undefined;
+  const id = Number(value["id"]);
+  const { method, params, signal, cancel } = value;
+  if (typeof method === "string") return { id, method, params: isObject(params) ? params : {} };
+  if (cancel === true) return { id, cancel };
+  return Number.isInteger(signal) && Number(signal) > 0 && Number(signal) <= 64
+    ? { id, signal: Number(signal) }
+    : undefined;
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function machineOf({ name }: Request["params"]): { readonly machine?: string } {
+  return typeof name === "string" ? { machine: printable(name) } : {};
+}
+
+function forRoot(method: string): BerthError {
+  return new BerthError(`${method} is for root only`, { kind: "AccessDenied", hint: "run this as root" });
+}
+
+/** One sentence, never where in the daemon it happened: that is for its log. */
+function wireError(error: unknown, log: Logger): WireError {
+  if (error instanceof BerthError) {
+    log.info(error.message);
+    const { message, hint = null, kind = null, exitStatus } = error;
+    return { message, hint, kind, exitStatus };
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  log.error({ stack: error instanceof Error ? error.stack : undefined }, `internal error: ${message}`);
+  return { message: `internal error of berthd: ${message}`, hint: null, kind: null, exitStatus: 1 };
+}

@@ -1,0 +1,66 @@
+import { isatty } from "node:tty";
+import { type Logger, pino } from "pino";
+import { visible } from "../spec/quote.ts";
+
+export type { Logger } from "pino";
+
+interface Line {
+  readonly level: number;
+  readonly time: number;
+  readonly msg: string;
+  readonly machine?: string;
+  readonly operation?: string;
+}
+
+/** pino's levels as the journal has them, sd-daemon(3): the prefix of a line on stderr. */
+const PRIORITIES: ReadonlyMap<number, number> = new Map([
+  [10, 7],
+  [20, 7],
+  [30, 6],
+  [40, 4],
+  [50, 3],
+  [60, 2],
+]);
+const WORDS: ReadonlyMap<number, string> = new Map([
+  [10, "trace"],
+  [20, "debug"],
+  [30, "info"],
+  [40, "warning"],
+  [50, "error"],
+  [60, "fatal"],
+]);
+
+/**
+ * The daemon's log, on stderr: on a terminal for people, under systemd with the journal's priorities, else one JSON
+ * object a line with level, time, machine, operation and what is known besides.
+ */
+export function openLog(env: NodeJS.ProcessEnv): Logger {
+  const format = isatty(2) ? forPeople : env["JOURNAL_STREAM"] === undefined ? asJson : forJournal;
+  const level = env["BERTH_LOG_LEVEL"] ?? "info";
+  const known = [...WORDS.keys()].some((number) => pino.levels.labels[number] === level);
+  const write = (line: string): void => {
+    process.stderr.write(format(line));
+  };
+  return pino({ base: null, level: known ? level : "info" }, { write });
+}
+
+function asJson(line: string): string {
+  return line;
+}
+
+function forJournal(line: string): string {
+  const entry = JSON.parse(line) as Line;
+  return `<${PRIORITIES.get(entry.level) ?? 6}>${textOf(entry)}\n`;
+}
+
+function forPeople(line: string): string {
+  const entry = JSON.parse(line) as Line;
+  const time = new Date(entry.time).toISOString().slice(11, 23);
+  return `${time} ${(WORDS.get(entry.level) ?? "").padEnd(7)} ${textOf(entry)}\n`;
+}
+
+/** What a machine is called or says must not do anything to a terminal. */
+function textOf({ machine, operation, msg }: Line): string {
+  const subject = machine === undefined ? "" : `${machine}: `;
+  return visible(`${subject}${msg}${operation === undefined ? "" : ` [${operation}]`}`);
+}

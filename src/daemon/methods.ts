@@ -1,0 +1,127 @@
+import { BerthError } from "../errors.ts";
+import { INSTALLATION } from "../host/installation.ts";
+import { killIn } from "../machine/kill-in.ts";
+import { ExecSession } from "../manager/exec-session.ts";
+import type { Manager } from "../manager/manager.ts";
+import type { DaemonStatus, MethodName, Methods } from "../manager/protocol.ts";
+import { payloadStdio } from "../manager/take-stdio.ts";
+import { flag, number, oneOf, type Params, text, textOrNull, texts } from "./params.ts";
+
+/** Who calls, and what is between the two while the call lasts. */
+export interface Call<M extends MethodName = MethodName> {
+  readonly params: Params;
+  /** Aborted when nobody waits any more. */
+  readonly signal: AbortSignal;
+  event(event: Methods[M]["event"]): void;
+  /** Signals that the caller sends on. */
+  onSignal(handler: (signal: number) => void): void;
+  /** The caller's own fds 0 to 2, or those that came with the request. They are the taker's. */
+  takeStdio(which: "own" | "sent"): readonly number[];
+}
+
+export interface Daemon {
+  readonly manager: Manager;
+  status(): DaemonStatus;
+  /** Ends the daemon, after the answer. */
+  quit(machines: boolean, timeout: number): Promise<void>;
+}
+
+interface Method<M extends MethodName> {
+  /** For root, or for every user of the host. */
+  readonly for: "root" | "all";
+  run(daemon: Daemon, call: Call<M>): Promise<Methods[M]["result"]>;
+}
+
+const TIMEOUT_MAX = 2 ** 31 - 1;
+
+export const METHODS: { readonly [M in MethodName]: Method<M> } = {
+  ping: { for: "all", run: async () => null },
+  status: { for: "all", run: async (daemon) => daemon.status() },
+  quit: {
+    for: "root",
+    run: async (daemon, { params }) => done(daemon.quit(flag(params, "machines"), timeout(params))),
+  },
+  list: { for: "all", run: async ({ manager }, { params }) => manager.list(flag(params, "all")) },
+  view: { for: "all", run: async ({ manager }, { params }) => manager.view(name(params)) },
+  start: {
+    for: "root",
+    run: ({ manager }, { params, signal, event }) =>
+      done(
+        manager.start(name(params), {
+          signal,
+          timeout: timeout(params),
+          say: (said) => event({ said }),
+          onStatus: (status) => event({ status }),
+        }),
+      ),
+  },
+  powerOff: {
+    for: "root",
+    run: ({ manager }, { params }) => done(manager.powerOff(name(params), flag(params, "wait"), timeout(params))),
+  },
+  reboot: { for: "root", run: ({ manager }, { params }) => done(manager.reboot(name(params))) },
+  terminate: { for: "root", run: ({ manager }, { params }) => done(manager.terminate(name(params))) },
+  kill: {
+    for: "root",
+    run: async ({ manager }, { params }) => {
+      const whom = oneOf(params, "whom", ["leader", "all"]);
+      return done(killIn(manager.record(name(params)), whom, number(params, "signal", 1, 64)));
+    },
+  },
+  pause: { for: "root", run: ({ manager }, { params }) => done(manager.pause(name(params), true)) },
+  resume: { for: "root", run: ({ manager }, { params }) => done(manager.pause(name(params), false)) },
+  wait: {
+    for: "all",
+    run: ({ manager }, { params, signal }) =>
+      done(manager.wait(name(params), oneOf(params, "state", ["running", "stopped"]), signal)),
+  },
+  events: {
+    for: "all",
+    run: async ({ manager }, { signal, event }) => {
+      manager.on("machine", event);
+      await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+      manager.off("machine", event);
+      return null;
+    },
+  },
+  exec: { for: "root", run: exec },
+  setProperty: {
+    for: "root",
+    run: async ({ manager }, { params }) => done(manager.setProperties(name(params), texts(params, "properties"))),
+  },
+};
+
+async function exec({ manager }: Daemon, call: Call<"exec">): Promise<Methods["exec"]["result"]> {
+  const { params, signal } = call;
+  const record = manager.record(name(params));
+  const [argv, environment] = [texts(params, "argv"), texts(params, "environment")];
+  const user = textOrNull(params, "user") ?? undefined;
+  const directory = textOrNull(params, "directory") ?? undefined;
+  const fds = payloadStdio(call.takeStdio(oneOf(params, "stdio", ["own", "sent"])));
+  const session = new ExecSession(record, { argv, environment, user, directory, term: undefined, fds }, manager.paths);
+  call.onSignal((number) => session.signal(number));
+  signal.addEventListener("abort", () => void session.hangUp(), { once: true });
+  return { status: await session.run(() => call.event({ pid: session.pid })) };
+}
+
+function name(params: Params): string {
+  return text(params, "name");
+}
+
+function timeout(params: Params): number {
+  return number(params, "timeout", 1, TIMEOUT_MAX);
+}
+
+async function done(work: Promise<void>): Promise<null> {
+  await work;
+  return null;
+}
+
+/** @throws BerthError for one that there is not, which may be the name of anything */
+export function findMethod(method: string): Method<MethodName> {
+  if (Object.hasOwn(METHODS, method)) return METHODS[method as MethodName] as unknown as Method<MethodName>;
+  throw new BerthError(`berthd has no method ${JSON.stringify(method)}`, {
+    kind: "NotSupported",
+    hint: `client and daemon differ: berth daemon stop, then start it from ${INSTALLATION}`,
+  });
+}

@@ -1,0 +1,276 @@
+import { EventEmitter } from "node:events";
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { BerthError } from "../errors.ts";
+import type { Paths } from "../host/paths.ts";
+import { askInit } from "../machine/ask-init.ts";
+import { findAnyMachine, findMachine } from "../machine/find-machine.ts";
+import { freeze, isFrozen } from "../machine/freeze.ts";
+import type { MachineRecord, UnknownMachine } from "../machine/record.ts";
+import { setProperties } from "../machine/set-property.ts";
+import { killMachine, killUnknown, stopSupervisor, whenEnded } from "../machine/signal-machine.ts";
+import { checkName, requireName } from "../spec/name.ts";
+import { suggest } from "../spec/nearest.ts";
+import { adoptMachines } from "./adopt.ts";
+import { ForeignMachines } from "./foreign.ts";
+import { Launcher } from "./launcher.ts";
+import { type MachineView, viewOfRecord, viewOfStopped, viewOfUnknown } from "./machine-view.ts";
+import { ManagedMachine, type StartCaller } from "./managed-machine.ts";
+import { Operations } from "./operations.ts";
+import { StateFiles } from "./state-file.ts";
+import type { Level, Surroundings } from "./surroundings.ts";
+
+/** What has become of a machine: `view` as it is now. */
+export interface MachineEvent {
+  readonly type: "new" | "changed" | "removed";
+  readonly machine: string;
+  /** Null: it is gone. */
+  readonly view: MachineView | null;
+}
+
+interface Events {
+  machine: [MachineEvent];
+}
+
+export interface ManagerOptions {
+  readonly paths: Paths;
+  readonly bootId: string;
+  /** `machine`: null is the daemon itself. */
+  readonly log: (level: Level, machine: string | null, line: string) => void;
+}
+
+/** All machines of one root: those it manages, and those that a `berth run` has in the foreground. */
+export class Manager extends EventEmitter<Events> {
+  readonly paths: Paths;
+  readonly operations = new Operations();
+  readonly #machines = new Map<string, ManagedMachine>();
+  readonly #foreign: ForeignMachines;
+  readonly #with: Surroundings;
+  /** As it was told last. */
+  readonly #shown = new Map<string, string>();
+
+  constructor(options: ManagerOptions) {
+    super();
+    this.setMaxListeners(0);
+    this.paths = options.paths;
+    this.#foreign = new ForeignMachines(this.paths, () => this.#lookAtForeign());
+    this.#with = {
+      paths: this.paths,
+      launcher: new Launcher(this.paths),
+      files: new StateFiles(this.paths),
+      operations: this.operations,
+      bootId: options.bootId,
+      log: options.log,
+      onChange: (machine) => this.#tell(machine),
+    };
+  }
+
+  /** Takes over what runs, goes on with what was interrupted, and cleans up after the rest. */
+  async open(): Promise<void> {
+    await adoptMachines(this.#with, (name, failure) => this.#make(name, failure));
+    this.#foreign.open();
+    this.#lookAtForeign();
+  }
+
+  /** Machines go on running. */
+  async close(): Promise<void> {
+    this.#foreign.close();
+    await this.#with.launcher.close();
+  }
+
+  /** Those that it manages. @throws what the first failure says, when all have been tried */
+  async powerOffAll(timeout: number): Promise<void> {
+    const alive = [...this.#machines.values()].filter((machine) => machine.alive);
+    const ends = await Promise.allSettled(alive.map((machine) => machine.powerOff(timeout)));
+    const failure = ends.find((end) => end.status === "rejected");
+    if (failure !== undefined) throw failure.reason;
+  }
+
+  // ---- looking ----
+
+  /** By name: what runs or has failed, and with `all` what could. */
+  list(all = false): readonly MachineView[] {
+    const views = new Map<string, MachineView>();
+    for (const record of this.#foreign.list()) views.set(record.name, viewOf(record));
+    for (const machine of this.#machines.values()) {
+      const view = this.#viewOf(machine);
+      if (view.state !== "stopped") views.set(machine.name, view);
+    }
+    if (all)
+      for (const name of this.#trees())
+        if (!views.has(name)) views.set(name, viewOfStopped(name, join(this.paths.machines, name), null));
+    return [...views.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /** @throws BerthError of kind NoSuchMachine */
+  view(name: string): MachineView {
+    requireName(name);
+    const machine = this.#machines.get(name);
+    const view = machine && this.#viewOf(machine);
+    if (view !== undefined && view.state !== "stopped") return view;
+    return viewOf(findAnyMachine(name, this.paths));
+  }
+
+  /** The machine's record, for what works on any machine that runs. @throws BerthError: see findMachine */
+  record(name: string): MachineRecord {
+    return this.#machines.get(name)?.record ?? findMachine(name, this.paths);
+  }
+
+  get count(): number {
+    return this.#shown.size;
+  }
+
+  // ---- acting ----
+
+  async start(name: string, caller: StartCaller): Promise<void> {
+    requireName(name);
+    const foreign = this.#foreign.list().some((record) => record.name === name);
+    if (foreign) throw new BerthError(`machine ${name} is running already`, { kind: "MachineExists" });
+    if (!existsSync(join(this.paths.machines, name))) throw noTree(name, this.paths, this.#trees());
+    await this.#make(name).start(caller);
+  }
+
+  /** Resolves when it has ended; without `wait` when its init has been asked. */
+  async powerOff(name: string, wait: boolean, timeout: number): Promise<void> {
+    const machine = this.#alive(name);
+    if (machine !== undefined) return wait ? machine.powerOff(timeout) : machine.askPowerOff();
+    const found = findAnyMachine(name, this.paths);
+    const record = found.state === "rebooting" ? found : findMachine(name, this.paths);
+    await (record.state === "rebooting" ? stopSupervisor(record) : askInit(record, "poweroff", this.paths));
+    if (wait) await this.#endOf(record, timeout);
+  }
+
+  async reboot(name: string): Promise<void> {
+    const machine = this.#alive(name);
+    if (machine !== undefined) return machine.reboot();
+    await askInit(findMachine(name, this.paths), "reboot", this.paths);
+  }
+
+  async terminate(name: string): Promise<void> {
+    const machine = this.#alive(name);
+    if (machine !== undefined) return machine.terminate();
+    const found = findAnyMachine(name, this.paths);
+    await (found.state === "unknown" ? killUnknown(found, this.paths) : killMachine(found));
+  }
+
+  async pause(name: string, frozen: boolean): Promise<void> {
+    const record = this.record(name);
+    await this.operations.run(name, frozen ? "pause" : "resume", () => freeze(record, frozen));
+    this.#tell(name);
+  }
+
+  /** Resource controls of a machine that runs, as systemctl set-property has them: `MemoryMax=1G`. */
+  async setProperties(name: string, properties: readonly string[]): Promise<void> {
+    const record = this.record(name);
+    await this.operations.run(name, "set-property", () => setProperties(record, properties));
+  }
+
+  /** Resolves when the machine is in that state, at once if it is already. */
+  async wait(name: string, state: "running" | "stopped", signal: AbortSignal): Promise<void> {
+    requireName(name);
+    const is = (): boolean => {
+      const view = this.list().find((each) => each.name === name);
+      return state === "stopped" ? view === undefined || view.state === "failed" : view?.ready === true;
+    };
+    while (!is()) await this.#next(name, signal);
+  }
+
+  #next(name: string, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const done = (): void => {
+        this.off("machine", heard);
+        signal.removeEventListener("abort", aborted);
+      };
+      const heard = ({ machine }: MachineEvent): void => {
+        if (machine !== name) return;
+        done();
+        resolve();
+      };
+      const aborted = (): void => {
+        done();
+        reject(signal.reason as Error);
+      };
+      if (signal.aborted) return aborted();
+      this.on("machine", heard);
+      signal.addEventListener("abort", aborted);
+    });
+  }
+
+  async #endOf(record: MachineRecord, timeout: number): Promise<void> {
+    const late = AbortSignal.timeout(timeout);
+    const over = whenEnded(record);
+    await Promise.race([over, new Promise((resolve) => late.addEventListener("abort", resolve, { once: true }))]);
+    if (!late.aborted) return;
+    await killMachine(record);
+    throw new BerthError(`machine ${record.name} did not end within ${timeout / 1000} s, and was killed`, {
+      kind: "Timeout",
+      hint: "--timeout=SECONDS gives its services longer",
+    });
+  }
+
+  // ---- inside ----
+
+  #make(name: string, failure: ManagedMachine["failure"] = null): ManagedMachine {
+    const machine = this.#machines.get(name) ?? new ManagedMachine(name, this.#with, failure);
+    this.#machines.set(name, machine);
+    return machine;
+  }
+
+  #alive(name: string): ManagedMachine | undefined {
+    requireName(name);
+    const machine = this.#machines.get(name);
+    return machine?.alive === true ? machine : undefined;
+  }
+
+  #viewOf(machine: ManagedMachine): MachineView {
+    const { name, record, restarts } = machine;
+    if (record !== undefined) return viewOfRecord(record, isFrozen(record), restarts);
+    const stopped = viewOfStopped(name, join(this.paths.machines, name), machine.failure, restarts);
+    return machine.alive ? { ...stopped, state: machine.stopping ? "stopping" : "starting", managed: true } : stopped;
+  }
+
+  #trees(): readonly string[] {
+    try {
+      return readdirSync(this.paths.machines, { withFileTypes: true })
+        .filter((entry) => entry.isDirectory() && checkName(entry.name) === undefined)
+        .map(({ name }) => name);
+    } catch {
+      return []; // there is none yet
+    }
+  }
+
+  #lookAtForeign(): void {
+    const found = new Map(this.#foreign.list().map((record) => [record.name, viewOf(record)]));
+    for (const [name, view] of found) this.#show(name, view);
+    for (const name of this.#shown.keys()) if (!found.has(name) && !this.#machines.has(name)) this.#show(name, null);
+  }
+
+  #tell(name: string): void {
+    const machine = this.#machines.get(name);
+    if (machine === undefined) return;
+    const view = this.#viewOf(machine);
+    this.#show(name, view.state === "stopped" ? null : view);
+    if (view.state === "stopped") this.#machines.delete(name);
+  }
+
+  #show(machine: string, view: MachineView | null): void {
+    const before = this.#shown.get(machine);
+    const after = view === null ? undefined : JSON.stringify(view);
+    if (before === after) return;
+    if (after === undefined) this.#shown.delete(machine);
+    else this.#shown.set(machine, after);
+    const type = before === undefined ? "new" : after === undefined ? "removed" : "changed";
+    this.emit("machine", { type, machine, view });
+  }
+}
+
+function noTree(name: string, { machines }: Paths, trees: readonly string[]): BerthError {
+  return new BerthError(`there is no machine ${name} in ${machines}`, {
+    kind: "NoSuchMachine",
+    hint: suggest(name, trees) ?? `berth bootstrap debian ${name} makes one`,
+  });
+}
+
+function viewOf(machine: MachineRecord | UnknownMachine): MachineView {
+  return machine.state === "unknown" ? viewOfUnknown(machine) : viewOfRecord(machine, isFrozen(machine));
+}

@@ -1,0 +1,112 @@
+import type { ErrorKind } from "../errors.ts";
+import type { MachineView } from "./machine-view.ts";
+import type { MachineEvent } from "./manager.ts";
+
+/**
+ * What clients and berthd say to each other over its own socket: lines of JSON, each a Request, Hint or Reply. Reading is
+ * open to every user of the host, everything else to root (SO_PEERCRED). A request is given up when its connection ends.
+ */
+export const SOCKET = "berthd.sock";
+
+/** Of every method: what it takes, what it tells while it works, and what comes of it. */
+export interface Methods {
+  ping: { params: Nothing; event: never; result: null };
+  /** The daemon itself. */
+  status: { params: Nothing; event: never; result: DaemonStatus };
+  /** Ends the daemon. */
+  quit: { params: { readonly machines: boolean; readonly timeout: number }; event: never; result: null };
+  list: { params: { readonly all: boolean }; event: never; result: readonly MachineView[] };
+  view: { params: Named; event: never; result: MachineView };
+  start: { params: Named & Timeout; event: StartEvent; result: null };
+  powerOff: { params: Named & Timeout & { readonly wait: boolean }; event: never; result: null };
+  reboot: { params: Named; event: never; result: null };
+  terminate: { params: Named; event: never; result: null };
+  kill: { params: Named & { readonly whom: KillWhom; readonly signal: number }; event: never; result: null };
+  pause: { params: Named; event: never; result: null };
+  resume: { params: Named; event: never; result: null };
+  wait: { params: Named & { readonly state: WaitState }; event: never; result: null };
+  events: { params: Nothing; event: MachineEvent; result: null };
+  exec: { params: ExecParams; event: ExecEvent; result: ExecResult };
+  setProperty: { params: Named & { readonly properties: readonly string[] }; event: never; result: null };
+}
+
+export type MethodName = keyof Methods;
+type Nothing = Readonly<Record<never, never>>;
+
+interface Named {
+  readonly name: string;
+}
+interface Timeout {
+  /** ms */
+  readonly timeout: number;
+}
+
+export type KillWhom = "leader" | "all";
+export type WaitState = "running" | "stopped";
+
+export interface DaemonStatus {
+  readonly pid: number;
+  /** An address that machinectl can use. */
+  readonly bus: string | null;
+  readonly socket: string;
+  readonly root: string;
+  readonly version: string;
+  /** How many run. */
+  readonly machines: number;
+}
+
+export type StartEvent =
+  /** Of its init; see sd_notify(3), STATUS=. */
+  | { readonly status: string }
+  /** For the user: a warning, what is weaker than the default. */
+  | { readonly said: string };
+
+export interface ExecParams {
+  readonly name: string;
+  readonly argv: readonly string[];
+  /** Null: root. */
+  readonly user: string | null;
+  /** Null: `/`, or the user's home. */
+  readonly directory: string | null;
+  /** `NAME=VALUE`. */
+  readonly environment: readonly string[];
+  /** The caller's own 0 to 2, which are taken from it; or three that come with the request. None may be a terminal. */
+  readonly stdio: "own" | "sent";
+}
+
+export interface ExecEvent {
+  /** On the host. */
+  readonly pid: number;
+}
+
+export interface ExecResult {
+  /** 128+N: killed by signal N. */
+  readonly status: number;
+}
+
+export interface Request {
+  readonly id: number;
+  readonly method: string;
+  readonly params: Readonly<Record<string, unknown>>;
+}
+
+/** About a request that is being worked on. */
+export interface Hint {
+  readonly id: number;
+  /** For the command of `exec`. */
+  readonly signal?: number;
+  /** Nobody waits for it any more. */
+  readonly cancel?: true;
+}
+
+export type Reply =
+  | { readonly id: number; readonly event: unknown }
+  | { readonly id: number; readonly result: unknown }
+  | { readonly id: number; readonly error: WireError };
+
+export interface WireError {
+  readonly message: string;
+  readonly hint: string | null;
+  readonly kind: ErrorKind | null;
+  readonly exitStatus: number;
+}
