@@ -52,6 +52,7 @@ const source = `(function (exports, require, module, __filename, __dirname) {${r
 if (code !== undefined) perform(new Script(source, { filename: path }), code, words);
 else {
   const head = `${process.version}-${process.arch} ${source.length} `.padEnd(64);
-  const made = rehearse(path) ?? compileAll(source, path);
+  // What the daemon needs of its code it needs soon, and has for long.
+  const made = (path.endsWith("/berth.bundle") ? rehearse(path) : null) ?? compileAll(source, path);
   writeFileSync(path, Buffer.concat([Buffer.from(head + source, "latin1"), made]));
 }

@@ -19,6 +19,15 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
   poweroff: { summary: "ask a machine's init to shut down", load: () => import("./verbs/poweroff.ts") },
   reboot: { summary: "ask a machine's init to reboot", load: () => import("./verbs/reboot.ts") },
   terminate: { summary: "kill a machine at once", load: () => import("./verbs/terminate.ts") },
+  kill: { summary: "send a signal to a machine's processes", load: () => import("./verbs/kill.ts") },
+  pause: { summary: "stop a machine's processes where they are", load: () => import("./verbs/pause.ts") },
+  resume: { summary: "let a paused machine go on", load: () => import("./verbs/resume.ts") },
+  wait: { summary: "wait until a machine runs or has ended", load: () => import("./verbs/wait.ts") },
+  events: { summary: "show what happens to machines, as it happens", load: () => import("./verbs/events.ts") },
+  "set-property": {
+    summary: "change resource limits of a running machine",
+    load: () => import("./verbs/set-property.ts"),
+  },
   exec: { summary: "run a command in a machine", load: () => import("./verbs/exec.ts"), failure: FAILURE },
   shell: { summary: "open a shell in a machine", load: () => import("./verbs/shell.ts"), failure: FAILURE },
   bind: { summary: "bind a file or directory of the host into a machine", load: () => import("./verbs/bind.ts") },
@@ -42,6 +51,7 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
   clean: { summary: "remove hidden images, or all", load: () => import("./verbs/clean.ts") },
   bootstrap: { summary: "make a machine from a distribution's packages", load: () => import("./verbs/bootstrap.ts") },
   recipes: { summary: "list what can be bootstrapped", load: () => import("./verbs/recipes.ts") },
+  daemon: { summary: "start, stop or show berthd", load: () => import("./verbs/daemon.ts") },
   doctor: { summary: "check whether this host can run machines", load: () => import("./verbs/doctor.ts") },
   version: { summary: "print the version", load: () => import("./verbs/version.ts") },
 };

@@ -1,4 +1,4 @@
-import { ftruncateSync, mkdirSync, readFileSync, rmSync, writeSync } from "node:fs";
+import { closeSync, ftruncateSync, mkdirSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { BerthError } from "../errors.ts";
 import { lockFile } from "../exec/lock-file.ts";
@@ -80,19 +80,17 @@ export class Berthd implements Daemon {
   }
 
   async #close(): Promise<void> {
-    await this.#server?.close();
+    this.#server?.refuse();
     rmSync(this.#socket, { force: true });
     await this.manager.close();
+    closeSync(this.#lock);
     this.#log.info("berthd ends; its machines go on");
+    // Last: to a client the end of its connection says that there is no daemon any more.
+    await this.#server?.close();
   }
 
   get #socket(): string {
     return join(this.#paths.run, SOCKET);
-  }
-
-  /** The lock goes with the process; the fd is kept until then. */
-  get lock(): number {
-    return this.#lock;
   }
 }
 

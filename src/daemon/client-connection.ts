@@ -1,4 +1,4 @@
-import { BerthError } from "../errors.ts";
+import { BerthError, errorCode } from "../errors.ts";
 import type { Hint, Reply, Request, WireError } from "../manager/protocol.ts";
 import { printable } from "../spec/quote.ts";
 import { closeQuietly } from "../sys/files.ts";
@@ -71,7 +71,10 @@ export class ClientConnection {
   #take(chunk: Buffer, fds: readonly number[]): void {
     this.#fds.push(...fds);
     // Nobody sends more than one request needs before that is read.
-    if (this.#fds.length > FDS_MAX) return this.#drop("too many fds");
+    if (this.#fds.length > FDS_MAX) {
+      this.#drop("too many fds");
+      return;
+    }
     let rest = chunk;
     for (let at = rest.indexOf(10); at >= 0 && !this.#over; at = rest.indexOf(10)) {
       const line = Buffer.concat([...this.#pending, rest.subarray(0, at)]).toString("utf8");
@@ -80,8 +83,8 @@ export class ClientConnection {
       this.#read(line);
     }
     this.#length += rest.length;
-    if (this.#length > LINE_MAX) return this.#drop("a line that is too long");
-    if (rest.length > 0) this.#pending.push(rest);
+    if (this.#length > LINE_MAX) this.#drop("a line that is too long");
+    else if (rest.length > 0) this.#pending.push(rest);
   }
 
   /** Who does not keep to the protocol is no client of ours. */
@@ -92,18 +95,26 @@ export class ClientConnection {
 
   #read(line: string): void {
     const message = parse(line);
-    if (message === undefined) return this.#drop("no request");
-    const running = this.#running.get(message.id);
-    if ("method" in message) {
-      if (running !== undefined || this.#running.size >= REQUESTS_MAX) return this.#drop("too many requests");
-      const work = this.#answer(message);
-      this.#work.add(work);
-      void work.finally(() => this.#work.delete(work));
+    if (message === undefined) this.#drop("no request");
+    else if ("method" in message) this.#begin(message);
+    else this.#hint(message);
+  }
+
+  #begin(request: Request): void {
+    if (this.#running.has(request.id) || this.#running.size >= REQUESTS_MAX) {
+      this.#drop("too many requests");
       return;
     }
-    // About a request that has just been answered it may come too late.
-    if (message.signal !== undefined) running?.onSignal(message.signal);
-    if (message.cancel === true) running?.end.abort(new BerthError("it was cancelled"));
+    const work = this.#answer(request);
+    this.#work.add(work);
+    void work.finally(() => this.#work.delete(work));
+  }
+
+  /** About a request that has just been answered it may come too late. */
+  #hint({ id, signal, cancel }: Hint): void {
+    const running = this.#running.get(id);
+    if (signal !== undefined) running?.onSignal(signal);
+    if (cancel === true) running?.end.abort(new BerthError("it was cancelled"));
   }
 
   async #answer(request: Request): Promise<void> {
@@ -137,7 +148,7 @@ export class ClientConnection {
     const pidfd = this.#pidfd ?? pidfdOpen(this.#peer.pid);
     const taken: number[] = [];
     try {
-      for (const fd of [0, 1, 2]) taken.push(pidfdGetfd(pidfd, fd));
+      for (const fd of [0, 1, 2]) taken.push(takeFd(pidfd, fd));
       // As long as the connection is there, so is who made it: the pid is no other's.
       if (this.#over) throw new BerthError("the client has gone");
       return taken;
@@ -151,6 +162,19 @@ export class ClientConnection {
 
   #send(reply: Reply): void {
     if (!this.#over) this.#stream.write(Buffer.from(`${JSON.stringify(reply)}\n`));
+  }
+}
+
+/** @throws BerthError of kind NotSupported where the kernel gives no fds away, so that the client goes another way */
+function takeFd(pidfd: number, fd: number): number {
+  try {
+    return pidfdGetfd(pidfd, fd);
+  } catch (error) {
+    if (errorCode(error) !== "EPERM") throw error;
+    throw new BerthError(`stdio can't be taken from the client: ${(error as Error).message}`, {
+      kind: "NotSupported",
+      hint: "kernel.yama.ptrace_scope=3 forbids it",
+    });
   }
 }
 

@@ -24,10 +24,14 @@ export class SocketServer {
     this.#listen();
   }
 
-  /** Answers that are on their way are waited for; nothing new is taken. */
-  async close(): Promise<void> {
+  /** No new clients. */
+  refuse(): void {
     this.#unwatch?.();
     closeQuietly(this.#fd);
+  }
+
+  /** What is being worked on is given up; answers that are on their way are waited for. */
+  async close(): Promise<void> {
     await Promise.all([...this.#clients].map((client) => client.close()));
   }
 

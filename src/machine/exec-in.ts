@@ -16,6 +16,10 @@ export interface ExecRequest {
   readonly argv: readonly string[];
   /** Of the machine, by name or number; undefined: root. */
   readonly user?: string | undefined;
+  /** `NAME=VALUE`, on top of what a login has. */
+  readonly environment?: readonly string[];
+  /** Where it begins, which has to be there; undefined: the user's home, or `/`. */
+  readonly directory?: string | undefined;
   /** On a terminal of the machine's own; otherwise the caller's stdio is passed on. */
   readonly terminal: boolean;
   readonly caller: ProcessCaller;
@@ -49,12 +53,14 @@ class JoinedCommand {
   #signalled = false;
   #killer: NodeJS.Timeout | undefined;
 
-  constructor(machine: MachineRecord, { argv, user, terminal, caller, env }: ExecRequest, paths: Paths) {
+  constructor(machine: MachineRecord, request: ExecRequest, paths: Paths) {
+    const { argv, user, terminal, caller, env, environment = [], directory } = request;
     this.#caller = caller;
     this.#stdio = terminal ? undefined : new CallerStdio(caller);
     const fds = this.#stdio?.fds ?? new Map<string, number>();
     const term = terminal ? (env["TERM"] ?? "xterm") : undefined;
-    this.#launch = joinMachine(machine, { argv, user, term, size: caller.terminal.size, fds }, paths);
+    const { size } = caller.terminal;
+    this.#launch = joinMachine(machine, { argv, user, environment, directory, term, size, fds }, paths);
   }
 
   async run(): Promise<number> {

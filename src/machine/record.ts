@@ -72,10 +72,16 @@ export function listMachines(paths: Paths): readonly (MachineRecord | UnknownMac
 }
 
 function read(name: string, paths: Paths): MachineRecord | UnknownMachine | null {
+  const found = readSavedRecord(name, paths);
+  if (found.state === "unknown") return found;
+  return isAlive(found.state === "rebooting" ? found.supervisor : found.leader) ? found : null;
+}
+
+/** What is written down of a machine, whether it runs or not; of what can't be read, why. */
+export function readSavedRecord(name: string, paths: Paths): MachineRecord | UnknownMachine {
   const file = join(recordsDirectory(paths), name, FILE);
   try {
-    const record = readJson(file, (value) => recordFault(value, name)) as MachineRecord;
-    return isAlive(record.state === "rebooting" ? record.supervisor : record.leader) ? record : null;
+    return readJson(file, (value) => recordFault(value, name)) as MachineRecord;
   } catch (error) {
     if (error instanceof FileFault) return { name, state: "unknown", file, fault: error.fault };
     throw error;

@@ -5,6 +5,7 @@ import { ranOutOfMemory } from "../exec/cgroup.ts";
 import type { Launch } from "../exec/launch.ts";
 import { askInit } from "../machine/ask-init.ts";
 import { freeze, isFrozen } from "../machine/freeze.ts";
+import type { RecordListener } from "../machine/live-record.ts";
 import { recordsDirectory } from "../machine/places.ts";
 import { RebootPause } from "../machine/reboot-pause.ts";
 import type { MachineRecord } from "../machine/record.ts";
@@ -101,9 +102,11 @@ export class ManagedMachine {
     await this.#ready(caller);
   }
 
-  /** Takes over a boot that an earlier daemon has launched. */
-  adopt(boot: ManagedBoot): void {
+  /** Takes over a boot that an earlier daemon has launched, and which is made with what its record tells. */
+  adopt(make: (listener: RecordListener) => ManagedBoot, restarts: number): void {
+    this.#restarts = restarts;
     this.#starts.push(monotonic());
+    const boot = make({ say: (line) => this.#with.log("warn", this.name, line), onChange: () => this.#changed() });
     this.#live(() => this.#through(boot));
   }
 

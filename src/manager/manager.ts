@@ -1,7 +1,8 @@
 import { EventEmitter } from "node:events";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { BerthError } from "../errors.ts";
+import { listTrees } from "../host/list-trees.ts";
 import type { Paths } from "../host/paths.ts";
 import { askInit } from "../machine/ask-init.ts";
 import { findAnyMachine, findMachine } from "../machine/find-machine.ts";
@@ -9,7 +10,7 @@ import { freeze, isFrozen } from "../machine/freeze.ts";
 import type { MachineRecord, UnknownMachine } from "../machine/record.ts";
 import { setProperties } from "../machine/set-property.ts";
 import { killMachine, killUnknown, stopSupervisor, whenEnded } from "../machine/signal-machine.ts";
-import { checkName, requireName } from "../spec/name.ts";
+import { requireName } from "../spec/name.ts";
 import { suggest } from "../spec/nearest.ts";
 import { adoptMachines } from "./adopt.ts";
 import { ForeignMachines } from "./foreign.ts";
@@ -97,7 +98,7 @@ export class Manager extends EventEmitter<Events> {
       if (view.state !== "stopped") views.set(machine.name, view);
     }
     if (all)
-      for (const name of this.#trees())
+      for (const name of listTrees(this.paths.machines))
         if (!views.has(name)) views.set(name, viewOfStopped(name, join(this.paths.machines, name), null));
     return [...views.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   }
@@ -126,7 +127,7 @@ export class Manager extends EventEmitter<Events> {
     requireName(name);
     const foreign = this.#foreign.list().some((record) => record.name === name);
     if (foreign) throw new BerthError(`machine ${name} is running already`, { kind: "MachineExists" });
-    if (!existsSync(join(this.paths.machines, name))) throw noTree(name, this.paths, this.#trees());
+    if (!existsSync(join(this.paths.machines, name))) throw noTree(name, this.paths, listTrees(this.paths.machines));
     await this.#make(name).start(caller);
   }
 
@@ -227,16 +228,6 @@ export class Manager extends EventEmitter<Events> {
     if (record !== undefined) return viewOfRecord(record, isFrozen(record), restarts);
     const stopped = viewOfStopped(name, join(this.paths.machines, name), machine.failure, restarts);
     return machine.alive ? { ...stopped, state: machine.stopping ? "stopping" : "starting", managed: true } : stopped;
-  }
-
-  #trees(): readonly string[] {
-    try {
-      return readdirSync(this.paths.machines, { withFileTypes: true })
-        .filter((entry) => entry.isDirectory() && checkName(entry.name) === undefined)
-        .map(({ name }) => name);
-    } catch {
-      return []; // there is none yet
-    }
   }
 
   #lookAtForeign(): void {

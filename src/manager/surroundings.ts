@@ -13,8 +13,8 @@ export interface Surroundings {
   readonly operations: Operations;
   /** Of the host's boot. */
   readonly bootId: string;
-  /** A line about a machine. */
-  readonly log: (level: Level, machine: string, line: string) => void;
+  /** A line about a machine; null: about the daemon. */
+  readonly log: (level: Level, machine: string | null, line: string) => void;
   /** Something has changed of what a machine shows. */
   readonly onChange: (machine: string) => void;
 }

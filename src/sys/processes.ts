@@ -4,6 +4,7 @@ import { ARCH, bind, check, failedWith, pinned } from "./libc.ts";
 import { syscallNumber } from "./syscall-numbers.ts";
 
 const pidfdOpenCall = bind("long syscall(long number, int pid, uint flags)");
+const pidfdGetfdCall = bind("long syscall(long number, int pidfd, int fd, uint flags)");
 const pidfdSendSignalCall = bind("long syscall(long number, int pidfd, int signal, void *info, uint flags)");
 const prctlCall = bind("int prctl(int option, ulong second, ulong third, ulong fourth, ulong fifth)");
 const waitidCall = bind("int waitid(int type, uint id, void *info, int options)");
@@ -11,6 +12,12 @@ const waitidCall = bind("int waitid(int type, uint id, void *info, int options)"
 /** pidfd_open(2). The pid must be held still by something else (being its parent), or be checked afterwards. */
 export function pidfdOpen(pid: number): number {
   return check(pidfdOpenCall(syscallNumber("pidfd_open", ARCH), pid, 0), "pidfd_open", { subject: `pid ${pid}` });
+}
+
+/** pidfd_getfd(2): a copy, close-on-exec, of an fd of another process. @throws SysError: EBADF, it has none of that number; EPERM */
+export function pidfdGetfd(pidfd: number, fd: number): number {
+  const copy = pidfdGetfdCall(syscallNumber("pidfd_getfd", ARCH), pidfd, fd, 0);
+  return check(copy, "pidfd_getfd", { subject: `fd ${fd}` });
 }
 
 /** pidfd_send_signal(2). False: the process is gone already. */

@@ -60,6 +60,7 @@ const NUMBERS = {
   fsconfig: [431, 431],
   fsmount: [432, 432],
   pidfd_open: [434, 434],
+  pidfd_getfd: [438, 438],
   close_range: [436, 436],
   openat2: [437, 437],
   mount_setattr: [442, 442],

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
-import { execIn } from "../../machine/exec-in.ts";
-import { findMachine } from "../../machine/find-machine.ts";
-import { ProcessCaller } from "../../supervise/caller.ts";
+import { UsageError } from "../../errors.ts";
+import { printable } from "../../spec/quote.ts";
+import { execByDaemon } from "../exec-by-daemon.ts";
 import { type Context, type Runner, withoutDashes } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
@@ -16,24 +16,46 @@ export function define(program: Command, run: Runner): void {
     .argument("<name>", "the machine")
     .argument("<command...>", "the command and its arguments")
     .option("-u, --user <USER>", "who runs it: a name of the machine's /etc/passwd, or a number")
+    .option("--cwd <DIRECTORY>", "where it begins; default: the user's home, or /")
+    .option("-E, --env <NAME=VALUE>", "an environment variable of it, or one of ours by its name alone", collect, [])
     .option("-t, --tty", "give it a terminal of the machine's own")
     .passThroughOptions()
     .action(run(exec));
 }
 
-async function exec(
-  context: Context,
-  name: string,
-  words: string[],
-  options: { tty?: boolean; user?: string },
-): Promise<number> {
-  const argv = withoutDashes(words);
-  const request = {
-    argv,
-    user: options.user,
-    terminal: options.tty === true,
-    caller: new ProcessCaller(),
-    env: context.env,
-  };
-  return execIn(findMachine(name, context.paths), request, context.paths);
+interface Options {
+  readonly tty?: boolean;
+  readonly user?: string;
+  readonly cwd?: string;
+  readonly env: readonly string[];
+}
+
+/** By the daemon, which is warm; where there is none, or a terminal is to be copied to or from, by ourselves. */
+async function exec(context: Context, name: string, words: string[], options: Options): Promise<number> {
+  const { user, cwd: directory, tty: terminal = false } = options;
+  const environment = options.env.flatMap((text) => variable(text, context.env));
+  const request = { argv: withoutDashes(words), user, directory, environment };
+  const status = terminal ? undefined : await execByDaemon(name, request, context.paths);
+  if (status !== undefined) return status;
+  const [{ execIn }, { findMachine }, { ProcessCaller }] = await Promise.all([
+    import("../../machine/exec-in.ts"),
+    import("../../machine/find-machine.ts"),
+    import("../../supervise/caller.ts"),
+  ]);
+  const caller = new ProcessCaller();
+  return execIn(findMachine(name, context.paths), { ...request, terminal, caller, env: context.env }, context.paths);
+}
+
+function collect(value: string, before: readonly string[]): readonly string[] {
+  return [...before, value];
+}
+
+/** As `docker exec -e` has it: a name alone passes on our own variable, where there is one. */
+function variable(text: string, env: NodeJS.ProcessEnv): readonly string[] {
+  const [name = ""] = text.split("=", 1);
+  if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name))
+    throw new UsageError(`--env=${printable(text)}: ${printable(name)} is no name of a variable`);
+  if (text.includes("=")) return [text];
+  const value = env[name];
+  return value === undefined ? [] : [`${name}=${value}`];
 }

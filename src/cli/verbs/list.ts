@@ -1,6 +1,7 @@
-import { basename } from "node:path";
 import type { Command } from "commander";
-import { listMachines, type MachineRecord, type UnknownMachine } from "../../machine/record.ts";
+import type { MachineView } from "../../manager/machine-view.ts";
+import { printable } from "../../spec/quote.ts";
+import { listViews } from "../list-views.ts";
 import { print, say } from "../output.ts";
 import { table } from "../table.ts";
 import type { Context, Runner } from "../verb.ts";
@@ -9,15 +10,19 @@ export function define(program: Command, run: Runner): void {
   program
     .command("list")
     .summary("show running machines")
-    .description("Shows the machines of this root that run, with their state and what runs in them.")
+    .description(
+      "Shows the machines of this root that run or have failed, with their state and what runs in them; with --all " +
+        "those as well that could be started.",
+    )
+    .option("-a, --all", "machines that do not run, too")
     .option("--json", "print as JSON")
     .action(run(list));
 }
 
-async function list({ paths }: Context, options: { json?: boolean }): Promise<number> {
-  const machines = listMachines(paths);
-  if (options.json === true) {
-    print(`${JSON.stringify(machines.map(asJson), null, 2)}\n`);
+async function list(context: Context, { all = false, json }: { all?: boolean; json?: boolean }): Promise<number> {
+  const machines = await listViews(context, all);
+  if (json === true) {
+    print(`${JSON.stringify(machines, null, 2)}\n`);
     return 0;
   }
   if (machines.length === 0) say("no machines\n");
@@ -28,67 +33,17 @@ async function list({ paths }: Context, options: { json?: boolean }): Promise<nu
   return 0;
 }
 
-type Machine = MachineRecord | UnknownMachine;
+function row(view: MachineView): readonly string[] {
+  const { name, service, state, os, version, init, leader } = view;
+  const cells = [os, version, init, leader].map((cell) => (cell === null ? "-" : printable(String(cell))));
+  return [name, view.class, service, state, ...cells, note(view)];
+}
 
-function row(record: Machine): readonly string[] {
-  if (record.state === "unknown")
-    return [
-      record.name,
-      "container",
-      "berth",
-      record.state,
-      "-",
-      "-",
-      "-",
-      "-",
-      `${basename(record.file)} ${record.fault}`,
-    ];
-  const note = record.weaknesses.length > 0 ? `weaker than the default: ${record.weaknesses.join("; ")}` : "";
-  const { name, state, os, osVersion, init } = record;
-  return [
-    name,
-    "container",
-    "berth",
-    state,
-    os ?? "-",
-    osVersion ?? "-",
-    init ?? "-",
-    `${leader(record) ?? "-"}`,
-    note,
+function note({ reason, weaknesses, restarts }: MachineView): string {
+  const notes = [
+    ...(reason === null ? [] : [reason]),
+    ...(restarts === 0 ? [] : [`started again ${restarts} times`]),
+    ...(weaknesses.length === 0 ? [] : [`weaker than the default: ${weaknesses.join("; ")}`]),
   ];
+  return printable(notes.join("; "));
 }
-
-function asJson(machine: Machine) {
-  const { name, state } = machine;
-  const head = { name, class: "container", service: "berth", state };
-  if (machine.state === "unknown") return { ...head, ...NOTHING, reason: `${machine.file} ${machine.fault}` };
-  return { ...head, ...told(machine) };
-}
-
-function told(record: MachineRecord) {
-  return {
-    os: record.os,
-    version: record.osVersion,
-    init: record.init,
-    addresses: [],
-    leader: leader(record),
-    unit: record.unit,
-    since: new Date(record.times.began).toISOString(),
-    image: record.root,
-    ready: record.ready,
-    times: record.times,
-    weaknesses: record.weaknesses,
-    reason: null,
-  };
-}
-
-/** Null: between two boots there is none. */
-function leader(record: MachineRecord): number | null {
-  return record.state === "rebooting" ? null : record.leader.pid;
-}
-
-/** The same of a machine whose record tells nothing. */
-const NOTHING: { readonly [K in keyof ReturnType<typeof told>]: null | [] } = {
-  ...{ os: null, version: null, init: null, addresses: [], leader: null, unit: null, since: null, image: null },
-  ...{ ready: null, times: null, weaknesses: [], reason: null },
-};

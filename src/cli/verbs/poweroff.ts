@@ -1,12 +1,6 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
-import { BerthError } from "../../errors.ts";
-import type { Paths } from "../../host/paths.ts";
-import { askInit } from "../../machine/ask-init.ts";
-import { findAnyMachine, findMachine } from "../../machine/find-machine.ts";
-import type { MachineRecord } from "../../machine/record.ts";
-import { killMachine, stopSupervisor, whenEnded } from "../../machine/signal-machine.ts";
 import { allAtOnce } from "../each-machine.ts";
+import { withMachines } from "../machines.ts";
 import { TIMEOUT_S, timeoutMs } from "../seconds.ts";
 import type { Context, Runner } from "../verb.ts";
 
@@ -30,30 +24,9 @@ interface Options {
   readonly timeout: string;
 }
 
-async function poweroff({ paths }: Context, names: string[], options: Options): Promise<number> {
+async function poweroff(context: Context, names: string[], options: Options): Promise<number> {
   const timeout = timeoutMs(options.timeout);
-  return allAtOnce(names, async (name) => {
-    const found = findAnyMachine(name, paths);
-    const machine = found.state === "rebooting" ? found : findMachine(name, paths);
-    if (options.wait) await end(machine, paths, timeout);
-    else await ask(machine, paths);
-  });
-}
-
-function ask(machine: MachineRecord, paths: Paths): Promise<void> {
-  return machine.state === "rebooting" ? stopSupervisor(machine) : askInit(machine, "poweroff", paths);
-}
-
-const LATE = Symbol("late");
-
-async function end(machine: MachineRecord, paths: Paths, timeout: number): Promise<void> {
-  const ended = ask(machine, paths).then(() => whenEnded(machine));
-  const outcome = await Promise.race([ended, sleep(timeout, LATE, { ref: false })]);
-  if (outcome !== LATE) return;
-  await killMachine(machine);
-  // What was run to ask it was killed with it: that is no news.
-  await ended.catch(() => undefined);
-  throw new BerthError(`machine ${machine.name} did not end within ${timeout / 1000} s, and was killed`, {
-    hint: "--timeout=SECONDS gives its services longer",
-  });
+  return withMachines(context, names, (machines) =>
+    allAtOnce(names, (name) => machines.powerOff(name, options.wait, timeout)),
+  );
 }

@@ -1,7 +1,6 @@
 import type { Command } from "commander";
-import { askInit } from "../../machine/ask-init.ts";
-import { findMachine } from "../../machine/find-machine.ts";
 import { allAtOnce } from "../each-machine.ts";
+import { withMachines } from "../machines.ts";
 import type { Context, Runner } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
@@ -13,6 +12,6 @@ export function define(program: Command, run: Runner): void {
     .action(run(reboot));
 }
 
-async function reboot({ paths }: Context, names: string[]): Promise<number> {
-  return allAtOnce(names, (name) => askInit(findMachine(name, paths), "reboot", paths));
+function reboot(context: Context, names: string[]): Promise<number> {
+  return withMachines(context, names, (machines) => allAtOnce(names, (name) => machines.reboot(name)));
 }

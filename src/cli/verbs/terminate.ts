@@ -1,7 +1,6 @@
 import type { Command } from "commander";
-import { findAnyMachine } from "../../machine/find-machine.ts";
-import { killMachine, killUnknown } from "../../machine/signal-machine.ts";
 import { allAtOnce } from "../each-machine.ts";
+import { withMachines } from "../machines.ts";
 import type { Context, Runner } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
@@ -13,9 +12,6 @@ export function define(program: Command, run: Runner): void {
     .action(run(terminate));
 }
 
-async function terminate({ paths }: Context, names: string[]): Promise<number> {
-  return allAtOnce(names, async (name) => {
-    const machine = findAnyMachine(name, paths);
-    await (machine.state === "unknown" ? killUnknown(machine, paths) : killMachine(machine));
-  });
+function terminate(context: Context, names: string[]): Promise<number> {
+  return withMachines(context, names, (machines) => allAtOnce(names, (name) => machines.terminate(name)));
 }

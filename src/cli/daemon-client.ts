@@ -1,0 +1,134 @@
+import { closeSync, constants, openSync } from "node:fs";
+import { Socket } from "node:net";
+import { join } from "node:path";
+import { BerthError, errorCode } from "../errors.ts";
+import type { Paths } from "../host/paths.ts";
+import { type MethodName, type Methods, type Reply, SOCKET } from "../manager/protocol.ts";
+
+interface Waiting {
+  readonly onEvent: (event: unknown) => void;
+  readonly resolve: (result: unknown) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** A connection to berthd. */
+export class DaemonClient {
+  readonly #socket: Socket;
+  readonly #waiting = new Map<number, Waiting>();
+  #last = 0;
+  #rest = "";
+  #error: Error | undefined;
+
+  private constructor(socket: Socket) {
+    this.#socket = socket;
+    socket.setEncoding("utf8");
+    socket.on("data", (text: string) => this.#take(text));
+    socket.on("error", (error: Error) => this.#end(error));
+    socket.on("close", () => this.#end(new BerthError("berthd has gone", { hint: "berth daemon status" })));
+  }
+
+  /** Null: there is none. */
+  static async connect(paths: Paths): Promise<DaemonClient | null> {
+    let directory: number;
+    try {
+      directory = openSync(paths.run, constants.O_DIRECTORY);
+    } catch (error) {
+      if (errorCode(error) === "ENOENT") return null;
+      throw error;
+    }
+    try {
+      // Through the directory's fd: a socket's path may have 107 bytes only.
+      return await open(`/proc/self/fd/${directory}/${SOCKET}`);
+    } finally {
+      closeSync(directory);
+    }
+
+    function open(path: string): Promise<DaemonClient | null> {
+      const socket = new Socket();
+      return new Promise((resolve, reject) => {
+        socket.once("error", (error) => {
+          const code = errorCode(error);
+          if (code === "ENOENT" || code === "ECONNREFUSED") resolve(null);
+          else reject(new BerthError(`${join(paths.run, SOCKET)}: ${error.message}`, { cause: error }));
+        });
+        socket.connect(path, () => {
+          socket.removeAllListeners("error");
+          resolve(new DaemonClient(socket));
+        });
+      });
+    }
+  }
+
+  /** Resolves to what the daemon answers. @throws BerthError, the daemon's own or that it has gone */
+  call<M extends MethodName>(
+    method: M,
+    params: Methods[M]["params"],
+    options: { readonly onEvent?: (event: Methods[M]["event"]) => void; readonly signal?: AbortSignal } = {},
+  ): Promise<Methods[M]["result"]> {
+    const id = ++this.#last;
+    const { onEvent, signal } = options;
+    return new Promise<Methods[M]["result"]>((resolve, reject) => {
+      if (this.#error !== undefined) {
+        reject(this.#error);
+        return;
+      }
+      this.#waiting.set(id, {
+        onEvent: (event) => onEvent?.(event as Methods[M]["event"]),
+        resolve: (result) => resolve(result as Methods[M]["result"]),
+        reject: (error) => reject(signal?.aborted === true ? (signal.reason as Error) : error),
+      });
+      // Its answer is that it was given up, when all is undone.
+      signal?.addEventListener("abort", () => this.#send({ id, cancel: true }), { once: true });
+      this.#send({ id, method, params });
+    });
+  }
+
+  /** For the command of the `exec` that was called last. */
+  signal(signal: number): void {
+    this.#send({ id: this.#last, signal });
+  }
+
+  /** Resolves when the daemon has closed the connection. */
+  gone(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#socket.closed) resolve();
+      else this.#socket.once("close", () => resolve());
+    });
+  }
+
+  close(): void {
+    this.#socket.removeAllListeners("close");
+    this.#socket.destroy();
+  }
+
+  #send(message: object): void {
+    this.#socket.write(`${JSON.stringify(message)}\n`);
+  }
+
+  #take(text: string): void {
+    const lines = (this.#rest + text).split("\n");
+    this.#rest = lines.pop() ?? "";
+    for (const line of lines) this.#hear(JSON.parse(line) as Reply);
+  }
+
+  #hear(reply: Reply): void {
+    const waiting = this.#waiting.get(reply.id);
+    if (waiting === undefined) return;
+    if ("event" in reply) {
+      waiting.onEvent(reply.event);
+      return;
+    }
+    this.#waiting.delete(reply.id);
+    if ("result" in reply) waiting.resolve(reply.result);
+    else {
+      const { message, hint, kind, exitStatus } = reply.error;
+      waiting.reject(new BerthError(message, { hint: hint ?? undefined, kind: kind ?? undefined, exitStatus }));
+    }
+  }
+
+  #end(error: Error): void {
+    this.#error ??= error;
+    for (const { reject } of this.#waiting.values()) reject(this.#error);
+    this.#waiting.clear();
+  }
+}

@@ -1,0 +1,36 @@
+import { constants } from "node:os";
+import { isatty } from "node:tty";
+import { BerthError } from "../errors.ts";
+import type { Paths } from "../host/paths.ts";
+import { DaemonClient } from "./daemon-client.ts";
+
+export interface DaemonExec {
+  readonly argv: readonly string[];
+  readonly user: string | undefined;
+  readonly directory: string | undefined;
+  readonly environment: readonly string[];
+}
+
+const PASSED_ON = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"] as const;
+
+/**
+ * Runs a command in a machine by the daemon, which takes stdin, stdout and stderr from this process as they are: nothing
+ * is copied. Resolves to its exit status; undefined: not in this way, since no daemon runs or one of the three is a
+ * terminal, which no machine gets.
+ */
+export async function execByDaemon(name: string, exec: DaemonExec, paths: Paths): Promise<number | undefined> {
+  if ([0, 1, 2].some((fd) => isatty(fd))) return undefined;
+  const client = await DaemonClient.connect(paths).catch(() => null);
+  if (client === null) return undefined;
+  for (const signal of PASSED_ON) process.on(signal, () => client.signal(constants.signals[signal]));
+  const { argv, user = null, directory = null, environment } = exec;
+  try {
+    const { status } = await client.call("exec", { name, argv, user, directory, environment, stdio: "own" });
+    return status;
+  } catch (error) {
+    if (error instanceof BerthError && error.kind === "NotSupported") return undefined;
+    throw error;
+  } finally {
+    client.close();
+  }
+}

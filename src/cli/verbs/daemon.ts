@@ -1,0 +1,95 @@
+import type { Command } from "commander";
+import { BerthError } from "../../errors.ts";
+import type { DaemonStatus } from "../../manager/protocol.ts";
+import { DaemonClient } from "../daemon-client.ts";
+import { startDaemon } from "../daemon-start.ts";
+import { print, say } from "../output.ts";
+import { TIMEOUT_S, timeoutMs } from "../seconds.ts";
+import type { Context, Runner } from "../verb.ts";
+
+export function define(program: Command, run: Runner): void {
+  program
+    .command("daemon")
+    .summary("start, stop or show berthd")
+    .description(
+      "Controls berthd, which manages the machines of this root: start (in the background; where systemd runs the host " +
+        "that is for berthd.service), stop (machines go on, with --machines they are powered off first), status.",
+    )
+    .argument("<start|stop|status>", "what to do")
+    .option("--machines", "of stop: power the machines off first")
+    .option("--timeout <SECONDS>", "of stop --machines: how long each may take to end", String(TIMEOUT_S))
+    .option("--json", "of status: print as JSON")
+    .action(run(daemon));
+}
+
+interface Options {
+  readonly machines?: boolean;
+  readonly timeout: string;
+  readonly json?: boolean;
+}
+
+async function daemon(context: Context, what: string, options: Options): Promise<number> {
+  switch (what) {
+    case "start":
+      return start(context);
+    case "stop":
+      return stop(context, options);
+    case "status":
+      return status(context, options);
+    default:
+      throw new BerthError(`${what}: berth daemon can start, stop and show status`, { exitStatus: 2 });
+  }
+}
+
+async function start({ paths, env }: Context): Promise<number> {
+  const running = await DaemonClient.connect(paths);
+  if (running === null) {
+    const { pid, client } = await startDaemon(paths, env);
+    client.close();
+    say(`berth: started berthd, pid ${pid}\n`);
+  } else {
+    const { pid } = await running.call("status", {});
+    running.close();
+    say(`berth: berthd runs already, pid ${pid}\n`);
+  }
+  return 0;
+}
+
+async function stop({ paths }: Context, { machines = false, timeout }: Options): Promise<number> {
+  const ms = timeoutMs(timeout);
+  const client = await DaemonClient.connect(paths);
+  if (client === null) {
+    say(`berth: berthd does not run for ${paths.run}\n`);
+    return 0;
+  }
+  await client.call("quit", { machines, timeout: ms });
+  await client.gone();
+  return 0;
+}
+
+const NOT_RUNNING = 3;
+
+async function status({ paths }: Context, { json }: Options): Promise<number> {
+  const client = await DaemonClient.connect(paths);
+  if (client === null) {
+    if (json === true) print("null\n");
+    else say(`berthd does not run for ${paths.run}\n`);
+    return NOT_RUNNING; // as systemctl status has it
+  }
+  const told = await client.call("status", {});
+  client.close();
+  print(json === true ? `${JSON.stringify(told, null, 2)}\n` : page(told));
+  return 0;
+}
+
+function page({ pid, version, machines, socket, bus, root }: DaemonStatus): string {
+  const rows = [
+    ["PID", pid],
+    ["Version", version],
+    ["Machines", machines],
+    ["Root", root],
+    ["Socket", socket],
+    ["Bus", bus ?? "none"],
+  ];
+  return `berthd\n${rows.map(([key, value]) => `  ${String(key).padEnd(8)} ${value}\n`).join("")}`;
+}

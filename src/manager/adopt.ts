@@ -1,0 +1,115 @@
+import { closeSync, constants, openSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { attach } from "../exec/attachment.ts";
+import { readExitRecord } from "../exec/exit-record.ts";
+import { processId } from "../host/process-id.ts";
+import { outcomeOf } from "../machine/exit-status.ts";
+import { archiveBoot } from "../machine/history.ts";
+import { LiveRecord } from "../machine/live-record.ts";
+import { recordsDirectory } from "../machine/places.ts";
+import { isHeld, type MachineRecord, readSavedRecord } from "../machine/record.ts";
+import { killUnknown } from "../machine/signal-machine.ts";
+import { sweep, sweepMachine } from "../machine/sweep.ts";
+import { hasBootEnd } from "../supervise/init-boot.ts";
+import { ManagedBoot } from "./managed-boot.ts";
+import type { ManagedMachine } from "./managed-machine.ts";
+import type { End } from "./restart.ts";
+import type { Failure, SavedState } from "./state-file.ts";
+import type { Surroundings } from "./surroundings.ts";
+
+type Make = (name: string, failure?: Failure | null) => ManagedMachine;
+
+/**
+ * What a daemon does first: it takes over the machines that run on from an earlier one, sees to the ends of those that
+ * did not, goes on with restarts that were pending, and cleans up after the rest.
+ */
+export async function adoptMachines(surroundings: Surroundings, make: Make): Promise<void> {
+  const { paths, log } = surroundings;
+  const states = savedStates(surroundings);
+  for (const name of recordNames(surroundings)) {
+    try {
+      await adoptOne(name, states.get(name), surroundings, make);
+    } catch (error) {
+      log("error", name, `could not be taken over: ${(error as Error).message}`);
+    }
+  }
+  const say = (line: string): void => log("warn", null, line);
+  const gone = sweep(paths, say, (record, name) => archiveBoot(record, name, paths));
+  for (const name of gone) log("warn", name, "was left half-started or half-ended, and has been cleaned up");
+  for (const [name, state] of states) goOn(state, make(name, state.failure));
+}
+
+/** Of this boot of the host. */
+function savedStates({ files, bootId, log }: Surroundings): Map<string, SavedState> {
+  const all = files.readAll(({ file, fault, setAside }) =>
+    log("warn", null, `${file} ${fault}${setAside === null ? ", and is left alone" : `: it is ${setAside} now`}`),
+  );
+  for (const state of all) if (state.bootId !== bootId) files.remove(state.name);
+  return new Map(all.filter((state) => state.bootId === bootId).map((state) => [state.name, state]));
+}
+
+/** It was about to boot when the daemon ended; what has failed stays so. */
+function goOn(state: SavedState, machine: ManagedMachine): void {
+  if (state.wanted && !machine.alive) machine.resume({ kind: "reboot" }, state.restarts);
+}
+
+async function adoptOne(
+  name: string,
+  state: SavedState | undefined,
+  surroundings: Surroundings,
+  make: Make,
+): Promise<void> {
+  const { paths, log } = surroundings;
+  const found = readSavedRecord(name, paths);
+  if (found.state === "unknown") {
+    if (!isHeld(name, paths)) return; // for the sweep
+    if (!found.fault.startsWith("is not there")) return log("error", name, `runs, but ${found.file} ${found.fault}`);
+    log("warn", name, "was being started when an earlier daemon ended: it is killed");
+    return killUnknown(found, paths);
+  }
+  if (!found.managed || found.bootId !== surroundings.bootId) return;
+  const directory = join(recordsDirectory(paths), name);
+  const attachment = await attach(directory, { name, onRelease: (record) => archiveBoot(record, name, paths) });
+  if (attachment === null) return ended(found, directory, state, surroundings, make);
+  make(name).adopt((listener) => {
+    const record = new LiveRecord(directory, found, listener);
+    record.update({ supervisor: processId(process.pid) });
+    record.notified({ ready: attachment.saidReady, status: undefined, stopping: attachment.saidStopping });
+    return new ManagedBoot(attachment, record, !hasBootEnd(found.init));
+  }, state?.restarts ?? 0);
+  log("info", name, `is taken over: PID 1 is ${found.leader.pid}`);
+}
+
+/** It ended while there was no daemon: by its own doing, as nobody could tell it to. */
+function ended(
+  record: MachineRecord,
+  directory: string,
+  state: SavedState | undefined,
+  { paths, log }: Surroundings,
+  make: Make,
+): void {
+  const { name } = record;
+  const end: End = record.state === "rebooting" ? { kind: "reboot" } : outcomeOf(exitIn(directory));
+  const onRelease = (from: string): void => archiveBoot(from, name, paths);
+  if (!sweepMachine(name, paths, { onRelease, rebooting: end.kind === "reboot" })) return;
+  log("info", name, "ended while no daemon ran");
+  if (record.state === "stopping" && end.kind !== "reboot") return;
+  make(name).resume(end, state?.restarts ?? 0);
+}
+
+function exitIn(directory: string): ReturnType<typeof readExitRecord> {
+  const fd = openSync(join(directory, "exit"), constants.O_RDONLY | constants.O_NOFOLLOW);
+  try {
+    return readExitRecord(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function recordNames({ paths }: Surroundings): readonly string[] {
+  try {
+    return readdirSync(recordsDirectory(paths)).sort();
+  } catch {
+    return []; // nothing has run here yet
+  }
+}
