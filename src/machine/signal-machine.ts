@@ -37,9 +37,10 @@ async function send(to: ProcessId, signal: number): Promise<void> {
  * Resolves when a machine has ended and its supervisor has taken away what is left of it on the host, which makes its
  * name free again.
  */
-export async function whenEnded({ leader, supervisor }: MachineRecord): Promise<void> {
+export async function whenEnded({ leader, keeper, supervisor, managed }: MachineRecord): Promise<void> {
   await withProcess(leader, whenReadable);
-  await withProcess(supervisor, whenReadable);
+  // A daemon goes on.
+  await withProcess(managed ? keeper : supervisor, whenReadable);
 }
 
 /** Kills everything in a machine. */

@@ -1,9 +1,8 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { removeLeftovers } from "../exec/leftovers.ts";
+import { type RemoveOptions, removeLeftovers } from "../exec/leftovers.ts";
 import { lockFile, unlinkLocked } from "../exec/lock-file.ts";
 import { setAsideDamaged } from "../exec/range-ledger.ts";
-import type { OnRelease } from "../exec/running.ts";
 import type { Paths } from "../host/paths.ts";
 import { ledgerPath } from "../host/ranges.ts";
 import { visible } from "../spec/quote.ts";
@@ -16,7 +15,11 @@ import { readRecord } from "./record.ts";
  * ephemeral machine's changes. The name's lock tells: the keeper holds it as long as it lives. What can't be cleaned up
  * is said, and left for the next time: it is nobody else's trouble. Returns the names of those that are gone.
  */
-export function sweep(paths: Paths, say: (line: string) => void, onRelease?: OnRelease): readonly string[] {
+export function sweep(
+  paths: Paths,
+  say: (line: string) => void,
+  onRelease?: (record: string, name: string) => void,
+): readonly string[] {
   const attempt = (what: string, act: () => boolean): boolean => {
     try {
       return act();
@@ -32,12 +35,14 @@ export function sweep(paths: Paths, say: (line: string) => void, onRelease?: OnR
     return damaged !== null;
   });
   return list(recordsDirectory(paths)).filter((name) =>
-    attempt(`clean up after machine ${name}`, () => sweepMachine(name, paths, onRelease)),
+    attempt(`clean up after machine ${name}`, () =>
+      sweepMachine(name, paths, onRelease && { onRelease: (record) => onRelease(record, name) }),
+    ),
   );
 }
 
 /** False: the machine runs. */
-function sweepMachine(name: string, paths: Paths, onRelease?: OnRelease): boolean {
+export function sweepMachine(name: string, paths: Paths, options: RemoveOptions = {}): boolean {
   const path = lockPath(name, paths);
   const lock = lockFile(path);
   if (lock === null) return false;
@@ -45,7 +50,7 @@ function sweepMachine(name: string, paths: Paths, onRelease?: OnRelease): boolea
     const record = join(recordsDirectory(paths), name);
     // Somebody may have removed the lock of a machine that runs: its keeper and supervisor hold its exit record as well.
     if (isLocked(join(record, "exit")) || readRecord(name, paths) !== null) return false;
-    removeLeftovers(record, { onRelease });
+    removeLeftovers(record, options);
     return true;
   } finally {
     unlinkLocked(path, lock);

@@ -106,8 +106,9 @@ export class ManagedMachine {
   adopt(make: (listener: RecordListener) => ManagedBoot, restarts: number): void {
     this.#restarts = restarts;
     this.#starts.push(monotonic());
-    const boot = make({ say: (line) => this.#with.log("warn", this.name, line), onChange: () => this.#changed() });
-    this.#live(() => this.#through(boot));
+    this.#live(() =>
+      this.#through(make({ say: (line) => this.#with.log("warn", this.name, line), onChange: () => this.#changed() })),
+    );
   }
 
   /** Goes on where an earlier daemon was interrupted, which did not see to what comes after this end. */
@@ -197,15 +198,18 @@ export class ManagedMachine {
   #live(first: () => Promise<End | undefined>): void {
     const pause = new RebootPause();
     const all = async (): Promise<void> => {
-      for (let end = await first(); end !== undefined; ) {
+      for (let end: End | undefined = await first(); end !== undefined; ) {
         const boot = await this.#another(end, pause);
         end = boot && (await this.#through(boot));
       }
     };
-    this.#life = all()
+    const life = Promise.withResolvers<void>();
+    this.#life = life.promise; // from before anything of it is told to anybody
+    void all()
       .catch((error: Error) => this.#with.log("error", this.name, `supervising it failed: ${error.message}`))
       .finally(() => {
         this.#life = undefined;
+        life.resolve();
         this.#changed();
       });
   }
