@@ -16,6 +16,7 @@ const FDS_MAX = 3;
 
 interface Running {
   readonly end: AbortController;
+  readonly cancel: AbortController;
   onSignal: (signal: number) => void;
 }
 
@@ -51,8 +52,8 @@ export class ClientConnection {
 
   /** What it asked for is given up, and it hears so. */
   async close(): Promise<void> {
-    for (const { end } of this.#running.values())
-      end.abort(new BerthError("the daemon ends", { hint: "berth daemon start starts it again" }));
+    const ending = new BerthError("the daemon ends", { hint: "berth daemon start starts it again" });
+    for (const { end, cancel } of this.#running.values()) for (const each of [cancel, end]) each.abort(ending);
     await Promise.allSettled(this.#work);
     if (!this.#over) await this.#stream.flush().catch(() => undefined);
     this.#end();
@@ -114,13 +115,16 @@ export class ClientConnection {
   #hint({ id, signal, cancel }: Hint): void {
     const running = this.#running.get(id);
     if (signal !== undefined) running?.onSignal(signal);
-    if (cancel === true) running?.end.abort(new BerthError("it was cancelled"));
+    if (cancel !== true) return;
+    const cancelled = new BerthError("it was cancelled");
+    running?.cancel.abort(cancelled);
+    running?.end.abort(cancelled);
   }
 
   async #answer(request: Request): Promise<void> {
     const { id, method, params } = request;
     const log = this.#log.child({ operation: `${method}#${++operations}`, ...machineOf(params) });
-    const running: Running = { end: new AbortController(), onSignal: () => undefined };
+    const running: Running = { end: new AbortController(), cancel: new AbortController(), onSignal: () => undefined };
     this.#running.set(id, running);
     try {
       const { for: whom, run } = findMethod(method);
@@ -129,6 +133,7 @@ export class ClientConnection {
       const call: Call = {
         params,
         signal: running.end.signal,
+        cancelled: running.cancel.signal,
         event: (event) => this.#send({ id, event }),
         onSignal: (handler) => {
           running.onSignal = handler;

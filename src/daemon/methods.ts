@@ -10,8 +10,10 @@ import { flag, number, oneOf, type Params, text, textOrNull, texts } from "./par
 /** Who calls, and what is between the two while the call lasts. */
 export interface Call<M extends MethodName = MethodName> {
   readonly params: Params;
-  /** Aborted when nobody waits any more. */
+  /** Aborted when nobody waits any more: the caller has cancelled it, or is gone. */
   readonly signal: AbortSignal;
+  /** Aborted when the caller says so, or the daemon ends. */
+  readonly cancelled: AbortSignal;
   event(event: Methods[M]["event"]): void;
   /** Signals that the caller sends on. */
   onSignal(handler: (signal: number) => void): void;
@@ -45,10 +47,11 @@ export const METHODS: { readonly [M in MethodName]: Method<M> } = {
   view: { for: "all", run: async ({ manager }, { params }) => manager.view(name(params)) },
   start: {
     for: "root",
-    run: ({ manager }, { params, signal, event }) =>
+    // Of a client that is killed the machine goes on to be ready.
+    run: ({ manager }, { params, cancelled, event }) =>
       done(
         manager.start(name(params), {
-          signal,
+          signal: cancelled,
           timeout: timeout(params),
           say: (said) => event({ said }),
           onStatus: (status) => event({ status }),

@@ -16,22 +16,9 @@ import type { ManagedBoot } from "./managed-boot.ts";
 import { afterEnd, type End } from "./restart.ts";
 import type { Failure } from "./state-file.ts";
 import type { Surroundings } from "./surroundings.ts";
-
-/** Who waits for a start. */
-export interface StartCaller {
-  /** For the user: warnings, what is weaker than the default. */
-  readonly say: (line: string) => void;
-  /** What its init says it does. */
-  readonly onStatus: (status: string) => void;
-  readonly signal: AbortSignal;
-  /** How long it may take to be ready, ms. */
-  readonly timeout: number;
-}
+import { type StartCaller, whenReady } from "./when-ready.ts";
 
 const TAIL_LINES = 10;
-/** An init that counts as ready because it runs is not, if it ends within this time. */
-const AT_ONCE_MS = 50;
-
 /** A machine over all its boots: started, rebooted, restarted where that is wanted, stopped. */
 export class ManagedMachine {
   readonly name: string;
@@ -49,7 +36,6 @@ export class ManagedMachine {
   #wait = new AbortController();
   /** From a start until the machine has stopped or failed. */
   #life: Promise<void> | undefined;
-  /** Its last lines on the console, of the boot that ended last. */
   #tail: readonly string[] = [];
 
   constructor(name: string, surroundings: Surroundings, failure: Failure | null = null) {
@@ -69,6 +55,11 @@ export class ManagedMachine {
 
   get failure(): Failure | null {
     return this.#failure;
+  }
+
+  /** Its last lines on the console, of the boot that ended last. */
+  get tail(): readonly string[] {
+    return this.#tail;
   }
 
   get restarts(): number {
@@ -99,7 +90,7 @@ export class ManagedMachine {
         caller.signal.removeEventListener("abort", giveUp);
       }
     });
-    await this.#ready(caller);
+    await whenReady(this, caller);
   }
 
   /** Takes over a boot that an earlier daemon has launched, and which is made with what its record tells. */
@@ -309,50 +300,21 @@ export class ManagedMachine {
     this.#with.onChange(this.name);
   }
 
-  // ---- waiting ----
-
-  async #ready(caller: StartCaller): Promise<void> {
-    const late = AbortSignal.timeout(caller.timeout);
-    try {
-      await this.#untilReady(caller, AbortSignal.any([caller.signal, late]));
-    } catch (error) {
-      if (this.alive) await this.terminate();
-      if (!late.aborted) throw error;
-      const failure = new BerthError(`machine ${this.name} was not ready within ${caller.timeout / 1000} s`, {
-        kind: "Timeout",
-        hint: `berth logs ${this.name} shows what its console said`,
-      });
-      this.#over(asFailure(failure, this.#tail));
-      throw failure;
-    }
+  /** Resolves when nothing of it runs, nor is about to. */
+  get ended(): Promise<void> {
+    return this.#life ?? Promise.resolve();
   }
 
-  async #untilReady({ onStatus }: StartCaller, signal: AbortSignal): Promise<void> {
-    let status: string | null = null;
-    await this.until(() => {
-      const { record } = this;
-      if (record !== undefined && record.status !== null && record.status !== status) onStatus(record.status);
-      status = record?.status ?? status;
-      return record?.ready === true || !this.alive;
-    }, signal);
-    if (this.record?.ready === true && this.record.times.ready === this.record.times.executed)
-      await Promise.race([this.#life, sleep(AT_ONCE_MS, undefined, { signal })]);
-    if (this.alive) return;
-    const { reason, hint } = this.#failure ?? { reason: `machine ${this.name} ended before it was ready`, hint: null };
-    throw new BerthError(`machine ${this.name} has failed: ${reason}`, {
-      hint: hint ?? this.#tail.map((line) => `console: ${line}`).join("\n"),
-    });
+  /** It was stopped because something is wrong with it. */
+  fail(failure: BerthError): void {
+    this.#over(asFailure(failure, this.#tail));
   }
 
   /** Whether it ends in that time, ms. */
   async #overWithin(timeout: number): Promise<boolean> {
     if (this.#life === undefined) return true;
-    const timer = new AbortController();
-    const over = this.#life.then(() => true);
-    const late = sleep(timeout, false, { signal: timer.signal }).catch(() => false);
-    const inTime = await Promise.race([over, late]);
-    timer.abort();
-    return inTime;
+    const late = sleep(timeout, false, { ref: false });
+    return Promise.race([this.#life.then(() => true), late]);
   }
 }
 

@@ -16,10 +16,11 @@ import { adoptMachines } from "./adopt.ts";
 import { ForeignMachines } from "./foreign.ts";
 import { Launcher } from "./launcher.ts";
 import { type MachineView, viewOfRecord, viewOfStopped, viewOfUnknown } from "./machine-view.ts";
-import { ManagedMachine, type StartCaller } from "./managed-machine.ts";
+import { ManagedMachine } from "./managed-machine.ts";
 import { Operations } from "./operations.ts";
 import { StateFiles } from "./state-file.ts";
 import type { Level, Surroundings } from "./surroundings.ts";
+import type { StartCaller } from "./when-ready.ts";
 
 /** What has become of a machine: `view` as it is now. */
 export interface MachineEvent {

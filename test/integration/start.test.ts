@@ -26,10 +26,11 @@ async function makeEndlessStart(root: BerthRoot): Promise<void> {
   root.settings("m", "[Exec]\nNotifyReady=yes\n[Files]\nBindReadOnly=/usr");
 }
 
-/** Besides what belongs to the machine. */
+/** Besides what belongs to the machine, and to the daemon. */
 function filesOfTheStart(root: BerthRoot): string[] {
   const run = join(root.path, "run");
-  return existsSync(run) ? readdirSync(run).filter((name) => !["locks", "running"].includes(name)) : [];
+  const known = ["locks", "running", "state", "history", "berthd.lock", "berthd.log", "berthd.sock"];
+  return existsSync(run) ? readdirSync(run).filter((name) => !known.includes(name)) : [];
 }
 
 test("returns when the machine is ready, which then goes on", async () => {

@@ -173,8 +173,17 @@ export class BerthRoot {
     });
   }
 
+  /** Nothing of a daemon that a command has started goes on. */
+  async #stopDaemon(): Promise<void> {
+    if (!existsSync(join(this.path, "run/berthd.sock"))) return;
+    const { status, stderr } = await this.berth("daemon", "stop");
+    if (status !== 0) throw new Error(`berth daemon stop: ${stderr}`);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     const left = this.leftovers();
+    if (left.length > 0) await this.berth("daemon", "stop", "--machines", "--timeout=1");
+    await this.#stopDaemon();
     if (left.length > 0) await this.#sweep();
     rmSync(this.path, { recursive: true });
     if (left.length > 0) throw new Error(`left of machines that have ended:\n  ${left.join("\n  ")}`);
@@ -212,8 +221,11 @@ export class Running {
     return this.bytes().toString("utf8");
   }
 
+  /** Without what the first command that needs the daemon says: which one that is is no test's matter. */
   get stderr(): string {
-    return Buffer.concat(this.#chunks.stderr).toString("utf8");
+    return Buffer.concat(this.#chunks.stderr)
+      .toString("utf8")
+      .replace(/^berth: started berthd, pid \d+\n/m, "");
   }
 
   /** Of its stdout. */

@@ -30,7 +30,16 @@ function running(name: string): MachineRecord {
   const self = processId(process.pid);
   return {
     ...{ version: 1, name, state: "running", ready: true, status: null, bootId: "", leader: self, keeper: self },
-    ...{ supervisor: self, managed: false, machineId: "0".repeat(32), cgroup: join(root, "cgroup"), cgroupMount: root, unit: null, root: "/tree", layer: null },
+    ...{
+      supervisor: self,
+      managed: false,
+      machineId: "0".repeat(32),
+      cgroup: join(root, "cgroup"),
+      cgroupMount: root,
+      unit: null,
+      root: "/tree",
+      layer: null,
+    },
     ...{ os: null, osVersion: null, init: null, killSignal: 15, uidShift: null, weaknesses: [] },
     requests: { poweroff: { signal: 15 }, reboot: { signal: 2 } },
     times: { began: 0, executed: 1, executedMonotonic: 1, ready: 1 },

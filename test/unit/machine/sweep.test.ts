@@ -55,7 +55,16 @@ const DEAD = { pid: 0x3fffffff, startTime: "1" };
 function recordOf(name: string, leader = processId(process.pid)): MachineRecord {
   return {
     ...{ version: 1, name, state: "running", ready: true, status: null, bootId: "", leader, keeper: DEAD },
-    ...{ supervisor: DEAD, managed: false, machineId: "0".repeat(32), cgroup: join(root, "cgroup"), cgroupMount: root, unit: null, root: "/tree", layer: null },
+    ...{
+      supervisor: DEAD,
+      managed: false,
+      machineId: "0".repeat(32),
+      cgroup: join(root, "cgroup"),
+      cgroupMount: root,
+      unit: null,
+      root: "/tree",
+      layer: null,
+    },
     ...{ os: null, osVersion: null, init: null, killSignal: 15, uidShift: null, weaknesses: [] },
     requests: { poweroff: { signal: 15 }, reboot: { signal: 2 } },
     times: { began: 0, executed: 1, executedMonotonic: 1, ready: 1 },

@@ -1,0 +1,71 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { BerthError } from "../errors.ts";
+import type { MachineRecord } from "../machine/record.ts";
+import type { Failure } from "./state-file.ts";
+
+/** Who waits for a start. */
+export interface StartCaller {
+  /** For the user: warnings, what is weaker than the default. */
+  readonly say: (line: string) => void;
+  /** What its init says it does. */
+  readonly onStatus: (status: string) => void;
+  readonly signal: AbortSignal;
+  /** How long it may take to be ready, ms. */
+  readonly timeout: number;
+}
+
+/** What is waited for. */
+interface Starting {
+  readonly name: string;
+  readonly record: MachineRecord | undefined;
+  readonly alive: boolean;
+  readonly ended: Promise<void>;
+  readonly failure: Failure | null;
+  readonly tail: readonly string[];
+  until(isTrue: () => boolean, signal: AbortSignal): Promise<void>;
+  terminate(): Promise<void>;
+  fail(failure: BerthError): void;
+}
+
+/** An init that counts as ready because it runs is not, if it ends within this time. */
+const AT_ONCE_MS = 50;
+
+/** Resolves when a machine whose init runs is ready. One that takes too long, or is given up, is killed. */
+export async function whenReady(machine: Starting, caller: StartCaller): Promise<void> {
+  const late = AbortSignal.timeout(caller.timeout);
+  try {
+    await untilReady(machine, caller, AbortSignal.any([caller.signal, late]));
+  } catch (error) {
+    if (machine.alive) await machine.terminate();
+    if (!late.aborted) throw error;
+    const failure = new BerthError(`machine ${machine.name} was not ready within ${caller.timeout / 1000} s`, {
+      kind: "Timeout",
+      hint: `berth logs ${machine.name} shows what its console said`,
+    });
+    machine.fail(failure);
+    throw failure;
+  }
+}
+
+async function untilReady(machine: Starting, { onStatus }: StartCaller, signal: AbortSignal): Promise<void> {
+  let status: string | null = null;
+  await machine.until(() => {
+    const { record, alive } = machine;
+    if (record !== undefined && record.status !== null && record.status !== status) onStatus(record.status);
+    status = record?.status ?? status;
+    return record?.ready === true || !alive;
+  }, signal);
+  if (runsOnly(machine.record)) await Promise.race([machine.ended, sleep(AT_ONCE_MS, undefined, { signal })]);
+  if (!machine.alive) throw hasEnded(machine);
+}
+
+/** It neither says nor shows when it is ready. */
+function runsOnly(record: MachineRecord | undefined): boolean {
+  return record?.times.ready === record?.times.executed;
+}
+
+function hasEnded({ name, failure, tail }: Starting): BerthError {
+  const reason = failure?.reason ?? "it ended before it was ready";
+  const lines = tail.map((line) => `console: ${line}`).join("\n");
+  return new BerthError(`machine ${name}: ${reason}`, { hint: failure?.hint ?? (lines || undefined) });
+}
