@@ -249,16 +249,19 @@ describe("a start whose process is killed", () => {
     if (attachment === null) {
       await until("the keeper has cleaned up", () => !isLocked(places.lock) && !isLocked(join(places.record, "exit")));
       sweep(machine.paths, console.error);
+      expect(existsSync(places.record)).toBe(false);
     } else {
       await says(machine, "up");
       await stop(attachment);
+      expectGone(machine);
     }
-    expectGone(machine);
+    // What it takes no notice of is files that nobody has locked.
     const again = testMachine(options({ command: probe("exit", "7") })).launch();
     await again.run();
     expect(await again.exit()).toEqual({ reason: "exited", status: 7 });
     await again.keeperEnd();
     again.release();
+    expectGone(machine);
   });
 });
 
