@@ -44,6 +44,9 @@ asked inside, in at most two seconds: *initState* (of systemd; of sysvinit, Open
 : The same fields as *list-images*: an object for one image, an array for several; without an image an array of the store: *path*,
 *usage* and *limit*.
 
+*berth import-tar*, *berth import-fs*, *berth pull-tar*
+: The image that was made, as in *list-images*.
+
 *berth clean*
 : An array of what was removed: *name* and *usage* (bytes, or null).
 

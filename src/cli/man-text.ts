@@ -263,6 +263,9 @@ _/var/lib/machines/.berth-making-*/_
 _/run/berth/images/NAME_
 : Locked while something is done to an image; says what.
 
+_/etc/berth/import-pubring.gpg_, _/etc/systemd/import-pubring.gpg_, _/usr/lib/systemd/import-pubring.gpg_
+: The first that exists holds the keys that *berth pull-tar* trusts.
+
 _/var/cache/berth/_
 : Bootstrapped trees (_trees/_) and compiled filters of system calls (_seccomp/_). All of it can be made again.
 

@@ -49,6 +49,13 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
   "read-only": { summary: "mark an image read-only, or writable", load: () => import("./verbs/read-only.ts") },
   "set-limit": { summary: "limit what an image may take on the disk", load: () => import("./verbs/set-limit.ts") },
   clean: { summary: "remove hidden images, or all", load: () => import("./verbs/clean.ts") },
+  "import-tar": { summary: "make an image of a tar archive", load: () => import("./verbs/import-tar.ts") },
+  "import-fs": { summary: "make an image of a directory", load: () => import("./verbs/import-fs.ts") },
+  "export-tar": { summary: "write an image to a tar archive", load: () => import("./verbs/export-tar.ts") },
+  "pull-tar": {
+    summary: "download a tar archive and make an image of it",
+    load: () => import("./verbs/pull-tar.ts"),
+  },
   bootstrap: { summary: "make a machine from a distribution's packages", load: () => import("./verbs/bootstrap.ts") },
   recipes: { summary: "list what can be bootstrapped", load: () => import("./verbs/recipes.ts") },
   daemon: { summary: "start, stop or show berthd", load: () => import("./verbs/daemon.ts") },

@@ -9,6 +9,9 @@ export interface CommandOptions {
   /** Aborting kills the command and all that it started. */
   readonly signal?: AbortSignal;
   readonly onLine?: (line: string) => void;
+  /** Fds that it gets; by default nothing is read, and what is written comes by line. */
+  readonly stdin?: number;
+  readonly stdout?: number;
   /** The program is unshare(1) with --pid --fork: its child is the init of a pid namespace. */
   readonly pidNamespace?: boolean;
 }
@@ -48,12 +51,13 @@ export async function runCommand(
     cwd: options.cwd,
     env: { ...environment(), ...options.env },
     detached: true,
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: [options.stdin ?? "ignore", options.stdout ?? "pipe", "pipe"],
   });
   const kill = () => killAll(child.pid, options.pidNamespace === true);
   signal?.addEventListener("abort", kill, { once: true });
   try {
-    for (const stream of [child.stdout, child.stderr]) createInterface({ input: stream }).on("line", take);
+    for (const stream of [child.stdout, child.stderr])
+      if (stream !== null) createInterface({ input: stream }).on("line", take);
     const status = await new Promise<string>((resolve, reject) => {
       child.once("error", (error) => {
         const hint = "setpriv is part of util-linux";

@@ -7,8 +7,11 @@ import { suggest } from "../spec/nearest.ts";
 import { type CloneOptions, cloneImage, markReadOnly, removeImage, renameImage } from "./changes.ts";
 import { countDisk } from "./count-disk.ts";
 import { type FoundImage, findImage, findImages, HOST } from "./discover.ts";
+import { directoryDriver } from "./drivers/directory.ts";
 import { type ImageInfo, isHidden, isImageName, noSuchImage, requireTree } from "./image.ts";
 import { readHostname, readMachineId, readMachineInfo, readOsRelease } from "./inside.ts";
+import { lockImage } from "./locks.ts";
+import { type MakeOptions, makeImage } from "./make.ts";
 import { sweepWorkspaces } from "./workspace.ts";
 
 /** The store as a whole. */
@@ -74,6 +77,21 @@ export class ImageStore {
   /** @throws BerthError; nothing is there then */
   async clone(name: string, to: string, options: CloneOptions): Promise<void> {
     await cloneImage(this.paths, this.#find(name), to, options);
+  }
+
+  /**
+   * Makes an image of the tree that `fill` puts into the empty directory it gets; it returns the tree's path in it.
+   * @throws BerthError; nothing is left then
+   */
+  async make(options: Omit<MakeOptions, "driver">, fill: (directory: string) => Promise<string>): Promise<string> {
+    return makeImage(this.paths, { ...options, driver: directoryDriver }, fill);
+  }
+
+  /** Lets nobody remove or rename an image while `use` reads its tree. */
+  async read<T>(name: string, use: (image: ImageInfo) => Promise<T>): Promise<T> {
+    const image = this.get(name);
+    using _exported = lockImage(this.paths, name, "exported");
+    return await use(image);
   }
 
   rename(name: string, to: string): void {

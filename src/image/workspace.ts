@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { BerthError } from "../errors.ts";
 import { runCommand } from "../host/command.ts";
 import { removeLargeTree } from "../host/remove-tree.ts";
-import { renameNoReplace, tryLock } from "../sys/files.ts";
+import { renameExchange, renameNoReplace, tryLock } from "../sys/files.ts";
 
 const PREFIX = ".berth-making-";
 const PRIVATE = 0o700;
@@ -71,16 +71,31 @@ function isStill(path: string, fd: number): boolean {
  * rename(2) would replace an empty directory, hence RENAME_NOREPLACE. @throws BerthError
  */
 export async function publish(finished: string, target: string): Promise<void> {
-  const synced = await runCommand("sync", ["--file-system", finished]);
-  if (!synced.ok) throw new BerthError(`cannot write ${finished} to the disk: ${synced.tail.at(-1) ?? synced.status}`);
+  await syncTree(finished);
   try {
     renameNoReplace(finished, target);
   } catch (error) {
     if (await exists(target)) throw alreadyThere(target);
     throw error;
   }
-  const parent = await open(dirname(target), constants.O_RDONLY);
-  await parent.sync().finally(() => parent.close());
+  await syncDirectory(dirname(target));
+}
+
+/** The same in place of what is at `target`, which is then where `finished` was. */
+export async function publishInstead(finished: string, target: string): Promise<void> {
+  await syncTree(finished);
+  renameExchange(finished, target);
+  await syncDirectory(dirname(target));
+}
+
+async function syncTree(path: string): Promise<void> {
+  const synced = await runCommand("sync", ["--file-system", path]);
+  if (!synced.ok) throw new BerthError(`cannot write ${path} to the disk: ${synced.tail.at(-1) ?? synced.status}`);
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, constants.O_RDONLY);
+  await directory.sync().finally(() => directory.close());
 }
 
 export async function exists(path: string): Promise<boolean> {

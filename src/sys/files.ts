@@ -1,11 +1,13 @@
 import { closeSync, openSync, readFileSync, readSync, writeSync } from "node:fs";
 import {
+  AT_FDCWD,
   LOCK_EX,
   LOCK_NB,
   O_CLOEXEC,
   O_NONBLOCK,
   O_PATH,
   OPEN_FLAGS,
+  RENAME_EXCHANGE,
   RENAME_NOREPLACE,
   RESOLVE_IN_ROOT,
 } from "./constants.ts";
@@ -18,7 +20,8 @@ const renameat2Call = bind("int renameat2(int from_fd, const char *from, int to_
 const memfdCreateCall = bind("int memfd_create(const char *name, uint flags)");
 const flockCall = bind("int flock(int fd, int operation)");
 const fcntlCall = bind("int fcntl(int fd, int command, long argument)");
-const lseekCall = bind("long ftruncate(int fd, long size)");
+const ftruncateCall = bind("long ftruncate(int fd, long size)");
+const lseekCall = bind("long lseek(int fd, long offset, int whence)");
 
 const F_GETFL = 3;
 const F_SETFL = 4;
@@ -60,9 +63,13 @@ export function readLink(fd: number): string {
 /** open(2) flags of this architecture that Node has no constants for. */
 export const { O_DIRECTORY, O_NOFOLLOW } = OPEN_FLAGS[ARCH];
 
+/** renameat2(2) with RENAME_EXCHANGE: what was at either path is at the other one, at once. */
+export function renameExchange(one: string, other: string): void {
+  check(renameat2Call(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE), "renameat2", { path: other });
+}
+
 /** renameat2(2) with RENAME_NOREPLACE: fails with EEXIST where rename(2) would silently replace an empty directory. */
 export function renameNoReplace(from: string, to: string): void {
-  const AT_FDCWD = -100;
   check(renameat2Call(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE), "renameat2", { path: to });
 }
 
@@ -109,7 +116,13 @@ export function openNull(): number {
 }
 
 export function truncateFd(fd: number, size: number): void {
-  check(lseekCall(fd, size), "ftruncate");
+  check(ftruncateCall(fd, size), "ftruncate");
+}
+
+/** Where the next read(2) or write(2) of a file begins, of all processes that share this open file. */
+export function offsetOf(fd: number): number {
+  const SEEK_CUR = 1;
+  return check(lseekCall(fd, 0, SEEK_CUR), "lseek", { subject: `fd ${fd}` });
 }
 
 /** flock(2) LOCK_EX without waiting. False: somebody else holds it. The lock lives as long as any copy of the fd. */

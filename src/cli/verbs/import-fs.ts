@@ -1,0 +1,28 @@
+import { constants, openSync } from "node:fs";
+import { resolve } from "node:path";
+import type { Command } from "commander";
+import { imageNameOf } from "../../transfer/compression.ts";
+import { addImportOptions, type ImportOptions, makeByTransfer, newImage } from "../import-verb.ts";
+import type { Context, Runner } from "../verb.ts";
+
+export function define(program: Command, run: Runner): void {
+  const command = program
+    .command("import-fs")
+    .summary("make an image of a directory")
+    .description("Copies a directory, without what is mounted below it, to image NAME.")
+    .argument("<directory>", "what to copy");
+  addImportOptions(command).action(run(importFs));
+}
+
+async function importFs(
+  context: Context,
+  from: string,
+  name: string | undefined,
+  options: ImportOptions,
+): Promise<number> {
+  const image = newImage(name, imageNameOf(resolve(from)), options);
+  return makeByTransfer(context, options, (transfers) => {
+    const fd = openSync(from, constants.O_RDONLY | constants.O_DIRECTORY);
+    return transfers.importFs(fd, image, from);
+  });
+}

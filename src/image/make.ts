@@ -1,0 +1,88 @@
+import { join } from "node:path";
+import type { Paths } from "../host/paths.ts";
+import { requireName } from "../spec/name.ts";
+import { type FoundImage, findImage } from "./discover.ts";
+import type { Driver } from "./driver.ts";
+import { holdTree } from "./hold-tree.ts";
+import { lockImage } from "./locks.ts";
+import { unmark } from "./move.ts";
+import { copySettings } from "./settings-follow.ts";
+import { alreadyThere, createWorkspace, prepareStore, publish, publishInstead } from "./workspace.ts";
+
+export interface MakeOptions {
+  readonly name: string;
+  readonly driver: Driver;
+  readonly readOnly: boolean;
+  /** In place of an image of that name, should there be one. */
+  readonly replace: boolean;
+  /** The image whose settings it gets as well. */
+  readonly settingsOf?: string;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Makes an image of what `fill` puts into the workspace it is given, whose path it returns. It is in the store from one
+ * moment to the next, whole; whatever fails, nothing of it is left. Returns its place.
+ * @throws BerthError
+ */
+export async function makeImage(
+  paths: Paths,
+  options: MakeOptions,
+  fill: (workspace: string) => Promise<string>,
+): Promise<string> {
+  const { name, driver, signal } = options;
+  const place = placeOf(paths, driver, name);
+  const check = (): FoundImage | null => (options.replace ? replaceable(paths, name, place) : requireFree(paths, name));
+  requireName(name);
+  check();
+  using _made = lockImage(paths, name, "made");
+  await prepareStore(paths.machines);
+  await using workspace = await createWorkspace(paths.machines, name);
+  const finished = await fill(workspace.path);
+  signal.throwIfAborted();
+  const old = check();
+  const settings = options.settingsOf === undefined ? undefined : copySettings(paths, options.settingsOf, name);
+  try {
+    if (old === null) await publish(finished, place);
+    else await replace(paths, old, finished);
+  } catch (error) {
+    settings?.undo();
+    throw error;
+  }
+  // Not before: what is marked so can't be renamed.
+  if (options.readOnly) driver.setReadOnly(place, true);
+  return place;
+}
+
+/** The old one goes with the workspace. */
+async function replace(paths: Paths, old: FoundImage, finished: string): Promise<void> {
+  using _held = holdTree(old, paths);
+  const marked = unmark(old);
+  try {
+    await publishInstead(finished, old.path);
+  } catch (error) {
+    if (marked) old.driver.setReadOnly(old.path, true);
+    throw error;
+  }
+}
+
+/** @throws BerthError when the name is none, or taken */
+export function requireFree(paths: Paths, name: string): null {
+  requireName(name);
+  const taken = findImage(paths, name);
+  if (taken !== null) throw alreadyThere(taken.path);
+  return null;
+}
+
+/** Only by one of the same kind: a disk image and a tree have different places. */
+function replaceable(paths: Paths, name: string, place: string): FoundImage | null {
+  const old = findImage(paths, name);
+  if (old === null) return null;
+  if (old.path !== place) throw alreadyThere(old.path);
+  holdTree(old, paths)[Symbol.dispose]();
+  return old;
+}
+
+export function placeOf(paths: Paths, driver: Driver, name: string): string {
+  return join(paths.machines, `${name}${driver.suffix}`);
+}

@@ -1,0 +1,114 @@
+import { existsSync } from "node:fs";
+import { copyFile, mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { BerthError } from "../errors.ts";
+import { runCommand } from "../host/command.ts";
+import type { Paths } from "../host/paths.ts";
+import { runConfined } from "./confine.ts";
+import { fetchSmall, showUrl } from "./download.ts";
+
+/**
+ * What a download's SHA-256 has to be, as the server's files beside it say: NAME.sha256, or SHA256SUMS. As systemd's
+ * importer looks for them.
+ */
+
+const SIZE_MAX = 4 << 20;
+const SIGNED_INLINE = "-----BEGIN PGP SIGNED MESSAGE-----";
+
+/** @throws BerthError when no file says it */
+export async function publishedChecksum(url: URL, signal: AbortSignal): Promise<string> {
+  const name = fileName(url);
+  for (const list of [`${name}.sha256`, "SHA256SUMS"]) {
+    const checksum = checksumIn(await fetchBeside(url, list, signal), name);
+    if (checksum !== undefined) return checksum;
+  }
+  throw new BerthError(
+    `${showUrl(url)} can't be verified: neither ${name}.sha256 nor SHA256SUMS beside it has its checksum`,
+    { hint: "--verify=no takes it as it is" },
+  );
+}
+
+/** The same, of files that one of the keys signed. `workspace` gets what gpgv(1) needs. */
+export async function signedChecksum(url: URL, paths: Paths, workspace: string, signal: AbortSignal): Promise<string> {
+  const keyring = requireKeyring(paths);
+  const directory = join(workspace, "verify");
+  await mkdir(directory);
+  await copyFile(keyring, join(directory, "keyring.gpg"));
+  const inline = await fetchBeside(url, `${fileName(url)}.sha256`, signal);
+  const file = inline?.includes(SIGNED_INLINE) ? inline : null;
+  const sums = file ?? (await fetchBeside(url, "SHA256SUMS", signal));
+  const signature = file === null ? await fetchBytes(url, "SHA256SUMS.gpg", signal) : null;
+  if (sums === null || (file === null && signature === null))
+    throw new BerthError(`${showUrl(url)} can't be verified: there is no signed list of checksums beside it`, {
+      hint: "--verify=checksum does without a signature",
+    });
+  await writeFile(join(directory, "sums"), sums);
+  if (signature !== null) await writeFile(join(directory, "signature"), signature);
+  // For gpgv, which is nobody then; whatever our umask is.
+  await runCommand("chmod", ["-R", "a=rX", directory]);
+  const text = await verified(directory, signature !== null, keyring, signal);
+  const checksum = checksumIn(signature === null ? text : sums, fileName(url));
+  if (checksum !== undefined) return checksum;
+  throw new BerthError(`${showUrl(url)} can't be verified: the signed list does not have its checksum`);
+}
+
+/** gpgv(1) reads what is not trusted, so it has no rights and sees nothing else. Answers what it says was signed. */
+async function verified(directory: string, detached: boolean, keyring: string, signal: AbortSignal): Promise<string> {
+  const script = `as_nobody gpgv --quiet --homedir /tree --keyring /tree/keyring.gpg ${detached ? "/tree/signature /tree/sums" : "--output - /tree/sums"}\n`;
+  const lines: string[] = [];
+  const { ok, status, tail } = await runConfined(script, [], {
+    directory,
+    writable: false,
+    signal,
+    onLine: (line) => lines.push(line),
+  });
+  if (ok) return lines.filter((line) => !line.startsWith("gpgv: ")).join("\n");
+  if (status === "ended with status 127")
+    throw new BerthError("signatures can't be checked: gpgv is not installed", {
+      hint: "apt-get install gpgv, or --verify=checksum",
+      kind: "NotSupported",
+    });
+  throw new BerthError(`the signature of the checksums is refused: ${tail.at(-1) ?? status}`, {
+    hint: `the keys that are trusted are those in ${keyring}`,
+  });
+}
+
+function requireKeyring(paths: Paths): string {
+  const places = [paths.etc, "/etc/systemd", "/usr/lib/systemd"].map((directory) =>
+    join(directory, "import-pubring.gpg"),
+  );
+  const keyring = places.find(existsSync);
+  if (keyring !== undefined) return keyring;
+  throw new BerthError("signatures can't be checked: there is no keyring", {
+    hint: `put the publisher's public keys into ${places[0]} (gpg --export), or use --verify=checksum`,
+    kind: "NotSupported",
+  });
+}
+
+/** A line `HASH  NAME` or `HASH *NAME`, or of the file's own list a hash alone. */
+function checksumIn(text: string | null, name: string): string | undefined {
+  for (const line of (text ?? "").split("\n")) {
+    const [, hash, file] = /^([0-9a-fA-F]{64})(?:\s+\*?(?:\.\/)?(\S.*?))?\s*$/.exec(line) ?? [];
+    if (hash !== undefined && (file === name || file === undefined)) return hash.toLowerCase();
+  }
+  return undefined;
+}
+
+async function fetchBeside(url: URL, name: string, signal: AbortSignal): Promise<string | null> {
+  return (await fetchBytes(url, name, signal))?.toString("utf8") ?? null;
+}
+
+async function fetchBytes(url: URL, name: string, signal: AbortSignal): Promise<Buffer | null> {
+  const beside = new URL(url);
+  beside.pathname = `${url.pathname.slice(0, url.pathname.lastIndexOf("/") + 1)}${encodeURIComponent(name)}`;
+  return fetchSmall(beside, SIZE_MAX, signal);
+}
+
+export function fileName(url: URL): string {
+  const last = url.pathname.slice(url.pathname.lastIndexOf("/") + 1);
+  try {
+    return decodeURIComponent(last);
+  } catch {
+    return last;
+  }
+}

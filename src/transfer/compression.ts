@@ -1,0 +1,87 @@
+import { BerthError, UsageError } from "../errors.ts";
+
+export interface Compression {
+  readonly name: "none" | "gzip" | "xz" | "zstd" | "bzip2";
+  /** How file names end that have it, dots left out. */
+  readonly suffixes: readonly string[];
+  /** What its data begins with: a regular expression over hexadecimal digits. */
+  readonly magic: RegExp | null;
+  /** Standard input to standard output; null: nothing is to be done. */
+  readonly pack: readonly string[] | null;
+  readonly unpack: readonly string[] | null;
+}
+
+/** Bytes of the beginning that tell. */
+export const MAGIC_LENGTH = 6;
+
+export const NONE: Compression = { name: "none", suffixes: ["tar"], magic: null, pack: null, unpack: null };
+
+/** Of the unpackers' memory: what xz -9 and zstd --ultra need, but not what a hostile header can ask for. */
+const MEMORY = "256MiB";
+
+const COMPRESSIONS: readonly Compression[] = [
+  NONE,
+  {
+    name: "gzip",
+    suffixes: ["tar.gz", "tgz"],
+    magic: /^1f8b/,
+    pack: ["gzip", "-c"],
+    unpack: ["gzip", "-dc"],
+  },
+  {
+    name: "xz",
+    suffixes: ["tar.xz", "txz"],
+    magic: /^fd377a585a00/,
+    pack: ["xz", "-c", "-T0"],
+    unpack: ["xz", "-dc", `--memlimit-decompress=${MEMORY}`],
+  },
+  {
+    name: "zstd",
+    suffixes: ["tar.zst", "tar.zstd", "tzst"],
+    // A frame, or one to be skipped (pzstd).
+    magic: /^(28b52ffd|5.2a4d18)/,
+    pack: ["zstd", "-c", "-q", "-T0"],
+    unpack: ["zstd", "-dc", "-q", `--memory=${MEMORY}`],
+  },
+  {
+    name: "bzip2",
+    suffixes: ["tar.bz2", "tbz2", "tbz"],
+    magic: /^425a68/,
+    pack: ["bzip2", "-c"],
+    unpack: ["bzip2", "-dc"],
+  },
+];
+
+export function compressionOf(head: Buffer): Compression {
+  const digits = head.subarray(0, MAGIC_LENGTH).toString("hex");
+  return COMPRESSIONS.find(({ magic }) => magic?.test(digits)) ?? NONE;
+}
+
+/** By the name of a file that is to be written. */
+export function compressionForFile(path: string): Compression {
+  return (
+    COMPRESSIONS.find(({ suffixes }) => suffixes.some((suffix) => path.endsWith(suffix.replace(/^tar/, "")))) ?? NONE
+  );
+}
+
+/** @throws UsageError */
+export function compressionNamed(name: string): Compression {
+  // As machinectl(1) and importctl(1) call them.
+  const wanted = name === "uncompressed" ? "none" : name;
+  const found = COMPRESSIONS.find((each) => each.name === wanted);
+  if (found !== undefined) return found;
+  throw new UsageError(`unknown format ${name}`, `one of ${COMPRESSIONS.map((each) => each.name).join(", ")}`);
+}
+
+/** The name that an image gets by that of its archive: `web` of `a/web.tar.xz`. */
+export function imageNameOf(file: string): string {
+  const base = file.replace(/\/+$/, "").split("/").at(-1) ?? "";
+  const suffix = COMPRESSIONS.flatMap(({ suffixes }) => suffixes).find((each) => base.endsWith(`.${each}`));
+  return suffix === undefined ? base : base.slice(0, -suffix.length - 1);
+}
+
+export function missingProgram({ name, unpack }: Compression): BerthError {
+  return new BerthError(`an archive compressed by ${name} needs ${unpack?.[0]}, not installed here`, {
+    hint: `apt-get install ${name === "xz" ? "xz-utils" : name}`,
+  });
+}

@@ -1,0 +1,97 @@
+import { BerthError } from "../errors.ts";
+import { requireTree } from "../image/image.ts";
+import type { ImageStore } from "../image/store.ts";
+import type { Compression } from "./compression.ts";
+import { runConfined } from "./confine.ts";
+import type { Control } from "./transfer.ts";
+
+/** tar(1) counts in these. */
+const RECORD = 10_240;
+/** ms that counting the tree may take, to know how far it is. */
+const PATIENCE = 30_000;
+
+/**
+ * Arguments: the packer, if any. In the order of names, and without the times that only reading changes, so that the same
+ * tree gives the same archive.
+ */
+const SCRIPT = `
+set +e
+exec 4>&1
+create() {
+  with_capabilities +dac_read_search tar --create --file=- --directory=/tree --format=posix --sort=name --sparse \\
+    --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime --numeric-owner \\
+    --acls --xattrs --xattrs-include='user.*' --xattrs-include=security.capability \\
+    --quoting-style=escape --checkpoint=500 --checkpoint-action='echo=berth-at %u' .
+  echo "tar=$?" >&3
+}
+pack() {
+  as_nobody "$@" >&4
+  echo "packer=$?" >&3
+}
+status=$( {
+  if [ "$#" -gt 0 ]; then create | pack "$@"
+  else create >&4
+  fi
+} 3>&1 )
+echo berth-status $status >&2
+`;
+
+/** Writes the tree of an image to `fd`. A machine may run from it: what changes meanwhile is as it is when it is read. */
+export async function exportTar(
+  store: ImageStore,
+  name: string,
+  fd: number,
+  { pack, name: format }: Compression,
+  { signal, progress, log }: Control,
+): Promise<void> {
+  await store.read(name, async ({ path, type }) => {
+    requireTree({ name, type }, "cannot pack image");
+    log(`packing, compression: ${format}`);
+    let total: number | null = null;
+    void store.measure([name], PATIENCE).then(
+      () => {
+        total = store.get(name).usage;
+      },
+      () => undefined,
+    );
+    let end = "";
+    const said: string[] = [];
+    const { status } = await runConfined(SCRIPT, pack ?? [], {
+      directory: path,
+      writable: false,
+      signal,
+      stdout: fd,
+      onLine: (line) => {
+        const at = /^tar: berth-at (\d+)$/.exec(line)?.[1];
+        if (at !== undefined) {
+          if (total !== null) progress(Math.min(1, (Number(at) * RECORD) / total));
+        } else if (line.startsWith("berth-status ")) end = line;
+        else if (said.length < SAID_MAX) {
+          said.push(line);
+          log(line, 4);
+        }
+      },
+    });
+    const fault = faultOf(end, said, status);
+    if (fault !== undefined) throw new BerthError(`cannot export image ${name}: ${fault}`);
+    progress(1);
+  });
+  log(`${name} is complete`);
+}
+
+const SAID_MAX = 50;
+
+/** tar(1) ends with 1 where files changed or went while it read them. */
+function faultOf(end: string, said: readonly string[], status: string): string | undefined {
+  const [, tar] = /\btar=(\d+)/.exec(end) ?? [];
+  const [, packer] = /\bpacker=(\d+)/.exec(end) ?? [];
+  if (tar === undefined) return said.at(-1) ?? status;
+  if (packer !== undefined && packer !== "0")
+    return said.find((line) => !line.startsWith("tar: ")) ?? `the packer ended with status ${packer}`;
+  if (Number(tar) > 1)
+    return (
+      said.find((line) => /^tar: (?!Exiting|.*(changed as we read it|socket ignored)$)/.test(line)) ??
+      `tar ended with status ${tar}`
+    );
+  return undefined;
+}

@@ -1,0 +1,136 @@
+import { readdir } from "node:fs/promises";
+import { BerthError } from "../errors.ts";
+import type { ArchiveInput } from "./archive-input.ts";
+import { missingProgram } from "./compression.ts";
+import { runConfined } from "./confine.ts";
+import { guardSpace } from "./free-space.ts";
+
+/** To give files to every owner, with every mode, node and capability. No right to mount, trace, or leave a root directory. */
+const CAPABILITIES = "+chown,+dac_override,+fowner,+fsetid,+mknod,+setfcap";
+
+/**
+ * Arguments: what to put before the input, in printf(1)'s escapes; then the unpacker, if any. Whatever follows the archive's
+ * end is read too, so that the unpacker comes to its checksum. No copies where none are needed.
+ */
+const SCRIPT = `
+set +e
+head=$1
+shift
+extract() {
+  with_capabilities ${CAPABILITIES} tar --extract --file=- --directory=/tree --delay-directory-restore \\
+    --numeric-owner --same-owner --same-permissions \\
+    --acls --xattrs --xattrs-include='user.*' --xattrs-include=security.capability \\
+    --block-number --quoting-style=escape --warning=no-timestamp
+  echo "tar=$?" >&3
+  wc -c >&2
+}
+put_back() {
+  printf "$head"
+  cat
+}
+unpack() {
+  if [ -n "$head" ]; then put_back | as_nobody "$@"; else as_nobody "$@"; fi
+  echo "unpacker=$?" >&3
+}
+status=$( {
+  if [ "$#" -gt 0 ]; then unpack "$@" | extract
+  elif [ -n "$head" ]; then put_back | extract
+  else extract
+  fi
+} 3>&1 >&2 )
+echo berth-status $status
+`;
+
+export interface ExtractOptions {
+  readonly signal: AbortSignal;
+  readonly onLine: (line: string) => void;
+}
+
+/**
+ * Unpacks an archive into an empty directory. Whatever is in it, nothing else changes; a damaged, cut or empty one, one
+ * with names that lead out of it, and one that leaves no room on the disk, are refused.
+ * @throws BerthError; the directory then holds what was unpacked until then
+ */
+export async function extractArchive(input: ArchiveInput, directory: string, options: ExtractOptions): Promise<void> {
+  const { onLine } = options;
+  const end = new EndOfArchive();
+  const reasons: string[] = [];
+  const result = await guardSpace(directory, options.signal, (signal) =>
+    runConfined(SCRIPT, [escaped(input.head), ...(input.compression.unpack ?? [])], {
+      directory,
+      writable: true,
+      signal,
+      stdin: input.fd,
+      onLine: (line) => {
+        if (end.take(line) || NO_REASON.test(line)) return;
+        if (reasons.length < REASONS) reasons.push(line);
+        onLine(line);
+      },
+    }),
+  );
+  const fault = faultOf(input, end, reasons, result.status);
+  if (fault !== undefined) throw fault;
+  if ((await readdir(directory)).length === 0) throw damaged("there is nothing in it");
+}
+
+/** What tar(1) and the script say of the end. Names are escaped, so that no line of theirs looks like one of these. */
+class EndOfArchive {
+  whole: boolean | undefined;
+  lone = false;
+  tar: number | undefined;
+  unpacker: number | undefined;
+
+  /** False: it is about something else. */
+  take(line: string): boolean {
+    const [, mark] = /^(?:block \d+: )+\*\* (Block of NULs|End of File) \*\*$/.exec(line) ?? [];
+    if (mark !== undefined) this.whole = mark === "Block of NULs";
+    else if (line.startsWith("berth-status ")) {
+      this.tar = statusIn(line, "tar");
+      this.unpacker = statusIn(line, "unpacker");
+    } else if (/^tar: A lone zero block/.test(line)) this.lone = true;
+    else return /^\d+$/.test(line);
+    return true;
+  }
+}
+
+function statusIn(line: string, who: string): number | undefined {
+  const status = new RegExp(`\\b${who}=(\\d+)`).exec(line)?.[1];
+  return status === undefined ? undefined : Number(status);
+}
+
+const NOT_FOUND = 127;
+/** Of what is said that many lines are looked at. */
+const REASONS = 50;
+
+function faultOf(
+  input: ArchiveInput,
+  end: EndOfArchive,
+  said: readonly string[],
+  status: string,
+): BerthError | undefined {
+  // Not every unpacker says its name.
+  const [tarred, unpacked] = [true, false].map((tar) => said.find((line) => line.startsWith("tar: ") === tar));
+  if (end.tar === undefined) return new BerthError(`cannot unpack the archive: ${said.at(-1) ?? status}`);
+  const full = said.find((line) => line.includes("No space left on device"));
+  if (full !== undefined)
+    return new BerthError(`cannot unpack the archive: ${full}`, { hint: "make room on the disk" });
+  const unpacker = input.compression.unpack?.[0] ?? "";
+  if (end.unpacker === NOT_FOUND) return missingProgram(input.compression);
+  // What it gives until it finds out is cut, and tar says so too: this is the reason.
+  if (end.unpacker !== undefined && end.unpacker !== 0)
+    return damaged(unpacked ?? `${unpacker} ended with status ${end.unpacker}`);
+  if (end.tar !== 0) return damaged(tarred ?? `tar ended with status ${end.tar}`);
+  if (end.whole !== true || end.lone) return damaged("it ends before its end");
+  return undefined;
+}
+
+/** What tar(1) says besides, also of good archives. */
+const NO_REASON = /^tar: (Removing leading|Exiting with failure)|^(setpriv|unshare): |^$/;
+
+function damaged(why: string): BerthError {
+  return new BerthError(`the archive is refused: ${why}`, { hint: "nothing of it is left here" });
+}
+
+function escaped(bytes: Buffer): string {
+  return [...bytes].map((byte) => `\\${byte.toString(8).padStart(3, "0")}`).join("");
+}

@@ -1,0 +1,48 @@
+import { randomBytes } from "node:crypto";
+import { constants, fsyncSync, openSync, renameSync, rmSync, statSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { closeQuietly, duplicate } from "../sys/files.ts";
+
+/** A file that is written beside its place, and gets its name when it is whole. */
+export interface OutputFile extends Disposable {
+  /** For the transfer, which closes it. */
+  readonly fd: number;
+  /** @throws the errno error of fsync(2) or rename(2) */
+  commit(): void;
+}
+
+const NOTHING_MORE = { commit: () => undefined, [Symbol.dispose]: () => undefined };
+
+/** `-` is standard input. For the transfer, which closes it. @throws the errno error of open(2) */
+export function openInput(path: string): number {
+  return path === "-" ? duplicate(0) : openSync(path, "r");
+}
+
+/** `-` is standard output. What is there already and is no regular file (a pipe, a device) is written to itself. */
+export function openOutput(path: string): OutputFile {
+  if (path === "-") return { fd: duplicate(1), ...NOTHING_MORE };
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat !== undefined && !stat.isFile()) {
+    return { fd: openSync(path, constants.O_WRONLY), ...NOTHING_MORE };
+  }
+  const temporary = join(dirname(path), `.${basename(path).slice(0, 200)}.${randomBytes(6).toString("hex")}`);
+  const fd = openSync(
+    temporary,
+    constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL,
+    (stat?.mode ?? 0o600) & 0o777,
+  );
+  const own = duplicate(fd);
+  let committed = false;
+  return {
+    fd,
+    commit() {
+      fsyncSync(own);
+      renameSync(temporary, path);
+      committed = true;
+    },
+    [Symbol.dispose]() {
+      closeQuietly(own);
+      if (!committed) rmSync(temporary, { force: true });
+    },
+  };
+}

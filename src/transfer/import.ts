@@ -1,0 +1,67 @@
+import { chmod, mkdir, realpath } from "node:fs/promises";
+import { join } from "node:path";
+import { BerthError } from "../errors.ts";
+import { runCommand } from "../host/command.ts";
+import type { ImageStore } from "../image/store.ts";
+import { openArchive } from "./archive-input.ts";
+import { extractArchive } from "./extract.ts";
+import { guardSpace } from "./free-space.ts";
+import { osTreeIn } from "./os-tree.ts";
+import type { Control } from "./transfer.ts";
+import type { NewImage } from "./transfers.ts";
+
+/** ms between two looks at how far it is. */
+const LOOK = 200;
+
+/** An image of the archive that is open at `fd`. @throws BerthError; nothing is left then */
+export async function importTar(store: ImageStore, fd: number, image: NewImage, control: Control): Promise<void> {
+  const { signal, log } = control;
+  await store.make({ ...image, signal }, async (workspace) => unpackInto(workspace, fd, control));
+  log(`${image.name} is complete`);
+}
+
+/** Unpacks into a new directory of the workspace; returns the tree in it. */
+export async function unpackInto(workspace: string, fd: number, { signal, progress, log }: Control): Promise<string> {
+  const directory = await makeRoot(workspace);
+  const input = await openArchive(fd, signal);
+  log(`unpacking, compression: ${input.compression.name}`);
+  const looking = setInterval(() => progress(input.fraction() ?? 0), LOOK);
+  try {
+    await extractArchive(input, directory, { signal, onLine: (line) => log(line, 4) });
+  } finally {
+    clearInterval(looking);
+  }
+  progress(1);
+  return osTreeIn(directory);
+}
+
+/** An image of a copy of the directory that is open at `fd`, without what is mounted below it. */
+export async function importDirectory(store: ImageStore, fd: number, image: NewImage, control: Control): Promise<void> {
+  const { signal, log } = control;
+  const source = `/proc/${process.pid}/fd/${fd}`;
+  await refuseStoreInside(await realpath(source), store.paths.machines);
+  await store.make({ ...image, signal }, async (workspace) => {
+    const directory = await makeRoot(workspace);
+    const words = ["-a", "--reflink=auto", "--one-file-system", "-T", "--", `${source}/.`, directory];
+    const { ok, status, tail } = await guardSpace(workspace, signal, (either) =>
+      runCommand("cp", words, { signal: either }),
+    );
+    if (!ok) throw new BerthError(`cannot copy the directory: cp ${status}: ${tail.at(-1) ?? ""}`);
+    return osTreeIn(directory);
+  });
+  log(`${image.name} is complete`);
+}
+
+/** As its users see it: others are kept out by the store. */
+async function makeRoot(workspace: string): Promise<string> {
+  const directory = join(workspace, "tree");
+  await mkdir(directory);
+  await chmod(directory, 0o755);
+  return directory;
+}
+
+async function refuseStoreInside(source: string, machines: string): Promise<void> {
+  const store = await realpath(machines).catch(() => machines);
+  if (store !== source && !store.startsWith(source === "/" ? "/" : `${source}/`)) return;
+  throw new BerthError(`${source} holds the store of images itself`, { hint: `${store} would be copied into itself` });
+}

@@ -1,0 +1,81 @@
+import { EventEmitter } from "node:events";
+import { BerthError } from "../errors.ts";
+import type { ImageStore } from "../image/store.ts";
+import { closeQuietly } from "../sys/files.ts";
+import type { Compression } from "./compression.ts";
+import { exportTar } from "./export-tar.ts";
+import { importDirectory, importTar } from "./import.ts";
+import { pullTar } from "./pull-tar.ts";
+import { Transfer, type TransferEvents, type TransferFacts, type Verify, type Work } from "./transfer.ts";
+
+export interface NewImage {
+  readonly name: string;
+  readonly readOnly: boolean;
+  /** In place of an image of that name. */
+  readonly replace: boolean;
+}
+
+/**
+ * The transfers of one root that are going on; who owns it hears of each. They work while nobody waits for them, and end
+ * with this process. Fds given to it are closed by it.
+ */
+export class Transfers extends EventEmitter<TransferEvents> {
+  readonly #store: ImageStore;
+  readonly #running = new Map<number, Transfer>();
+  #last = 0;
+
+  constructor(store: ImageStore) {
+    super();
+    this.#store = store;
+  }
+
+  list(): readonly Transfer[] {
+    return [...this.#running.values()];
+  }
+
+  /** @throws BerthError of kind NoSuchTransfer */
+  get(id: number): Transfer {
+    const transfer = this.#running.get(id);
+    if (transfer !== undefined) return transfer;
+    throw new BerthError(`no transfer ${id}`, { hint: "it may have ended", kind: "NoSuchTransfer" });
+  }
+
+  cancel(id: number): void {
+    this.get(id).cancel();
+  }
+
+  /** Of an archive in a file, or from a pipe. `remote`: where it comes from, as text. */
+  importTar(fd: number, image: NewImage, remote = ""): Transfer {
+    const work: Work = (control) => importTar(this.#store, fd, image, control);
+    return this.#start({ type: "import-tar", local: image.name, remote, verify: "no" }, work, fd);
+  }
+
+  /** Of a directory. */
+  importFs(fd: number, image: NewImage, remote = ""): Transfer {
+    const work: Work = (control) => importDirectory(this.#store, fd, image, control);
+    return this.#start({ type: "import-fs", local: image.name, remote, verify: "no" }, work, fd);
+  }
+
+  exportTar(name: string, fd: number, compression: Compression, remote = ""): Transfer {
+    const work: Work = (control) => exportTar(this.#store, name, fd, compression, control);
+    return this.#start({ type: "export-tar", local: name, remote, verify: "no" }, work, fd);
+  }
+
+  pullTar(url: string, image: NewImage, verify: Verify): Transfer {
+    const work: Work = (control) => pullTar(this.#store, url, image, verify, control);
+    return this.#start({ type: "pull-tar", local: image.name, remote: url, verify }, work);
+  }
+
+  #start(facts: TransferFacts, work: Work, fd?: number): Transfer {
+    const transfer = new Transfer(++this.#last, facts, this, async (control) => {
+      try {
+        await work(control);
+      } finally {
+        this.#running.delete(transfer.id);
+        if (fd !== undefined) closeQuietly(fd);
+      }
+    });
+    this.#running.set(transfer.id, transfer);
+    return transfer;
+  }
+}
