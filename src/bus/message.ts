@@ -1,8 +1,7 @@
-import { marshallMessage } from "dbus-next/lib/marshall-compat.js";
-import { Message } from "dbus-next/lib/message-type.js";
 import { closeQuietly } from "../sys/files.ts";
 import { DBusError } from "./dbus-error.ts";
-import { isMember } from "./names.ts";
+import { MAX_DEPTH, Marshaller } from "./marshal.ts";
+import { isBusName, isInterface, isMember, isObjectPath } from "./names.ts";
 import { parseSignature, type Type } from "./signature.ts";
 import { Unmarshaller } from "./unmarshal.ts";
 import { Variant } from "./values.ts";
@@ -84,18 +83,67 @@ export interface Outgoing extends Omit<Header, "sender" | "flags"> {
   readonly body: readonly unknown[];
 }
 
-/** The bytes, and the fds to send with them. @throws Error when the body does not fit the signature; its fds are closed then */
+/** Fields of a header: name, code, type, and what the text has to be. */
+const FIELDS = [
+  ["path", 1, "o", isObjectPath],
+  ["interface", 2, "s", isInterface],
+  ["member", 3, "s", isMember],
+  ["errorName", 4, "s", isInterface],
+  ["destination", 6, "s", isBusName],
+] as const;
+const LITTLE_ENDIAN = 0x6c;
+const PROTOCOL = 1;
+
+/**
+ * The bytes, and the fds to send with them.
+ * @throws Error when the body does not fit the signature, or a name is none; its fds are closed then
+ */
 export function encode(message: Outgoing): { readonly bytes: Buffer; readonly fds: readonly number[] } {
   try {
-    // dbus-next means to check it, too, but does not.
-    if (message.member !== undefined && !isMember(message.member)) throw new Error(`no member: ${message.member}`);
-    const [bytes, fds] = marshallMessage(new Message(message));
-    verify(bytes, message.signature, fds);
-    return { bytes, fds };
+    const body = new Marshaller();
+    body.write(message.signature, message.body);
+    const content = body.finish();
+    const header = new Marshaller();
+    for (const byte of [LITTLE_ENDIAN, message.type, message.flags ?? 0, PROTOCOL]) header.byte(byte);
+    header.u32(content.length);
+    header.u32(message.serial);
+    writeFields(header, message, body.fds.length);
+    header.align(8);
+    return { bytes: Buffer.concat([header.finish(), content]), fds: body.fds };
   } catch (error) {
     closeFdsIn(message);
     throw error;
   }
+}
+
+function writeFields(header: Marshaller, message: Outgoing, fds: number): void {
+  header.u32(0);
+  const start = header.length;
+  const begin = (code: number, type: string): void => {
+    header.align(8);
+    header.byte(code);
+    header.signature(type);
+  };
+  for (const [name, code, type, check] of FIELDS) {
+    const value = message[name];
+    if (value === undefined) continue;
+    if (!check(value)) throw new Error(`${JSON.stringify(value)} can't be the ${name} of a message`);
+    begin(code, type);
+    header.text(value);
+  }
+  for (const [code, value] of [
+    [5, message.replySerial],
+    [9, fds || undefined],
+  ] as const) {
+    if (value === undefined) continue;
+    begin(code, "u");
+    header.u32(value);
+  }
+  if (message.signature !== "") {
+    begin(8, "g");
+    header.signature(message.signature);
+  }
+  header.patch(start - 4, header.length - start);
 }
 
 /** Of a message that will not be sent. */
@@ -103,29 +151,20 @@ export function closeFdsIn(message: Pick<Outgoing, "signature" | "body">): void 
   for (const fd of fdsOf(parseSignature(message.signature), message.body)) closeQuietly(fd);
 }
 
-/**
- * A bus drops who sends it anything malformed, and with it all that we have there. dbus-next's marshaller lets some of
- * that through (object paths, signatures), so what it made has to be what our own reader accepts.
- */
-function verify(bytes: Buffer, signature: string, fds: readonly number[]): void {
-  const header = (16 + bytes.readUInt32LE(12) + 7) & ~7;
-  const reader = new Unmarshaller(bytes.subarray(header), { little: true, fds });
-  reader.read(signature);
-  reader.end();
-}
-
-/** The fds in a body, as far as it fits its signature. */
-function fdsOf(types: readonly Type[], values: unknown): number[] {
-  if (!Array.isArray(values)) return [];
+/** The fds in a body, as far as it fits its signature, and no deeper than it could be sent. */
+function fdsOf(types: readonly Type[], values: unknown, depth = 0): number[] {
+  if (!Array.isArray(values) || depth > MAX_DEPTH) return [];
+  const within = (inner: readonly Type[], inside: unknown): number[] => fdsOf(inner, inside, depth + 1);
   return types.flatMap((type, index): number[] => {
     const value: unknown = values[index];
     if (type.code === "h") return typeof value === "number" ? [value] : [];
-    if (type.code === "(") return fdsOf(type.child, value);
-    if (type.code === "v") return value instanceof Variant ? fdsOf(parseSignature(value.signature), [value.value]) : [];
+    if (type.code === "(") return within(type.child, value);
+    if (type.code === "v")
+      return value instanceof Variant ? within(parseSignature(value.signature), [value.value]) : [];
     if (type.code !== "a" || typeof value !== "object" || value === null) return [];
     const [element] = type.child;
-    const elements: unknown[] = Object.values(value);
-    if (element?.code === "{") return elements.flatMap((one) => fdsOf(element.child.slice(1), [one]));
-    return element && element.code !== "y" ? elements.flatMap((one) => fdsOf([element], [one])) : [];
+    if (!element || element.code === "y") return [];
+    const wanted = element.code === "{" ? element.child.slice(1) : [element];
+    return Object.values(value).flatMap((one: unknown) => within(wanted, [one]));
   });
 }

@@ -58,8 +58,13 @@ export function checkMessages(bytes: Buffer, below: Below): "read" | "refused" {
   return outcome;
 }
 
-function randomMessage(below: Below): Buffer {
+/** A signature, and values of it. */
+export function randomBody(below: Below): { signature: string; body: unknown[] } {
   const types = Array.from({ length: below(5) }, () => parseSingle(randomType(below, 0)));
+  return { signature: types.map((type) => type.text).join(""), body: types.map((type) => randomValue(below, type)) };
+}
+
+function randomMessage(below: Below): Buffer {
   const message = {
     type: 1 + below(4),
     serial: 1 + below(1000),
@@ -68,8 +73,7 @@ function randomMessage(below: Below): Buffer {
     member: "Member",
     errorName: "org.berth.Error",
     replySerial: 5,
-    signature: types.map((type) => type.text).join(""),
-    body: types.map((type) => randomValue(below, type)),
+    ...randomBody(below),
   };
   return encode(message).bytes;
 }

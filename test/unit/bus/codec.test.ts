@@ -65,7 +65,9 @@ describe("what is sent comes back", () => {
     ["", []],
     ["s", ["Grüße"]],
     ["ybnqiud", [255, true, -32768, 65535, -2147483648, 4294967295, 1.5]],
-    ["xt", [-(2n ** 63n) + 1n, 2n ** 64n - 1n]],
+    ["xt", [-(2n ** 63n), 2n ** 64n - 1n]],
+    ["a{us}a{tb}a{bs}", [{ 1: "one", 4294967295: "last" }, { "5": true }, { true: "yes" }]],
+    ["as", [Array.from({ length: 3000 }, (_, index) => `a string that makes the buffer grow ${index}`)]],
     ["a{ss}as", [{ one: "1", __proto: "x" }, []]],
     ["a(ssso)", [[["a", "b", "c", "/d"]]]],
     ["ay(iay)", [Buffer.from("bytes"), [2, Buffer.from([10, 0, 0, 1])]]],
@@ -105,14 +107,33 @@ describe("what is sent comes back", () => {
   });
 });
 
+test("a variant that holds itself", () => {
+  const self = new Variant("v", undefined);
+  Object.assign(self, { value: self });
+  expect(() => call("v", [self])).toThrow("nested too deep");
+  expect(roundTrip("s", ["the next one"])).toEqual(["the next one"]);
+});
+
 describe("what would cost us the connection is not sent, and its fds are closed", () => {
   test.for([
-    ["ho", "no object path", "not/a/path"],
-    ["hs", "null byte", "a\0b"],
-    ["hv", "a Variant", "plain"],
-    ["hu", "outside range", -1],
-    ["hs", "Expected string", 5],
-    ["hg", "", "(s"],
+    ["ho", "expected an object path", "not/a/path"],
+    ["hs", "expected a string without NUL", "a\0b"],
+    ["hs", "expected a string", 5],
+    ["hv", "expected a Variant", "plain"],
+    ["hv", "is not one type", new Variant("ss", "x")],
+    ["hu", "expected a whole number from 0 to 4294967295, got -1", -1],
+    ["hy", "expected a whole number from 0 to 255", 1.5],
+    ["ht", "expected a whole number from 0 to 18446744073709551615", -1n],
+    ["hx", "expected a whole number from -9223372036854775808", 2n ** 63n],
+    ["hb", "expected a boolean", 1],
+    ["hd", "expected a number", "1"],
+    ["hg", "ends too early", "(s"],
+    ["h(ss)", "expected an array of 2 for (ss)", ["one"]],
+    ["has", "expected an array for as", { length: 1 }],
+    ["ha{ss}", "expected an object", ["x"]],
+    ["ha{ss}", "expected a string", { key: 5 }],
+    ["hh", "expected an fd", "5"],
+    ["hs", "more than 16777216 bytes", "x".repeat(17 << 20)],
   ] as const)("%s: %s", ([signature, problem, value]) => {
     const before = openFds();
     expect(() => call(signature, [openNull(), value])).toThrow(problem);

@@ -154,7 +154,7 @@ describe("calls", () => {
       ),
       { outstanding: 1 },
     );
-    await expect(connection.call({ ...PING, in: "u", args: [-1] })).rejects.toThrow("range");
+    await expect(connection.call({ ...PING, in: "u", args: [-1] })).rejects.toThrow("a whole number");
     expect(await connection.call(PING)).toEqual([]);
     connection.close();
   });
@@ -193,18 +193,7 @@ test("signals and calls that can't be read harm nobody", async () => {
         say({ type: METHOD_CALL });
         say({ type: METHOD_RETURN, replySerial: 12345 });
         say({ type: ERROR, replySerial: 12345, errorName: "a.b.C" });
-        // dbus-next makes none of a type that does not exist.
-        const unknown = encode({
-          type: SIGNAL,
-          serial: 9,
-          path: "/",
-          interface: "a.b",
-          member: "S",
-          signature: "",
-          body: [],
-        });
-        unknown.bytes[1] = 77;
-        client.write(unknown.bytes);
+        say({ type: 77 });
       }
       say({ type: METHOD_RETURN, replySerial });
     }),
