@@ -1,4 +1,5 @@
 import { Command, CommanderError } from "commander";
+import { COPIER_VERB } from "../copy/protocol.ts";
 import { BerthError, errorCode, UsageError } from "../errors.ts";
 import { INSTALLATION } from "../host/installation.ts";
 import { findPaths } from "../host/paths.ts";
@@ -22,6 +23,7 @@ async function main(argv: readonly string[]): Promise<number> {
     print(overview());
     return 0;
   }
+  if (verb === COPIER_VERB) return (await import("../copy/copier.ts")).runCopier();
   const entry = VERBS[OTHER_WORDS[verb] ?? verb];
   if (entry === undefined) {
     const near = suggest(verb, Object.keys(VERBS));

@@ -103,6 +103,23 @@ that what the machine shows passes unchanged; terminals that don't know OSC 11 s
 shell* and *berth exec --tty* run on a terminal of the machine's own in the same way; there the key hangs that terminal up:
 its programs get SIGHUP, and SIGKILL two seconds later.
 
+# COPYING
+
+*berth copy-to* and *berth copy-from* name what the copy is to be, as *machinectl*(1) has it: a directory that is there is merged
+into, not copied into, and files that are there are replaced with *--force* only. The directory that the copy is to be in has
+to be there. A link is copied as a link; fifos, sockets and devices are left out, which is said, and so are the file systems
+that are the kernel's own words, such as _/proc_.
+
+Users and groups keep their numbers, whatever the range of ids that the machine has: what belongs to root on the host belongs to
+root in the copy inside, 1000 is 1000. (*machinectl*(1) makes everything root's where there is a user namespace.) Who has
+no number on the other side is nobody there, 65534. Kept are modes, times, extended attributes in _user._, ACLs, further names of one file and holes in
+files; capabilities and the set-user-ID and set-group-ID bits of files come into a machine, but not out of it: they would
+give a program that the machine has made the rights of a user of the host.
+
+A file appears when it is whole, so whatever ends the copy, no half of one is left. The first thing that fails ends it; what has been
+copied stays. Root inside can give a copy no way out of the machine, however it moves things meanwhile; and what of the host is bound into the machine can be
+copied over, or out, only as far as the machine's own root may write or read it.
+
 # STOPPING
 
 *berth poweroff* and *berth reboot* ask the machine's init in the way that it expects (see _INITS_); for powering off

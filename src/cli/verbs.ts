@@ -30,6 +30,8 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
   },
   exec: { summary: "run a command in a machine", load: () => import("./verbs/exec.ts"), failure: FAILURE },
   shell: { summary: "open a shell in a machine", load: () => import("./verbs/shell.ts"), failure: FAILURE },
+  "copy-to": { summary: "copy files of the host into a machine", load: () => import("./verbs/copy-to.ts") },
+  "copy-from": { summary: "copy files of a machine to the host", load: () => import("./verbs/copy-from.ts") },
   bind: { summary: "bind a file or directory of the host into a machine", load: () => import("./verbs/bind.ts") },
   unbind: { summary: "take a bind away again", load: () => import("./verbs/unbind.ts") },
   run: {

@@ -4,11 +4,11 @@ import { changeOwner, getAttribute, listAttributes, removeAttribute, setAttribut
 /** Ids of a tree's owners: 16 bits of the machine, and above them the block that all of them are in. */
 const INSIDE = 0xffff;
 
-const ACLS = ["system.posix_acl_access", "system.posix_acl_default"];
-const CAPABILITIES = "security.capability";
+export const ACLS = ["system.posix_acl_access", "system.posix_acl_default"];
+export const CAPABILITIES = "security.capability";
 /** Ours, while a file loses to chown(2) what it is to get back: so a start that is killed in between costs nothing. */
 const SAVED = "trusted.berth.chown";
-const SET_ID_BITS = 0o6000;
+export const SET_ID_BITS = 0o6000;
 
 export function ownerIn(base: number, id: number): number {
   return (base | (id & INSIDE)) >>> 0;
@@ -69,13 +69,17 @@ function moveAcl(fd: number, name: string, base: number): void {
   if (!moved.equals(acl)) setAttribute(fd, name, moved);
 }
 
-/** Named users and groups; the other entries have no ids. An ACL of another version is left as it is. */
 export function movedAcl(acl: Buffer, base: number): Buffer {
+  return mappedAcl(acl, (id) => ownerIn(base, id));
+}
+
+/** Named users and groups; the other entries have no ids. An ACL of another version is left as it is. */
+export function mappedAcl(acl: Buffer, map: (id: number) => number): Buffer {
   const moved = Buffer.from(acl);
   if (acl.length < ACL_HEADER || acl.readUInt32LE(0) !== ACL_VERSION) return moved;
   for (let at = ACL_HEADER; at + ACL_ENTRY <= acl.length; at += ACL_ENTRY)
     if ([ACL_USER, ACL_GROUP].includes(acl.readUInt16LE(at)))
-      moved.writeUInt32LE(ownerIn(base, acl.readUInt32LE(at + 4)), at + 4);
+      moved.writeUInt32LE(map(acl.readUInt32LE(at + 4)), at + 4);
   return moved;
 }
 

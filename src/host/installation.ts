@@ -5,6 +5,11 @@ const here = import.meta.dirname;
 /** The directory berth runs from, with dist/, bootstrap/ and node_modules/: a checkout, or /usr/lib/berth. This file is in dist/ or src/host/. */
 export const INSTALLATION = basename(here) === "dist" ? join(here, "..") : join(here, "..", "..");
 
+/** The command line's program, for processes that this one starts: the bundle, or the sources when they run as they are. */
+export function clientProgram(): string {
+  return basename(here) === "dist" ? join(here, "berth.cjs") : join(INSTALLATION, "src", "cli", "main.ts");
+}
+
 /** The stage's executable: beside the bundle, or in the sources when they run as they are. */
 export function stagePath(arch: "x64" | "arm64"): string {
   const built = join(INSTALLATION, "dist", `stage-${arch}`);

@@ -7,6 +7,7 @@
 export const AT_FDCWD = -100;
 export const AT_SYMLINK_NOFOLLOW = 0x100;
 export const AT_REMOVEDIR = 0x200;
+export const AT_SYMLINK_FOLLOW = 0x400;
 export const AT_EMPTY_PATH = 0x1000;
 export const AT_RECURSIVE = 0x8000;
 export const O_RDONLY = 0;
@@ -19,6 +20,8 @@ export const O_APPEND = 0o2000;
 export const O_NONBLOCK = 0o4000;
 export const O_CLOEXEC = 0o2000000;
 export const O_PATH = 0o10000000;
+/** Together with O_DIRECTORY (OPEN_FLAGS). */
+export const O_TMPFILE_ALONE = 0o20000000;
 /** The flags whose bits differ. */
 export const OPEN_FLAGS = {
   x64: { O_DIRECTORY: 0o200000, O_NOFOLLOW: 0o400000 },

@@ -34,21 +34,7 @@ export function failure(syscall: string, options: { path?: string; subject?: str
 }
 
 /** Whether errno, after a call that failed, is one of these that the caller deals with itself. */
-export function failedWith(
-  ...names: readonly (
-    | "EAGAIN"
-    | "ECHILD"
-    | "ECONNABORTED"
-    | "EINTR"
-    | "EINVAL"
-    | "ENODATA"
-    | "ENOENT"
-    | "ENOPROTOOPT"
-    | "ENOTTY"
-    | "EOPNOTSUPP"
-    | "ESRCH"
-  )[]
-): boolean {
+export function failedWith(...names: readonly (keyof typeof constants.errno)[]): boolean {
   const errno = koffi.errno();
   return names.some((name) => constants.errno[name] === errno);
 }

@@ -2,6 +2,7 @@ import { writeSync } from "node:fs";
 import { BerthError } from "../errors.ts";
 import { closeQuietly } from "./files.ts";
 import koffi from "./koffi.ts";
+import { bind, pinned } from "./libc.ts";
 import { pipe } from "./sockets.ts";
 
 const SELF_TEST_MS = 5000;
@@ -15,6 +16,17 @@ export interface Ready {
 
 /** Stops watching. Must be called before the fd is closed, or another fd with that number is watched. */
 export type Unwatch = () => void;
+
+const pollCall = bind("int poll(void *fds, ulong count, int timeout)");
+const POLLIN = 1;
+
+/** Whether there is something to read, or an end of file, without waiting: for work that leaves the event loop no turn. */
+export function isReadable(fd: number): boolean {
+  const watched = pinned(8);
+  watched.writeInt32LE(fd, 0);
+  watched.writeInt16LE(POLLIN, 4);
+  return pollCall(watched, 1, 0) === 1;
+}
 
 /** koffi collects a handle nobody refers to, and the watch silently stops: so all that are active stay here. */
 const active = new Set<object>();

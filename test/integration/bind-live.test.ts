@@ -226,7 +226,7 @@ test("binds are many, on each other, and by several commands at a time; those of
 test("a frozen machine is named, one that ends meanwhile too, and nothing stays", async () => {
   const live = await liveMachine();
   const data = source(live.root);
-  const { cgroup, leader } = live.root.record("m") ?? { cgroup: "", leader: { pid: 0 } };
+  const { cgroup, leader } = await live.root.recordWhen("m");
   writeFileSync(join(cgroup, "payload/cgroup.freeze"), "1");
   const frozen = await live.berth("bind", "m", data, "/mnt");
   expect(frozen).toMatchObject({ status: 1, stderr: expect.stringMatching(/^berth: machine m is frozen\nhint: /) });
