@@ -20,12 +20,10 @@ export const O_APPEND = 0o2000;
 export const O_NONBLOCK = 0o4000;
 export const O_CLOEXEC = 0o2000000;
 export const O_PATH = 0o10000000;
-/** Together with O_DIRECTORY (OPEN_FLAGS). */
-export const O_TMPFILE_ALONE = 0o20000000;
 /** The flags whose bits differ. */
 export const OPEN_FLAGS = {
-  x64: { O_DIRECTORY: 0o200000, O_NOFOLLOW: 0o400000 },
-  arm64: { O_DIRECTORY: 0o40000, O_NOFOLLOW: 0o100000 },
+  x64: { O_DIRECTORY: 0o200000, O_NOFOLLOW: 0o400000, O_TMPFILE: 0o20200000 },
+  arm64: { O_DIRECTORY: 0o40000, O_NOFOLLOW: 0o100000, O_TMPFILE: 0o20040000 },
 } as const;
 
 // linux/openat2.h

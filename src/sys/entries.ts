@@ -3,7 +3,6 @@ import {
   AT_SYMLINK_FOLLOW,
   AT_SYMLINK_NOFOLLOW,
   O_CLOEXEC,
-  O_TMPFILE_ALONE,
   OPEN_FLAGS,
   RESOLVE_BENEATH,
   RESOLVE_NO_MAGICLINKS,
@@ -43,7 +42,7 @@ export function openBelow(directory: number, name: Buffer, flags: number, mode =
 /** An O_TMPFILE (open(2)): a file without a name, which is gone when it is closed before it gets one. */
 export function openNameless(directory: number, flags: number, mode: number): number {
   const how = pinned(24);
-  how.writeBigUInt64LE(BigInt(flags | O_CLOEXEC | O_TMPFILE_ALONE | OPEN_FLAGS[ARCH].O_DIRECTORY), 0);
+  how.writeBigUInt64LE(BigInt(flags | O_CLOEXEC | OPEN_FLAGS[ARCH].O_TMPFILE), 0);
   how.writeBigUInt64LE(BigInt(mode), 8);
   const path = terminated(SELF);
   return check(openat2Call(syscallNumber("openat2", ARCH), directory, path, how, 24), "open O_TMPFILE");
