@@ -34,6 +34,7 @@ import { rootKind } from "../spec/root-kind.ts";
 import { DEFAULT, type Sourced } from "../spec/source.ts";
 import { isRoot } from "../spec/validate.ts";
 import { type Weakness, weaknesses } from "../spec/weaknesses.ts";
+import { isImmutable } from "../sys/file-flags.ts";
 import { placesOf } from "./places.ts";
 
 /** What the command line asks for. */
@@ -85,6 +86,7 @@ export function prepare(request: MachineRequest, paths: Paths, installation: str
     filesWin: request.settings === "override",
     command: request.command,
     boot: request.boot,
+    readOnlyImage: request.directory === undefined && request.name !== undefined && isMarked(root.value),
     directory: process.cwd(),
     ...(request.console === undefined ? {} : { console: request.console }),
     credentials: request.credentials ?? [],
@@ -122,6 +124,15 @@ function findRoot(request: MachineRequest, paths: Paths): Sourced<string> {
     };
   if (request.name !== undefined) return { value: join(paths.machines, request.name), source: DEFAULT };
   return { value: process.cwd(), source: DEFAULT };
+}
+
+/** What can't be looked at is told of where it is used. */
+function isMarked(tree: string): boolean {
+  try {
+    return isImmutable(tree);
+  } catch {
+    return false;
+  }
 }
 
 /** Everything about the tree and the sources that the planner needs to know. */

@@ -41,6 +41,8 @@ export interface SpecInput {
   readonly bindUserGroups?: readonly Sourced<string>[];
   readonly unit?: Partial<UnitPlacement>;
   readonly selinux?: Partial<SelinuxContexts>;
+  /** The tree is an image that `berth read-only` has marked. */
+  readonly readOnlyImage?: boolean;
   /** Where the command was given: relative bind sources of options are resolved against it; default the root. */
   readonly directory?: string;
 }
@@ -58,7 +60,7 @@ export function buildSpec(input: SpecInput): { spec: MachineSpec | undefined; pr
   const assignments = input.filesWin ? [...options, ...input.assignments] : [...input.assignments, ...options];
   const values = new Assigned(assignments, (problem) => problems.push(problem));
 
-  const candidate: MachineSpec = {
+  const asSet: MachineSpec = {
     name: input.name,
     root: input.root,
     ...startMode(input, values),
@@ -113,11 +115,18 @@ export function buildSpec(input: SpecInput): { spec: MachineSpec | undefined; pr
     selinuxApifsContext: byDefault(undefined),
     ...input.selinux,
   };
+  const candidate = input.readOnlyImage === true ? withMark(asSet) : asSet;
   values.refuseNotYet();
   problems.push(...nameProblems(input.name), ...validate(candidate));
 
   const failed = problems.some((problem) => problem.severity === "error");
   return { spec: failed ? undefined : candidate, problems: inOrder(problems, assignments) };
+}
+
+/** As in systemd-nspawn the machine of a marked image changes nothing in it; one that keeps its changes elsewhere never does. */
+function withMark(spec: MachineSpec): MachineSpec {
+  if (spec.ephemeral.value || spec.volatile.value !== "no" || spec.readOnly.value) return spec;
+  return { ...spec, readOnly: { value: true, source: { from: "option", option: "the image is marked read-only" } } };
 }
 
 /** Keys that say how a machine is started. */

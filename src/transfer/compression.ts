@@ -25,7 +25,7 @@ const COMPRESSIONS: readonly Compression[] = [
     name: "gzip",
     suffixes: ["tar.gz", "tgz"],
     magic: /^1f8b/,
-    pack: ["gzip", "-c"],
+    pack: ["gzip", "-cn"],
     unpack: ["gzip", "-dc"],
   },
   {
@@ -57,11 +57,11 @@ export function compressionOf(head: Buffer): Compression {
   return COMPRESSIONS.find(({ magic }) => magic?.test(digits)) ?? NONE;
 }
 
-/** By the name of a file that is to be written. */
+/** By the name of a file that is to be written: `.gz` is enough. */
 export function compressionForFile(path: string): Compression {
-  return (
-    COMPRESSIONS.find(({ suffixes }) => suffixes.some((suffix) => path.endsWith(suffix.replace(/^tar/, "")))) ?? NONE
-  );
+  const ends = ({ suffixes }: Compression): boolean =>
+    suffixes.some((suffix) => path.endsWith(suffix.startsWith("tar.") ? suffix.slice("tar".length) : `.${suffix}`));
+  return COMPRESSIONS.find(ends) ?? NONE;
 }
 
 /** @throws UsageError */

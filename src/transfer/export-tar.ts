@@ -12,13 +12,13 @@ const PATIENCE = 30_000;
 
 /**
  * Arguments: the packer, if any. In the order of names, and without the times that only reading changes, so that the same
- * tree gives the same archive.
+ * tree gives the same archive; for that also the oldest way to write holes, as the others put a process id into names.
  */
 const SCRIPT = `
 set +e
 exec 4>&1
 create() {
-  with_capabilities +dac_read_search tar --create --file=- --directory=/tree --format=posix --sort=name --sparse \\
+  with_capabilities +dac_read_search tar --create --file=- --directory=/tree --format=posix --sort=name --sparse --sparse-version=0.0 \\
     --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime --numeric-owner \\
     --acls --xattrs --xattrs-include='user.*' --xattrs-include=security.capability \\
     --quoting-style=escape --checkpoint=500 --checkpoint-action='echo=berth-at %u' .

@@ -201,6 +201,20 @@ describe("read-only", () => {
   });
 });
 
+test("the machine of a marked image changes nothing in it, a throw-away copy of it what it likes", async () => {
+  await using root = berthRoot();
+  await probeTree({ at: join(root.machines, "web") });
+  await done(root, "read-only", "web");
+  const run = (...options: string[]) =>
+    root.berth("run", "-q", ...options, "--pipe", "--", ...probe("write", "/etc/new", "x"));
+  expect((await run("-M", "web")).stdout).toContain("EROFS");
+  expect((await run("-M", "web", "-x")).stdout).not.toContain("EROFS");
+  expect((await root.berth("plan", "-M", "web", "--", "/probe")).stdout).toContain("the image is marked read-only");
+  await done(root, "read-only", "web", "no");
+  expect((await run("-M", "web")).stdout).not.toContain("EROFS");
+  expect(existsSync(join(root.machines, "web/etc/new"))).toBe(true);
+});
+
 describe("an image in use", () => {
   test.each([
     ["its own", ["-M", "web"]],

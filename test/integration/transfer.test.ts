@@ -15,7 +15,7 @@ import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { findPaths } from "../../src/host/paths.ts";
 import { ImageStore } from "../../src/image/store.ts";
-import { NONE } from "../../src/transfer/compression.ts";
+import { compressionOf, NONE } from "../../src/transfer/compression.ts";
 import { Transfers } from "../../src/transfer/transfers.ts";
 import { BERTH, type BerthRoot, berthRoot, buildBerth, poll } from "../lib/berth.ts";
 import { checkLeaks, openFds } from "../lib/leaks.ts";
@@ -48,29 +48,31 @@ function transfersOf(root: BerthRoot): Transfers {
 const IMAGE = { name: "web", readOnly: false, replace: false };
 
 describe("export-tar and import-tar", () => {
-  test.each(["tar", "tar.gz", "tar.xz", "tar.zst", "tar.bz2"])(
-    "by .%s keep everything a file can have",
-    async (suffix) => {
-      await using root = berthRoot();
-      const tree = richTree(join(root.machines, "web"));
-      const archive = join(root.path, `copy.${suffix}`);
-      await done(root, "export-tar", "web", archive);
-      expect(statSync(archive).mode & 0o777).toBe(0o600);
-      expect(JSON.parse(await done(root, "import-tar", archive, "--json"))).toMatchObject({
-        name: "copy",
-        readOnly: false,
-      });
-      expect(manifest(join(root.machines, "copy"))).toEqual(manifest(tree));
-      const again = join(root.path, `again.${suffix}`);
-      await done(root, "export-tar", "copy", again);
-      expect(readFileSync(again).equals(readFileSync(archive)), "an export of it is the same, byte for byte").toBe(
-        true,
-      );
-      expect(readdirSync(root.path).sort()).toEqual(
-        [`again.${suffix}`, `copy.${suffix}`, "etc", "machines", "run"].sort(),
-      );
-    },
-  );
+  test.each([
+    ["tar", "none"],
+    ["tar.gz", "gzip"],
+    ["tar.xz", "xz"],
+    ["tar.zst", "zstd"],
+    ["tar.bz2", "bzip2"],
+  ])("by .%s keep everything a file can have", async (suffix, format) => {
+    await using root = berthRoot();
+    const tree = richTree(join(root.machines, "web"));
+    const archive = join(root.path, `copy.${suffix}`);
+    await done(root, "export-tar", "web", archive);
+    expect(statSync(archive).mode & 0o777).toBe(0o600);
+    expect(compressionOf(readFileSync(archive)).name).toBe(format);
+    expect(JSON.parse(await done(root, "import-tar", archive, "--json"))).toMatchObject({
+      name: "copy",
+      readOnly: false,
+    });
+    expect(manifest(join(root.machines, "copy"))).toEqual(manifest(tree));
+    const again = join(root.path, `again.${suffix}`);
+    await done(root, "export-tar", "copy", again);
+    expect(readFileSync(again).equals(readFileSync(archive)), "an export of it is the same, byte for byte").toBe(true);
+    expect(readdirSync(root.path).sort()).toEqual(
+      [`again.${suffix}`, `copy.${suffix}`, "etc", "machines", "run"].sort(),
+    );
+  });
 
   test("through pipes", async () => {
     await using root = berthRoot();

@@ -11,7 +11,13 @@
  *
  * `buildBerth()` once a file, in beforeAll: builds dist/ where it is older than src/.
  */
-import { type ChildProcessWithoutNullStreams, execFileSync, type SpawnOptions, spawn } from "node:child_process";
+import {
+  type ChildProcessWithoutNullStreams,
+  execFileSync,
+  type SpawnOptions,
+  spawn,
+  spawnSync,
+} from "node:child_process";
 import {
   chmodSync,
   existsSync,
@@ -185,6 +191,9 @@ export class BerthRoot {
     if (left.length > 0) await this.berth("daemon", "stop", "--machines", "--timeout=1");
     await this.#stopDaemon();
     if (left.length > 0) await this.#sweep();
+    // An image that a failed test has left marked read-only.
+    const images = list(this.machines).map((name) => join(this.machines, name));
+    if (images.length > 0) spawnSync("chattr", ["-f", "-i", ...images]);
     rmSync(this.path, { recursive: true });
     if (left.length > 0) throw new Error(`left of machines that have ended:\n  ${left.join("\n  ")}`);
   }

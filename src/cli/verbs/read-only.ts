@@ -10,7 +10,7 @@ export function define(program: Command, run: Runner): void {
     .command("read-only")
     .summary("mark an image read-only, or writable")
     .description(
-      "Marks image NAME read-only, or with BOOL no, writable again. Of a tree this is chattr(1)'s flag i at its root.",
+      "Marks image NAME read-only, or with BOOL no, writable again. Of a tree this is chattr(1)'s flag i at its root, and a machine that is started by its name is as with ReadOnly=yes.",
     )
     .argument("<name>", "the image")
     .argument("[bool]", "yes or no; default yes")
