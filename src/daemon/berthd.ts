@@ -12,6 +12,7 @@ import type { Logger } from "./log.ts";
 import type { Daemon } from "./methods.ts";
 import { ServiceManager } from "./service.ts";
 import { SocketServer } from "./socket-server.ts";
+import { Tidy } from "./tidy.ts";
 
 /** The daemon of one root: its lock, its manager and its faces, from start to end. */
 export class Berthd implements Daemon {
@@ -21,6 +22,7 @@ export class Berthd implements Daemon {
   readonly #service: ServiceManager;
   readonly #ended = Promise.withResolvers<void>();
   readonly #lock: number;
+  readonly #tidy = new Tidy();
   #server: SocketServer | undefined;
   #ending = false;
 
@@ -42,6 +44,8 @@ export class Berthd implements Daemon {
     becomeSubreaper(); // of the machine whose keeper is killed, the init comes to us
     await selfTest();
     await this.manager.open();
+    this.manager.on("machine", () => this.#tidy.busy());
+    this.#tidy.busy();
     this.#server = new SocketServer(this.#socket, this, this.#log);
     const { machines } = this.status();
     this.#service.ready(`${machines} machines`);

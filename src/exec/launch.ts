@@ -44,8 +44,8 @@ const isUsed = (name: string): boolean => HELD.has(name) || isHeld(name);
 
 /** One start of one machine, from the first host step to its release; what actions in host-steps.ts work on. */
 export class Launch implements RunningBoot {
-  readonly plan: LaunchPlan;
   readonly fds = new FdTable();
+  #plan: LaunchPlan;
   readonly #options: LaunchOptions;
   readonly #paths = new Map<string, string>();
   readonly #undos: Undo[] = [];
@@ -61,10 +61,22 @@ export class Launch implements RunningBoot {
   executedMonotonic = 0;
 
   constructor(plan: LaunchPlan, options: LaunchOptions) {
-    this.plan = plan;
+    this.#plan = plan;
     this.#options = options;
     for (const [name, fd] of options.fds ?? []) this.fds.name(name, fd);
     for (const step of plan.steps) if (step.kind === "clone-tree") this.#paths.set(step.args.fd, step.args.path);
+  }
+
+  get plan(): LaunchPlan {
+    return this.#plan;
+  }
+
+  /** Lets go of all that was for the launch alone, when the machine runs: 150 kB, which a daemon would have of each. */
+  forget(): void {
+    this.#plan = { machine: this.#plan.machine, steps: [] };
+    this.filter = Buffer.alloc(0);
+    this.#paths.clear();
+    this.#session?.forget();
   }
 
   /** How to undo what a host step has just made. */

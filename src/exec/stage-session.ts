@@ -24,7 +24,7 @@ const PATIENCE_MS = 2000;
 
 /** The processes of one launch, and what they and the host say to each other, from the stage's spawn to their end. */
 export class StageSession {
-  readonly #plan: LaunchPlan;
+  #plan: LaunchPlan;
   readonly #fds: FdTable;
   readonly #process: StageProcess;
   #compiled: CompiledPlan | undefined;
@@ -44,6 +44,12 @@ export class StageSession {
     this.#process = stage;
     this.keeperPid = stage.pid;
     fds.name("stage", stage.pidfd);
+  }
+
+  /** What reports of failures are understood by: none comes when the payload runs. */
+  forget(): void {
+    this.#plan = { machine: this.#plan.machine, steps: [] };
+    this.#compiled = undefined;
   }
 
   /** The stage's fds, in the order in which they are handed over, but that the locks come first. */

@@ -68,6 +68,7 @@ export class Launcher {
     }
     this.#refill();
     const record = LiveRecord.ofLaunch(prepared, input, launch, true, caller);
+    launch.forget();
     return new ManagedBoot(launch, record, prepared.spec.notifyReady.value);
   }
 

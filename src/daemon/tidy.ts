@@ -1,0 +1,24 @@
+import { trimMemory } from "../sys/memory.ts";
+
+/** After the last operation, ms. */
+const QUIET_MS = 500;
+
+/**
+ * Gives back what operations have taken, when none is going on. V8 would wait for its heap to double, and malloc(3) for
+ * ever: a daemon that is idle most of its life would have the memory of its busiest minute.
+ */
+export class Tidy {
+  #timer: NodeJS.Timeout | undefined;
+
+  /** Something has just been done. */
+  busy(): void {
+    this.#timer ??= setTimeout(() => this.#tidy(), QUIET_MS).unref();
+    this.#timer.refresh();
+  }
+
+  #tidy(): void {
+    this.#timer = undefined;
+    globalThis.gc?.(); // the launcher asks node for it
+    trimMemory();
+  }
+}
