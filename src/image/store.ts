@@ -30,6 +30,9 @@ export interface Cleaned {
 /** ms that counting one of them may take. */
 const CLEAN_PATIENCE = 10_000;
 
+/** Trees that are counted at a time. */
+const AT_ONCE = 4;
+
 /** The images of one root. */
 export class ImageStore {
   readonly paths: Paths;
@@ -58,13 +61,14 @@ export class ImageStore {
   /** Counts what images use, so that `list` and `get` know it. Those that take longer than `within` ms are left as they were. */
   async measure(names: readonly string[], within: number): Promise<void> {
     const signal = AbortSignal.timeout(within);
-    await Promise.all(
-      names.map(async (name) => {
-        const { path, driver } = this.#find(name);
-        const usage = await driver.measure(path, signal).catch(() => null);
-        if (usage !== null) this.#usage.set(path, usage);
-      }),
-    );
+    const left = names.map((name) => this.#find(name));
+    const count = async (): Promise<void> => {
+      for (let image = left.pop(); image !== undefined && !signal.aborted; image = left.pop()) {
+        const usage = await image.driver.measure(image.path, signal).catch(() => null);
+        if (usage !== null) this.#usage.set(image.path, usage);
+      }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, count));
   }
 
   /** The same of the store. */

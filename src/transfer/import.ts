@@ -1,7 +1,7 @@
 import { chmod, mkdir, realpath } from "node:fs/promises";
 import { join } from "node:path";
 import { BerthError } from "../errors.ts";
-import { runCommand } from "../host/command.ts";
+import { copyTree } from "../image/copy-tree.ts";
 import type { ImageStore } from "../image/store.ts";
 import { openArchive } from "./archive-input.ts";
 import { extractArchive } from "./extract.ts";
@@ -42,11 +42,7 @@ export async function importDirectory(store: ImageStore, fd: number, image: NewI
   await refuseStoreInside(await realpath(source), store.paths.machines);
   await store.make({ ...image, signal }, async (workspace) => {
     const directory = await makeRoot(workspace);
-    const words = ["-a", "--reflink=auto", "--one-file-system", "-T", "--", `${source}/.`, directory];
-    const { ok, status, tail } = await guardSpace(workspace, signal, (either) =>
-      runCommand("cp", words, { signal: either }),
-    );
-    if (!ok) throw new BerthError(`cannot copy the directory: cp ${status}: ${tail.at(-1) ?? ""}`);
+    await guardSpace(workspace, signal, (either) => copyTree(`${source}/.`, directory, either, ["--one-file-system"]));
     return osTreeIn(directory);
   });
   log(`${image.name} is complete`);

@@ -92,6 +92,18 @@ describe("clone", () => {
     expect((await root.run(join(root.machines, "copy"), [], probe("ids"))).status).toBe(0);
   });
 
+  test("files that come and go meanwhile do no harm", async () => {
+    await using root = berthRoot();
+    const tree = richTree(join(root.machines, "web"));
+    mkdirSync(join(tree, "busy"));
+    const churn =
+      'cd "$1"; while :; do for i in 1 2 3 4 5 6 7 8 9; do echo x > $i; ln -sf x l$i; mkdir -p d$i/e; done; rm -rf *; done';
+    await using busy = root.spawn(["sh", "-c", churn, "sh", join(tree, "busy")]);
+    for (let index = 0; index < 15; index++) await done(root, "clone", "web", `copy${index}`);
+    busy.kill("SIGKILL");
+    expect(existsSync(join(root.machines, "copy14/etc/os-release"))).toBe(true);
+  });
+
   test("^C leaves nothing; after kill -9 the next one sweeps, and nobody ever sees half an image", async () => {
     await using root = berthRoot();
     execFileSync("cp", ["-a", await debianTree("bookworm"), join(root.machines, "web")]);
@@ -282,6 +294,19 @@ test("remove takes a link and not what it leads to, files nobody can name, and s
   expect(await refused(root, "remove", "wen", "web", "link")).toContain('no image "wen"');
   expect(readdirSync(root.machines)).toEqual([]);
   expect(statSync(join(tree, "etc/os-release")).isFile()).toBe(true);
+});
+
+test("a removal that is killed has taken the image all the same, and the next one sweeps", async () => {
+  await using root = berthRoot();
+  execFileSync("cp", ["-a", await debianTree("bookworm"), join(root.machines, "web")]);
+  await using child = root.start("remove", "web");
+  await poll("its end in the store", () => (existsSync(join(root.machines, "web")) ? undefined : true));
+  child.kill("SIGKILL");
+  await child.end;
+  expect((await root.berth("list-images", "--json")).stdout).toBe("[]\n");
+  await done(root, "clean");
+  expect(readdirSync(root.machines)).toEqual([]);
+  expect((await root.berth("list-images")).stderr).toBe("no images\n");
 });
 
 test("clean removes hidden images and tells what they used, and with --all every one", async () => {
