@@ -5,14 +5,20 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError } from "../errors.ts";
 import { INSTALLATION } from "../host/installation.ts";
 import type { Paths } from "../host/paths.ts";
+import { EXIT_BUSY } from "../manager/protocol.ts";
 import { DaemonClient } from "./daemon-client.ts";
 import { say } from "./output.ts";
 
+const PROGRAM = join(INSTALLATION, "dist", "berthd");
 /** For a daemon to serve its clients. */
 const PATIENCE_MS = 30_000;
 const LOOK_MS = 5;
+/** For another daemon, which has the lock, to serve us or to end. */
+const AGAIN_MS = 100;
 /** Bytes: then the log of before is `berthd.log.1`. */
 const LOG_MAX = 1 << 20;
+/** What a service manager tells the process that it starts, which is not berthd. */
+const OF_A_SERVICE = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "JOURNAL_STREAM"];
 
 /** The daemon of this root, started if there is none: where systemd runs the host that is for its unit. */
 export async function needDaemon(paths: Paths, env: NodeJS.ProcessEnv): Promise<DaemonClient> {
@@ -21,31 +27,43 @@ export async function needDaemon(paths: Paths, env: NodeJS.ProcessEnv): Promise<
   if (process.geteuid?.() !== 0)
     throw new BerthError(`berthd does not run for ${paths.run}`, { hint: "root starts it: berth daemon start" });
   const { pid, client: started } = await startDaemon(paths, env);
-  say(`berth: started berthd, pid ${pid}\n`);
+  if (pid !== null) say(`berth: started berthd, pid ${pid}\n`);
   return started;
 }
 
+interface Started {
+  /** Null: somebody else was faster. */
+  readonly pid: number | null;
+  readonly client: DaemonClient;
+}
+
 /** Starts one in the background. @throws BerthError with what it said when it does not serve anybody */
-export async function startDaemon(
-  paths: Paths,
-  env: NodeJS.ProcessEnv,
-): Promise<{ readonly pid: number; readonly client: DaemonClient }> {
-  const program = join(INSTALLATION, "dist", "berthd");
+export async function startDaemon(paths: Paths, env: NodeJS.ProcessEnv): Promise<Started> {
   const log = openLog(paths);
+  try {
+    for (const deadline = performance.now() + PATIENCE_MS; ; await sleep(AGAIN_MS)) {
+      const started = await attempt(paths, env, log, deadline);
+      if (started !== "busy") return started;
+    }
+  } finally {
+    closeSync(log.fd);
+  }
+}
+
+interface Log {
+  readonly fd: number;
+  readonly path: string;
+}
+
+/** Busy: there is one that starts, or is just ending. */
+async function attempt(paths: Paths, env: NodeJS.ProcessEnv, log: Log, deadline: number): Promise<Started | "busy"> {
   const begin = statSync(log.path).size;
-  const child = spawn(program, [], {
+  const child = spawn(PROGRAM, [], {
     detached: true,
     cwd: "/",
     stdio: ["ignore", log.fd, log.fd],
-    env: {
-      ...env,
-      BERTH_ETC: paths.etc,
-      BERTH_RUN: paths.run,
-      BERTH_MACHINES: paths.machines,
-      BERTH_CACHE: paths.cache,
-    },
+    env: environment(paths, env),
   });
-  closeSync(log.fd);
   let ended: Error | number | null = null;
   child.once("exit", (status) => {
     ended = status ?? 1;
@@ -53,28 +71,35 @@ export async function startDaemon(
   child.once("error", (error) => {
     ended = error;
   });
-  for (let waited = 0; waited < PATIENCE_MS; waited += LOOK_MS) {
+  while (performance.now() < deadline) {
     const client = await DaemonClient.connect(paths);
     if (client !== null) {
       child.unref();
-      return { pid: child.pid ?? 0, client };
+      const { pid } = await client.call("status", {});
+      return { pid: pid === child.pid ? pid : null, client };
     }
-    if (ended !== null) throw notStarted(program, ended, log.path, begin);
+    if (ended === EXIT_BUSY) return "busy";
+    if (ended !== null) throw notStarted(ended, log.path, begin);
     await sleep(LOOK_MS);
   }
   child.kill("SIGKILL");
   throw new BerthError(`berthd did not answer within ${PATIENCE_MS / 1000} s`, { hint: `${log.path} may say why` });
 }
 
-function notStarted(program: string, ended: Error | number, log: string, begin: number): BerthError {
-  if (ended instanceof Error) return new BerthError(`${program}: ${ended.message}`, { hint: "npm run build makes it" });
+function environment(paths: Paths, env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const own = { BERTH_ETC: paths.etc, BERTH_RUN: paths.run, BERTH_MACHINES: paths.machines, BERTH_CACHE: paths.cache };
+  return { ...env, ...Object.fromEntries(OF_A_SERVICE.map((name) => [name, undefined])), ...own };
+}
+
+function notStarted(ended: Error | number, log: string, begin: number): BerthError {
+  if (ended instanceof Error) return new BerthError(`${PROGRAM}: ${ended.message}`, { hint: "npm run build makes it" });
   const lines = readFileSync(log).subarray(begin).toString("utf8").split("\n").filter(Boolean);
   const hint = lines.find((line) => line.startsWith("hint: "))?.slice("hint: ".length);
   const said = lines.find((line) => line.startsWith("berthd: "))?.slice("berthd: ".length);
   return new BerthError(said ?? `berthd ended with status ${ended}`, { hint: hint ?? `${log} says more` });
 }
 
-function openLog({ run }: Paths): { readonly fd: number; readonly path: string } {
+function openLog({ run }: Paths): Log {
   mkdirSync(run, { recursive: true, mode: 0o755 });
   const path = join(run, "berthd.log");
   if (existsSync(path) && statSync(path).size > LOG_MAX) renameSync(path, `${path}.1`);

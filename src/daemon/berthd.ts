@@ -5,7 +5,7 @@ import { lockFile } from "../exec/lock-file.ts";
 import { INSTALLATION } from "../host/installation.ts";
 import type { Paths } from "../host/paths.ts";
 import { Manager } from "../manager/manager.ts";
-import { type DaemonStatus, SOCKET } from "../manager/protocol.ts";
+import { type DaemonStatus, EXIT_BUSY, LOCK, SOCKET } from "../manager/protocol.ts";
 import { selfTest } from "../sys/poll.ts";
 import { becomeSubreaper } from "../sys/processes.ts";
 import type { Logger } from "./log.ts";
@@ -84,8 +84,8 @@ export class Berthd implements Daemon {
   }
 
   async #close(): Promise<void> {
-    this.#server?.refuse();
     rmSync(this.#socket, { force: true });
+    await this.#server?.refuse();
     await this.manager.close();
     closeSync(this.#lock);
     this.#log.info("berthd ends; its machines go on");
@@ -101,12 +101,13 @@ export class Berthd implements Daemon {
 /** One daemon a root: a lock of the kernel's, so that nothing is left of one that was killed. The pid is for people. */
 function takeLock({ run }: Paths): number {
   mkdirSync(run, { recursive: true, mode: 0o755 });
-  const path = join(run, "berthd.lock");
+  const path = join(run, LOCK);
   const lock = lockFile(path);
   if (lock === null) {
     const pid = readFileSync(path, "utf8").trim();
     throw new BerthError(`berthd runs already for ${run}: pid ${pid}`, {
       kind: "Busy",
+      exitStatus: EXIT_BUSY,
       hint: "berth daemon status says more of it, berth daemon stop ends it",
     });
   }

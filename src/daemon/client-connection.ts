@@ -1,5 +1,7 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError, errorCode } from "../errors.ts";
 import type { Hint, Reply, Request, WireError } from "../manager/protocol.ts";
+import { DaemonEnds } from "../manager/when-ready.ts";
 import { printable } from "../spec/quote.ts";
 import { closeQuietly } from "../sys/files.ts";
 import { pidfdGetfd, pidfdOpen } from "../sys/processes.ts";
@@ -13,6 +15,8 @@ const LINE_MAX = 4 << 20;
 /** Of one client, at a time. */
 const REQUESTS_MAX = 256;
 const FDS_MAX = 3;
+/** For a client to read its answers when the daemon ends. */
+const FLUSH_MS = 500;
 
 interface Running {
   readonly end: AbortController;
@@ -35,6 +39,7 @@ export class ClientConnection {
   #fds: number[] = [];
   #pending: Buffer[] = [];
   #length = 0;
+  #ending: DaemonEnds | undefined;
   #over = false;
 
   /** Takes over the fd. */
@@ -51,11 +56,17 @@ export class ClientConnection {
   }
 
   /** What it asked for is given up, and it hears so. */
-  async close(): Promise<void> {
-    const ending = new BerthError("the daemon ends", { hint: "berth daemon start starts it again" });
+  async giveUp(): Promise<void> {
+    const ending = new DaemonEnds();
+    this.#ending = ending;
     for (const { end, cancel } of this.#running.values()) for (const each of [cancel, end]) each.abort(ending);
     await Promise.allSettled(this.#work);
-    if (!this.#over) await this.#stream.flush().catch(() => undefined);
+  }
+
+  /** When it has its answers; one that does not read them is not waited for. */
+  async close(): Promise<void> {
+    const late = sleep(FLUSH_MS, undefined, { ref: false });
+    if (!this.#over) await Promise.race([this.#stream.flush().catch(() => undefined), late]);
     this.#end();
   }
 
@@ -109,6 +120,8 @@ export class ClientConnection {
     const work = this.#answer(request);
     this.#work.add(work);
     void work.finally(() => this.#work.delete(work));
+    // They were for this request, which has not taken them.
+    for (const fd of this.#fds.splice(0)) closeQuietly(fd);
   }
 
   /** About a request that has just been answered it may come too late. */
@@ -127,6 +140,7 @@ export class ClientConnection {
     const running: Running = { end: new AbortController(), cancel: new AbortController(), onSignal: () => undefined };
     this.#running.set(id, running);
     try {
+      if (this.#ending !== undefined) throw this.#ending;
       const { for: whom, run } = findMethod(method);
       if (whom === "root" && this.#peer.uid !== 0) throw forRoot(method);
       if (whom === "root") log.debug(`asked by pid ${this.#peer.pid}`);

@@ -16,6 +16,7 @@ export class SocketServer {
   readonly #fd: number;
   readonly #clients = new Set<ClientConnection>();
   #unwatch: Unwatch | undefined;
+  #pause: NodeJS.Timeout | undefined;
 
   constructor(path: string, daemon: Daemon, log: Logger) {
     this.#daemon = daemon;
@@ -24,13 +25,15 @@ export class SocketServer {
     this.#listen();
   }
 
-  /** No new clients. */
-  refuse(): void {
+  /** No new clients; resolves when what the others asked for is given up. */
+  async refuse(): Promise<void> {
+    clearTimeout(this.#pause);
     this.#unwatch?.();
     closeQuietly(this.#fd);
+    await Promise.all([...this.#clients].map((client) => client.giveUp()));
   }
 
-  /** What is being worked on is given up; answers that are on their way are waited for. */
+  /** Answers that are on their way are waited for. */
   async close(): Promise<void> {
     await Promise.all([...this.#clients].map((client) => client.close()));
   }
@@ -46,7 +49,7 @@ export class SocketServer {
       // Too many open files, mostly. Who waits goes on waiting, and we don't spin.
       this.#log.error(`a client could not be accepted: ${(error as Error).message}`);
       this.#unwatch?.();
-      setTimeout(() => this.#listen(), 100);
+      this.#pause = setTimeout(() => this.#listen(), 100);
     }
   }
 

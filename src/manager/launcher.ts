@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import type { OptionAssignment } from "../config/setting.ts";
+import { BerthError, EXIT_FAILED } from "../errors.ts";
 import { Launch } from "../exec/launch.ts";
 import { filterFor } from "../exec/seccomp-filter.ts";
 import { StageProcess } from "../exec/stage-process.ts";
@@ -63,6 +64,11 @@ export class Launcher {
     caller.onLaunch(launch);
     try {
       await launch.run();
+    } catch (error) {
+      // 126 and 127 are about a command that somebody runs.
+      if (!(error instanceof BerthError) || error.exitStatus === EXIT_FAILED) throw error;
+      const { message, hint, kind } = error;
+      throw new BerthError(message, { hint, kind, cause: error });
     } finally {
       caller.onLaunch(undefined);
     }

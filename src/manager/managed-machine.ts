@@ -9,10 +9,12 @@ import type { RecordListener } from "../machine/live-record.ts";
 import { recordsDirectory } from "../machine/places.ts";
 import { RebootPause } from "../machine/reboot-pause.ts";
 import type { MachineRecord } from "../machine/record.ts";
+import { quote } from "../spec/quote.ts";
 import { consoleTail } from "../supervise/console-log.ts";
 import { monotonic } from "../sys/clock.ts";
 import { Change } from "./change.ts";
 import type { ManagedBoot } from "./managed-boot.ts";
+import { powerOffWithin } from "./power-off.ts";
 import { afterEnd, type End } from "./restart.ts";
 import type { Failure } from "./state-file.ts";
 import type { Surroundings } from "./surroundings.ts";
@@ -28,6 +30,9 @@ export class ManagedMachine {
   #launch: Launch | undefined;
   /** It is to end, and to stay so. */
   #onPurpose = false;
+  #killed = false;
+  /** What it is killed for, where that is a failure. */
+  #verdict: BerthError | undefined;
   #failure: Failure | null = null;
   #restarts = 0;
   /** On CLOCK_MONOTONIC, ms, since it was started by command. */
@@ -82,7 +87,7 @@ export class ManagedMachine {
     await this.#with.operations.run(this.name, "start", async () => {
       if (this.alive) throw isAlive(this.name, this.#onPurpose);
       this.#forget();
-      const giveUp = (): void => this.#giveUp();
+      const giveUp = (): void => this.#giveUp(caller.signal.reason as BerthError);
       caller.signal.addEventListener("abort", giveUp);
       try {
         await this.#begin(caller);
@@ -110,13 +115,14 @@ export class ManagedMachine {
   }
 
   /** Asks its init to power off, and resolves when the machine has ended. One that takes longer than `timeout` ms is killed. */
-  async powerOff(timeout: number): Promise<void> {
-    await this.askPowerOff();
-    if (await this.#overWithin(timeout)) return;
-    await this.terminate();
-    throw new BerthError(`machine ${this.name} did not end within ${timeout / 1000} s, and was killed`, {
-      kind: "Timeout",
-      hint: "--timeout=SECONDS gives its services longer",
+  powerOff(timeout: number): Promise<void> {
+    return powerOffWithin(timeout, {
+      name: this.name,
+      ask: () => this.askPowerOff(),
+      ended: () => this.ended,
+      kill: async () => {
+        if (this.alive) await this.terminate();
+      },
     });
   }
 
@@ -129,7 +135,7 @@ export class ManagedMachine {
       await ask(this.#boot, "poweroff", this.#with);
       this.#boot?.record.update({ state: "stopping" });
     } catch (error) {
-      this.#onPurpose = false; // it was not told
+      if (!this.#killed) this.#goOn(); // it was not told
       throw error;
     }
   }
@@ -140,9 +146,11 @@ export class ManagedMachine {
     await ask(this.#boot, "reboot", this.#with);
   }
 
-  /** Kills all of it, whatever it is doing, and resolves when nothing is left. */
-  async terminate(): Promise<void> {
+  /** Kills all of it, whatever it is doing, and resolves when nothing is left. `verdict`: why it has failed by that. */
+  async terminate(verdict?: BerthError): Promise<void> {
     if (!this.alive) throw isDead(this.name);
+    this.#killed = true;
+    this.#verdict ??= verdict;
     this.#giveUp();
     this.#boot?.kill();
     await this.#life;
@@ -154,18 +162,23 @@ export class ManagedMachine {
   }
 
   /** Nothing of it boots any more, and what is about to does not. */
-  #giveUp(): void {
+  #giveUp(reason = new BerthError(`the start of machine ${this.name} was given up`)): void {
     this.#onPurpose = true;
     this.#wait.abort();
-    this.#launch?.abort(new BerthError(`the start of machine ${this.name} was given up`));
+    this.#launch?.abort(reason);
+  }
+
+  #goOn(): void {
+    this.#onPurpose = false;
+    this.#wait = new AbortController();
   }
 
   // ---- its life ----
 
   #forget(): void {
-    [this.#onPurpose, this.#failure, this.#restarts, this.#starts] = [false, null, 0, []];
-    this.#wait = new AbortController();
-    this.#tail = [];
+    this.#goOn();
+    [this.#killed, this.#verdict, this.#failure, this.#restarts] = [false, undefined, null, 0];
+    [this.#starts, this.#tail] = [[], []];
   }
 
   /** Resolves when it runs. */
@@ -278,7 +291,8 @@ export class ManagedMachine {
     return end;
   }
 
-  #over(failure: Failure | null): void {
+  #over(ended: Failure | null): void {
+    const failure = this.#verdict === undefined ? ended : asFailure(this.#verdict, this.#tail);
     this.#failure = failure;
     if (failure === null) this.#with.files.remove(this.name);
     else this.#save(false);
@@ -304,18 +318,6 @@ export class ManagedMachine {
   get ended(): Promise<void> {
     return this.#life ?? Promise.resolve();
   }
-
-  /** It was stopped because something is wrong with it. */
-  fail(failure: BerthError): void {
-    this.#over(asFailure(failure, this.#tail));
-  }
-
-  /** Whether it ends in that time, ms. */
-  async #overWithin(timeout: number): Promise<boolean> {
-    if (this.#life === undefined) return true;
-    const late = sleep(timeout, false, { ref: false });
-    return Promise.race([this.#life.then(() => true), late]);
-  }
 }
 
 /** One that is frozen could not hear it. */
@@ -336,7 +338,7 @@ function isAlive(name: string, stopping: boolean): BerthError {
 }
 
 function isDead(name: string): BerthError {
-  return new BerthError(`no machine ${name} is running`, {
+  return new BerthError(`no machine ${quote(name)} is running`, {
     kind: "NoSuchMachine",
     hint: `berth start ${name} boots it`,
   });

@@ -18,6 +18,7 @@ import { Launcher } from "./launcher.ts";
 import { type MachineView, viewOfRecord, viewOfStopped, viewOfUnknown } from "./machine-view.ts";
 import { ManagedMachine } from "./managed-machine.ts";
 import { Operations } from "./operations.ts";
+import { powerOffWithin } from "./power-off.ts";
 import { StateFiles } from "./state-file.ts";
 import type { Level, Surroundings } from "./surroundings.ts";
 import type { StartCaller } from "./when-ready.ts";
@@ -138,8 +139,10 @@ export class Manager extends EventEmitter<Events> {
     if (machine !== undefined) return wait ? machine.powerOff(timeout) : machine.askPowerOff();
     const found = findAnyMachine(name, this.paths);
     const record = found.state === "rebooting" ? found : findMachine(name, this.paths);
-    await (record.state === "rebooting" ? stopSupervisor(record) : askInit(record, "poweroff", this.paths));
-    if (wait) await this.#endOf(record, timeout);
+    const ask = (): Promise<void> =>
+      record.state === "rebooting" ? stopSupervisor(record) : askInit(record, "poweroff", this.paths);
+    if (!wait) return ask();
+    await powerOffWithin(timeout, { name, ask, ended: () => whenEnded(record), kill: () => killMachine(record) });
   }
 
   async reboot(name: string): Promise<void> {
@@ -195,18 +198,6 @@ export class Manager extends EventEmitter<Events> {
       if (signal.aborted) return aborted();
       this.on("machine", heard);
       signal.addEventListener("abort", aborted);
-    });
-  }
-
-  async #endOf(record: MachineRecord, timeout: number): Promise<void> {
-    const late = AbortSignal.timeout(timeout);
-    const over = whenEnded(record);
-    await Promise.race([over, new Promise((resolve) => late.addEventListener("abort", resolve, { once: true }))]);
-    if (!late.aborted) return;
-    await killMachine(record);
-    throw new BerthError(`machine ${record.name} did not end within ${timeout / 1000} s, and was killed`, {
-      kind: "Timeout",
-      hint: "--timeout=SECONDS gives its services longer",
     });
   }
 

@@ -7,6 +7,10 @@ import type { MachineEvent } from "./manager.ts";
  * open to every user of the host, everything else to root (SO_PEERCRED). A request is given up when its connection ends.
  */
 export const SOCKET = "berthd.sock";
+/** Held by the daemon of a root as long as it lives. */
+export const LOCK = "berthd.lock";
+/** Exit status of a daemon that finds it held: EX_TEMPFAIL of sysexits.h. */
+export const EXIT_BUSY = 75;
 
 /** Of every method: what it takes, what it tells while it works, and what comes of it. */
 export interface Methods {

@@ -23,27 +23,34 @@ interface Starting {
   readonly failure: Failure | null;
   readonly tail: readonly string[];
   until(isTrue: () => boolean, signal: AbortSignal): Promise<void>;
-  terminate(): Promise<void>;
-  fail(failure: BerthError): void;
+  terminate(verdict?: BerthError): Promise<void>;
 }
 
 /** An init that counts as ready because it runs is not, if it ends within this time. */
 const AT_ONCE_MS = 50;
 
-/** Resolves when a machine whose init runs is ready. One that takes too long, or is given up, is killed. */
+/** The daemon ends, and who waits for something hears so. */
+export class DaemonEnds extends BerthError {
+  constructor() {
+    super("the daemon ends", { hint: "berth daemon start starts it again" });
+  }
+}
+
+/**
+ * Resolves when a machine whose init runs is ready. One that takes too long, or is given up, is killed; from a daemon that
+ * ends it is taken over by the next.
+ */
 export async function whenReady(machine: Starting, caller: StartCaller): Promise<void> {
   const late = AbortSignal.timeout(caller.timeout);
   try {
     await untilReady(machine, caller, AbortSignal.any([caller.signal, late]));
   } catch (error) {
-    if (machine.alive) await machine.terminate();
-    if (!late.aborted) throw error;
-    const failure = new BerthError(`machine ${machine.name} was not ready within ${caller.timeout / 1000} s`, {
-      kind: "Timeout",
-      hint: `berth logs ${machine.name} shows what its console said`,
-    });
-    machine.fail(failure);
-    throw failure;
+    const reason = error === late.reason ? `was not ready within ${caller.timeout / 1000} s` : undefined;
+    const verdict = reason === undefined ? undefined : new BerthError(reason);
+    if (machine.alive && !(error instanceof DaemonEnds)) await machine.terminate(verdict);
+    if (reason === undefined) throw error;
+    const hint = "--timeout=SECONDS gives it longer";
+    throw new BerthError(withConsole(`machine ${machine.name} ${reason}`, machine), { kind: "Timeout", hint });
   }
 }
 
@@ -64,8 +71,13 @@ function runsOnly(record: MachineRecord | undefined): boolean {
   return record?.times.ready === record?.times.executed;
 }
 
-function hasEnded({ name, failure, tail }: Starting): BerthError {
+function hasEnded(machine: Starting): BerthError {
+  const { name, failure } = machine;
   const reason = failure?.reason ?? "it ended before it was ready";
-  const lines = tail.map((line) => `console: ${line}`).join("\n");
-  return new BerthError(`machine ${name}: ${reason}`, { hint: failure?.hint ?? (lines || undefined) });
+  return new BerthError(withConsole(`machine ${name}: ${reason}`, machine), { hint: failure?.hint ?? undefined });
+}
+
+/** What it said last, on lines of their own. */
+function withConsole(message: string, { tail }: Starting): string {
+  return [message, ...tail.map((line) => `berth: console: ${line}`)].join("\n");
 }

@@ -268,7 +268,7 @@ describe("an init that can't be", () => {
     await using child = root.start("run", "-M", "m", "-b", "--console=passive");
     await child.until(/it waits for 4 s\n/);
     const list = JSON.parse((await root.berth("list", "--json")).stdout);
-    expect(list).toMatchObject([{ name: "m", state: "rebooting", ready: false, leader: null }]);
+    expect(list).toMatchObject([{ name: "m", state: "starting", ready: false, leader: null }]);
     for (const words of [
       ["exec", "m", "true"],
       ["status", "m"],

@@ -35,12 +35,18 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { findPaths } from "../../src/host/paths.ts";
 import { recordsDirectory } from "../../src/machine/places.ts";
-import type { MachineRecord } from "../../src/machine/record.ts";
+import { listMachines, type MachineRecord } from "../../src/machine/record.ts";
+import { killMachine, killUnknown } from "../../src/machine/signal-machine.ts";
 import { sweep } from "../../src/machine/sweep.ts";
+import { LOCK } from "../../src/manager/protocol.ts";
+import { isLocked } from "../../src/sys/file-lock.ts";
 import { TEST_CACHE } from "./trees.ts";
 
 const CHECKOUT = fileURLToPath(new URL("../..", import.meta.url));
 export const BERTH = join(CHECKOUT, "dist/berth");
+
+/** For a daemon to end. */
+const STOP_MS = 10_000;
 
 /** What tests pass between themselves, and nothing a machine's payload should ever see. */
 const CALLER_MARK = { BERTH_TEST_SECRET: "of the caller" };
@@ -170,31 +176,49 @@ export class BerthRoot {
     ];
   }
 
-  /** For what a test that failed has left running: its keepers end it in their own time. */
+  /** For what a test that failed has left running, and which no daemon looks after any more. */
   async #sweep(): Promise<void> {
     const paths = findPaths(this.env, CHECKOUT, undefined);
+    for (const machine of listMachines(paths))
+      await (machine.state === "unknown" ? killUnknown(machine, paths) : killMachine(machine)).catch(console.error);
     await poll("the end of what was left", () => {
       sweep(paths, console.error);
       return list(recordsDirectory(paths)).length === 0 ? true : undefined;
     });
   }
 
-  /** Nothing of a daemon that a command has started goes on. */
+  /** Of the daemon of this root; undefined: none runs. */
+  daemonPid(): number | undefined {
+    const lock = join(this.path, "run", LOCK);
+    const pid = Number(read(lock));
+    return pid > 0 && isLocked(lock) ? pid : undefined;
+  }
+
+  /** Nothing of a daemon that a command has started goes on: one that does not end is killed, and that is a failure. */
   async #stopDaemon(): Promise<void> {
-    if (!existsSync(join(this.path, "run/berthd.sock"))) return;
-    const { status, stderr } = await this.berth("daemon", "stop");
-    if (status !== 0) throw new Error(`berth daemon stop: ${stderr}`);
+    if (this.daemonPid() === undefined) return;
+    await using stop = this.start("daemon", "stop");
+    const end = await Promise.race([stop.end, sleep(STOP_MS, undefined, { ref: false })]);
+    const pid = this.daemonPid();
+    if (pid !== undefined) {
+      process.kill(pid, "SIGKILL");
+      await poll("the end of berthd", () => (isRunning(pid) ? undefined : true));
+    }
+    if (pid !== undefined || end?.status !== 0)
+      throw new Error(`berth daemon stop: ${end?.stderr ?? `no end within ${STOP_MS} ms`}; daemon ${pid ?? "gone"}`);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     const left = this.leftovers();
-    if (left.length > 0) await this.berth("daemon", "stop", "--machines", "--timeout=1");
-    await this.#stopDaemon();
-    if (left.length > 0) await this.#sweep();
-    // An image that a failed test has left marked read-only.
-    const images = list(this.machines).map((name) => join(this.machines, name));
-    if (images.length > 0) spawnSync("chattr", ["-f", "-i", ...images]);
-    rmSync(this.path, { recursive: true });
+    try {
+      await this.#stopDaemon();
+    } finally {
+      if (left.length > 0) await this.#sweep();
+      // An image that a failed test has left marked read-only.
+      const images = list(this.machines).map((name) => join(this.machines, name));
+      if (images.length > 0) spawnSync("chattr", ["-f", "-i", ...images]);
+      rmSync(this.path, { recursive: true });
+    }
     if (left.length > 0) throw new Error(`left of machines that have ended:\n  ${left.join("\n  ")}`);
   }
 }

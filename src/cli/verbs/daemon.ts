@@ -46,7 +46,7 @@ async function start({ paths, env }: Context): Promise<number> {
   if (running === null) {
     const { pid, client } = await startDaemon(paths, env);
     client.close();
-    say(`berth: started berthd, pid ${pid}\n`);
+    say(pid === null ? "berth: berthd runs already\n" : `berth: started berthd, pid ${pid}\n`);
   } else {
     const { pid } = await running.call("status", {});
     running.close();

@@ -39,9 +39,10 @@ function row(view: MachineView): readonly string[] {
   return [name, view.class, service, state, ...cells, note(view)];
 }
 
-function note({ reason, weaknesses, restarts }: MachineView): string {
+function note({ state, reason, weaknesses, restarts }: MachineView): string {
   const notes = [
-    ...(reason === null ? [] : [reason]),
+    // Which directory that record is in says the machine's name.
+    ...(reason === null ? [] : [state === "unknown" ? reason.replace(/^.*\/(?=record\.json )/, "") : reason]),
     ...(restarts === 0 ? [] : [`started again ${restarts} times`]),
     ...(weaknesses.length === 0 ? [] : [`weaker than the default: ${weaknesses.join("; ")}`]),
   ];

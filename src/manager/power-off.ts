@@ -1,0 +1,33 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { BerthError } from "../errors.ts";
+
+export interface Poweroff {
+  readonly name: string;
+  /** Resolves when its init has been asked. */
+  ask(): Promise<void>;
+  /** Resolves when nothing of it is left. */
+  ended(): Promise<void>;
+  kill(): Promise<void>;
+}
+
+const LATE = Symbol("late");
+
+/** Resolves when a machine has been asked to power off, and has ended. One that takes longer than `timeout` ms is killed. */
+export async function powerOffWithin(timeout: number, machine: Poweroff): Promise<void> {
+  const late = new AbortController();
+  const ended = machine.ask().then(() => machine.ended());
+  ended.catch(() => undefined); // heard below, if it still matters
+  try {
+    const time = sleep(timeout, LATE, { ref: false, signal: late.signal }).catch(() => undefined);
+    if ((await Promise.race([ended, time])) !== LATE) return;
+  } finally {
+    late.abort();
+  }
+  await machine.kill();
+  // What was run to ask it was killed with it: that is no news.
+  await ended.catch(() => undefined);
+  throw new BerthError(`machine ${machine.name} did not end within ${timeout / 1000} s, and was killed`, {
+    kind: "Timeout",
+    hint: "--timeout=SECONDS gives its services longer",
+  });
+}
