@@ -1,4 +1,5 @@
 import { existsSync, openSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError, errorCode } from "../errors.ts";
 import { monotonic } from "../sys/clock.ts";
@@ -52,6 +53,11 @@ export async function attach(directory: string, options: AttachOptions): Promise
   }
 }
 
+/** Where the keeper of a machine in the background is to be found, by its record directory. */
+export function rendezvous(directory: string): string {
+  return join(directory, "keeper");
+}
+
 interface Answer {
   readonly socket: StageSocket;
   readonly greeting: StageMessage | "busy";
@@ -83,7 +89,7 @@ function connect(directory: string, name: string): number | null {
   if (place === null) return null;
   try {
     // Through the directory's fd: a socket's path may have 107 bytes only.
-    return connectedSocket(`/proc/self/fd/${place}/keeper`);
+    return connectedSocket(rendezvous(`/proc/self/fd/${place}`));
   } catch (error) {
     const code = errorCode(error);
     if (code === "ECONNREFUSED") return null;

@@ -1,6 +1,6 @@
-import { closeSync, constants, openSync, readdirSync } from "node:fs";
+import { closeSync, constants, existsSync, openSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { attach } from "../exec/attachment.ts";
+import { attach, rendezvous } from "../exec/attachment.ts";
 import { readExitRecord } from "../exec/exit-record.ts";
 import { processId } from "../host/process-id.ts";
 import { outcomeOf } from "../machine/exit-status.ts";
@@ -60,15 +60,16 @@ async function adoptOne(
   make: Make,
 ): Promise<void> {
   const { paths, log } = surroundings;
+  const directory = join(recordsDirectory(paths), name);
   const found = readSavedRecord(name, paths);
   if (found.state === "unknown") {
     if (!isHeld(name, paths)) return; // for the sweep
+    if (!existsSync(rendezvous(directory))) return; // of a `berth run`
     if (!found.fault.startsWith("is not there")) return log("error", name, `runs, but ${found.file} ${found.fault}`);
     log("warn", name, "was being started when an earlier daemon ended: it is killed");
     return killUnknown(found, paths);
   }
   if (!found.managed || found.bootId !== surroundings.bootId) return;
-  const directory = join(recordsDirectory(paths), name);
   const attachment = await attach(directory, { name, onRelease: (record) => archiveBoot(record, name, paths) });
   if (attachment === null) return ended(found, directory, state, surroundings, make);
   make(name).adopt((listener) => {

@@ -6,15 +6,20 @@ import { listMachines, type MachineRecord, type UnknownMachine } from "../machin
 /** A record is written some ms after its directory is made, and may be again soon. */
 const SETTLE_MS = 20;
 
-/** Machines that a `berth run` has in the foreground: seen by their records, which come and go. */
+/**
+ * Machines that are not the manager's: a `berth run` has them in the foreground, or they could not be taken over. They are
+ * seen by their records, which come and go.
+ */
 export class ForeignMachines {
   readonly #paths: Paths;
+  readonly #isOurs: (name: string) => boolean;
   readonly #onChange: () => void;
   #watcher: FSWatcher | undefined;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(paths: Paths, onChange: () => void) {
+  constructor(paths: Paths, isOurs: (name: string) => boolean, onChange: () => void) {
     this.#paths = paths;
+    this.#isOurs = isOurs;
     this.#onChange = onChange;
   }
 
@@ -28,7 +33,7 @@ export class ForeignMachines {
 
   /** As they are now, by name. */
   list(): readonly (MachineRecord | UnknownMachine)[] {
-    return listMachines(this.#paths).filter((machine) => machine.state === "unknown" || !machine.managed);
+    return listMachines(this.#paths).filter(({ name }) => !this.#isOurs(name));
   }
 
   #settle(): void {

@@ -7,7 +7,7 @@ import type { Paths } from "../host/paths.ts";
 import { askInit } from "../machine/ask-init.ts";
 import { findAnyMachine, findMachine } from "../machine/find-machine.ts";
 import { freeze, isFrozen } from "../machine/freeze.ts";
-import type { MachineRecord, UnknownMachine } from "../machine/record.ts";
+import { lookUp, type MachineRecord, type UnknownMachine } from "../machine/record.ts";
 import { setProperties } from "../machine/set-property.ts";
 import { killMachine, killUnknown, stopSupervisor, whenEnded } from "../machine/signal-machine.ts";
 import { requireName } from "../spec/name.ts";
@@ -56,7 +56,11 @@ export class Manager extends EventEmitter<Events> {
     super();
     this.setMaxListeners(0);
     this.paths = options.paths;
-    this.#foreign = new ForeignMachines(this.paths, () => this.#lookAtForeign());
+    this.#foreign = new ForeignMachines(
+      this.paths,
+      (name) => this.#machines.get(name)?.alive === true,
+      () => this.#lookAtForeign(),
+    );
     this.#with = {
       paths: this.paths,
       launcher: new Launcher(this.paths),
@@ -97,7 +101,7 @@ export class Manager extends EventEmitter<Events> {
     for (const record of this.#foreign.list()) views.set(record.name, viewOf(record));
     for (const machine of this.#machines.values()) {
       const view = this.#viewOf(machine);
-      if (view.state !== "stopped") views.set(machine.name, view);
+      if (machine.alive || (view.state === "failed" && !views.has(machine.name))) views.set(machine.name, view);
     }
     if (all)
       for (const name of listTrees(this.paths.machines))
@@ -109,9 +113,10 @@ export class Manager extends EventEmitter<Events> {
   view(name: string): MachineView {
     requireName(name);
     const machine = this.#machines.get(name);
-    const view = machine && this.#viewOf(machine);
-    if (view !== undefined && view.state !== "stopped") return view;
-    return viewOf(findAnyMachine(name, this.paths));
+    if (machine?.alive === true) return this.#viewOf(machine);
+    const found = lookUp(name, this.paths);
+    if (found === null && machine?.failure) return this.#viewOf(machine);
+    return viewOf(found ?? findAnyMachine(name, this.paths));
   }
 
   /** The machine's record, for what works on any machine that runs. @throws BerthError: see findMachine */
@@ -225,7 +230,11 @@ export class Manager extends EventEmitter<Events> {
   #lookAtForeign(): void {
     const found = new Map(this.#foreign.list().map((record) => [record.name, viewOf(record)]));
     for (const [name, view] of found) this.#show(name, view);
-    for (const name of this.#shown.keys()) if (!found.has(name) && !this.#machines.has(name)) this.#show(name, null);
+    for (const name of this.#shown.keys())
+      if (!found.has(name)) {
+        if (this.#machines.has(name)) this.#tell(name);
+        else this.#show(name, null);
+      }
   }
 
   #tell(name: string): void {
