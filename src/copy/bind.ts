@@ -1,4 +1,5 @@
-import { statSync } from "node:fs";
+import type { Stats } from "node:fs";
+import { stat } from "node:fs/promises";
 import { join, posix, resolve } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
 import { Launch, LaunchError } from "../exec/launch.ts";
@@ -11,7 +12,7 @@ import { damagedPlan, joinTarget } from "../machine/join-target.ts";
 import { recordsDirectory } from "../machine/places.ts";
 import type { MachineRecord } from "../machine/record.ts";
 import { buildBind, buildUnbind, rangeOf } from "../plan/live-mounts.ts";
-import type { IdMapping, LaunchPlan, NodeType } from "../plan/step.ts";
+import type { IdMapping, LaunchPlan } from "../plan/step.ts";
 import { quote } from "../spec/quote.ts";
 import { SysError } from "../sys/errno.ts";
 import { ARCH } from "../sys/libc.ts";
@@ -38,14 +39,15 @@ export async function bindInto(
 ): Promise<void> {
   const path = requireTarget(target);
   const place = joinTarget(machine, paths);
+  const found = await lookAt(source);
   const plan = planned(machine, paths, () =>
     buildBind(place, {
       source: resolve(source),
-      type: typeOf(source),
+      type: found.isDirectory() ? "directory" : "file",
       target: path,
       readOnly: options.readOnly,
       create: options.mkdir,
-      mapping: mappingFor(options.owners, source, place.plan),
+      mapping: mappingFor(options.owners, found, place.plan),
       list: listOf(machine, paths),
     }),
   );
@@ -93,9 +95,10 @@ function requireTarget(target: string): string {
   return path;
 }
 
-function typeOf(source: string): NodeType {
+/** It may lie on a file system that does not answer, and nothing else is to wait for that. */
+async function lookAt(source: string): Promise<Stats> {
   try {
-    return statSync(source).isDirectory() ? "directory" : "file";
+    return await stat(source);
   } catch (error) {
     const code = errorCode(error);
     if (code !== "ENOENT" && code !== "ENOTDIR") throw error;
@@ -104,14 +107,13 @@ function typeOf(source: string): NodeType {
 }
 
 /** `idmap`: what is root's on the host is root's inside, and so on; `rootidmap`: what its owner has is root's. */
-function mappingFor(owners: BindOwners, source: string, plan: LaunchPlan): IdMapping | null {
+function mappingFor(owners: BindOwners, { uid, gid }: Stats, plan: LaunchPlan): IdMapping | null {
   const range = rangeOf(plan);
   if (owners === "noidmap" || range === null) return null;
   if (owners === "idmap") {
     const all = [{ disk: 0, host: range.base, count: range.size }];
     return { uids: all, gids: all };
   }
-  const { uid, gid } = statSync(source);
   const one = (id: number) => [{ disk: id, host: range.base, count: 1 }];
   return { uids: one(uid), gids: one(gid) };
 }

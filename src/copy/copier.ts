@@ -2,7 +2,7 @@ import { openSync, readSync, writeSync } from "node:fs";
 import { BerthError, errorCode } from "../errors.ts";
 import { asSysError } from "../exec/launch-error.ts";
 import { startTimeOf } from "../host/process-id.ts";
-import { quote } from "../spec/quote.ts";
+import { visible } from "../spec/quote.ts";
 import { monotonic } from "../sys/clock.ts";
 import { O_PATH } from "../sys/constants.ts";
 import { SysError } from "../sys/errno.ts";
@@ -11,13 +11,17 @@ import { isReadable } from "../sys/poll.ts";
 import { pidfdOpen, pidfdSendSignal } from "../sys/processes.ts";
 import { AttributeReader } from "./attributes.ts";
 import { findSource, findTarget, hostFinder, insideFinder } from "./ends.ts";
+import { alreadyThere, type CopyWork } from "./files.ts";
+import { PlacedError, showPath } from "./placed-error.ts";
 import type { CopierMessage, CopyRequest } from "./protocol.ts";
 import { entryOf, Rights, sidesOf } from "./side.ts";
-import { alreadyThere, PlacedError, showPath, TreeCopy } from "./tree.ts";
+import { TreeCopy } from "./tree.ts";
 
 /** Between two looks at whether anybody still waits, and two words about how far it is. */
 const LOOK_MS = 20;
 const WORD_MS = 100;
+/** Characters of a path in a message. */
+const SHOWN = 400;
 const REQUEST_MAX = 64 << 10;
 
 /**
@@ -54,7 +58,7 @@ function perform(request: CopyRequest): void {
   const { parent, name } = findTarget(to, request.target);
   const size = source.stat.isFile() ? Number(source.stat.size) : null;
   let [nextLook, nextWord] = [0, monotonic() + WORD_MS];
-  const copy = new TreeCopy({
+  const work: CopyWork = {
     source: from.side,
     target: to.side,
     attributes: new AttributeReader(range, direction),
@@ -69,9 +73,10 @@ function perform(request: CopyRequest): void {
       nextWord = now + WORD_MS;
       say({ say: "progress", counts, size });
     },
-    onWarning: (text) => say({ say: "warning", text }),
-  });
-  copy.copy(source, parent, name);
+    onWarning: (path, why) => say({ say: "warning", text: `${showPath(path)}: ${why}` }),
+  };
+  const copy = new TreeCopy(work, parent);
+  copy.copy(source, name);
   say({ say: "done", counts: copy.counts });
 }
 
@@ -113,10 +118,15 @@ function failureOf(error: unknown, request: CopyRequest): Omit<Extract<CopierMes
   const where = request.direction === "from" ? ` of machine ${request.machine}` : "";
   const isWhole = /^there is no |^machine /.test(cause.message);
   return {
-    message: isWhole ? cause.message : `copying ${quote(place)}${where}: ${cause.message}`,
+    message: isWhole ? cause.message : `copying "${ending(place)}"${where}: ${cause.message}`,
     hint: cause.hint ?? null,
     kind: cause.kind ?? null,
   };
+}
+
+/** The end of a long path tells more than its beginning. */
+function ending(path: string): string {
+  return visible(path.length > SHOWN ? `…${path.slice(-SHOWN)}` : path);
 }
 
 function translated(error: unknown, { machine, direction }: CopyRequest): BerthError {

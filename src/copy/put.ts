@@ -76,7 +76,8 @@ function openWithoutName(directory: number): number | null {
   }
 }
 
-function putNamedFile(place: Place, fill: (fd: number) => void): void {
+/** The way of file systems that have no nameless files. */
+export function putNamedFile(place: Place, fill: (fd: number) => void): void {
   throughTemporary(place, (temporary) => {
     const fd = openBelow(place.directory, temporary, O_WRONLY | O_CREAT | O_EXCL, 0o600);
     try {

@@ -1,34 +1,35 @@
-import { openSync, statfsSync } from "node:fs";
+import { statfsSync } from "node:fs";
 import { BerthError, errorCode } from "../errors.ts";
-import { visible } from "../spec/quote.ts";
-import { O_NOCTTY, O_NONBLOCK, O_PATH, O_RDONLY } from "../sys/constants.ts";
-import { entriesOf, makeDirectory, openBelow, readLinkBytes } from "../sys/entries.ts";
+import { O_PATH, O_RDONLY } from "../sys/constants.ts";
+import { entriesOf, makeDirectory, openBelow } from "../sys/entries.ts";
 import { closeQuietly, O_DIRECTORY } from "../sys/files.ts";
-import { type AttributeReader, type Attributes, setAttributes } from "./attributes.ts";
-import { copyContent } from "./content.ts";
+import { type Attributes, setAttributes } from "./attributes.ts";
+import {
+  type CopyWork,
+  FileCopier,
+  identityOf,
+  NOT_KEPT,
+  openIfThere,
+  reopen,
+  type Target,
+  type Writable,
+} from "./files.ts";
+import { placed } from "./placed-error.ts";
 import type { CopyCounts } from "./protocol.ts";
-import { putFile, putLink, putSymlink } from "./put.ts";
-import { type Entry, entryOf, type Side } from "./side.ts";
+import { type Entry, entryOf } from "./side.ts";
 
-export interface TreeOptions {
-  readonly source: Side;
-  readonly target: Side;
-  readonly attributes: AttributeReader;
-  readonly replace: boolean;
-  /** Called often, and between pieces of large files; what it throws ends the copy. */
-  readonly onProgress: (counts: CopyCounts) => void;
-  readonly onWarning: (text: string) => void;
+/** A directory that is being copied. */
+interface Open {
+  readonly from: Entry;
+  /** The same for reading. */
+  readonly fd: number;
+  readonly names: Generator<Buffer>;
+  readonly into: Target;
+  /** What it is to have when all is in it; null: it was there, and keeps what it has. */
+  readonly kept: Attributes | null;
 }
 
-/** A directory that something is copied into. */
-interface Target {
-  readonly entry: Entry;
-  /** From what the copy begins with, for messages and to find it again. */
-  readonly path: readonly Buffer[];
-}
-
-const NOT_KEPT = "its extended attributes can't be kept there";
-/** Each directory on the way is open thrice. A path can't be so deep, whatever is in the tree. */
+/** Each directory on the way is open twice. A path can't be so deep, whatever is in the tree. */
 const DEEPEST = 2048;
 /** File systems whose files are the kernel's own words, by statfs(2) (linux/magic.h). */
 const KERNEL_OWN: ReadonlyMap<number, string> = new Map([
@@ -50,261 +51,142 @@ const KERNEL_OWN: ReadonlyMap<number, string> = new Map([
  * only what has turned out to be a file or a directory is opened for more.
  */
 export class TreeCopy {
-  readonly #options: TreeOptions;
-  readonly #counts = { bytes: 0, files: 0, directories: 0, links: 0, skipped: 0 };
-  /** Where in the copy files are that have further names, by device and inode of the source. */
-  readonly #linked = new Map<string, { readonly path: readonly Buffer[]; readonly identity: string }>();
+  readonly #work: CopyWork;
+  readonly #root: Target;
+  readonly #files: FileCopier;
+  readonly #counts: Writable<CopyCounts> = { bytes: 0, files: 0, directories: 0, links: 0, skipped: 0 };
+  readonly #stack: Open[] = [];
   /** The directory that the copy is: met in the source, it would never end. */
   #copied: string | undefined;
-  #root: Target | undefined;
 
-  constructor(options: TreeOptions) {
-    this.#options = options;
+  /** `into`: the directory that the copy is to be in. */
+  constructor(work: CopyWork, into: Entry) {
+    this.#work = work;
+    this.#root = { entry: into, path: [] };
+    this.#files = new FileCopier(work, this.#counts, this.#root);
   }
 
   get counts(): CopyCounts {
     return this.#counts;
   }
 
-  /** `from` is open with O_PATH; it becomes `name` in the directory `into`, or with a name of null that directory itself. */
-  copy(from: Entry, into: Entry, name: Buffer | null): void {
-    const parent: Target = { entry: into, path: [] };
-    this.#root = parent;
-    if (name !== null) {
-      this.#copyEntry(from, parent, name, 0);
-      return;
+  /** `from` is open with O_PATH; it becomes `name`, or with a name of null the directory itself. */
+  copy(from: Entry, name: Buffer | null): void {
+    try {
+      if (name === null) this.#merge(from);
+      else this.#begin(from, this.#root, name);
+      for (let open = this.#stack.at(-1); open !== undefined; open = this.#stack.at(-1)) this.#goOn(open);
+    } finally {
+      for (const open of this.#stack.splice(0)) this.#close(open);
     }
+  }
+
+  #merge(from: Entry): void {
     if (!from.stat.isDirectory()) throw new BerthError("only a directory can be merged into the root");
-    this.#options.source.use(from);
-    const open = reopen(from, O_RDONLY | O_DIRECTORY);
-    try {
-      this.#fill(from, open, parent, 0);
-    } finally {
-      closeQuietly(open);
-    }
+    this.#work.source.use(from);
+    this.#push(from, reopen(from, O_RDONLY | O_DIRECTORY), this.#root, null);
   }
 
-  #copyEntry(from: Entry, into: Target, name: Buffer, depth: number): void {
+  /** All of a file or link; of a directory what comes before that which is in it. */
+  #begin(from: Entry, into: Target, name: Buffer): void {
     const { stat } = from;
-    this.#options.onProgress(this.#counts);
-    if (stat.isFile()) this.#copyFile(from, into, name);
-    else if (stat.isDirectory()) this.#copyDirectory(from, into, name, depth);
-    else if (stat.isSymbolicLink()) this.#copySymlink(from, into, name);
-    else this.#skip(from, into, name, depth);
+    this.#work.onProgress(this.#counts);
+    if (stat.isFile()) this.#files.file(from, into, name);
+    else if (stat.isDirectory()) this.#beginDirectory(from, into, name);
+    else if (stat.isSymbolicLink()) this.#files.symlink(from, into, name);
+    else this.#skipSpecial(from, into, name);
   }
 
-  #copyFile(from: Entry, into: Target, name: Buffer): void {
-    const identity = identityOf(from);
-    const { source, target, attributes, replace } = this.#options;
-    const place = { directory: into.entry.fd, name, replace };
-    if (from.stat.nlink > 1n && this.#linkTo(this.#linked.get(identity), into, name)) return;
-    this.#refuseIfThere(into, name);
+  #beginDirectory(from: Entry, into: Target, name: Buffer): void {
+    const { source, target, attributes } = this.#work;
     source.use(from);
-    const open = reopen(from, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+    const fd = reopen(from, O_RDONLY | O_DIRECTORY);
+    let copy = -1;
     try {
-      const kept = attributes.read({ ...from, fd: open });
-      target.use(into.entry);
-      putFile(place, (fd) => {
-        copyContent(open, fd, { size: Number(from.stat.size), onBytes: (count) => this.#addBytes(count) });
-        target.use(entryOf(fd));
-        if (!setAttributes(fd, kept)) this.#warn([...into.path, name], NOT_KEPT);
-        if (from.stat.nlink > 1n)
-          this.#linked.set(identity, { path: [...into.path, name], identity: identityOf(entryOf(fd)) });
-        target.use(into.entry);
-      });
-    } finally {
-      closeQuietly(open);
-    }
-    this.#counts.files++;
-  }
-
-  /** A further name of a file that has been copied, if that is still where it was put. */
-  #linkTo(
-    known: { readonly path: readonly Buffer[]; readonly identity: string } | undefined,
-    into: Target,
-    name: Buffer,
-  ): boolean {
-    if (known === undefined) return false;
-    const first = this.#findCopied(known.path);
-    if (first === null) return false;
-    try {
-      if (identityOf(first) !== known.identity) return false;
-      this.#options.target.use(into.entry);
-      putLink({ directory: into.entry.fd, name, replace: this.#options.replace }, first.fd);
-      this.#counts.links++;
-      return true;
-    } catch (error) {
-      if (errorCode(error) === "EEXIST") throw error;
-      return false; // the other one has gone, has too many names already, or is on another file system
-    } finally {
-      closeQuietly(first.fd);
-    }
-  }
-
-  #findCopied(path: readonly Buffer[]): Entry | null {
-    let at = this.#root?.entry;
-    try {
-      for (const [index, name] of path.entries()) {
-        if (at === undefined) return null;
-        this.#options.target.use(at);
-        const next = entryOf(openBelow(at.fd, name, O_PATH));
-        if (index > 0) closeQuietly(at.fd);
-        at = next;
-      }
-      return at ?? null;
-    } catch {
-      if (at !== undefined && at !== this.#root?.entry) closeQuietly(at.fd);
-      return null;
-    }
-  }
-
-  #copySymlink(from: Entry, into: Target, name: Buffer): void {
-    const { source, target, attributes, replace } = this.#options;
-    source.use(from);
-    const [leadsTo, kept] = [readLinkBytes(from.fd), attributes.read(from)];
-    target.use(into.entry);
-    putSymlink({ directory: into.entry.fd, name, replace }, leadsTo, kept);
-    this.#counts.links++;
-  }
-
-  #copyDirectory(from: Entry, into: Target, name: Buffer, depth: number): void {
-    const { source, target, attributes } = this.#options;
-    source.use(from);
-    const [open, kept] = [reopen(from, O_RDONLY | O_DIRECTORY), attributes.read(from)];
-    try {
+      const kept = attributes.read({ ...from, fd });
       target.use(into.entry);
       const made = makeIfMissing(into.entry.fd, name);
-      const copy: Target = { entry: entryOf(openBelow(into.entry.fd, name, O_PATH)), path: [...into.path, name] };
-      try {
-        if (!copy.entry.stat.isDirectory()) throw new BerthError("it is there already, and is no directory");
-        this.#fill(from, open, copy, depth);
-        // One that was there keeps what it has.
-        if (made) this.#finish(copy, kept);
-      } finally {
-        closeQuietly(copy.entry.fd);
-      }
-    } finally {
-      closeQuietly(open);
-    }
-    this.#counts.directories++;
-  }
-
-  #finish({ entry, path }: Target, kept: Attributes): void {
-    this.#options.target.use(entry);
-    const open = reopen(entry, O_RDONLY | O_DIRECTORY);
-    try {
-      if (!setAttributes(open, kept)) this.#warn(path, NOT_KEPT);
-    } finally {
-      closeQuietly(open);
+      copy = openBelow(into.entry.fd, name, O_PATH);
+      const entry = entryOf(copy);
+      if (!entry.stat.isDirectory()) throw new BerthError("it is there already, and is no directory");
+      this.#push(from, fd, { entry, path: [...into.path, name] }, made ? kept : null);
+    } catch (error) {
+      for (const each of [fd, copy]) if (each >= 0) closeQuietly(each);
+      throw error;
     }
   }
 
-  /** With all that is in a directory, which is `open` for reading. */
-  #fill(from: Entry, open: number, into: Target, depth: number): void {
-    if (depth > DEEPEST) throw new BerthError(`directories are nested more than ${DEEPEST} deep`);
+  #push(from: Entry, fd: number, into: Target, kept: Attributes | null): void {
+    if (this.#stack.length >= DEEPEST) throw new BerthError(`directories are nested more than ${DEEPEST} deep`);
     this.#copied ??= identityOf(into.entry);
     // A bind may show both sides the same directory.
     if (identityOf(from) === this.#copied)
       throw new BerthError("it would be copied into itself", { hint: "copy to a place outside of it" });
-    for (const name of entriesOf(open)) this.#copyNamed(from, open, name, into, depth + 1);
+    this.#stack.push({ from, fd, names: entriesOf(fd), into, kept });
   }
 
-  #copyNamed(from: Entry, open: number, name: Buffer, into: Target, depth: number): void {
+  /** The next entry of a directory, or its end. */
+  #goOn(open: Open): void {
+    const { into } = open;
+    let path = into.path;
     try {
-      this.#options.source.use(from);
-      const fd = openIfThere(open, name);
-      if (fd === null) return;
-      try {
-        const entry = entryOf(fd);
-        const kernel = entry.stat.isDirectory() && entry.stat.dev !== from.stat.dev ? kernelFileSystem(fd) : undefined;
-        if (kernel === undefined) this.#copyEntry(entry, into, name, depth);
-        else this.#warnSkipped(into, name, `${kernel} is the kernel's own`);
-      } finally {
-        closeQuietly(fd);
+      const { value: name, done } = open.names.next();
+      if (done === true) {
+        this.#finish(open);
+        return;
       }
+      path = [...into.path, name];
+      this.#copyNamed(open, name);
     } catch (error) {
-      throw at(error, [...into.path, name]);
+      throw placed(error, path);
     }
   }
 
-  #skip({ stat }: Entry, into: Target, name: Buffer, depth: number): void {
-    const what = stat.isFIFO() ? "a fifo" : stat.isSocket() ? "a socket" : "a device";
-    if (depth === 0) throw new BerthError(`it is ${what}, and only files, directories and links are copied`);
-    this.#warnSkipped(into, name, `${what} is not copied`);
-  }
-
-  #warnSkipped(into: Target, name: Buffer, why: string): void {
-    this.#counts.skipped++;
-    this.#warn([...into.path, name], why);
-  }
-
-  #warn(path: readonly Buffer[], why: string): void {
-    this.#options.onWarning(`${showPath(path)}: ${why}`);
-  }
-
-  /** Before much is copied for nothing. */
-  #refuseIfThere(into: Target, name: Buffer): void {
-    this.#options.target.use(into.entry);
-    const fd = openIfThere(into.entry.fd, name);
+  #copyNamed({ from, fd: directory, into }: Open, name: Buffer): void {
+    this.#work.source.use(from);
+    const fd = openIfThere(directory, name);
     if (fd === null) return;
-    const { stat } = entryOf(fd);
+    try {
+      const entry = entryOf(fd);
+      const kernel = entry.stat.isDirectory() && entry.stat.dev !== from.stat.dev ? kernelFileSystem(fd) : undefined;
+      if (kernel === undefined) this.#begin(entry, into, name);
+      else this.#skip(into, name, `${kernel} is the kernel's own`);
+    } finally {
+      closeQuietly(fd);
+    }
+  }
+
+  #finish(open: Open): void {
+    const { into, kept } = open;
+    if (kept !== null) {
+      this.#work.target.use(into.entry);
+      const fd = reopen(into.entry, O_RDONLY | O_DIRECTORY);
+      try {
+        if (!setAttributes(fd, kept)) this.#work.onWarning(into.path, NOT_KEPT);
+      } finally {
+        closeQuietly(fd);
+      }
+    }
+    this.#counts.directories++;
+    this.#stack.pop();
+    this.#close(open);
+  }
+
+  #close({ fd, into }: Open): void {
     closeQuietly(fd);
-    if (stat.isDirectory()) throw new BerthError("there is a directory of that name already");
-    if (!this.#options.replace) throw alreadyThere();
+    if (into !== this.#root) closeQuietly(into.entry.fd);
   }
 
-  #addBytes(count: number): void {
-    this.#counts.bytes += count;
-    this.#options.onProgress(this.#counts);
+  #skipSpecial({ stat }: Entry, into: Target, name: Buffer): void {
+    const what = stat.isFIFO() ? "a fifo" : stat.isSocket() ? "a socket" : "a device";
+    if (into === this.#root && this.#stack.length === 0)
+      throw new BerthError(`it is ${what}, and only files, directories and links are copied`);
+    this.#skip(into, name, `${what} is not copied`);
   }
-}
 
-export function alreadyThere(): BerthError {
-  return new BerthError("it is there already", { hint: "--force replaces files that are there" });
-}
-
-/** Where in the copy something failed; set once, at the innermost place. */
-export class PlacedError extends BerthError {
-  readonly path: readonly Buffer[];
-
-  constructor(path: readonly Buffer[], cause: unknown) {
-    const { message, hint } = cause as BerthError;
-    super(message, { hint, cause });
-    this.path = path;
-  }
-}
-
-function at(error: unknown, path: readonly Buffer[]): unknown {
-  if (error instanceof PlacedError || !(error instanceof BerthError || errorCode(error) !== undefined)) return error;
-  return new PlacedError(path, error);
-}
-
-export function showPath(path: readonly Buffer[]): string {
-  return visible(path.map(showName).join("/"));
-}
-
-/** Bytes that are no text are shown as such. */
-function showName(name: Buffer): string {
-  const text = name.toString("utf8");
-  if (Buffer.from(text).equals(name)) return text;
-  return [...name].map((byte) => (byte < 0x80 ? String.fromCharCode(byte) : `\\x${byte.toString(16)}`)).join("");
-}
-
-function identityOf({ stat }: Entry): string {
-  return `${stat.dev}:${stat.ino}`;
-}
-
-/** The very file that an O_PATH fd holds. */
-function reopen({ fd }: Entry, flags: number): number {
-  return openSync(`/proc/self/fd/${fd}`, flags);
-}
-
-function openIfThere(directory: number, name: Buffer): number | null {
-  try {
-    return openBelow(directory, name, O_PATH);
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return null;
-    throw error;
+  #skip(into: Target, name: Buffer, why: string): void {
+    this.#counts.skipped++;
+    this.#work.onWarning([...into.path, name], why);
   }
 }
 

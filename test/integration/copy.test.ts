@@ -25,10 +25,11 @@ import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { COPIER_VERB } from "../../src/copy/protocol.ts";
 import { getAttribute, setAttribute } from "../../src/sys/owners.ts";
-import { buildBerth, childrenOf, type End, poll, type Running } from "../lib/berth.ts";
+import { buildBerth, childrenOf, type End, isRunning, poll, type Running } from "../lib/berth.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { type LiveMachine, liveMachine, USERS } from "../lib/live-machine.ts";
-import { needs } from "../lib/requires.ts";
+import { needs, needsHere } from "../lib/requires.ts";
+import { silentFileSystem } from "../lib/silent-file-system.ts";
 
 const ready = needs("root", "userns", "cgroup2", "cc", "tool:perl");
 checkLeaks();
@@ -426,6 +427,27 @@ describe("what goes wrong", () => {
       rmSync(join(live.tree, "copy"), { recursive: true });
     }
   });
+});
+
+test("a file system that never answers holds up a copier for good, but not who waits for it", async (ctx) => {
+  needsHere(ctx, "file:/dev/fuse");
+  await using live = await liveMachine();
+  const directory = live.root.directory("silent");
+  {
+    using silent = await silentFileSystem(directory);
+    succeeded(await live.berth("bind", "m", directory, "/mnt"));
+    silent.hush();
+    await using copying = live.root.start("copy-from", "m", "/mnt", join(live.root.path, "out"));
+    await poll("a question", () => (silent.unanswered() > 0 ? true : undefined));
+    const copier = await copierOf(copying);
+    const began = performance.now();
+    copying.kill("SIGINT");
+    expect(await copying.end).toMatchObject({ status: 130, stdout: "", stderr: "" });
+    expect(performance.now() - began).toBeLessThan(8000);
+    expect(isRunning(copier), "only the end of the file system ends it").toBe(true);
+    succeeded(await live.inside("true"));
+  }
+  succeeded(await live.berth("unbind", "m", "/mnt"));
 });
 
 describe("a machine that", () => {
