@@ -20,6 +20,10 @@ command), *requests* (how it is asked to *poweroff* and to *reboot*: each a *sig
 asked inside, in at most two seconds: *initState* (of systemd; of sysvinit, OpenRC and runit the runlevel) and *boot* (*launch*, *init* and
 *ready*: ms each took); *problem* says why nothing could be asked.
 
+*berth logs*
+: An array of lines, each with *time* (ISO 8601, when it was begun) and *text* (as it was said, control sequences included);
+with *--follow* these objects, one a line.
+
 *berth plan*
 : *machine* and *steps*, an array of *index*, *phase*, *kind*, *describe* (a sentence), *source* (file:line, the option, or default),
 *args* and *undo*.

@@ -268,6 +268,10 @@ _console.log_ and _console.log.1_.
 _/run/berth/running/NAME/binds.json_
 : What *berth bind* has mounted in it, which *berth unbind* takes away and nothing else.
 
+_/run/berth/history/NAME/1_, _2_, ...
+: What earlier boots of a machine left, the last five: console, exit record and _record.json_. Boots of throw-away machines and mere
+commands are not kept.
+
 _/run/berth/locks/NAME_
 : Locked while a machine of that name runs.
 

@@ -8,8 +8,8 @@ import { visible } from "../spec/quote.ts";
  */
 
 /** A verb's result, on stdout. @throws what write(2) says: EPIPE when nobody reads it */
-export function print(text: string): void {
-  writeAll(1, Buffer.from(text));
+export function print(text: string | Buffer): void {
+  writeAll(1, typeof text === "string" ? Buffer.from(text) : text);
 }
 
 /** News, warnings and errors, on stderr. Nobody is left to tell when that is gone. */

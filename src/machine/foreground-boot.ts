@@ -5,6 +5,7 @@ import { stagePath } from "../host/installation.ts";
 import type { Paths } from "../host/paths.ts";
 import { cgroupPath } from "../plan/cgroup.ts";
 import type { PlanInput, PlanRequest } from "../plan/input.ts";
+import { rootKind } from "../spec/root-kind.ts";
 import { signalName } from "../spec/signals.ts";
 import type { ProcessCaller } from "../supervise/caller.ts";
 import { ConsoleLink } from "../supervise/console.ts";
@@ -17,6 +18,7 @@ import { BootWatch } from "./boot-watch.ts";
 import { CallerStdio } from "./caller-stdio.ts";
 import { type Outcome, outcomeOf } from "./exit-status.ts";
 import { abortedBy, ForegroundStop, killMachineNow } from "./foreground-stop.ts";
+import { archiveBoot } from "./history.ts";
 import { LiveRecord } from "./live-record.ts";
 import type { Prepared } from "./prepare.ts";
 
@@ -71,6 +73,7 @@ export class ForegroundBoot {
       loadFilter,
       credentials: options.credentials,
       say: options.say,
+      ...(isKept(prepared) ? { onRelease: (record) => archiveBoot(record, prepared.spec.name, options.paths) } : {}),
     });
   }
 
@@ -187,6 +190,11 @@ export class ForegroundBoot {
       onLost: () => this.stop("SIGHUP"),
     });
   }
+}
+
+/** A throw-away machine leaves nothing, and a command is no boot. */
+function isKept({ spec }: Prepared): boolean {
+  return spec.boot.value && rootKind(spec) !== "layer";
 }
 
 function requestOf({ console, caller, env }: ForegroundOptions): PlanRequest {

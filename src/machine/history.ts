@@ -1,7 +1,8 @@
-import { mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { errorCode } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
+import { recordsDirectory } from "./places.ts";
 
 /** Boots of a machine whose console and exit are kept, besides the one that runs. */
 const BOOTS_MAX = 5;
@@ -18,6 +19,7 @@ export function historyDirectory(name: string, paths: Paths): string {
  * BOOTS_MAX. What can't be kept, on a disk that is full, is lost: that must not keep a machine from ending.
  */
 export function archiveBoot(record: string, name: string, paths: Paths): void {
+  if (!existsSync(join(record, "record.json"))) return; // it never ran
   try {
     const directory = historyDirectory(name, paths);
     mkdirSync(directory, { recursive: true, mode: 0o700 });
@@ -46,11 +48,25 @@ export function archivedBoots(name: string, paths: Paths): readonly number[] {
     .sort((a, b) => a - b);
 }
 
-/** The record directory of a boot: 0 is the one that runs now, -1 the last one that ended, and so on. Undefined: none. */
-export function bootDirectory(name: string, boot: number, running: string, paths: Paths): string | undefined {
-  if (boot === 0) return statSync(running, { throwIfNoEntry: false }) === undefined ? undefined : running;
-  const number = archivedBoots(name, paths).at(boot);
-  return number === undefined ? undefined : join(historyDirectory(name, paths), String(number));
+/** A boot of which something is known. */
+export interface KnownBoot {
+  /** 0 is the one that runs now, -1 the last one that ended, and so on. */
+  readonly boot: number;
+  readonly directory: string;
+}
+
+/** All of them, newest first. @throws EACCES for who may not know */
+export function knownBoots(name: string, paths: Paths): readonly KnownBoot[] {
+  const running = join(recordsDirectory(paths), name);
+  const isThere = statSync(running, { throwIfNoEntry: false }) !== undefined;
+  const ended = archivedBoots(name, paths).toReversed();
+  return [
+    ...(isThere ? [{ boot: 0, directory: running }] : []),
+    ...ended.map((number, index) => ({
+      boot: -1 - index,
+      directory: join(historyDirectory(name, paths), String(number)),
+    })),
+  ];
 }
 
 /** Of a machine that is removed or renamed. */

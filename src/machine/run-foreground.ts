@@ -1,6 +1,7 @@
 import { onStopSignals } from "../supervise/stop-signals.ts";
 import { exitStatusOf } from "./exit-status.ts";
 import { ForegroundBoot, type ForegroundOptions } from "./foreground-boot.ts";
+import { archiveBoot } from "./history.ts";
 import type { Prepared } from "./prepare.ts";
 import { RebootPause } from "./reboot-pause.ts";
 import { sweep } from "./sweep.ts";
@@ -15,7 +16,7 @@ export async function runForeground(prepared: Prepared, options: ForegroundOptio
   // From before anything is made until nothing is left: a signal between two boots must not leave something behind.
   const release = onStopSignals((signal) => boot?.stop(signal));
   try {
-    sweep(options.paths, options.say);
+    sweep(options.paths, options.say, (record, gone) => archiveBoot(record, gone, options.paths));
     for (let machine = prepared; ; machine = rebooting(prepared)) {
       const current = new ForegroundBoot(machine, options);
       boot = current;

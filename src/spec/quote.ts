@@ -23,3 +23,12 @@ export function visible(text: string): string {
   const unsafe = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}]|(?! )\p{Z}/gu;
   return text.replace(unsafe, (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`);
 }
+
+/** JSON whose texts may be foreign: what JSON leaves as it is, and a terminal would act on, is escaped too. */
+export function visibleJson(value: unknown, indent?: number): string {
+  return JSON.stringify(value, null, indent).replace(/[\p{Cf}\u007f-\u009f\u2028\u2029]/gu, (character) =>
+    [...Array(character.length).keys()]
+      .map((index) => `\\u${character.charCodeAt(index).toString(16).padStart(4, "0")}`)
+      .join(""),
+  );
+}

@@ -1,0 +1,125 @@
+import { closeSync, constants, type FSWatcher, fstatSync, openSync, readSync, watch } from "node:fs";
+import { type Frame, FrameParser, LOG_FILES } from "./console-log.ts";
+
+export interface FollowOptions {
+  /** What has been logged, a part at a time; returns false to be given no more until `resume`. */
+  readonly onFrames: (frames: readonly Frame[]) => boolean;
+  /** The boot is over, and all of its log has been read. */
+  readonly onEnd: () => void;
+  /** Once: what was there already has been given. */
+  readonly onCaughtUp: () => void;
+}
+
+const CHUNK = 64 << 10;
+/** Parts of one turn: a machine that never stops talking must not keep signals from their turn. */
+const READS = 16;
+
+/** A log file that is open, known by its inode whatever name it has by now. */
+interface LogFile {
+  readonly fd: number;
+  readonly inode: number;
+}
+
+/** Reads the console log of a running machine as its keeper writes it, over the log's rotation, by inotify. */
+export class LogFollower {
+  readonly #options: FollowOptions;
+  /** The record directory itself: the next boot has another one of that name. */
+  readonly #directory: number;
+  readonly #watcher: FSWatcher;
+  #file: LogFile | undefined;
+  #parser = new FrameParser();
+  #caughtUp = false;
+  #paused = false;
+  #soon: NodeJS.Immediate | undefined;
+  #closed = false;
+
+  /** @throws ENOENT when there is no such directory */
+  constructor(directory: string, options: FollowOptions) {
+    this.#options = options;
+    this.#directory = openSync(directory, constants.O_DIRECTORY);
+    // First: what comes while we look is then told.
+    this.#watcher = watch(`/proc/self/fd/${this.#directory}`, () => this.#read());
+    this.#watcher.on("error", () => this.#read());
+    this.#readSoon();
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#readSoon();
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearImmediate(this.#soon);
+    this.#watcher.close();
+    closeSync(this.#directory);
+    if (this.#file !== undefined) closeSync(this.#file.fd);
+  }
+
+  #readSoon(): void {
+    clearImmediate(this.#soon);
+    if (!this.#closed) this.#soon = setImmediate(() => this.#read());
+  }
+
+  #read(): void {
+    for (let reads = 0; reads < READS; reads++) {
+      if (this.#closed || this.#paused) return;
+      if (this.#take((frames) => this.#give(frames))) continue;
+      const next = this.#next();
+      if (next === undefined) {
+        this.#wait();
+        return;
+      }
+      // Its last part may have come after we looked, before it was moved away. From now on none does.
+      if (this.#take((frames) => this.#give(frames))) {
+        closeSync(next.fd);
+        continue;
+      }
+      if (this.#file !== undefined) closeSync(this.#file.fd);
+      [this.#file, this.#parser] = [next, new FrameParser()];
+    }
+    this.#readSoon();
+  }
+
+  #give(frames: readonly Frame[]): void {
+    if (!this.#options.onFrames(frames)) this.#paused = true;
+  }
+
+  /** Reads a part; false: that was all there is now. */
+  #take(give: (frames: readonly Frame[]) => void): boolean {
+    if (this.#file === undefined) return false;
+    const bytes = Buffer.allocUnsafe(CHUNK);
+    const length = readSync(this.#file.fd, bytes);
+    const frames = this.#parser.feed(bytes.subarray(0, length));
+    if (frames.length > 0) give(frames);
+    return length > 0;
+  }
+
+  /** What comes after the present file: nothing yet if that is written to. Of one that has gone the older of the two. */
+  #next(): LogFile | undefined {
+    // In this order: should one be moved away meanwhile it is the other, too, and not passed over.
+    const [newer, older] = [this.#open(LOG_FILES[1]), this.#open(LOG_FILES[0])];
+    const seen = this.#file?.inode;
+    const next = newer?.inode === seen ? undefined : older?.inode === seen ? newer : (older ?? newer);
+    for (const file of [older, newer]) if (file !== undefined && file !== next) closeSync(file.fd);
+    return next;
+  }
+
+  #open(name: string): LogFile | undefined {
+    try {
+      const fd = openSync(`/proc/self/fd/${this.#directory}/${name}`, "r");
+      return { fd, inode: fstatSync(fd).ino };
+    } catch {
+      return undefined; // there is none yet, or just now
+    }
+  }
+
+  #wait(): void {
+    if (!this.#caughtUp) this.#options.onCaughtUp();
+    this.#caughtUp = true;
+    if (fstatSync(this.#directory).nlink > 0) return;
+    this.close();
+    this.#options.onEnd();
+  }
+}
