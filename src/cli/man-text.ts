@@ -100,7 +100,7 @@ terminal's own comes back after it, and while *berth* is suspended. By default t
 that what the machine shows passes unchanged; terminals that don't know OSC 11 stay as they are.
 
 *^]* (Ctrl and the closing bracket) typed three times within a second kills the machine, in the interactive mode. *berth
-shell* and *berth exec --tty* run on a terminal of the machine's own in the same way; there the key hangs that terminal up:
+shell*, *berth login* and *berth exec --tty* run on a terminal of the machine's own in the same way; there the key hangs that terminal up:
 its programs get SIGHUP, and SIGKILL two seconds later.
 
 # COPYING
@@ -119,6 +119,13 @@ give a program that the machine has made the rights of a user of the host.
 A file appears when it is whole, so whatever ends the copy, no half of one is left. The first thing that fails ends it; what has been
 copied stays. Root inside can give a copy no way out of the machine, however it moves things meanwhile; and what of the host is bound into the machine can be
 copied over, or out, only as far as the machine's own root may write or read it.
+
+# SESSIONS
+
+Where a machine's systemd is up and has its bus (Debian: dbus, libpam-systemd), *berth shell* asks it for a unit with
+*PAMName=login*, as *machinectl shell* does: what runs there is a session that *loginctl* lists, has _XDG_RUNTIME_DIR_ and is in
+a cgroup of its own; of a shell that a signal kills the exit status is 255. *berth login* starts *agetty* in such a unit.
+Elsewhere a shell is what *berth exec* with a terminal runs, and *berth login* the machine's *login*(1).
 
 # STOPPING
 
@@ -198,13 +205,13 @@ error. Of *doctor*: machines with default settings can't run here.
 done. A wrong line in a settings file is none, that is a failure.
 
 *125*, *126*, *127*
-: Of *run*, *exec* and *shell*: berth itself failed, the command can't be executed, there is no such command.
+: Of *run*, *exec*, *shell* and *login*: berth itself failed, the command can't be executed, there is no such command.
 
 *130*
 : Interrupted; what was begun has been undone.
 
 _N_, *128*+_N_
-: Of *run*, *exec* and *shell*: the exit status of the command, or that signal _N_ killed it.
+: Of *run*, *exec*, *shell* and *login*: the exit status of the command, or that signal _N_ killed it.
 
 # ENVIRONMENT
 

@@ -33,6 +33,7 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
   shell: { summary: "open a shell in a machine", load: () => import("./verbs/shell.ts"), failure: FAILURE },
   "copy-to": { summary: "copy files of the host into a machine", load: () => import("./verbs/copy-to.ts") },
   "copy-from": { summary: "copy files of a machine to the host", load: () => import("./verbs/copy-from.ts") },
+  login: { summary: "log in to a machine", load: () => import("./verbs/login.ts"), failure: FAILURE },
   bind: { summary: "bind a file or directory of the host into a machine", load: () => import("./verbs/bind.ts") },
   unbind: { summary: "take a bind away again", load: () => import("./verbs/unbind.ts") },
   run: {

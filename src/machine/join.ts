@@ -55,8 +55,7 @@ function planJoin(machine: MachineRecord, options: JoinOptions, paths: Paths): L
   const { argv, user: userName, term, size, directory } = options;
   const target = joinTarget(machine, paths);
   const { plan } = target;
-  const user =
-    userName === undefined || isRoot(userName) ? null : (boundIn(plan, userName) ?? userOf(machine, plan, userName));
+  const user = userIn(machine, plan, userName);
   try {
     return buildJoin(target, {
       argv,
@@ -86,6 +85,11 @@ function lastOfEach(environment: readonly string[]): readonly string[] {
 function programs([program]: readonly string[], user: UserFacts | null): readonly string[] {
   if (program !== undefined) return candidatesFor(program);
   return user === null ? LOGIN_SHELLS : [user.shell, ...LOGIN_SHELLS];
+}
+
+/** Null: root. @throws BerthError when the machine has no such user */
+export function userIn(machine: MachineRecord, plan: LaunchPlan, name: string | undefined): UserFacts | null {
+  return name === undefined || isRoot(name) ? null : (boundIn(plan, name) ?? userOf(machine, plan, name));
 }
 
 /**

@@ -1,6 +1,5 @@
 import type { Command } from "commander";
-import { UsageError } from "../../errors.ts";
-import { printable } from "../../spec/quote.ts";
+import { variable } from "../environment.ts";
 import { execByDaemon } from "../exec-by-daemon.ts";
 import { type Context, type Runner, withoutDashes } from "../verb.ts";
 
@@ -33,7 +32,7 @@ interface Options {
 /** By the daemon, which is warm; where there is none, or a terminal is to be copied to or from, by ourselves. */
 async function exec(context: Context, name: string, words: string[], options: Options): Promise<number> {
   const { user, cwd: directory, tty: terminal = false } = options;
-  const environment = options.env.flatMap((text) => variable(text, context.env));
+  const environment = options.env.flatMap((text) => variable("--env", text, context.env));
   const request = { argv: withoutDashes(words), user, directory, environment };
   const status = terminal ? undefined : await execByDaemon(name, request, context.paths);
   if (status !== undefined) return status;
@@ -48,14 +47,4 @@ async function exec(context: Context, name: string, words: string[], options: Op
 
 function collect(value: string, before: readonly string[]): readonly string[] {
   return [...before, value];
-}
-
-/** As `docker exec -e` has it: a name alone passes on our own variable, where there is one. */
-function variable(text: string, env: NodeJS.ProcessEnv): readonly string[] {
-  const [name = ""] = text.split("=", 1);
-  if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name))
-    throw new UsageError(`--env=${printable(text)}: ${printable(name)} is no name of a variable`);
-  if (text.includes("=")) return [text];
-  const value = env[name];
-  return value === undefined ? [] : [`${name}=${value}`];
 }

@@ -1,0 +1,78 @@
+import { BerthError } from "../errors.ts";
+import type { Paths } from "../host/paths.ts";
+import { captureIn } from "./capture.ts";
+import { userIn } from "./join.ts";
+import { type MachineRecord, readPlan } from "./record.ts";
+
+export interface SessionRequest {
+  /** A shell of a user who need not log in; a prompt that asks who it is. */
+  readonly kind: "shell" | "login";
+  /** Of a shell: by name or number; undefined: root. */
+  readonly user?: string | undefined;
+  /** Instead of the user's shell; empty: that. */
+  readonly argv?: readonly string[];
+  /** `NAME=VALUE`, on top of what a login has. */
+  readonly environment?: readonly string[];
+}
+
+/** What is joined to a machine, on a terminal of its own, for a session: see JoinOptions. */
+export interface SessionCommand {
+  readonly argv: readonly string[];
+  readonly user: string | undefined;
+  readonly environment: readonly string[];
+  /** By the machine's systemd: it is a session of logind's, in a cgroup of its own, with XDG_RUNTIME_DIR. */
+  readonly bySystemd: boolean;
+}
+
+/**
+ * How a session is opened in a machine: through its systemd where it has one that is up and its bus, else by joining it
+ * as `exec` does. @throws BerthError when there is no such user
+ */
+export async function sessionCommand(
+  machine: MachineRecord,
+  request: SessionRequest,
+  paths: Paths,
+): Promise<SessionCommand> {
+  const { kind, user, argv = [], environment = [] } = request;
+  // Said by us in a sentence: systemd's own answer is exit status 217.
+  const { name = "root" } = userIn(machine, readPlan(machine.name, paths), user) ?? {};
+  if (!(await canOpenSessions(machine, paths)))
+    return { argv: kind === "login" ? ["login"] : argv, user, environment, bySystemd: false };
+  const unit = kind === "login" ? LOGIN : shellUnit(name, argv);
+  const variables = environment.map((each) => `--setenv=${each}`);
+  return { argv: [...SYSTEMD_RUN, ...variables, ...unit], user: undefined, environment: [], bySystemd: true };
+}
+
+/** As machined's own shells and getties: hung up when their terminal is. */
+const SYSTEMD_RUN = [
+  ...["systemd-run", "--quiet", "--collect", "--pty"],
+  ...["SendSIGHUP=yes", "IgnoreSIGPIPE=no", "KillMode=mixed"].map((property) => `--property=${property}`),
+];
+/** On its stdin, which is the terminal that systemd-run makes. */
+const LOGIN = ["--description=Login", "--", "agetty", "--noclear", "--keep-baud", "-", "115200,38400,9600"];
+/** The shell that the machine's own databases name, whatever they are (nsswitch.conf(5)). */
+const USERS_SHELL = `shell=$(getent passwd "$1" 2>/dev/null | cut -d: -f7); exec "\${shell:-/bin/sh}" -l`;
+
+function shellUnit(user: string, argv: readonly string[]): readonly string[] {
+  return [
+    `--description=Shell of ${user}`,
+    `--uid=${user}`,
+    "--property=PAMName=login",
+    "--property=WorkingDirectory=-~",
+    "--",
+    ...(argv.length > 0 ? argv : ["sh", "-c", USERS_SHELL, "sh", user]),
+  ];
+}
+
+const QUESTION = ["sh", "-c", "test -S /run/dbus/system_bus_socket && command -v systemd-run"];
+
+async function canOpenSessions(machine: MachineRecord, paths: Paths): Promise<boolean> {
+  if (machine.init !== "systemd" || machine.state !== "running") return false;
+  try {
+    return (await captureIn(machine, QUESTION, paths)) !== undefined;
+  } catch (error) {
+    // It does not answer, or can't be joined: then what comes says so better.
+    if (error instanceof BerthError) return false;
+    throw error;
+  }
+}
