@@ -49,7 +49,8 @@ const SYSTEMD_RUN = [
   ...["SendSIGHUP=yes", "IgnoreSIGPIPE=no", "KillMode=mixed"].map((property) => `--property=${property}`),
 ];
 /** On its stdin, which is the terminal that systemd-run makes. */
-const LOGIN = ["--description=Login", "--", "agetty", "--noclear", "--keep-baud", "-", "115200,38400,9600"];
+const GETTY = 'exec agetty --noclear --keep-baud - 115200,38400,9600 "$TERM"';
+const LOGIN = ["--description=Login", "--", "sh", "-c", GETTY];
 /** The shell that the machine's own databases name, whatever they are (nsswitch.conf(5)). */
 const USERS_SHELL = `shell=$(getent passwd "$1" 2>/dev/null | cut -d: -f7); exec "\${shell:-/bin/sh}" -l`;
 

@@ -135,9 +135,9 @@ describe("in a machine without systemd", () => {
     await using live = await liveMachine();
     await using terminal = openTerminal();
     const { end } = terminal.spawn([BERTH, "login", "m"], live.root.env);
-    await terminal.until(/m login: $/);
-    terminal.type("\x1d".repeat(3));
-    expect((await end).status).toBeGreaterThan(0);
+    // It needs more of a system than this one is, and says so.
+    expect((await end).status).toBe(99);
+    expect(terminal.output).toMatch(/^login: PAM Failure/);
   });
 });
 
