@@ -53,6 +53,6 @@ if (code !== undefined) perform(new Script(source, { filename: path }), code, wo
 else {
   const head = `${process.version}-${process.arch} ${source.length} `.padEnd(64);
   // What the daemon needs of its code it needs soon, and has for long.
-  const made = (path.endsWith("/berth.bundle") ? rehearse(path) : null) ?? compileAll(source, path);
+  const made = (path.endsWith("/berthd.bundle") ? null : rehearse(path)) ?? compileAll(source, path);
   writeFileSync(path, Buffer.concat([Buffer.from(head + source, "latin1"), made]));
 }

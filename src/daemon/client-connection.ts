@@ -154,7 +154,9 @@ export class ClientConnection {
         },
         takeStdio: (which) => (which === "sent" ? this.#fds.splice(0) : this.#ownStdio()),
       };
-      this.#send({ id, result: await run(this.#daemon, call) });
+      const result = await run(this.#daemon, call);
+      this.#daemon.manager.publish();
+      this.#send({ id, result });
     } catch (error) {
       this.#send({ id, error: wireError(error, log) });
     } finally {

@@ -1,7 +1,6 @@
 import { BerthError } from "../errors.ts";
 import { INSTALLATION } from "../host/installation.ts";
 import { killIn } from "../machine/kill-in.ts";
-import { ExecSession } from "../manager/exec-session.ts";
 import type { Manager } from "../manager/manager.ts";
 import type { DaemonStatus, MethodName, Methods } from "../manager/protocol.ts";
 import { payloadStdio } from "../manager/take-stdio.ts";
@@ -96,12 +95,12 @@ export const METHODS: { readonly [M in MethodName]: Method<M> } = {
 
 async function exec({ manager }: Daemon, call: Call<"exec">): Promise<Methods["exec"]["result"]> {
   const { params, signal } = call;
-  const record = manager.record(name(params));
+  const machine = name(params);
   const [argv, environment] = [texts(params, "argv"), texts(params, "environment")];
   const user = textOrNull(params, "user") ?? undefined;
   const directory = textOrNull(params, "directory") ?? undefined;
   const fds = payloadStdio(call.takeStdio(oneOf(params, "stdio", ["own", "sent"])));
-  const session = new ExecSession(record, { argv, environment, user, directory, term: undefined, fds }, manager.paths);
+  const session = manager.exec(machine, { argv, environment, user, directory, term: undefined, fds });
   call.onSignal((number) => session.signal(number));
   signal.addEventListener("abort", () => void session.hangUp(), { once: true });
   return { status: await session.run(() => call.event({ pid: session.pid })) };

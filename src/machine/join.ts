@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { BerthError } from "../errors.ts";
 import { Launch } from "../exec/launch.ts";
 import { filterFor } from "../exec/seccomp-filter.ts";
+import type { StageProcess } from "../exec/stage-process.ts";
 import { stagePath } from "../host/installation.ts";
 import type { Paths } from "../host/paths.ts";
 import { findUser } from "../host/users.ts";
@@ -32,6 +33,8 @@ export interface JoinOptions {
   readonly term: string | undefined;
   /** Of that terminal. */
   readonly size?: WindowSize | undefined;
+  /** A stage that was spawned ahead; the launch owns it, or where there can be none it ends by itself. */
+  readonly spare?: StageProcess | undefined;
   /** The launch owns and closes them, and where there can be none they are closed at once. */
   readonly fds: ReadonlyMap<string, number>;
 }
@@ -44,8 +47,10 @@ export function joinMachine(machine: MachineRecord, options: JoinOptions, paths:
   try {
     const plan = planJoin(machine, options, paths);
     const loadFilter = (policy: Parameters<typeof filterFor>[0]): Buffer => filterFor(policy, paths.cache);
-    return new Launch(plan, { stage: stagePath(ARCH), arch: ARCH, fds: options.fds, loadFilter });
+    const { fds, spare } = options;
+    return new Launch(plan, { stage: stagePath(ARCH), arch: ARCH, fds, loadFilter, ...(spare && { spare }) });
   } catch (error) {
+    void options.spare?.discard();
     for (const fd of options.fds.values()) closeQuietly(fd);
     throw error;
   }

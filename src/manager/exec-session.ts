@@ -17,9 +17,12 @@ export class ExecSession {
   /** Signals that came before the command was there. */
   #early: number[] = [];
 
-  /** Takes over the fds of `options`. @throws as joinMachine does */
-  constructor(machine: MachineRecord, options: JoinOptions, paths: Paths) {
+  readonly #onStarted: () => void;
+
+  /** Takes over the fds of `options`. `onStarted`: nothing is waited for but the command. @throws as joinMachine does */
+  constructor(machine: MachineRecord, options: JoinOptions, paths: Paths, onStarted: () => void) {
     this.#launch = joinMachine(machine, options, paths);
+    this.#onStarted = onStarted;
   }
 
   /** Its pid on the host, as soon as it runs. */
@@ -34,6 +37,7 @@ export class ExecSession {
       this.#state = "running";
       for (const signal of this.#early) this.signal(signal);
       onStarted();
+      this.#onStarted();
       return await joinedStatus(this.#launch);
     } finally {
       const failed = this.#state === "launching";

@@ -72,15 +72,14 @@ export class Launcher {
     } finally {
       caller.onLaunch(undefined);
     }
-    this.#refill();
+    this.refill();
     const record = LiveRecord.ofLaunch(prepared, input, launch, true, caller);
     launch.forget();
     return new ManagedBoot(launch, record, prepared.spec.notifyReady.value);
   }
 
   #make(plan: LaunchPlan, name: string, { say }: LaunchCaller): Launch {
-    const spare = this.#spare;
-    this.#spare = undefined;
+    const spare = this.takeSpare();
     return new Launch(plan, {
       stage: stagePath(ARCH),
       arch: ARCH,
@@ -91,8 +90,18 @@ export class Launcher {
     });
   }
 
-  #refill(): void {
-    if (!this.#closed) this.#spare ??= new StageProcess(stagePath(ARCH));
+  /** The stage that waits, for whoever needs one next. */
+  takeSpare(): StageProcess | undefined {
+    const spare = this.#spare;
+    this.#spare = undefined;
+    return spare;
+  }
+
+  /** When nothing else is to be done. */
+  refill(): void {
+    setImmediate(() => {
+      if (!this.#closed) this.#spare ??= new StageProcess(stagePath(ARCH));
+    });
   }
 
   /** As its settings said when it was launched last. */

@@ -7,18 +7,22 @@ import type { Paths } from "../host/paths.ts";
 import { askInit } from "../machine/ask-init.ts";
 import { findAnyMachine, findMachine } from "../machine/find-machine.ts";
 import { freeze, isFrozen } from "../machine/freeze.ts";
+import type { JoinOptions } from "../machine/join.ts";
 import { lookUp, type MachineRecord, type UnknownMachine } from "../machine/record.ts";
 import { setProperties } from "../machine/set-property.ts";
 import { killMachine, killUnknown, stopSupervisor, whenEnded } from "../machine/signal-machine.ts";
 import { requireName } from "../spec/name.ts";
 import { suggest } from "../spec/nearest.ts";
+import { closeQuietly } from "../sys/files.ts";
 import { adoptMachines } from "./adopt.ts";
+import { ExecSession } from "./exec-session.ts";
 import { ForeignMachines } from "./foreign.ts";
 import { Launcher } from "./launcher.ts";
 import { type MachineView, viewOfRecord, viewOfStopped, viewOfUnknown } from "./machine-view.ts";
 import { ManagedMachine } from "./managed-machine.ts";
 import { Operations } from "./operations.ts";
 import { powerOffWithin } from "./power-off.ts";
+import { Publisher } from "./published.ts";
 import { StateFiles } from "./state-file.ts";
 import type { Level, Surroundings } from "./surroundings.ts";
 import type { StartCaller } from "./when-ready.ts";
@@ -49,6 +53,7 @@ export class Manager extends EventEmitter<Events> {
   readonly #machines = new Map<string, ManagedMachine>();
   readonly #foreign: ForeignMachines;
   readonly #with: Surroundings;
+  readonly #publisher: Publisher;
   /** As it was told last. */
   readonly #shown = new Map<string, string>();
 
@@ -56,6 +61,7 @@ export class Manager extends EventEmitter<Events> {
     super();
     this.setMaxListeners(0);
     this.paths = options.paths;
+    this.#publisher = new Publisher(this.paths, () => this.list());
     this.#foreign = new ForeignMachines(
       this.paths,
       (name) => this.#machines.get(name)?.alive === true,
@@ -77,10 +83,13 @@ export class Manager extends EventEmitter<Events> {
     await adoptMachines(this.#with, (name, failure) => this.#make(name, failure));
     this.#foreign.open();
     this.#lookAtForeign();
+    this.#publisher.touch();
+    this.publish();
   }
 
   /** Machines go on running. */
   async close(): Promise<void> {
+    this.#publisher.close();
     this.#foreign.close();
     await this.#with.launcher.close();
   }
@@ -94,6 +103,11 @@ export class Manager extends EventEmitter<Events> {
   }
 
   // ---- looking ----
+
+  /** What has changed is in the file that says it (published.ts) before anybody is told. */
+  publish(): void {
+    this.#publisher.flush();
+  }
 
   /** By name: what runs or has failed, and with `all` what could. */
   list(all = false): readonly MachineView[] {
@@ -206,6 +220,24 @@ export class Manager extends EventEmitter<Events> {
     });
   }
 
+  /** A command in a machine that runs, still to be run. Takes over the fds. */
+  exec(name: string, options: JoinOptions): ExecSession {
+    const { launcher } = this.#with;
+    const machine = this.#recordOr(name, () => {
+      for (const fd of options.fds.values()) closeQuietly(fd);
+    });
+    return new ExecSession(machine, { ...options, spare: launcher.takeSpare() }, this.paths, () => launcher.refill());
+  }
+
+  #recordOr(name: string, giveUp: () => void): MachineRecord {
+    try {
+      return this.record(name);
+    } catch (error) {
+      giveUp();
+      throw error;
+    }
+  }
+
   // ---- inside ----
 
   #make(name: string, failure: ManagedMachine["failure"] = null): ManagedMachine {
@@ -252,6 +284,7 @@ export class Manager extends EventEmitter<Events> {
     if (after === undefined) this.#shown.delete(machine);
     else this.#shown.set(machine, after);
     const type = before === undefined ? "new" : after === undefined ? "removed" : "changed";
+    this.#publisher.touch();
     this.emit("machine", { type, machine, view });
   }
 }

@@ -17,6 +17,6 @@ function load(): typeof koffi {
     return module.exports as typeof koffi;
   } catch {
     const { createRequire } = process.getBuiltinModule("node:module");
-    return createRequire(import.meta.url)("koffi") as typeof koffi;
+    return createRequire(import.meta.filename)("koffi") as typeof koffi;
   }
 }

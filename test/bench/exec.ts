@@ -48,7 +48,7 @@ const results = await roundRobin(
     }),
     command(stopwatch, {
       name: "berth list",
-      note: "process: a verb that asks berthd",
+      note: "process: a verb that needs what berthd publishes",
       argv: [BERTH, "list"],
       env: root.env,
     }),

@@ -1,0 +1,48 @@
+import { BerthError } from "../errors.ts";
+import { INSTALLATION } from "../host/installation.ts";
+import { findPaths, type Paths } from "../host/paths.ts";
+import { readPublished } from "../manager/published.ts";
+import { execByDaemon } from "./exec-by-daemon.ts";
+import { complain } from "./output.ts";
+import { showList } from "./show-list.ts";
+
+/** As for every verb whose own exit status is the payload's. */
+const FAILURE = 125;
+
+/**
+ * What is asked for most, with berthd there, in its plainest form: a list, and a command in a machine. It needs little of
+ * berth, and the rest takes 8 ms to load. Undefined: it is something else, or can't be done so; nothing has been done then.
+ */
+export function quickly(argv: readonly string[]): number | undefined | Promise<number | undefined> {
+  const [verb, ...words] = argv;
+  if (verb === "list") return list(words, findPaths(process.env, INSTALLATION, undefined));
+  if (verb === "exec") return exec(words, findPaths(process.env, INSTALLATION, undefined));
+  return undefined;
+}
+
+function list(words: readonly string[], paths: Paths): number | undefined {
+  const [option, ...more] = words;
+  if ((option !== undefined && option !== "--json") || more.length > 0) return undefined;
+  const machines = readPublished(paths);
+  if (machines === null) return undefined;
+  try {
+    showList(machines, option !== undefined);
+    return 0;
+  } catch {
+    return 0; // nobody reads it
+  }
+}
+
+async function exec([name = "", ...words]: readonly string[], paths: Paths): Promise<number | undefined> {
+  const argv = words[0] === "--" ? words.slice(1) : words;
+  const plain = /^[A-Za-z0-9]/.test(name) && argv[0] !== undefined && !argv[0].startsWith("-");
+  // What is no UTF-8 is for the others to refuse.
+  if (!plain || words.some((word) => word.includes("\uFFFD"))) return undefined;
+  try {
+    return await execByDaemon(name, { argv, user: undefined, directory: undefined, environment: [] }, paths);
+  } catch (error) {
+    if (!(error instanceof BerthError)) throw error;
+    complain(error.message, error.hint);
+    return error.exitStatus === 1 ? FAILURE : error.exitStatus;
+  }
+}

@@ -1,0 +1,30 @@
+import type { MachineView } from "../manager/machine-view.ts";
+import { printable } from "../spec/quote.ts";
+import { print, say } from "./output.ts";
+import { table } from "./table.ts";
+
+/** `berth list`, as a table or as JSON. */
+export function showList(machines: readonly MachineView[], json: boolean): void {
+  if (json) print(`${JSON.stringify(machines, null, 2)}\n`);
+  else if (machines.length === 0) say("no machines\n");
+  else
+    print(
+      table(["MACHINE", "CLASS", "SERVICE", "STATE", "OS", "VERSION", "INIT", "LEADER", "NOTE"], machines.map(row)),
+    );
+}
+
+function row(view: MachineView): readonly string[] {
+  const { name, service, state, os, version, init, leader } = view;
+  const cells = [os, version, init, leader].map((cell) => (cell === null ? "-" : printable(String(cell))));
+  return [name, view.class, service, state, ...cells, note(view)];
+}
+
+function note({ state, reason, weaknesses, restarts }: MachineView): string {
+  const notes = [
+    // Which directory that record is in says the machine's name.
+    ...(reason === null ? [] : [state === "unknown" ? reason.replace(/^.*\/(?=record\.json )/, "") : reason]),
+    ...(restarts === 0 ? [] : [`started again ${restarts} times`]),
+    ...(weaknesses.length === 0 ? [] : [`weaker than the default: ${weaknesses.join("; ")}`]),
+  ];
+  return printable(notes.join("; "));
+}

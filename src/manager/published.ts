@@ -1,0 +1,73 @@
+import { chmodSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Paths } from "../host/paths.ts";
+import { isAlive, type ProcessId, processId } from "../host/process-id.ts";
+import type { MachineView } from "./machine-view.ts";
+
+/** What is true of all machines as long as that daemon lives: for a list, which then needs nothing but this file. */
+interface Published {
+  readonly daemon: ProcessId;
+  readonly machines: readonly MachineView[];
+}
+
+/** What changes within this time, ms, is written once. */
+const SETTLE_MS = 20;
+
+function fileOf({ run }: Paths): string {
+  return join(run, "machines.json");
+}
+
+/** Keeps the file true, for everybody to read. */
+export class Publisher {
+  readonly #file: string;
+  readonly #views: () => readonly MachineView[];
+  readonly #daemon = processId(process.pid);
+  #timer: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(paths: Paths, views: () => readonly MachineView[]) {
+    this.#file = fileOf(paths);
+    this.#views = views;
+  }
+
+  /** Something has changed. */
+  touch(): void {
+    if (!this.#closed) this.#timer ??= setTimeout(() => this.flush(), SETTLE_MS);
+  }
+
+  /** Before anybody is told that something has been done. A disk that is full costs them the file: who finds none asks. */
+  flush(): void {
+    if (this.#timer === undefined) return;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    try {
+      const content: Published = { daemon: this.#daemon, machines: this.#views() };
+      writeFileSync(`${this.#file}.new`, JSON.stringify(content));
+      chmodSync(`${this.#file}.new`, 0o644);
+      renameSync(`${this.#file}.new`, this.#file);
+    } catch {
+      this.#remove();
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#remove();
+  }
+
+  #remove(): void {
+    rmSync(this.#file, { force: true });
+  }
+}
+
+/** Null: no daemon tells. */
+export function readPublished(paths: Paths): readonly MachineView[] | null {
+  try {
+    const { daemon, machines } = JSON.parse(readFileSync(fileOf(paths), "utf8")) as Published;
+    return isAlive(daemon) ? machines : null;
+  } catch {
+    return null;
+  }
+}
