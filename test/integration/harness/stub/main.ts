@@ -4,7 +4,7 @@ import { Command } from "commander";
 
 /** CommonJS modules of koffi that are loaded already. */
 const loaded = () =>
-  Object.keys(createRequire(import.meta.url).cache).filter((path) => path.includes("/koffi/")).length;
+  Object.keys(createRequire(import.meta.filename).cache).filter((path) => path.includes("/koffi/")).length;
 
 const program = new Command().name("stub").allowUnknownOption().argument("[words...]");
 program.option("--ffi").action(async (words: string[], options: { ffi?: true }) => {
