@@ -1,5 +1,8 @@
 import { spawn, spawnSync } from "node:child_process";
+import { lstatSync, readFileSync, realpathSync } from "node:fs";
 import { BerthError } from "../errors.ts";
+import { isBtrfs } from "../sys/btrfs.ts";
+import { parseMountinfo } from "./mountinfo.ts";
 
 const ENVIRONMENT = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C.UTF-8" };
 
@@ -30,8 +33,21 @@ export async function removeLargeTree(path: string): Promise<void> {
   if (problem !== null) throw notRemoved(path, problem);
 }
 
+/** To rm(1) a subvolume of btrfs is another file system, and whoever is root in a machine can make some. */
 function rmWords(path: string): string[] {
-  return ["--wait", "rm", "-rf", "--one-file-system", "--", path];
+  return ["--wait", "rm", "-rf", ...(mayHaveSubvolumes(path) ? [] : ["--one-file-system"]), "--", path];
+}
+
+function mayHaveSubvolumes(path: string): boolean {
+  try {
+    if (lstatSync(path).isSymbolicLink() || !isBtrfs(path)) return false;
+    const real = realpathSync(path);
+    return !parseMountinfo(readFileSync("/proc/self/mountinfo", "utf8")).some(({ point }) =>
+      `${point}/`.startsWith(`${real}/`),
+    );
+  } catch {
+    return false;
+  }
 }
 
 function notRemoved(path: string, said: string): BerthError {

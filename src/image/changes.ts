@@ -1,9 +1,11 @@
+import { lstatSync } from "node:fs";
 import { join } from "node:path";
-import { BerthError } from "../errors.ts";
+import { BerthError, errorCode } from "../errors.ts";
 import { forgetRange, moveRange } from "../exec/range-ledger.ts";
 import type { Paths } from "../host/paths.ts";
 import { ledgerPath } from "../host/ranges.ts";
 import { requireName } from "../spec/name.ts";
+import { copyTree } from "./copy-tree.ts";
 import type { FoundImage } from "./discover.ts";
 import { holdTree } from "./hold-tree.ts";
 import { HOST_IMAGE } from "./image.ts";
@@ -25,15 +27,30 @@ export interface CloneOptions {
  * machinectl's is. Host name, machine id and keys are the same in both: what a copy is for only its user knows.
  */
 export async function cloneImage(paths: Paths, from: FoundImage, to: string, options: CloneOptions): Promise<void> {
-  const { driver } = from;
   requireName(to);
   requireNotHost(from, "cloned");
   using _copied = lockImage(paths, from.name, "copied");
-  await makeImage(paths, { ...options, name: to, driver, replace: false, settingsOf: from.name }, async (workspace) => {
+  const { signal } = options;
+  const ofFile = from.driver.suffix === "" ? {} : { driver: from.driver };
+  const makeOptions = { ...options, ...ofFile, name: to, replace: false, settingsOf: from.name };
+  await makeImage(paths, makeOptions, async (workspace, driver) => {
     const copy = join(workspace, "image");
-    await driver.copy(from.path, copy, options.signal);
+    if (driver === from.driver && (await copied(from, copy, signal))) return copy;
+    driver.create(copy);
+    await copyTree(from.path, copy, signal);
     return copy;
   });
+}
+
+/** False: it lies on another file system, and its driver copies within one only. */
+async function copied({ path, driver }: FoundImage, to: string, signal: AbortSignal): Promise<boolean> {
+  try {
+    await driver.copy(path, to, signal);
+    return true;
+  } catch (error) {
+    if (errorCode(error) === "EXDEV") return false;
+    throw error;
+  }
 }
 
 /** With its settings, its range of ids, and its mark. */
@@ -46,7 +63,7 @@ export function renameImage(paths: Paths, image: FoundImage, to: string): void {
   // Should this process end in the midst of it, settings that nobody reads are the least harm.
   const settings = copySettings(paths, image.name, to);
   try {
-    moveImage(image, placeOf(paths, image.driver, to), true);
+    moveImage(image, placeOf(paths, image.driver.suffix, to), true);
   } catch (error) {
     settings.undo();
     throw error;
@@ -61,7 +78,9 @@ export async function removeImage(paths: Paths, image: FoundImage): Promise<void
   using _removed = lockImage(paths, image.name, "removed");
   using _held = holdTree(image, paths);
   await using workspace = await createWorkspace(paths.machines, image.name.replace(/^\./, ""));
-  moveImage(image, join(workspace.path, "image"), false);
+  const removed = join(workspace.path, "image");
+  moveImage(image, removed, false);
+  if (!lstatSync(removed).isSymbolicLink()) image.driver.discard?.(removed);
   removeSettings(paths, image.name);
   forgetRange(ledgerPath(paths.machines), image.name);
 }

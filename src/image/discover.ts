@@ -2,9 +2,11 @@ import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
+import { isBtrfs, isSubvolume } from "../sys/btrfs.ts";
 import type { Driver } from "./driver.ts";
 import { directoryDriver } from "./drivers/directory.ts";
 import { rawDriver } from "./drivers/raw.ts";
+import { subvolumeDriver } from "./drivers/subvolume.ts";
 import { HOST_IMAGE, isImageName } from "./image.ts";
 
 /** An image's place in the store, before anything is known of it. */
@@ -33,6 +35,11 @@ export function findImage(paths: Paths, name: string): FoundImage | null {
   return imageAt(paths, name) ?? imageAt(paths, `${name}${rawDriver.suffix}`);
 }
 
+/** The best one for trees in a store. */
+export function bestDriver(store: string): Driver {
+  return isBtrfs(store) ? subvolumeDriver : directoryDriver;
+}
+
 function imageAt(paths: Paths, entry: string): FoundImage | null {
   const path = join(paths.machines, entry);
   const raw = entry.endsWith(rawDriver.suffix);
@@ -42,7 +49,8 @@ function imageAt(paths: Paths, entry: string): FoundImage | null {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (raw && stat?.isFile()) return { name, path, driver: rawDriver };
   // A machine may be called web.raw.
-  return stat?.isDirectory() && isImageName(entry) ? { name: entry, path, driver: directoryDriver } : null;
+  if (!stat?.isDirectory() || !isImageName(entry)) return null;
+  return { name: entry, path, driver: isSubvolume(path) ? subvolumeDriver : directoryDriver };
 }
 
 /** In a checkout berth's own directories lie in the store. */

@@ -5,7 +5,9 @@ export interface ImageState extends Partial<ImageUsage> {
   readonly readOnly: boolean;
   readonly created: number | null;
   readonly modified: number | null;
-  readonly parent: string | null;
+  /** What a snapshot of it says it comes from, and what it itself comes from. */
+  readonly identity?: string;
+  readonly parentIdentity?: string;
 }
 
 /**
@@ -23,8 +25,12 @@ export interface Driver {
   read(path: string): ImageState;
   /** Counts what lies on the disk. */
   measure(path: string, signal: AbortSignal): Promise<number>;
+  /** Makes an empty one, to be filled. */
+  create(path: string): void;
   /** Makes `to` a copy of `from`, with owners, times, links, holes, ACLs and extended attributes. */
   copy(from: string, to: string, signal: AbortSignal): Promise<void>;
+  /** Makes removing what nobody needs any more quick, where it can; what is left is removed file by file. */
+  discard?(path: string): void;
   /** @throws BerthError of kind NotSupported where there is no such mark */
   setReadOnly(path: string, readOnly: boolean): void;
   /** `limit`: bytes; null takes it away. @throws BerthError of kind NotSupported */

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { Paths } from "../host/paths.ts";
 import { requireName } from "../spec/name.ts";
-import { type FoundImage, findImage } from "./discover.ts";
+import { bestDriver, type FoundImage, findImage } from "./discover.ts";
 import type { Driver } from "./driver.ts";
 import { holdTree } from "./hold-tree.ts";
 import { lockImage } from "./locks.ts";
@@ -11,7 +11,8 @@ import { alreadyThere, createWorkspace, prepareStore, publish, publishInstead } 
 
 export interface MakeOptions {
   readonly name: string;
-  readonly driver: Driver;
+  /** Default: the best one for trees in this store. */
+  readonly driver?: Driver;
   readonly readOnly: boolean;
   /** In place of an image of that name, should there be one. */
   readonly replace: boolean;
@@ -20,25 +21,24 @@ export interface MakeOptions {
   readonly signal: AbortSignal;
 }
 
+/** Gets a workspace, and the driver whose image it is to make in it; returns that one's path. */
+export type Fill = (workspace: string, driver: Driver) => Promise<string>;
+
 /**
- * Makes an image of what `fill` puts into the workspace it is given, whose path it returns. It is in the store from one
+ * Makes an image of what `fill` puts into the workspace it is given. It is in the store from one
  * moment to the next, whole; whatever fails, nothing of it is left. Returns its place.
  * @throws BerthError
  */
-export async function makeImage(
-  paths: Paths,
-  options: MakeOptions,
-  fill: (workspace: string) => Promise<string>,
-): Promise<string> {
-  const { name, driver, signal } = options;
-  const place = placeOf(paths, driver, name);
+export async function makeImage(paths: Paths, options: MakeOptions, fill: Fill): Promise<string> {
+  const { name, signal } = options;
+  const place = placeOf(paths, options.driver?.suffix ?? "", name);
   const check = (): FoundImage | null => (options.replace ? replaceable(paths, name, place) : requireFree(paths, name));
   requireName(name);
   check();
   using _made = lockImage(paths, name, "made");
   await prepareStore(paths.machines);
   await using workspace = await createWorkspace(paths.machines, name);
-  const finished = await fill(workspace.path);
+  const finished = await fill(workspace.path, options.driver ?? bestDriver(paths.machines));
   signal.throwIfAborted();
   const old = check();
   const settings = options.settingsOf === undefined ? undefined : copySettings(paths, options.settingsOf, name);
@@ -50,7 +50,7 @@ export async function makeImage(
     throw error;
   }
   // Not before: what is marked so can't be renamed.
-  if (options.readOnly) driver.setReadOnly(place, true);
+  if (options.readOnly) findImage(paths, name)?.driver.setReadOnly(place, true);
   return place;
 }
 
@@ -83,6 +83,6 @@ function replaceable(paths: Paths, name: string, place: string): FoundImage | nu
   return old;
 }
 
-export function placeOf(paths: Paths, driver: Driver, name: string): string {
-  return join(paths.machines, `${name}${driver.suffix}`);
+export function placeOf(paths: Paths, suffix: string, name: string): string {
+  return join(paths.machines, `${name}${suffix}`);
 }

@@ -7,11 +7,10 @@ import { suggest } from "../spec/nearest.ts";
 import { type CloneOptions, cloneImage, markReadOnly, removeImage, renameImage } from "./changes.ts";
 import { countDisk } from "./count-disk.ts";
 import { type FoundImage, findImage, findImages, HOST } from "./discover.ts";
-import { directoryDriver } from "./drivers/directory.ts";
 import { type ImageInfo, isHidden, isImageName, noSuchImage, requireTree } from "./image.ts";
 import { readHostname, readMachineId, readMachineInfo, readOsRelease } from "./inside.ts";
 import { lockImage } from "./locks.ts";
-import { type MakeOptions, makeImage } from "./make.ts";
+import { type Fill, type MakeOptions, makeImage } from "./make.ts";
 import { sweepWorkspaces } from "./workspace.ts";
 
 /** The store as a whole. */
@@ -30,6 +29,12 @@ export interface Cleaned {
 /** ms that counting one of them may take. */
 const CLEAN_PATIENCE = 10_000;
 
+interface Described {
+  readonly info: ImageInfo;
+  readonly identity: string | undefined;
+  readonly parentIdentity: string | undefined;
+}
+
 /** Trees that are counted at a time. */
 const AT_ONCE = 4;
 
@@ -47,15 +52,21 @@ export class ImageStore {
   list(): readonly ImageInfo[] {
     const fsType = this.#fsType();
     const images = findImages(this.paths).flatMap((found) => this.#describe(found, fsType) ?? []);
-    const host = this.#describe(HOST, readFileSystem("/").fsType);
-    return [...(host === null ? [] : [host]), ...images];
+    const host = this.#describe(HOST, readFileSystem("/").fsType) ?? [];
+    const names = new Map(images.map(({ info, identity }) => [identity, info.name]));
+    return [host, images].flat().map(({ info, parentIdentity }) => ({
+      ...info,
+      parent: (parentIdentity === undefined ? undefined : names.get(parentIdentity)) ?? null,
+    }));
   }
 
   /** @throws BerthError of kind NoSuchImage */
   get(name: string): ImageInfo {
-    const info = this.#describe(this.#find(name), this.#fsType());
-    if (info === null) throw noSuchImage(name, "it has just been removed");
-    return info;
+    const found = this.#describe(this.#find(name), this.#fsType());
+    if (found === null) throw noSuchImage(name, "it has just been removed");
+    // Only all of them know whose snapshot it is.
+    if (found.parentIdentity === undefined) return found.info;
+    return this.list().find((image) => image.name === name) ?? found.info;
   }
 
   /** Counts what images use, so that `list` and `get` know it. Those that take longer than `within` ms are left as they were. */
@@ -84,11 +95,11 @@ export class ImageStore {
   }
 
   /**
-   * Makes an image of the tree that `fill` puts into the empty directory it gets; it returns the tree's path in it.
+   * Makes an image of the tree that `fill` puts into the empty directory it gets.
    * @throws BerthError; nothing is left then
    */
-  async make(options: Omit<MakeOptions, "driver">, fill: (directory: string) => Promise<string>): Promise<string> {
-    return makeImage(this.paths, { ...options, driver: directoryDriver }, fill);
+  async make(options: Omit<MakeOptions, "driver">, fill: Fill): Promise<string> {
+    return makeImage(this.paths, options, fill);
   }
 
   /** Lets nobody remove or rename an image while `use` reads its tree. */
@@ -182,14 +193,16 @@ export class ImageStore {
   }
 
   /** Null: it went meanwhile. */
-  #describe({ name, path, driver }: FoundImage, fsType: string): ImageInfo | null {
+  #describe({ name, path, driver }: FoundImage, fsType: string): Described | null {
     try {
-      return {
-        ...{ name, path, type: driver.type },
+      const { identity, parentIdentity, ...state } = driver.read(path);
+      const info = {
+        ...{ name, path, type: driver.type, parent: null },
         ...{ usage: this.#usage.get(path) ?? null, limit: null, usageExclusive: null, limitExclusive: null },
-        ...driver.read(path),
+        ...state,
         ...{ driver: driver.name, why: driver.why(fsType) },
       };
+      return { info, identity, parentIdentity };
     } catch {
       return null;
     }

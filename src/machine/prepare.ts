@@ -34,6 +34,7 @@ import { rootKind } from "../spec/root-kind.ts";
 import { DEFAULT, type Sourced } from "../spec/source.ts";
 import { isRoot } from "../spec/validate.ts";
 import { type Weakness, weaknesses } from "../spec/weaknesses.ts";
+import { isSubvolume, readSubvolume } from "../sys/btrfs.ts";
 import { isImmutable } from "../sys/file-flags.ts";
 import { placesOf } from "./places.ts";
 
@@ -129,7 +130,7 @@ function findRoot(request: MachineRequest, paths: Paths): Sourced<string> {
 /** What can't be looked at is told of where it is used. */
 function isMarked(tree: string): boolean {
   try {
-    return isImmutable(tree);
+    return isImmutable(tree) || (isSubvolume(tree) && readSubvolume(tree).readOnly);
   } catch {
     return false;
   }

@@ -1,7 +1,8 @@
-import { chmod, mkdir, realpath } from "node:fs/promises";
+import { realpath } from "node:fs/promises";
 import { join } from "node:path";
 import { BerthError } from "../errors.ts";
 import { copyTree } from "../image/copy-tree.ts";
+import type { Driver } from "../image/driver.ts";
 import type { ImageStore } from "../image/store.ts";
 import { openArchive } from "./archive-input.ts";
 import { extractArchive } from "./extract.ts";
@@ -16,13 +17,19 @@ const LOOK = 200;
 /** An image of the archive that is open at `fd`. @throws BerthError; nothing is left then */
 export async function importTar(store: ImageStore, fd: number, image: NewImage, control: Control): Promise<void> {
   const { signal, log } = control;
-  await store.make({ ...image, signal }, async (workspace) => unpackInto(workspace, fd, control));
+  await store.make({ ...image, signal }, (workspace, driver) => unpackInto(workspace, driver, fd, control));
   log(`${image.name} is complete`);
 }
 
 /** Unpacks into a new directory of the workspace; returns the tree in it. */
-export async function unpackInto(workspace: string, fd: number, { signal, progress, log }: Control): Promise<string> {
-  const directory = await makeRoot(workspace);
+export async function unpackInto(
+  workspace: string,
+  driver: Driver,
+  fd: number,
+  { signal, progress, log }: Control,
+): Promise<string> {
+  const directory = join(workspace, "tree");
+  driver.create(directory);
   const input = await openArchive(fd, signal);
   log(`unpacking, compression: ${input.compression.name}`);
   const looking = setInterval(() => progress(input.fraction() ?? 0), LOOK);
@@ -40,20 +47,13 @@ export async function importDirectory(store: ImageStore, fd: number, image: NewI
   const { signal, log } = control;
   const source = `/proc/${process.pid}/fd/${fd}`;
   await refuseStoreInside(await realpath(source), store.paths.machines);
-  await store.make({ ...image, signal }, async (workspace) => {
-    const directory = await makeRoot(workspace);
+  await store.make({ ...image, signal }, async (workspace, driver) => {
+    const directory = join(workspace, "tree");
+    driver.create(directory);
     await guardSpace(workspace, signal, (either) => copyTree(`${source}/.`, directory, either, ["--one-file-system"]));
     return osTreeIn(directory);
   });
   log(`${image.name} is complete`);
-}
-
-/** As its users see it: others are kept out by the store. */
-async function makeRoot(workspace: string): Promise<string> {
-  const directory = join(workspace, "tree");
-  await mkdir(directory);
-  await chmod(directory, 0o755);
-  return directory;
 }
 
 async function refuseStoreInside(source: string, machines: string): Promise<void> {

@@ -27,7 +27,7 @@ export async function pullTar(
 ): Promise<void> {
   const { signal, log } = control;
   const url = requireUrl(address);
-  await store.make({ ...image, signal }, async (workspace) => {
+  await store.make({ ...image, signal }, async (workspace, driver) => {
     const expected = await expectedChecksum(store, url, verify, workspace, signal);
     log(`downloading ${showUrl(url)}`);
     const path = join(workspace, "download");
@@ -43,7 +43,7 @@ export async function pullTar(
     const fd = openSync(path, "r");
     try {
       const progress = (fraction: number): void => control.progress(DOWNLOAD + fraction * (1 - DOWNLOAD));
-      return await unpackInto(workspace, fd, { ...control, progress });
+      return await unpackInto(workspace, driver, fd, { ...control, progress });
     } finally {
       closeQuietly(fd);
     }

@@ -9,8 +9,8 @@ export function define(program: Command, run: Runner): void {
     .command("set-limit")
     .summary("limit what an image may take on the disk")
     .description(
-      "Limits image NAME, or without one the whole store, to BYTES on the disk. Plain directories and disk images can't be " +
-        "limited, which is said.",
+      "Limits image NAME, or without one the whole store, to BYTES on the disk. Only subvolumes of btrfs can be limited, with " +
+        "quotas switched on; of anything else it is said.",
     )
     .usage("[NAME] BYTES")
     .argument("<words...>", "the image, and its limit: 10G, 512M; - for none")

@@ -1,4 +1,4 @@
-import { statSync } from "node:fs";
+import { chmodSync, mkdirSync, statSync } from "node:fs";
 import { BerthError } from "../../errors.ts";
 import { isImmutable, setImmutable } from "../../sys/file-flags.ts";
 import { copyTree } from "../copy-tree.ts";
@@ -26,11 +26,15 @@ export const directoryDriver: Driver = {
       readOnly: path !== "/" && isImmutable(path),
       created: birthtimeMs > 0 ? birthtimeMs : null,
       modified: null,
-      parent: null,
     };
   },
 
   measure: countDisk,
+  // As its users see it: others are kept out by the store.
+  create: (path) => {
+    mkdirSync(path);
+    chmodSync(path, 0o755);
+  },
 
   async copy(from, to, signal) {
     await copyTree(from, to, signal);
@@ -46,7 +50,7 @@ export const directoryDriver: Driver = {
 
   setLimit(path) {
     throw new BerthError(`${path} can't have a limit of its own: it is a plain directory`, {
-      hint: "MemoryMax= and the like limit a machine; the disk is limited by a file system of the store's own",
+      hint: "on btrfs with quotas images have limits; elsewhere a file system of the store's own limits it",
       kind: "NotSupported",
     });
   },

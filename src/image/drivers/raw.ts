@@ -1,4 +1,4 @@
-import { chmodSync, statSync } from "node:fs";
+import { chmodSync, statSync, writeFileSync } from "node:fs";
 import { BerthError } from "../../errors.ts";
 import { copyTree } from "../copy-tree.ts";
 import type { Driver } from "../driver.ts";
@@ -20,12 +20,13 @@ export const rawDriver: Driver = {
       readOnly: (mode & WRITABLE) === 0,
       created: birthtimeMs > 0 ? birthtimeMs : null,
       modified: mtimeMs,
-      parent: null,
       ...{ usage, usageExclusive: usage, limit: size, limitExclusive: size },
     };
   },
 
   measure: async (path) => statSync(path).blocks * BLOCK,
+
+  create: (path) => writeFileSync(path, "", { mode: 0o600, flag: "wx" }),
 
   async copy(from, to, signal) {
     await copyTree(from, to, signal);

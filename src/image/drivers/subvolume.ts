@@ -1,0 +1,120 @@
+import { chmodSync, closeSync, constants, openSync, readFileSync, rmdirSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { BerthError, errorCode } from "../../errors.ts";
+import {
+  createSubvolume,
+  destroySubvolume,
+  limitSubvolume,
+  nestedSubvolumes,
+  readSubvolume,
+  type SubvolumeInfo,
+  setSubvolumeReadOnly,
+  snapshotSubvolume,
+} from "../../sys/btrfs.ts";
+import { RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS } from "../../sys/constants.ts";
+import { openat2 } from "../../sys/files.ts";
+import { countDisk } from "../count-disk.ts";
+import type { Driver } from "../driver.ts";
+import type { ImageUsage } from "../image.ts";
+
+const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY;
+
+/** A tree in a subvolume of btrfs: a clone is a snapshot, and it can have a limit. */
+export const subvolumeDriver: Driver = {
+  name: "btrfs",
+  type: "subvolume",
+  suffix: "",
+  why: () => "a subvolume on btrfs: a clone is a snapshot",
+
+  read(path) {
+    const info = readSubvolume(path);
+    return {
+      readOnly: info.readOnly,
+      created: info.created,
+      modified: info.changed,
+      identity: info.uuid,
+      parentIdentity: info.parentUuid,
+      ...quotaOf(info),
+    };
+  },
+
+  measure: countDisk,
+  create(path) {
+    createSubvolume(path);
+    chmodSync(path, 0o755);
+  },
+
+  async copy(from, to) {
+    const source = openSync(from, DIRECTORY);
+    const parent = openSync(dirname(to), DIRECTORY);
+    try {
+      snapshotAll(source, parent, basename(to));
+    } finally {
+      closeSync(source);
+      closeSync(parent);
+    }
+  },
+
+  discard(path) {
+    try {
+      destroySubvolume(path);
+    } catch (error) {
+      // Others are in it: rm(1) goes through them all.
+      if (errorCode(error) !== "ENOTEMPTY") throw error;
+    }
+  },
+
+  setReadOnly: setSubvolumeReadOnly,
+
+  setLimit(path, limit) {
+    if (quotaOf(readSubvolume(path)).usage === undefined)
+      throw new BerthError(`${path} can't have a limit: quotas are off on its file system`, {
+        hint: `btrfs quota enable ${dirname(path)}, which makes snapshots slower`,
+        kind: "NotSupported",
+      });
+    limitSubvolume(path, limit);
+  },
+};
+
+/**
+ * The kernel leaves an empty directory in a snapshot where another subvolume was, systemd makes some in its machines.
+ * Those get snapshots of their own, in a copy that nobody else has yet.
+ */
+function snapshotAll(source: number, parent: number, name: string): void {
+  snapshotSubvolume(source, parent, name);
+  const nested = nestedSubvolumes(source);
+  if (nested.length === 0) return;
+  const copy = openSync(`/proc/self/fd/${parent}/${name}`, DIRECTORY | constants.O_NOFOLLOW);
+  const opened = [copy];
+  const open = (root: number, path: string): number => {
+    const fd = openat2(root, path, DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
+    opened.push(fd);
+    return fd;
+  };
+  try {
+    for (const path of nested) {
+      const directory = open(copy, dirname(path));
+      rmdirSync(`/proc/self/fd/${directory}/${basename(path)}`);
+      snapshotAll(open(source, path), directory, basename(path));
+    }
+  } finally {
+    for (const fd of opened) closeSync(fd);
+  }
+}
+
+/** Nothing where quotas are off. Of its own quota group, which counts what it shares with others too. */
+function quotaOf({ id, fileSystem }: SubvolumeInfo): Partial<ImageUsage> {
+  const group = join("/sys/fs/btrfs", fileSystem, "qgroups", `0_${id}`);
+  const read = (name: string): number => Number(readFileSync(join(group, name), "utf8"));
+  try {
+    const [limited, exclusive] = [read("limit_flags"), read("exclusive")];
+    return {
+      usage: read("referenced"),
+      limit: limited & 1 ? read("max_referenced") : null,
+      usageExclusive: exclusive,
+      limitExclusive: limited & 2 ? read("max_exclusive") : null,
+    };
+  } catch {
+    return {};
+  }
+}

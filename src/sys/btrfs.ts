@@ -1,0 +1,153 @@
+import { closeSync, constants, openSync, statfsSync, statSync } from "node:fs";
+import { basename, dirname } from "node:path";
+import { bind, check, pinned } from "./libc.ts";
+
+/** Subvolumes of btrfs, by the requests and layouts of linux/btrfs.h: btrfs-progs need not be installed. */
+const ioctlCall = bind("int ioctl(int fd, ulong request, void *argument)");
+
+const SUBVOL_CREATE = 0x5000940e;
+const SNAP_DESTROY = 0x5000940f;
+const SNAP_CREATE_V2 = 0x50009417;
+const SUBVOL_GETFLAGS = 0x80089419;
+const SUBVOL_SETFLAGS = 0x4008941a;
+const FS_INFO = 0x8400941f;
+const QGROUP_LIMIT = 0x8030942b;
+const GET_SUBVOL_INFO = 0x81f8943c;
+const GET_SUBVOL_ROOTREF = 0xd000943d;
+const INO_LOOKUP_USER = 0xd000943e;
+
+const SUBVOL_RDONLY = 2n;
+const QGROUP_LIMIT_MAX_RFER = 1n;
+const SUPER_MAGIC = 0x9123683e;
+/** Inode number of every subvolume's root directory. */
+const ROOT_INODE = 256;
+const NAME_MAX = 255;
+const ARGUMENT = 4096;
+
+export function isBtrfs(path: string): boolean {
+  return statfsSync(path).type === SUPER_MAGIC;
+}
+
+/** Whether `path` is a subvolume's root directory. */
+export function isSubvolume(path: string): boolean {
+  return statSync(path).ino === ROOT_INODE && isBtrfs(path);
+}
+
+/** A new, empty one. */
+export function createSubvolume(path: string): void {
+  withDirectory(dirname(path), (fd) => {
+    call(fd, SUBVOL_CREATE, namedArgument(basename(path), 8), "BTRFS_IOC_SUBVOL_CREATE", path);
+  });
+}
+
+/** Makes `name` in the directory `parent` a snapshot of `source` (fds), without the subvolumes in it. */
+export function snapshotSubvolume(source: number, parent: number, name: string): void {
+  const argument = namedArgument(name, 56);
+  argument.writeBigInt64LE(BigInt(source), 0);
+  call(parent, SNAP_CREATE_V2, argument, "BTRFS_IOC_SNAP_CREATE_V2", name);
+}
+
+/** It is gone at once, its blocks are free a little later. Fails with ENOTEMPTY where others are in it. */
+export function destroySubvolume(path: string): void {
+  withDirectory(dirname(path), (fd) => {
+    call(fd, SNAP_DESTROY, namedArgument(basename(path), 8), "BTRFS_IOC_SNAP_DESTROY", path);
+  });
+}
+
+export interface SubvolumeInfo {
+  /** Also of its quota group. */
+  readonly id: bigint;
+  readonly uuid: string;
+  /** Of what it is a snapshot of; zeros for none. */
+  readonly parentUuid: string;
+  /** ms since the epoch: of its making, and of the last change in it. */
+  readonly created: number;
+  readonly changed: number;
+  readonly readOnly: boolean;
+  /** Of its file system, as /sys/fs/btrfs has it. */
+  readonly fileSystem: string;
+}
+
+export function readSubvolume(path: string): SubvolumeInfo {
+  return withDirectory(path, (fd) => {
+    const info = call(fd, GET_SUBVOL_INFO, pinned(504), "BTRFS_IOC_GET_SUBVOL_INFO", path);
+    const flags = call(fd, SUBVOL_GETFLAGS, pinned(8), "BTRFS_IOC_SUBVOL_GETFLAGS", path);
+    const fileSystem = call(fd, FS_INFO, pinned(1024), "BTRFS_IOC_FS_INFO", path).toString("hex", 16, 32);
+    const time = (at: number): number => Number(info.readBigUInt64LE(at)) * 1000 + info.readUInt32LE(at + 8) / 1e6;
+    return {
+      id: info.readBigUInt64LE(0),
+      uuid: info.toString("hex", 0x128, 0x138),
+      parentUuid: info.toString("hex", 0x138, 0x148),
+      changed: time(0x178),
+      created: time(0x188),
+      readOnly: (flags.readBigUInt64LE() & SUBVOL_RDONLY) !== 0n,
+      fileSystem: fileSystem.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-"),
+    };
+  });
+}
+
+export function setSubvolumeReadOnly(path: string, readOnly: boolean): void {
+  withDirectory(path, (fd) => {
+    const flags = call(fd, SUBVOL_GETFLAGS, pinned(8), "BTRFS_IOC_SUBVOL_GETFLAGS", path);
+    const before = flags.readBigUInt64LE();
+    flags.writeBigUInt64LE(readOnly ? before | SUBVOL_RDONLY : before & ~SUBVOL_RDONLY);
+    call(fd, SUBVOL_SETFLAGS, flags, "BTRFS_IOC_SUBVOL_SETFLAGS", path);
+  });
+}
+
+/** Bytes that it and what it shares may take; null: no limit. Quotas have to be on. */
+export function limitSubvolume(path: string, limit: number | null): void {
+  withDirectory(path, (fd) => {
+    const argument = pinned(48);
+    argument.writeBigUInt64LE(QGROUP_LIMIT_MAX_RFER, 8);
+    argument.writeBigUInt64LE(limit === null ? 2n ** 64n - 1n : BigInt(limit), 16);
+    call(fd, QGROUP_LIMIT, argument, "BTRFS_IOC_QGROUP_LIMIT", path);
+  });
+}
+
+/** Paths of the subvolumes in a subvolume (an fd of its root), relative to it; not of those in these. */
+export function nestedSubvolumes(fd: number): readonly string[] {
+  const found: string[] = [];
+  for (let least = 0n; ; ) {
+    const list = pinned(ARGUMENT);
+    list.writeBigUInt64LE(least, 0);
+    // EOVERFLOW: there are more, from the number on that it leaves in its first field.
+    const more = ioctlCall(fd, GET_SUBVOL_ROOTREF, list) < 0;
+    const count = list.readUInt8(0xff8);
+    for (let index = 0; index < count; index++) {
+      const lookup = pinned(ARGUMENT);
+      list.copy(lookup, 8, 8 + index * 16, 16 + index * 16); // treeid
+      list.copy(lookup, 0, 16 + index * 16, 24 + index * 16); // dirid
+      call(fd, INO_LOOKUP_USER, lookup, "BTRFS_IOC_INO_LOOKUP_USER", `fd ${fd}`);
+      found.push(textAt(lookup, 0x110) + textAt(lookup, 0x10));
+    }
+    const next = list.readBigUInt64LE(0);
+    if (!more || count === 0 || next <= least) return found;
+    least = next;
+  }
+}
+
+function textAt(buffer: Buffer, start: number): string {
+  return buffer.toString("utf8", start, buffer.indexOf(0, start));
+}
+
+function namedArgument(name: string, at: number): Buffer {
+  const argument = pinned(ARGUMENT);
+  if (Buffer.byteLength(name) > NAME_MAX) throw new Error(`a name of ${Buffer.byteLength(name)} bytes`);
+  argument.write(name, at);
+  return argument;
+}
+
+function call(fd: number, request: number, argument: Buffer, what: string, path: string): Buffer {
+  check(ioctlCall(fd, request, argument), `ioctl ${what}`, { path });
+  return argument;
+}
+
+function withDirectory<T>(path: string, use: (fd: number) => T): T {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    return use(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
