@@ -103,6 +103,10 @@ that what the machine shows passes unchanged; terminals that don't know OSC 11 s
 shell*, *berth login* and *berth exec --tty* run on a terminal of the machine's own in the same way; there the key hangs that terminal up:
 its programs get SIGHUP, and SIGKILL two seconds later.
 
+*berth console* shows a running machine's console on any number of terminals, by the log that its keeper writes. One at a time
+types: who comes later, or comes while an interactive *berth run* has it, is told which process that is and sees it
+only. It needs no daemon, and does not mind when that ends.
+
 # COPYING
 
 *berth copy-to* and *berth copy-from* name what the copy is to be, as *machinectl*(1) has it: a directory that is there is merged
@@ -278,6 +282,9 @@ _/run/berth/running/NAME/binds.json_
 _/run/berth/history/NAME/1_, _2_, ...
 : What earlier boots of a machine left, the last five: console, exit record and _record.json_. Boots of throw-away machines and mere
 commands are not kept.
+
+_/run/berth/running/NAME/console.lock_
+: Locked by who types on its console.
 
 _/run/berth/locks/NAME_
 : Locked while a machine of that name runs.

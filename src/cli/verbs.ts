@@ -29,6 +29,7 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
     load: () => import("./verbs/set-property.ts"),
   },
   logs: { summary: "show what a machine said on its console", load: () => import("./verbs/logs.ts") },
+  console: { summary: "connect to a machine's console", load: () => import("./verbs/console.ts") },
   exec: { summary: "run a command in a machine", load: () => import("./verbs/exec.ts"), failure: FAILURE },
   shell: { summary: "open a shell in a machine", load: () => import("./verbs/shell.ts"), failure: FAILURE },
   "copy-to": { summary: "copy files of the host into a machine", load: () => import("./verbs/copy-to.ts") },

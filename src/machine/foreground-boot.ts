@@ -16,6 +16,7 @@ import { SOCK_STREAM } from "../sys/constants.ts";
 import { socketPair } from "../sys/sockets.ts";
 import { BootWatch } from "./boot-watch.ts";
 import { CallerStdio } from "./caller-stdio.ts";
+import { type ConsoleWriter, takeConsole } from "./console-master.ts";
 import { type Outcome, outcomeOf } from "./exit-status.ts";
 import { abortedBy, ForegroundStop, killMachineNow } from "./foreground-stop.ts";
 import { archiveBoot } from "./history.ts";
@@ -47,6 +48,8 @@ export class ForegroundBoot {
   readonly #stdio: CallerStdio | undefined;
   #stop: ForegroundStop | undefined;
   #watch: BootWatch | undefined;
+  /** It is typed on here, and nowhere else. */
+  #writer: ConsoleWriter | number | undefined;
   #stopping = false;
 
   /** Nothing has been made yet. @throws BerthError when the machine can't be started as things are now */
@@ -129,6 +132,7 @@ export class ForegroundBoot {
       onAsked: () => record.update({ state: "stopping" }),
     });
     this.#watch = new BootWatch(this.#launch, record, spec.notifyReady.value);
+    if (this.#options.console === "interactive") this.#writer = takeConsole(this.#input.places.record);
     this.#link?.connect(fds.get("console"));
     this.#stdio?.start();
     const outcome = outcomeOf(await this.#launch.exit());
@@ -168,6 +172,8 @@ export class ForegroundBoot {
     this.#watch?.close();
     this.#link?.close();
     this.#stdio?.close();
+    if (typeof this.#writer === "object") this.#writer.close();
+    this.#writer = undefined;
   }
 
   /** After a failure of ours: nobody is left to supervise the machine, so it ends. */

@@ -6,15 +6,15 @@ import { type Unwatch, watch } from "../sys/poll.ts";
 import { setWindowSize } from "../sys/terminal.ts";
 import type { Caller } from "./caller.ts";
 import { EscapeDetector } from "./escape.ts";
-import { type FdReader, pump } from "./fd-reader.ts";
+import { type ConsoleOutput, pump } from "./fd-reader.ts";
 
 /** Bytes typed ahead of a machine that reads none. Up to here it can still be left by ^]. */
 const TYPED_AHEAD = 1 << 20;
 
 export interface ConsoleOptions {
   readonly caller: Caller;
-  /** What the console shows: from the keeper's socket, or from the terminal's master where no keeper reads it. */
-  readonly output: FdReader;
+  /** What the console shows: from the keeper's socket or log, or from the terminal's master where no keeper reads it. */
+  readonly output: ConsoleOutput;
   /** What is typed goes in; false: only the output is shown. */
   readonly input: boolean;
   /** ^] three times. */
@@ -29,7 +29,7 @@ export interface ConsoleOptions {
  */
 export class ConsoleLink {
   readonly #options: ConsoleOptions;
-  readonly #output: FdReader;
+  readonly #output: ConsoleOutput;
   readonly #escape = new EscapeDetector();
   readonly #queue: Buffer[] = [];
   #queued = 0;

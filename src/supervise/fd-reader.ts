@@ -11,11 +11,23 @@ const READS = 16;
 /** More than a pipe or a terminal holds (tty_buffer.c: 64 kB): what comes after so many bytes was written later. */
 const TAIL = 256 << 10;
 
+/** What a console shows, to whoever looks at it. */
+export interface ConsoleOutput {
+  /** The end has come, or `close` has been called. */
+  readonly closed: boolean;
+  /** Begins to read. `take` gets a part that is read over after it; when it returns false nothing comes until `resume`. */
+  start(take: (chunk: Buffer) => boolean): void;
+  resume(): void;
+  /** Resolves when it is closed. */
+  ended(): Promise<void>;
+  close(): void;
+}
+
 /**
  * The output of a pipe, a socket, or of a terminal by its master, until the last program that has it open is gone (EOF,
  * of a terminal EIO). Node's own tty.ReadStream loses the tail of a terminal.
  */
-export class FdReader {
+export class FdReader implements ConsoleOutput {
   readonly #fd: number;
   readonly #owned: boolean;
   #take: ((chunk: Buffer) => boolean) | undefined;
@@ -32,12 +44,10 @@ export class FdReader {
     this.#owned = owned;
   }
 
-  /** The end has come, or `close` has been called. */
   get closed(): boolean {
     return this.#closed;
   }
 
-  /** Begins to read. `take` gets a part that is read over after it; when it returns false nothing comes until `resume`. */
   start(take: (chunk: Buffer) => boolean): void {
     this.#take = take;
     this.resume();
@@ -59,7 +69,6 @@ export class FdReader {
     }, grace);
   }
 
-  /** Resolves when the reader is closed. */
   ended(): Promise<void> {
     return this.#closed ? Promise.resolve() : new Promise((resolve) => this.#ended.push(resolve));
   }
@@ -98,7 +107,7 @@ export class FdReader {
 }
 
 /** Passes on all that is read, no faster than it is taken. What a reader that is gone would have got goes nowhere. */
-export function pump(from: FdReader, to: SteadyOutput): void {
+export function pump(from: ConsoleOutput, to: SteadyOutput): void {
   from.start((chunk) => {
     if (to.write(chunk)) return true;
     to.whenDrained(() => from.resume());

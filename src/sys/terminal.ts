@@ -1,4 +1,4 @@
-import { TCGETS, TCSETS, TIOCGWINSZ, TIOCSWINSZ } from "./constants.ts";
+import { TCGETS, TCSETS, TIOCGPTN, TIOCGWINSZ, TIOCSWINSZ } from "./constants.ts";
 import { bind, check, pinned } from "./libc.ts";
 
 const ioctlCall = bind("int ioctl(int fd, ulong request, void *argument)");
@@ -21,6 +21,11 @@ export function getWindowSize(fd: number): WindowSize {
 /** isatty(3). Node's own is in node:tty, which brings all of its sockets along: 0.8 ms of a command that needs none. */
 export function isTerminal(fd: number): boolean {
   return ioctlCall(fd, TCGETS, pinned(SIZE_OF_TERMIOS)) === 0;
+}
+
+/** The side of a pseudo terminal that a terminal emulator has (pty(7)). */
+export function isPtyMaster(fd: number): boolean {
+  return ioctlCall(fd, TIOCGPTN, pinned(4)) === 0;
 }
 
 /** Sets the size and sends SIGWINCH to the foreground process group of the terminal. */
