@@ -1,0 +1,60 @@
+/** The section of berth(1) that says which files there are, in the markup of man-roff.ts. */
+export const FILES_TEXT = `# FILES
+
+_/etc/berth/machines/NAME.nspawn_, _/run/berth/machines/NAME.nspawn_
+: Settings of machine _NAME_, with drop-ins in _NAME.nspawn.d/*.conf_. The first file found in this order counts.
+
+_/etc/systemd/nspawn/NAME.nspawn_, _/run/systemd/nspawn/NAME.nspawn_
+: Read after these two, unless *BERTH_ROOT* or *BERTH_ETC* is set.
+
+_/var/lib/machines/NAME.nspawn_
+: Read last, and with care: see *berth.nspawn*(5).
+
+_/var/lib/machines/NAME/_
+: The tree.
+
+_/var/lib/machines/.berth-ranges.json_
+: The ledger: which machine has which range of ids. A machine keeps its range. Ranges that _/etc/subuid_, _/etc/subgid_ and
+running containers of *systemd-nspawn*(1) have are left alone.
+
+_/var/lib/machines/.berth-layer-ID-NAME/_
+: What an ephemeral machine changed, beside its tree; removed when it ends.
+
+_/var/lib/machines/.berth-temporary-ID-NAME-*/_
+: Temporary directories and layers of a machine; removed when it ends.
+
+_/run/systemd/nspawn/locks/_, _/run/systemd/nspawn-uid/_
+: Locks of the trees that machines write to and of the ranges of ids they use: *systemd-nspawn*(1) has its own there, and
+neither takes what the other has.
+
+_/run/berth/running/NAME/_
+: The record of a running machine: _record.json_, _plan.json_ and the console's output, in pieces with their times, in
+_console.log_ and _console.log.1_.
+
+_/run/berth/running/NAME/binds.json_
+: What *berth bind* has mounted in it, which *berth unbind* takes away and nothing else.
+
+_/run/berth/history/NAME/1_, _2_, ...
+: What earlier boots of a machine left, the last five: console, exit record and _record.json_. Boots of throw-away machines and mere
+commands are not kept.
+
+_/run/berth/running/NAME/console.lock_
+: Locked by who types on its console.
+
+_/run/berth/locks/NAME_
+: Locked while a machine of that name runs.
+
+_/var/lib/machines/NAME.raw_
+: A disk image: it is listed, copied, renamed and removed, but no machine runs from it in this version.
+
+_/var/lib/machines/.berth-making-*/_
+: An image that is being made or removed. What is left of a killed berth goes with the next one, or by *berth clean*.
+
+_/run/berth/images/NAME_
+: Locked while something is done to an image; says what.
+
+_/etc/berth/import-pubring.gpg_, _/etc/systemd/import-pubring.gpg_, _/usr/lib/systemd/import-pubring.gpg_
+: The first that exists holds the keys that *berth pull-tar* trusts.
+
+_/var/cache/berth/_
+: Bootstrapped trees (_trees/_) and compiled filters of system calls (_seccomp/_). All of it can be made again.`;
