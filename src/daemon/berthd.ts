@@ -1,5 +1,6 @@
 import { closeSync, ftruncateSync, mkdirSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import type { Faces } from "../dbus/faces.ts";
 import { BerthError } from "../errors.ts";
 import { lockFile } from "../exec/lock-file.ts";
 import { INSTALLATION } from "../host/installation.ts";
@@ -23,13 +24,17 @@ export class Berthd implements Daemon {
   readonly #ended = Promise.withResolvers<void>();
   readonly #lock: number;
   readonly #tidy = new Tidy();
+  readonly #env: NodeJS.ProcessEnv;
   #server: SocketServer | undefined;
+  /** Null: there is no bus. */
+  #bus: Promise<Faces | null> = Promise.resolve(null);
   #ending = false;
 
   /** @throws BerthError when there is one already */
   constructor(paths: Paths, env: NodeJS.ProcessEnv, log: Logger) {
     this.#paths = paths;
     this.#log = log;
+    this.#env = env;
     this.#service = new ServiceManager(env);
     this.#lock = takeLock(paths);
     this.manager = new Manager({
@@ -47,9 +52,24 @@ export class Berthd implements Daemon {
     this.manager.on("machine", () => this.#tidy.busy());
     this.#tidy.busy();
     this.#server = new SocketServer(this.#socket, this, this.#log);
-    const { machines } = this.status();
-    this.#service.ready(`${machines} machines`);
-    this.#log.info(`berthd ${version()} serves ${this.#paths.machines} at ${this.#socket}; machines: ${machines}`);
+    const { count } = this.manager;
+    this.#service.ready(`${count} machines`);
+    this.#log.info(`berthd ${version()} serves ${this.#paths.machines} at ${this.#socket}; machines: ${count}`);
+    this.#bus = this.#openBus();
+  }
+
+  /** Its code is loaded when clients are served already, who need none of it. */
+  async #openBus(): Promise<Faces | null> {
+    await new Promise(setImmediate);
+    try {
+      const { openFaces } = await import("./open-faces.ts");
+      const faces = await openFaces(this.manager, this.#env, this.#log);
+      this.#log.info(`berthd is on the bus at ${faces.address}`);
+      return faces;
+    } catch (error) {
+      this.#log.warn(`there is no bus: ${error instanceof Error ? error.message : String(error)}`);
+      return null;
+    }
   }
 
   /** Resolves when it has ended. */
@@ -57,10 +77,10 @@ export class Berthd implements Daemon {
     return this.#ended.promise;
   }
 
-  status(): DaemonStatus {
+  async status(): Promise<DaemonStatus> {
     return {
       pid: process.pid,
-      bus: null,
+      bus: (await this.#bus)?.address ?? null,
       socket: this.#socket,
       root: this.#paths.run,
       version: version(),
@@ -86,6 +106,7 @@ export class Berthd implements Daemon {
   async #close(): Promise<void> {
     rmSync(this.#socket, { force: true });
     await this.#server?.refuse();
+    await (await this.#bus)?.close();
     await this.manager.close();
     closeSync(this.#lock);
     this.#log.info("berthd ends; its machines go on");

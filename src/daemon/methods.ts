@@ -22,7 +22,7 @@ export interface Call<M extends MethodName = MethodName> {
 
 export interface Daemon {
   readonly manager: Manager;
-  status(): DaemonStatus;
+  status(): Promise<DaemonStatus>;
   /** Ends the daemon, after the answer. */
   quit(machines: boolean, timeout: number): Promise<void>;
 }
@@ -37,7 +37,7 @@ const TIMEOUT_MAX = 2 ** 31 - 1;
 
 export const METHODS: { readonly [M in MethodName]: Method<M> } = {
   ping: { for: "all", run: async () => null },
-  status: { for: "all", run: async (daemon) => daemon.status() },
+  status: { for: "all", run: (daemon) => daemon.status() },
   quit: {
     for: "root",
     run: async (daemon, { params }) => done(daemon.quit(flag(params, "machines"), timeout(params))),

@@ -120,14 +120,15 @@ export const INIT: Compilers<InitKinds> = {
     asm.call(c.farewell, "sendmsg", [c.host.initEnd, message.header, MSG_NOSIGNAL]);
   },
 
-  "open-terminal": ({ size }, c) => {
+  "open-terminal": ({ size, alone = false }, c) => {
     const { asm, init } = c;
     const terminal = c.named("terminal");
-    const side = asm.register();
     const ptmx = c.how(O_RDWR | O_NOCTTY | O_NONBLOCK, RESOLVE_NO_SYMLINKS);
     asm.call(init, "openat2", [AT_FDCWD, "/dev/pts/ptmx", ptmx, 24], { into: terminal });
     asm.call(init, "ioctl", [terminal, TIOCSPTLCK, asm.reserve(8)]);
     if (size !== null) asm.call(init, "ioctl", [terminal, TIOCSWINSZ, asm.bytes(windowSize(size))]);
+    if (alone) return;
+    const side = asm.register();
     asm.call(init, "ioctl", [terminal, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC], { into: side });
     asm.call(init, "ioctl", [side, TIOCSCTTY, 0]);
     for (const target of [0, 1, 2]) asm.call(init, "dup3", [side, target, 0]);

@@ -23,8 +23,8 @@ export interface CloneOptions {
 }
 
 /**
- * A copy under a new name, with settings of its own. A machine may run from it: a snapshot is what a power cut would have
- * left, in a copy each file is as it was at its turn, as machinectl has it. Host name, machine id and keys are the same in both: what a copy is for only its user knows.
+ * A copy under a new name, with settings of its own. Of a machine that runs it is what a power cut would have left, as
+ * machinectl's is. Host name, machine id and keys are the same in both: what a copy is for only its user knows.
  */
 export async function cloneImage(paths: Paths, from: FoundImage, to: string, options: CloneOptions): Promise<void> {
   requireName(to);

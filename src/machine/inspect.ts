@@ -1,14 +1,9 @@
-import { BerthError, errorCode } from "../errors.ts";
-import { InRoot, type TreeRoot } from "../host/in-root.ts";
-import { OS_RELEASE_PATHS, parseOsRelease } from "../host/os-release.ts";
+import { BerthError } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
 import type { InitName } from "../plan/init-requests.ts";
-import { rootOf } from "../plan/pivot.ts";
 import { captureIn } from "./capture.ts";
-import { type MachineRecord, readPlan } from "./record.ts";
-
-/** Bytes: more is none. */
-const OS_RELEASE_MAX = 64 * 1024;
+import { osReleaseOf } from "./machine-tree.ts";
+import type { MachineRecord } from "./record.ts";
 
 /** What can be learned of a running machine besides its record: of its tree, and by asking inside. */
 export interface Inspection {
@@ -35,7 +30,7 @@ export async function inspect(machine: MachineRecord, paths: Paths): Promise<Ins
   const [answer, problem] = await ask(machine, question, paths);
   const fields = new Map(answer.split("\n").map((line) => splitOnce(line, "=")));
   return {
-    os: prettyName(rootIn(machine, paths)) ?? machine.os,
+    os: osReleaseOf(machine, paths)?.["PRETTY_NAME"] ?? machine.os,
     initState: state(answer) ?? null,
     boot: bootTimes(machine, fields),
     problem,
@@ -80,38 +75,6 @@ async function ask(
     if (error instanceof BerthError) return ["", error.message];
     throw error;
   }
-}
-
-/** The directory of the tree that the machine has as its root; of a machine without a plan, the tree. */
-function rootIn({ name, root }: MachineRecord, paths: Paths): TreeRoot {
-  try {
-    return { tree: root, inside: rootOf(readPlan(name, paths)) };
-  } catch (error) {
-    if (error instanceof BerthError) return root;
-    throw error;
-  }
-}
-
-/** Read from the host's side: the machine's own programs need not tell the truth about that, or anything at all. */
-function prettyName(root: TreeRoot): string | undefined {
-  let tree: InRoot | undefined;
-  try {
-    tree = new InRoot(root);
-    const text = readFirst(tree, OS_RELEASE_PATHS);
-    return text === undefined ? undefined : parseOsRelease(text)["PRETTY_NAME"];
-  } catch (error) {
-    if (errorCode(error) === undefined) throw error;
-    return undefined; // the tree was moved away while its machine runs
-  } finally {
-    tree?.close();
-  }
-}
-
-function readFirst(tree: InRoot, paths: readonly string[]): string | undefined {
-  return paths
-    .map((path) => tree.readFile(path, OS_RELEASE_MAX))
-    .find((text) => text !== null)
-    ?.toString("utf8");
 }
 
 /** systemd's timestamps are CLOCK_MONOTONIC in us, the clock that berth noted the execution by. */

@@ -78,9 +78,7 @@ export function buildUnbind(target: JoinTarget, path: string, ids: readonly stri
     steps: [
       ...holdingSteps(target),
       ...handOver(target),
-      keeper("clone-init", { namespaces: [], cgroup: "cgroup" }),
-      ...(hasUsers(target) ? [init("enter-users", {})] : []),
-      ...enteringSteps(),
+      ...entering(target),
       init("open-inside", { fd: OPENED, path }),
       init("signal", { sync: 1, to: "host", says: opened, carries: [OPENED] }),
       host("await", { sync: 1, from: "init", says: opened, carries: [OPENED] }),
@@ -88,6 +86,23 @@ export function buildUnbind(target: JoinTarget, path: string, ids: readonly stri
       host("signal", { sync: 2, to: "init", says: allowed, carries: [] }),
       init("await", { sync: 2, from: "host", says: allowed, carries: [] }),
       init("detach", { fd: OPENED }),
+      ending(),
+    ],
+  };
+}
+
+/** Opens a terminal of a running machine's own, for somebody inside to open its other side. */
+export function buildOpenTerminal(target: JoinTarget): LaunchPlan {
+  const opened = "the terminal is open";
+  return {
+    machine: target.machine,
+    steps: [
+      ...holdingSteps(target),
+      ...handOver(target),
+      ...entering(target),
+      init("open-terminal", { size: null, alone: true }),
+      init("signal", { sync: 1, to: "host", says: opened, carries: ["terminal"] }),
+      host("await", { sync: 1, from: "init", says: opened, carries: ["terminal"] }),
       ending(),
     ],
   };
@@ -102,7 +117,16 @@ function holdingSteps({ pid, startTime, cgroup }: JoinTarget): Step[] {
 }
 
 function handOver({ machine }: JoinTarget): Step[] {
-  return [host("hand-over", { title: `berth-bind: ${machine}` }), keeper("begin-keeper", { foreground: true })];
+  return [host("hand-over", { title: `berth-join: ${machine}` }), keeper("begin-keeper", { foreground: true })];
+}
+
+/** One process with the rights of the machine's root, in its mounts. */
+function entering(target: JoinTarget): Step[] {
+  return [
+    keeper("clone-init", { namespaces: [], cgroup: "cgroup" }),
+    ...(hasUsers(target) ? [init("enter-users", {})] : []),
+    ...enteringSteps(),
+  ];
 }
 
 function enteringSteps(): Step[] {

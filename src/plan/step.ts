@@ -129,7 +129,8 @@ export interface StepKinds {
   };
   // ---- init ----
   "enter-machine": { namespaces: Namespace[]; sync: number };
-  "open-terminal": { size: WindowSize | null };
+  // `alone`: its other side is opened by somebody later.
+  "open-terminal": { size: WindowSize | null; alone?: boolean };
   "enter-users": Record<never, never>;
   /** Copies the parked mount as `fd` so that nobody inside may change its flags or take apart what it consists of. */
   "lock-mount": { fd: FdName; type: NodeType };

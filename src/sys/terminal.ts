@@ -1,10 +1,23 @@
-import { TCGETS, TCSETS, TIOCGPTN, TIOCGWINSZ, TIOCSWINSZ } from "./constants.ts";
+import {
+  O_CLOEXEC,
+  O_NOCTTY,
+  O_RDWR,
+  TCGETS,
+  TCSETS,
+  TIOCGPTN,
+  TIOCGPTPEER,
+  TIOCGWINSZ,
+  TIOCSWINSZ,
+} from "./constants.ts";
 import { bind, check, pinned } from "./libc.ts";
 
 const ioctlCall = bind("int ioctl(int fd, ulong request, void *argument)");
+const ioctlNumber = bind("int ioctl(int fd, ulong request, long argument)");
 const getpgrpCall = bind("int getpgrp()");
 
-const TIOCGPGRP = 0x540f; // asm-generic/ioctls.h
+// asm-generic/ioctls.h
+const TIOCGPGRP = 0x540f;
+const TIOCGSID = 0x5429;
 
 /** struct winsize of tty_ioctl(4), the two fields programs look at. */
 export interface WindowSize {
@@ -16,6 +29,16 @@ export function getWindowSize(fd: number): WindowSize {
   const size = pinned(8);
   check(ioctlCall(fd, TIOCGWINSZ, size), "ioctl TIOCGWINSZ");
   return { rows: size.readUInt16LE(0), columns: size.readUInt16LE(2) };
+}
+
+/** The other side of a terminal whose master this is, whatever file system its name would be in; it is opened without becoming ours. */
+export function openOtherSide(master: number): number {
+  return check(ioctlNumber(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC), "ioctl TIOCGPTPEER");
+}
+
+/** Whether the other side is somebody's controlling terminal. */
+export function hasSession(master: number): boolean {
+  return ioctlCall(master, TIOCGSID, pinned(4)) === 0;
 }
 
 /** isatty(3). Node's own is in node:tty, which brings all of its sockets along: 0.8 ms of a command that needs none. */

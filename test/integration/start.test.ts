@@ -29,7 +29,18 @@ async function makeEndlessStart(root: BerthRoot): Promise<void> {
 /** Besides what belongs to the machine, and to the daemon. */
 function filesOfTheStart(root: BerthRoot): string[] {
   const run = join(root.path, "run");
-  const known = ["locks", "running", "state", "history", "berthd.lock", "berthd.log", "berthd.sock"];
+  const known = [
+    "locks",
+    "running",
+    "state",
+    "history",
+    "berthd.lock",
+    "berthd.log",
+    "berthd.sock",
+    "machines.json",
+    "bus",
+    "bus.conf",
+  ];
   return existsSync(run) ? readdirSync(run).filter((name) => !known.includes(name)) : [];
 }
 

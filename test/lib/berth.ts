@@ -33,6 +33,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { PrivateBus } from "../../src/bus/private-bus.ts";
 import { findPaths } from "../../src/host/paths.ts";
 import { recordsDirectory } from "../../src/machine/places.ts";
 import { listMachines, type MachineRecord } from "../../src/machine/record.ts";
@@ -208,10 +209,17 @@ export class BerthRoot {
       throw new Error(`berth daemon stop: ${end?.stderr ?? `no end within ${STOP_MS} ms`}; daemon ${pid ?? "gone"}`);
   }
 
+  /** The socket of berth's own bus. */
+  get bus(): string {
+    return join(this.path, "run/bus");
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     const left = this.leftovers();
     try {
       await this.#stopDaemon();
+      // That of a daemon which was killed waits for the next one.
+      if (existsSync(this.bus)) await new PrivateBus({ run: join(this.path, "run"), services: [] }).stop();
     } finally {
       if (left.length > 0) await this.#sweep();
       // An image that a failed test has left marked read-only.

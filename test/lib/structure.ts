@@ -27,7 +27,20 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   manager: ["copy", "transfer", "image", "machine", "supervise", "exec", "sys", "host", "plan", "spec", "config"],
   // What the daemon shows on the bus: interfaces of machine1, import1, systemd1 and Manager1 over the manager's methods.
   dbus: ["bus", "manager", "copy", "transfer", "image", "machine", "sys", "host", "plan", "spec", "config"],
-  daemon: ["exec", "dbus", "bus", "manager", "machine", "supervise", "sys", "host", "spec", "config"],
+  daemon: [
+    "exec",
+    "dbus",
+    "bus",
+    "manager",
+    "transfer",
+    "image",
+    "machine",
+    "supervise",
+    "sys",
+    "host",
+    "spec",
+    "config",
+  ],
   cli: [
     "manager",
     "copy",

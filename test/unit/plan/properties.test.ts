@@ -4,7 +4,7 @@ import { compile } from "../../../src/exec/compile.ts";
 import { buildPlan } from "../../../src/plan/build.ts";
 import { describe } from "../../../src/plan/describe.ts";
 import { buildJoin, type JoinTarget } from "../../../src/plan/join.ts";
-import { type BindRequest, buildBind, buildUnbind } from "../../../src/plan/live-mounts.ts";
+import { type BindRequest, buildBind, buildOpenTerminal, buildUnbind } from "../../../src/plan/live-mounts.ts";
 import { planText } from "../../../src/plan/show.ts";
 import type { LaunchPlan, Step } from "../../../src/plan/step.ts";
 import { undoOf } from "../../../src/plan/undo.ts";
@@ -35,6 +35,7 @@ const binds = launches
   .filter(([name]) => JOINED.includes(name))
   .flatMap(([name, plan]): [string, LaunchPlan][] => [
     [`bind into ${name}`, buildBind(targetOf(plan), BIND)],
+    [`a terminal of ${name}`, buildOpenTerminal(targetOf(plan))],
     [`unbind from ${name}`, buildUnbind(targetOf(plan), "/srv/data", ["42", "4711"])],
   ]);
 const PLANS = [...launches, ...joins, ...binds];

@@ -1,0 +1,92 @@
+import { existsSync } from "node:fs";
+import { BusLink } from "../bus/bus-link.ts";
+import type { Service } from "../bus/bus-policy.ts";
+import { ObjectServer } from "../bus/object-server.ts";
+import { PrivateBus } from "../bus/private-bus.ts";
+import type { Transfers } from "../transfer/transfers.ts";
+import { theHost } from "./bus-machine.ts";
+import { exportImport1, import1Interfaces } from "./import1.ts";
+import { exportMachine1 } from "./machine1.ts";
+import { imageInterface } from "./machine1-images.ts";
+import { machineInterface } from "./machine1-machine.ts";
+import { managerInterface } from "./machine1-manager.ts";
+import { Machines } from "./machines.ts";
+import { BERTH1, IMPORT1, MACHINE1 } from "./places.ts";
+import type { Services } from "./services.ts";
+
+const SYSTEM_BUS = "/run/dbus/system_bus_socket";
+/** Of the root that a host has without being told about another. */
+const DEFAULT_RUN = "/run/berth";
+
+export interface FacesOptions extends Omit<Services, "machines"> {
+  readonly env: NodeJS.ProcessEnv;
+  readonly transfers: Transfers;
+  readonly onError: (error: unknown, call: string) => void;
+}
+
+/** The daemon on a bus: its objects, their names, and the bus itself where that is berth's own. */
+export class Faces {
+  readonly address: string;
+  readonly #link: BusLink;
+  readonly #bus: PrivateBus | undefined;
+
+  private constructor(address: string, link: BusLink, bus: PrivateBus | undefined) {
+    this.address = address;
+    this.#link = link;
+    this.#bus = bus;
+  }
+
+  /** Resolves when the names are there to be called. @throws BerthError when there is no bus, and none can be started */
+  static async open({ env, transfers, onError, ...rest }: FacesOptions): Promise<Faces> {
+    const services: Services = { ...rest, machines: new Machines(rest.manager) };
+    const server = new ObjectServer({ onError });
+    exportMachine1(server, services);
+    exportImport1(server, transfers);
+    const { log, paths } = services;
+    const system = paths.run === DEFAULT_RUN ? systemBus(env) : undefined;
+    const bus =
+      system === undefined
+        ? new PrivateBus({ run: paths.run, services: policies(services, transfers), log })
+        : undefined;
+    await bus?.start();
+    const address = system ?? bus?.address ?? "";
+    const link = new BusLink({ address, names: namesOn(system, log), server, log });
+    await link.start();
+    return new Faces(address, link, bus);
+  }
+
+  /** One of berth's own ends too. */
+  async close(): Promise<void> {
+    await this.#link.stop();
+    await this.#bus?.stop();
+  }
+}
+
+/** The host's; undefined: it has none. */
+function systemBus(env: NodeJS.ProcessEnv): string | undefined {
+  return env["DBUS_SYSTEM_BUS_ADDRESS"] || (existsSync(SYSTEM_BUS) ? `unix:path=${SYSTEM_BUS}` : undefined);
+}
+
+/** Where systemd runs the host its own daemons have those names, or are started when somebody calls them. */
+function namesOn(system: string | undefined, log: (line: string) => void): readonly string[] {
+  if (system === undefined || !existsSync("/run/systemd/system")) return [MACHINE1, IMPORT1, BERTH1];
+  log(`${MACHINE1} is systemd-machined's on this host: machinectl does not see berth's machines, berth list does`);
+  return [BERTH1];
+}
+
+/** Who may call what: for a bus of berth's own, and for the files in units/. */
+export function policies(services: Services, transfers: Transfers): readonly Service[] {
+  const host = theHost();
+  return [
+    {
+      name: MACHINE1,
+      interfaces: [
+        managerInterface(services),
+        machineInterface(host, services),
+        imageInterface(services.store.get(host.name), services),
+      ],
+    },
+    { name: IMPORT1, interfaces: import1Interfaces(transfers) },
+    { name: BERTH1, interfaces: [] },
+  ];
+}

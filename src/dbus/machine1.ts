@@ -1,0 +1,38 @@
+import { escapeElement, unescapeElement } from "../bus/names.ts";
+import type { ObjectServer } from "../bus/object-server.ts";
+import { imageInterface } from "./machine1-images.ts";
+import { machineInterface } from "./machine1-machine.ts";
+import { managerInterface } from "./machine1-manager.ts";
+import { MACHINE1_PATH, machinePath } from "./places.ts";
+import type { Services } from "./services.ts";
+
+/** All of org.freedesktop.machine1, and its signals. */
+export function exportMachine1(server: ObjectServer, services: Services): void {
+  const { machines, store } = services;
+  const manager = managerInterface(services);
+  server.export(MACHINE1_PATH, [manager]);
+  server.addSubtree(`${MACHINE1_PATH}/machine`, {
+    async find(element, call) {
+      const found = element === "self" ? machines.byPid((await call.credentials()).pid ?? 0) : named(element);
+      return found && [machineInterface(found, services)];
+    },
+    list: () => machines.names().map(escapeElement),
+  });
+  server.addSubtree(`${MACHINE1_PATH}/image`, {
+    find(element) {
+      const name = unescapeElement(element);
+      const image = name === undefined ? undefined : store.list().find((each) => each.name === name);
+      return image && [imageInterface(image, services)];
+    },
+    list: () => store.list().map(({ name }) => escapeElement(name)),
+  });
+  machines.watch({
+    onNew: (name) => server.emit(MACHINE1_PATH, manager, "MachineNew", [name, machinePath(name)]),
+    onRemoved: (name) => server.emit(MACHINE1_PATH, manager, "MachineRemoved", [name, machinePath(name)]),
+  });
+
+  function named(element: string): ReturnType<typeof machines.find> {
+    const name = unescapeElement(element);
+    return name === undefined ? undefined : machines.find(name);
+  }
+}

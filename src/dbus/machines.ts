@@ -1,0 +1,112 @@
+import { readFileSync } from "node:fs";
+import { relative } from "node:path";
+import { DBusError } from "../bus/dbus-error.ts";
+import { BerthError } from "../errors.ts";
+import { parseMemberships } from "../host/cgroups.ts";
+import type { MachineView } from "../manager/machine-view.ts";
+import type { MachineEvent, Manager } from "../manager/manager.ts";
+import { checkName } from "../spec/name.ts";
+import { type BusMachine, HOST_NAME, machineOf, theHost, unknownMachine } from "./bus-machine.ts";
+import { MACHINE1 } from "./places.ts";
+
+interface Listener {
+  onNew(name: string): void;
+  onRemoved(name: string): void;
+}
+
+/** The machines that the bus has: those that run, and the host. One that reboots goes, and comes again. */
+export class Machines {
+  readonly #manager: Manager;
+  /** Leaders by name, as they were told last. */
+  readonly #shown = new Map<string, number>();
+
+  constructor(manager: Manager) {
+    this.#manager = manager;
+  }
+
+  /** Tells of those that come and go from now on. */
+  watch(listener: Listener): void {
+    for (const view of this.#manager.list()) if (isShown(view)) this.#shown.set(view.name, view.leader ?? 0);
+    this.#manager.on("machine", (event) => this.#look(event, listener));
+  }
+
+  list(): readonly BusMachine[] {
+    const names = this.#manager
+      .list()
+      .filter(isShown)
+      .map(({ name }) => name);
+    return [theHost(), ...names.flatMap((name) => this.find(name) ?? [])];
+  }
+
+  names(): readonly string[] {
+    return [
+      HOST_NAME,
+      ...this.#manager
+        .list()
+        .filter(isShown)
+        .map(({ name }) => name),
+    ];
+  }
+
+  find(name: string): BusMachine | undefined {
+    if (name === HOST_NAME) return theHost();
+    if (checkName(name) !== undefined) return undefined;
+    try {
+      const record = this.#manager.record(name);
+      return record.state === "rebooting" ? undefined : machineOf(record);
+    } catch (error) {
+      if (!(error instanceof BerthError)) throw error;
+      return this.#manager.list().some((view) => view.name === name && view.state === "unknown")
+        ? unknownMachine(name)
+        : undefined;
+    }
+  }
+
+  /** @throws DBusError NoSuchMachine, in machined's words */
+  get(name: string): BusMachine {
+    const machine = this.find(name);
+    if (machine !== undefined) return machine;
+    throw new DBusError(`${MACHINE1}.NoSuchMachine`, `No machine '${name}' known`);
+  }
+
+  /** Whose cgroup the process is in. */
+  byPid(pid: number): BusMachine {
+    const cgroup = cgroupOf(pid);
+    const found = this.list().find(
+      ({ record }) => record !== null && isBelow(cgroup, record.cgroup, record.cgroupMount),
+    );
+    if (found !== undefined) return found;
+    throw new DBusError(`${MACHINE1}.NoMachineForPID`, `PID ${pid} does not belong to any known machine`);
+  }
+
+  #look({ machine, view }: MachineEvent, { onNew, onRemoved }: Listener): void {
+    const before = this.#shown.get(machine);
+    const now = view !== null && isShown(view) ? (view.leader ?? 0) : undefined;
+    if (before === now) return;
+    if (before !== undefined) {
+      this.#shown.delete(machine);
+      onRemoved(machine);
+    }
+    if (now === undefined) return;
+    this.#shown.set(machine, now);
+    onNew(machine);
+  }
+}
+
+function isShown({ state, leader }: MachineView): boolean {
+  return state === "unknown" || (leader !== null && state !== "stopped" && state !== "failed");
+}
+
+function cgroupOf(pid: number): string | undefined {
+  try {
+    const memberships = parseMemberships(readFileSync(`/proc/${pid}/cgroup`, "utf8"));
+    return memberships.find(({ hierarchy }) => hierarchy === 0)?.path;
+  } catch {
+    throw new DBusError("org.freedesktop.DBus.Error.UnixProcessIdUnknown", `There is no process ${pid}.`);
+  }
+}
+
+function isBelow(path: string | undefined, cgroup: string, mount: string): boolean {
+  const own = `/${relative(mount, cgroup)}`;
+  return path === own || path?.startsWith(`${own}/`) === true;
+}

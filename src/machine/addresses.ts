@@ -1,0 +1,84 @@
+import { readlinkSync } from "node:fs";
+import { errorCode } from "../errors.ts";
+import { readHead } from "../sys/files.ts";
+
+const [AF_INET, AF_INET6] = [2, 10] as const;
+/** if_inet6: ipv6(7) has no word for its columns; net/ipv6/addrconf.c writes address, index, prefix, scope, flags, name. */
+const SCOPE_HOST = 0x10;
+const IFA_F_DEPRECATED = 0x20;
+const IFA_F_TENTATIVE = 0x40;
+/** Bytes: a machine has as many routes as it likes, and we as much patience as we like. */
+const TEXT_MAX = 1 << 18;
+
+export interface Address {
+  readonly family: typeof AF_INET | typeof AF_INET6;
+  /** In network order. */
+  readonly bytes: Buffer;
+}
+
+/** Whether a process has a network of its own. */
+export function hasOwnNetwork(pid: number): boolean {
+  return namespaceOf(pid) !== namespaceOf("self");
+}
+
+/**
+ * Addresses that others can reach a process's network by: not those of its loopback. IPv4 first. From what the kernel
+ * says of it in /proc, so that nothing has to enter it.
+ */
+export function addressesOf(pid: number): readonly Address[] {
+  return [...parseFibTrie(textOf(pid, "fib_trie")), ...parseIfInet6(textOf(pid, "if_inet6"))];
+}
+
+/** Each address of the host's own is a leaf of the table `local`: its line, then one that ends in `/32 host LOCAL`. */
+export function parseFibTrie(text: string): readonly Address[] {
+  const found = [...text.matchAll(/\|-- ([0-9.]+)\n(?:\s+\/\d+ .*\n)*?\s+\/32 host LOCAL/g)].map(
+    ([, address = ""]) => address,
+  );
+  return [...new Set(found)]
+    .map((address) => Buffer.from(address.split(".").map(Number)))
+    .filter((bytes) => bytes.length === 4 && bytes[0] !== 127)
+    .map((bytes) => ({ family: AF_INET, bytes }));
+}
+
+/** Those that reach further come first. */
+export function parseIfInet6(text: string): readonly Address[] {
+  const rows = text.split("\n").map((line) => line.trim().split(/\s+/));
+  return rows
+    .map(([address = "", , , scope = "", flags = ""]) => ({ address, scope: hex(scope), flags: hex(flags) }))
+    .filter(({ address, scope, flags }) => {
+      const usable = scope !== SCOPE_HOST && (flags & (IFA_F_DEPRECATED | IFA_F_TENTATIVE)) === 0;
+      return usable && /^[0-9a-f]{32}$/.test(address);
+    })
+    .sort((a, b) => a.scope - b.scope)
+    .map(({ address }) => ({ family: AF_INET6, bytes: Buffer.from(address, "hex") }));
+}
+
+function hex(text: string): number {
+  return Number.parseInt(text, 16);
+}
+
+/** As people write it. */
+export function showAddress({ family, bytes }: Address): string {
+  if (family === AF_INET) return [...bytes].join(".");
+  const groups = bytes.toString("hex").match(/.{4}/g) ?? [];
+  // URL knows the rules of RFC 5952.
+  return new URL(`http://[${groups.join(":")}]/`).hostname.slice(1, -1);
+}
+
+function textOf(pid: number, file: string): string {
+  try {
+    return readHead(`/proc/${pid}/net/${file}`, TEXT_MAX).toString("latin1");
+  } catch (error) {
+    // The process has just gone, or its kernel has no such protocol.
+    if (["ENOENT", "EINVAL", "ESRCH"].includes(errorCode(error) ?? "")) return "";
+    throw error;
+  }
+}
+
+function namespaceOf(pid: number | "self"): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/net`);
+  } catch {
+    return undefined; // it has just gone
+  }
+}
