@@ -6,13 +6,24 @@ known is *null*.
 
 *berth list*
 : An array of machines, each with *name*, *class* (container), *service* (berth), *state* (starting, running, stopping,
-rebooting between two boots, or unknown where its record can't be read), *reason* (of an unknown state), *os* and *version* (ID and VERSION_ID of its
+stopping, paused, failed, with *--all* stopped, or unknown where its record can't be read), *reason* (of a failed or unknown state), *os* and *version* (ID and VERSION_ID of its
 os-release), *init* (as in _INITS_), *addresses* (an array), *leader* (host PID of its PID 1), *unit*, *since* (ISO 8601), *image* (path of its tree),
 *ready*, *times* (*began*, *executed*, *ready*: ms since the epoch; *executedMonotonic*: ms of CLOCK_MONOTONIC) and
 *weaknesses* (an array of sentences).
 
+*berth show*
+: Of each machine the same fields, and *id* (32 hex digits; of its last boot), *rootDirectory*, *settings* (an array of those that hold: *section*,
+*key*, *value* and *source*), *limits* (*memoryMax*, *memoryHigh*, *memorySwapMax* in bytes, *tasksMax*, *cpuQuota* in percent, *cpuWeight*,
+*ioWeight*, *allowedCpus*), *usage* (*memory* in bytes, *cpuUsec*, *tasks*), *uidShift* (host id of its root), *cgroup*, *exit* (of one
+that does not run: *reason*, which is poweroff, reboot, exited or killed, *status* and *signal*), *restarts*, and *failure* (*reason*, *hint*,
+*console*, an array of lines, and *time*). One machine is an object, several are an array.
+
+*berth why*
+: *name*, *state*, *sentences*, *lines* (of settings files that are to blame, each *file*, *line* and *text*), *hint*, *console* (its last
+lines), *exit* and *restarts*.
+
 *berth status*
-: The machine's record: *version* (of the record's form, 1), *name*, *state*, *ready*, *status* (what its init said last), *leader*, *keeper* and *supervisor* (each
+: The fields of *berth show*, *console* (its last lines), and of a machine that runs its record: *version* (of the record's form, 1), *name*, *state*, *ready*, *status* (what its init said last), *leader*, *keeper* and *supervisor* (each
 *pid* and *startTime*), *bootId*, *cgroup*, *cgroupMount*, *unit*, *root* (its tree), *layer* (directory of an ephemeral
 machine's changes), *os* (as its os-release shows it), *osVersion*, *init* (as in _INITS_; stub with *ProcessTwo=*, null for a
 command), *requests* (how it is asked to *poweroff* and to *reboot*: each a *signal*, or a *command* that is run in it),

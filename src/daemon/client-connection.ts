@@ -146,6 +146,7 @@ export class ClientConnection {
       if (whom === "root") log.debug(`asked by pid ${this.#peer.pid}`);
       const call: Call = {
         params,
+        reader: this.#peer.uid === 0 ? "root" : "all",
         signal: running.end.signal,
         cancelled: running.cancel.signal,
         event: (event) => this.#send({ id, event }),

@@ -1,6 +1,7 @@
 import { BerthError } from "../errors.ts";
 import { INSTALLATION } from "../host/installation.ts";
 import { killIn } from "../machine/kill-in.ts";
+import type { Reader } from "../manager/machine-details.ts";
 import type { Manager } from "../manager/manager.ts";
 import type { DaemonStatus, MethodName, Methods } from "../manager/protocol.ts";
 import { payloadStdio } from "../manager/take-stdio.ts";
@@ -9,6 +10,8 @@ import { flag, number, oneOf, type Params, text, textOrNull, texts } from "./par
 /** Who calls, and what is between the two while the call lasts. */
 export interface Call<M extends MethodName = MethodName> {
   readonly params: Params;
+  /** What the caller may read. */
+  readonly reader: Reader;
   /** Aborted when nobody waits any more: the caller has cancelled it, or is gone. */
   readonly signal: AbortSignal;
   /** Aborted when the caller says so, or the daemon ends. */
@@ -43,6 +46,10 @@ export const METHODS: { readonly [M in MethodName]: Method<M> } = {
     run: async (daemon, { params }) => done(daemon.quit(flag(params, "machines"), timeout(params))),
   },
   list: { for: "all", run: async ({ manager }, { params }) => manager.list(flag(params, "all")) },
+  show: {
+    for: "all",
+    run: async ({ manager }, { params, reader }) => manager.details(name(params), reader),
+  },
   view: { for: "all", run: async ({ manager }, { params }) => manager.view(name(params)) },
   start: {
     for: "root",

@@ -8,6 +8,7 @@ import { askInit } from "../machine/ask-init.ts";
 import { findAnyMachine, findMachine } from "../machine/find-machine.ts";
 import { freeze, isFrozen } from "../machine/freeze.ts";
 import type { JoinOptions } from "../machine/join.ts";
+import { noSuchMachine } from "../machine/known-machines.ts";
 import { lookUp, type MachineRecord, type UnknownMachine } from "../machine/record.ts";
 import { setProperties } from "../machine/set-property.ts";
 import { killMachine, killUnknown, stopSupervisor, whenEnded } from "../machine/signal-machine.ts";
@@ -18,6 +19,7 @@ import { adoptMachines } from "./adopt.ts";
 import { ExecSession } from "./exec-session.ts";
 import { ForeignMachines } from "./foreign.ts";
 import { Launcher } from "./launcher.ts";
+import { detailsOf, type MachineDetails, type Reader } from "./machine-details.ts";
 import { type MachineView, viewOfRecord, viewOfStopped, viewOfUnknown } from "./machine-view.ts";
 import { ManagedMachine } from "./managed-machine.ts";
 import { Operations } from "./operations.ts";
@@ -131,6 +133,17 @@ export class Manager extends EventEmitter<Events> {
     const found = lookUp(name, this.paths);
     if (found === null && machine?.failure) return this.#viewOf(machine);
     return viewOf(found ?? findAnyMachine(name, this.paths));
+  }
+
+  /** All that is known of a machine, whether it runs or not. @throws BerthError of kind NoSuchMachine */
+  details(name: string, reader: Reader): MachineDetails {
+    requireName(name);
+    const machine = this.#machines.get(name);
+    const tree = join(this.paths.machines, name);
+    const isIdle = machine === undefined && lookUp(name, this.paths) === null;
+    if (isIdle && !existsSync(tree)) throw noSuchMachine(name, this.paths);
+    const view = isIdle ? viewOfStopped(name, tree, null) : this.view(name);
+    return detailsOf(view, machine?.failure ?? null, reader, this.paths);
   }
 
   /** The machine's record, for what works on any machine that runs. @throws BerthError: see findMachine */

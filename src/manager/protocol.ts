@@ -1,4 +1,5 @@
 import type { ErrorKind } from "../errors.ts";
+import type { MachineDetails } from "./machine-details.ts";
 import type { MachineView } from "./machine-view.ts";
 import type { MachineEvent } from "./manager.ts";
 
@@ -20,6 +21,7 @@ export interface Methods {
   /** Ends the daemon. */
   quit: { params: { readonly machines: boolean; readonly timeout: number }; event: never; result: null };
   list: { params: { readonly all: boolean }; event: never; result: readonly MachineView[] };
+  show: { params: Named; event: never; result: MachineDetails };
   view: { params: Named; event: never; result: MachineView };
   start: { params: Named & Timeout; event: StartEvent; result: null };
   powerOff: { params: Named & Timeout & { readonly wait: boolean }; event: never; result: null };

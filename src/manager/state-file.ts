@@ -60,6 +60,12 @@ export class StateFiles {
     rmSync(this.#path(name), { force: true });
   }
 
+  /** Undefined: there is none that can be read. */
+  read(name: string): SavedState | undefined {
+    const state = readState(this.#path(name), name);
+    return typeof state === "string" ? undefined : state;
+  }
+
   /** All that can be read; what can't is set aside, and told. */
   readAll(onDamage: (damage: Damage) => void): readonly SavedState[] {
     return this.#names().flatMap((name) => {

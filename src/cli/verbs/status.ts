@@ -1,71 +1,60 @@
+import { join } from "node:path";
 import type { Command } from "commander";
+import { lastEndedBoot } from "../../machine/ended-boot.ts";
 import { findMachine } from "../../machine/find-machine.ts";
-import { type Inspection, inspect } from "../../machine/inspect.ts";
-import type { MachineRecord } from "../../machine/record.ts";
-import type { InitName } from "../../plan/init-requests.ts";
-import { printable, visible } from "../../spec/quote.ts";
+import { inspect } from "../../machine/inspect.ts";
+import { recordsDirectory } from "../../machine/places.ts";
+import { lookUp } from "../../machine/record.ts";
+import type { MachineDetails } from "../../manager/machine-details.ts";
+import { visibleJson } from "../../spec/quote.ts";
+import { consoleTail } from "../../supervise/console-log.ts";
+import { machineDetails } from "../details.ts";
 import { print } from "../output.ts";
+import { type Inside, statusPage } from "../status-page.ts";
 import type { Context, Runner } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
   program
     .command("status")
     .summary("show one machine")
-    .description("Shows a running machine: what runs in it, the state of its init, how its boot went, and where it is.")
+    .description(
+      "Shows a machine: what runs in it, the state of its init, how its boot went, what it takes, where it is, and its last lines on the " +
+        "console; of one that does not run, why. Exit status 3 if it does not run. What root alone may know others are not told.",
+    )
     .argument("<name>", "the machine")
+    .option("-n, --lines <NUMBER>", "how many lines of its console", "5")
     .option("--json", "print as JSON")
     .action(run(status));
 }
 
-async function status({ paths }: Context, name: string, options: { json?: boolean }): Promise<number> {
-  const machine = findMachine(name, paths);
-  const inspection = await inspect(machine, paths);
-  if (options.json === true) print(`${JSON.stringify({ ...machine, ...inspection }, null, 2)}\n`);
-  else print(page(machine, inspection));
-  return 0;
+/** As systemctl status has it. */
+const NOT_RUNNING = 3;
+
+async function status(context: Context, name: string, options: { lines: string; json?: boolean }): Promise<number> {
+  const count = /^[0-9]{1,6}$/.test(options.lines) ? Number(options.lines) : 0;
+  const details = await machineDetails(context, name);
+  const inside = await lookInside(details, context, count);
+  const { record, inspection, console } = inside ?? {};
+  if (options.json === true)
+    print(
+      `${visibleJson({ ...details, ...record, ...inspection, state: details.state, console: console ?? null }, 2)}\n`,
+    );
+  else print(statusPage(details, inside));
+  return ["stopped", "failed"].includes(details.state) ? NOT_RUNNING : 0;
 }
 
-function page(machine: MachineRecord, { os, initState, boot, problem }: Inspection): string {
-  const rows: [string, string][] = [
-    [
-      "State",
-      `${machine.state}${machine.ready ? "" : ", not ready yet"}, since ${new Date(machine.times.began).toISOString()}`,
-    ],
-    ["OS", printable(os ?? "unknown")],
-    ["Init", [...initWords(machine, initState), `PID ${machine.leader.pid} on the host`].join(", ")],
-    ...(problem === null ? [] : [["Inside", problem] as [string, string]]),
-    ["Boot", bootText(boot)],
-    ["Tree", `${machine.root}${machine.layer === null ? "" : " (changes are thrown away)"}`],
-    [
-      "Ids",
-      machine.uidShift === null ? "the host's" : `0..65535 inside are ${machine.uidShift}..${machine.uidShift + 65535}`,
-    ],
-    ["Cgroup", machine.cgroup],
-    ...machine.weaknesses.map((what): [string, string] => ["Weaker", what]),
-  ];
-  return `${machine.name}\n${rows.map(([key, value]) => `  ${key.padEnd(7)} ${visible(value)}\n`).join("")}`;
+/** Null for who is not root. @throws BerthError about a machine of which nothing can be told, or that is between two boots */
+async function lookInside({ name }: MachineDetails, { paths }: Context, lines: number): Promise<Inside | null> {
+  if (process.geteuid?.() !== 0) return null;
+  if (lookUp(name, paths) === null) {
+    const last = lastEndedBoot(name, paths);
+    return { record: null, inspection: null, console: last === null ? [] : tail(last.directory, lines) };
+  }
+  const record = findMachine(name, paths);
+  const inspection = await inspect(record, paths);
+  return { record, inspection, console: tail(join(recordsDirectory(paths), name), lines) };
 }
 
-const INIT_WORDS: ReadonlyMap<InitName, string> = new Map([
-  ["stub", "the stub of ProcessTwo="],
-  ["other", "unknown"],
-]);
-
-function initWords({ init }: MachineRecord, state: string | null): readonly string[] {
-  const name = init === null ? "none, a command is PID 1" : (INIT_WORDS.get(init) ?? init);
-  return [name, ...(state === null ? [] : [printable(state)])];
-}
-
-function bootText({ launch, init, ready }: Inspection["boot"]): string {
-  const parts = [
-    `launch ${ms(launch)}`,
-    ...(init === null ? [] : [`init ${ms(init)}`]),
-    ...(ready === null ? [] : [`ready ${ms(ready)}`]),
-  ];
-  const total = launch + (init ?? 0) + (ready ?? 0);
-  return `${ready === null ? "" : `${ms(total)}: `}${parts.join(" + ")}`;
-}
-
-function ms(value: number): string {
-  return `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
+function tail(directory: string, lines: number): readonly string[] {
+  return lines === 0 ? [] : consoleTail(directory, lines);
 }

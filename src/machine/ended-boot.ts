@@ -1,0 +1,38 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { exitRecordIn } from "../exec/exit-record.ts";
+import type { Paths } from "../host/paths.ts";
+import { type Outcome, outcomeOf } from "./exit-status.ts";
+import { type KnownBoot, knownBoots } from "./history.ts";
+import { type MachineRecord, recordFault } from "./record-shape.ts";
+
+/** A boot that is over, as far as it is known. */
+export interface EndedBoot extends KnownBoot {
+  /** Null: it can't be read. */
+  readonly record: MachineRecord | null;
+  /** ms since the epoch; null: nobody was there to write it down, as its keeper was killed. */
+  readonly ended: number | null;
+  readonly outcome: Outcome | null;
+}
+
+/** The last one; null: there is none. */
+export function lastEndedBoot(name: string, paths: Paths): EndedBoot | null {
+  const last = knownBoots(name, paths).find(({ boot }) => boot < 0);
+  if (last === undefined) return null;
+  const exit = exitRecordIn(last.directory);
+  return {
+    ...last,
+    record: recordIn(last.directory, name),
+    ended: exit?.time ?? null,
+    outcome: exit === null ? null : outcomeOf(exit),
+  };
+}
+
+function recordIn(directory: string, name: string): MachineRecord | null {
+  try {
+    const value: unknown = JSON.parse(readFileSync(join(directory, "record.json"), "utf8"));
+    return recordFault(value, name) === undefined ? (value as MachineRecord) : null;
+  } catch {
+    return null;
+  }
+}
