@@ -123,7 +123,7 @@ function ratio(a: Spread | undefined, b: Spread | undefined): string {
   return a === undefined || b === undefined ? "" : (a.median / b.median).toFixed(2);
 }
 
-function markdown(rows: readonly (readonly string[])[]): string {
+export function markdown(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   const line = (row: readonly string[]): string =>
     `| ${row.map((cell, column) => (column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0))).join(" | ")} |`;
