@@ -156,7 +156,7 @@ export class ClientConnection {
         takeStdio: (which) => (which === "sent" ? this.#fds.splice(0) : this.#ownStdio()),
       };
       const result = await run(this.#daemon, call);
-      this.#daemon.manager.publish();
+      await this.#daemon.manager.published();
       this.#send({ id, result });
     } catch (error) {
       this.#send({ id, error: wireError(error, log) });

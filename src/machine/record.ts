@@ -64,8 +64,11 @@ export function lookUp(name: string, paths: Paths): MachineRecord | UnknownMachi
   return found?.state === "unknown" && !isHeld(name, paths) ? null : found;
 }
 
-/** All machines of this root that run, by name. */
-export function listMachines(paths: Paths): readonly (MachineRecord | UnknownMachine)[] {
+/** All machines of this root that run, by name; only those that are `wanted` are looked at. */
+export function listMachines(
+  paths: Paths,
+  wanted: (name: string) => boolean = () => true,
+): readonly (MachineRecord | UnknownMachine)[] {
   let names: string[];
   try {
     names = readdirSync(recordsDirectory(paths)).sort();
@@ -74,7 +77,7 @@ export function listMachines(paths: Paths): readonly (MachineRecord | UnknownMac
     return []; // nothing has run here yet
   }
   return names
-    .filter((name) => checkName(name) === undefined)
+    .filter((name) => checkName(name) === undefined && wanted(name))
     .map((name) => lookUp(name, paths))
     .filter((machine) => machine !== null);
 }

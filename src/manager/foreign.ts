@@ -1,7 +1,7 @@
 import { type FSWatcher, mkdirSync, watch } from "node:fs";
 import type { Paths } from "../host/paths.ts";
 import { recordsDirectory } from "../machine/places.ts";
-import { listMachines, type MachineRecord, type UnknownMachine } from "../machine/record.ts";
+import { listMachines, lookUp, type MachineRecord, type UnknownMachine } from "../machine/record.ts";
 
 /** A record is written some ms after its directory is made, and may be again soon. */
 const SETTLE_MS = 20;
@@ -33,7 +33,11 @@ export class ForeignMachines {
 
   /** As they are now, by name. */
   list(): readonly (MachineRecord | UnknownMachine)[] {
-    return listMachines(this.#paths).filter(({ name }) => !this.#isOurs(name));
+    return listMachines(this.#paths, (name) => !this.#isOurs(name));
+  }
+
+  has(name: string): boolean {
+    return !this.#isOurs(name) && lookUp(name, this.#paths) !== null;
   }
 
   #settle(): void {

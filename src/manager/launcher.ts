@@ -17,16 +17,21 @@ import { showSource } from "../spec/source.ts";
 import { ARCH } from "../sys/libc.ts";
 import { ManagedBoot } from "./managed-boot.ts";
 import { NO_RESTART, type RestartPolicy } from "./restart.ts";
+import { Turns } from "./turns.ts";
 
 export interface LaunchCaller extends RecordListener {
   /** The launch, to be aborted should that be wanted; undefined when it is over. */
   readonly onLaunch: (launch: Launch | undefined) => void;
 }
 
+/** Launches: while one waits for its stage another can be prepared, and nobody else waits for more than these. */
+const AT_A_TIME = 3;
+
 /** Launches machines for the daemon, as their settings say at that time. A stage is always there, spawned ahead. */
 export class Launcher {
   readonly #paths: Paths;
   #spare: StageProcess | undefined;
+  readonly #turns = new Turns(AT_A_TIME);
   #closed = false;
   readonly #policies = new Map<string, RestartPolicy>();
 
@@ -54,7 +59,11 @@ export class Launcher {
    * Boots a machine: resolves when its init runs. `say` is told what is wrong with its settings and what is weaker than the default.
    * @throws BerthError when nothing is left of it
    */
-  async launch(name: string, rebooting: boolean, caller: LaunchCaller): Promise<ManagedBoot> {
+  launch(name: string, rebooting: boolean, caller: LaunchCaller): Promise<ManagedBoot> {
+    return this.#turns.take(() => this.#launch(name, rebooting, caller));
+  }
+
+  async #launch(name: string, rebooting: boolean, caller: LaunchCaller): Promise<ManagedBoot> {
     const prepared = this.prepare(name);
     for (const warning of prepared.warnings) caller.say(showProblem(warning));
     for (const { what, source } of prepared.weaknesses)

@@ -86,7 +86,7 @@ export class Manager extends EventEmitter<Events> {
     this.#foreign.open();
     this.#lookAtForeign();
     this.#publisher.touch();
-    this.publish();
+    await this.published();
   }
 
   /** Machines go on running. */
@@ -106,9 +106,9 @@ export class Manager extends EventEmitter<Events> {
 
   // ---- looking ----
 
-  /** What has changed is in the file that says it (published.ts) before anybody is told. */
-  publish(): void {
-    this.#publisher.flush();
+  /** Resolves when what has changed is in the file that says it (published.ts): before anybody is told. */
+  published(): Promise<void> {
+    return this.#publisher.settled();
   }
 
   /** By name: what runs or has failed, and with `all` what could. */
@@ -159,8 +159,7 @@ export class Manager extends EventEmitter<Events> {
 
   async start(name: string, caller: StartCaller): Promise<void> {
     requireName(name);
-    const foreign = this.#foreign.list().some((record) => record.name === name);
-    if (foreign) throw new BerthError(`machine ${name} is running already`, { kind: "MachineExists" });
+    if (this.#foreign.has(name)) throw new BerthError(`machine ${name} is running already`, { kind: "MachineExists" });
     if (!existsSync(join(this.paths.machines, name))) throw noTree(name, this.paths, listTrees(this.paths.machines));
     await this.#make(name).start(caller);
   }

@@ -11,7 +11,7 @@ interface Published {
 }
 
 /** What changes within this time, ms, is written once. */
-const SETTLE_MS = 20;
+const SETTLE_MS = 5;
 
 function fileOf({ run }: Paths): string {
   return join(run, "machines.json");
@@ -23,6 +23,7 @@ export class Publisher {
   readonly #views: () => readonly MachineView[];
   readonly #daemon = processId(process.pid);
   #timer: NodeJS.Timeout | undefined;
+  #written = Promise.withResolvers<void>();
   #closed = false;
 
   constructor(paths: Paths, views: () => readonly MachineView[]) {
@@ -32,14 +33,19 @@ export class Publisher {
 
   /** Something has changed. */
   touch(): void {
-    if (!this.#closed) this.#timer ??= setTimeout(() => this.flush(), SETTLE_MS);
+    if (!this.#closed) this.#timer ??= setTimeout(() => this.#write(), SETTLE_MS);
   }
 
-  /** Before anybody is told that something has been done. A disk that is full costs them the file: who finds none asks. */
-  flush(): void {
-    if (this.#timer === undefined) return;
-    clearTimeout(this.#timer);
+  /** Resolves when the file says what has changed until now. */
+  async settled(): Promise<void> {
+    if (this.#timer !== undefined) await this.#written.promise;
+  }
+
+  /** A disk that is full costs us the file: who finds none asks. */
+  #write(): void {
     this.#timer = undefined;
+    const { resolve } = this.#written;
+    this.#written = Promise.withResolvers<void>();
     try {
       const content: Published = { daemon: this.#daemon, machines: this.#views() };
       writeFileSync(`${this.#file}.new`, JSON.stringify(content));
@@ -48,12 +54,14 @@ export class Publisher {
     } catch {
       this.#remove();
     }
+    resolve();
   }
 
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
     this.#timer = undefined;
+    this.#written.resolve();
     this.#remove();
   }
 
