@@ -13,5 +13,8 @@ export function clientProgram(): string {
 /** The stage's executable: beside the bundle, or in the sources when they run as they are. */
 export function stagePath(arch: "x64" | "arm64"): string {
   const built = join(INSTALLATION, "dist", `stage-${arch}`);
-  return existsSync(built) ? built : join(INSTALLATION, "src", "stage", `stage-${arch}`);
+  stages[arch] ??= existsSync(built) ? built : join(INSTALLATION, "src", "stage", `stage-${arch}`);
+  return stages[arch];
 }
+
+const stages: { x64?: string; arm64?: string } = {};

@@ -122,7 +122,13 @@ export class ForegroundBoot {
     const { fds } = this.#launch;
     const { spec } = this.#prepared;
     const { say } = this.#options;
-    const record = LiveRecord.ofLaunch(this.#prepared, this.#input, this.#launch, false, { say });
+    const record = LiveRecord.ofLaunch(
+      this.#prepared,
+      this.#input,
+      this.#launch,
+      { managed: false, saysReady: spec.notifyReady.value },
+      { say },
+    );
     this.#stop = new ForegroundStop({
       machine: record.current,
       leader: fds.get("leader"),

@@ -16,6 +16,13 @@ export interface RecordListener {
   readonly onChange?: (record: MachineRecord, before: MachineRecord) => void;
 }
 
+export interface Supervision {
+  /** By a daemon, and another may take it over. */
+  readonly managed: boolean;
+  /** Its init is waited for to say that it is ready. */
+  readonly saysReady: boolean;
+}
+
 /** The record of a machine that this process supervises, as it changes. */
 export class LiveRecord {
   readonly #directory: string;
@@ -32,15 +39,15 @@ export class LiveRecord {
     this.#plan = plan;
   }
 
-  /** Of a machine that has just been launched. `managed`: by a daemon, and another may take it over. */
+  /** Of a machine that has just been launched. */
   static ofLaunch(
     prepared: Prepared,
     input: PlanInput,
     launch: Launch,
-    managed: boolean,
+    how: Supervision,
     listener: RecordListener,
   ): LiveRecord {
-    const first = firstRecord(prepared, input, launch, managed);
+    const first = firstRecord(prepared, input, launch, how);
     const record = new LiveRecord(input.places.record, first, listener, launch.plan);
     record.update({});
     return record;
@@ -84,11 +91,11 @@ export class LiveRecord {
   }
 }
 
-function firstRecord(prepared: Prepared, input: PlanInput, launch: Launch, managed: boolean): MachineRecord {
+function firstRecord(prepared: Prepared, input: PlanInput, launch: Launch, how: Supervision): MachineRecord {
   const { spec, host, machine } = input;
   const requests = initRequests(input);
   const init = initName(input);
-  const ready = !spec.notifyReady.value && !hasBootEnd(init);
+  const ready = !how.saysReady && !hasBootEnd(init);
   return {
     version: 1,
     name: spec.name,
@@ -99,7 +106,7 @@ function firstRecord(prepared: Prepared, input: PlanInput, launch: Launch, manag
     leader: processId(launch.leaderPid),
     keeper: processId(launch.keeperPid),
     supervisor: processId(process.pid),
-    managed,
+    managed: how.managed,
     cgroup: cgroupPath(input),
     cgroupMount: host.cgroup.mount ?? "",
     unit: unitName(input),

@@ -70,8 +70,16 @@ export interface Prepared {
   plan(request: PlanRequest): { plan: LaunchPlan; input: PlanInput };
 }
 
-/** Settings and options to a machine that can be planned. @throws BerthError with all problems at once */
-export function prepare(request: MachineRequest, paths: Paths, installation: string): Prepared {
+/**
+ * Settings and options to a machine that can be planned. `readHost`: for who has the host's facts already.
+ * @throws BerthError with all problems at once
+ */
+export function prepare(
+  request: MachineRequest,
+  paths: Paths,
+  installation: string,
+  readHost: () => HostFacts = readHostFacts,
+): Prepared {
   const root = findRoot(request, paths);
   const ephemeral = request.options.some(({ key, value }) => key === "Ephemeral" && value === "yes");
   const tree = root.value === "/" ? hostname() : basename(root.value);
@@ -96,7 +104,7 @@ export function prepare(request: MachineRequest, paths: Paths, installation: str
     selinux: request.selinux ?? {},
   });
   if (spec === undefined) throw refuse(problems, wasTyped);
-  const host = readHostFacts();
+  const host = readHost();
   return {
     spec,
     host,

@@ -1,5 +1,3 @@
-import { join } from "node:path";
-import type { OptionAssignment } from "../config/setting.ts";
 import { BerthError, EXIT_FAILED } from "../errors.ts";
 import { Launch } from "../exec/launch.ts";
 import { filterFor } from "../exec/seccomp-filter.ts";
@@ -7,13 +5,14 @@ import { StageProcess } from "../exec/stage-process.ts";
 import { INSTALLATION, stagePath } from "../host/installation.ts";
 import type { Paths } from "../host/paths.ts";
 import { readHostFacts } from "../host/read-facts.ts";
-import { readTreeFacts } from "../host/tree-facts.ts";
 import { archiveBoot } from "../machine/history.ts";
 import { LiveRecord, type RecordListener } from "../machine/live-record.ts";
 import { type Prepared, prepare } from "../machine/prepare.ts";
+import type { HostFacts } from "../plan/facts.ts";
 import type { LaunchPlan } from "../plan/step.ts";
 import { showProblem } from "../spec/problem.ts";
 import { showSource } from "../spec/source.ts";
+import { monotonic } from "../sys/clock.ts";
 import { ARCH } from "../sys/libc.ts";
 import { ManagedBoot } from "./managed-boot.ts";
 import { NO_RESTART, type RestartPolicy } from "./restart.ts";
@@ -26,6 +25,8 @@ export interface LaunchCaller extends RecordListener {
 
 /** Launches: while one waits for its stage another can be prepared, and nobody else waits for more than these. */
 const AT_A_TIME = 3;
+/** How long facts about the host are good for, ms: they change by its administrator's doing. */
+const HOST_MS = 500;
 
 /** Launches machines for the daemon, as their settings say at that time. A stage is always there, spawned ahead. */
 export class Launcher {
@@ -33,6 +34,7 @@ export class Launcher {
   #spare: StageProcess | undefined;
   readonly #turns = new Turns(AT_A_TIME);
   #closed = false;
+  #host: { readonly facts: HostFacts; readonly read: number } | undefined;
   readonly #policies = new Map<string, RestartPolicy>();
 
   constructor(paths: Paths) {
@@ -41,18 +43,15 @@ export class Launcher {
 
   /** @throws BerthError with all problems at once */
   prepare(name: string): Prepared {
-    const tree = join(this.#paths.machines, name);
-    const { init } = readTreeFacts(tree, readHostFacts());
-    const request = {
-      name,
-      directory: undefined,
-      // Of the inits only systemd says by itself when it is ready; of others it shows (init-boot.ts), or it is not known.
-      options: init?.kind === "systemd" ? [SAYS_READY] : [],
-      command: [],
-      boot: true,
-      console: undefined,
-    };
-    return prepare(request, this.#paths, INSTALLATION);
+    const request = { name, directory: undefined, options: [], command: [], boot: true, console: undefined };
+    return prepare(request, this.#paths, INSTALLATION, () => this.#hostFacts());
+  }
+
+  /** For some starts in a row. */
+  #hostFacts(): HostFacts {
+    const now = monotonic();
+    if (this.#host === undefined || now - this.#host.read > HOST_MS) this.#host = { facts: readHostFacts(), read: now };
+    return this.#host.facts;
   }
 
   /**
@@ -64,11 +63,11 @@ export class Launcher {
   }
 
   async #launch(name: string, rebooting: boolean, caller: LaunchCaller): Promise<ManagedBoot> {
-    const prepared = this.prepare(name);
-    for (const warning of prepared.warnings) caller.say(showProblem(warning));
-    for (const { what, source } of prepared.weaknesses)
+    const planned = this.prepare(name);
+    for (const warning of planned.warnings) caller.say(showProblem(warning));
+    for (const { what, source } of planned.weaknesses)
       caller.say(`weaker than the default: ${what} [${showSource(source)}]`);
-    const { plan, input } = prepared.plan({ foreground: false, stdio: "console", term: null, reboot: rebooting });
+    const { plan, input } = planned.plan({ foreground: false, stdio: "console", term: null, reboot: rebooting });
     const launch = this.#make(plan, name, caller);
     caller.onLaunch(launch);
     try {
@@ -82,9 +81,11 @@ export class Launcher {
       caller.onLaunch(undefined);
     }
     this.refill();
-    const record = LiveRecord.ofLaunch(prepared, input, launch, true, caller);
+    // Of the inits only systemd says by itself when it is ready; of others it shows (init-boot.ts), or it is not known.
+    const saysReady = planned.spec.notifyReady.value || input.machine.tree.init?.kind === "systemd";
+    const record = LiveRecord.ofLaunch(planned, input, launch, { managed: true, saysReady }, caller);
     launch.forget();
-    return new ManagedBoot(launch, record, prepared.spec.notifyReady.value);
+    return new ManagedBoot(launch, record, saysReady);
   }
 
   #make(plan: LaunchPlan, name: string, { say }: LaunchCaller): Launch {
@@ -125,10 +126,3 @@ export class Launcher {
     this.#spare = undefined;
   }
 }
-
-const SAYS_READY: OptionAssignment = {
-  section: "Exec",
-  key: "NotifyReady",
-  value: "yes",
-  option: "berth start",
-};

@@ -56,14 +56,14 @@ export class Manager extends EventEmitter<Events> {
   readonly #foreign: ForeignMachines;
   readonly #with: Surroundings;
   readonly #publisher: Publisher;
-  /** As it was told last. */
+  /** As it was told last, as JSON. */
   readonly #shown = new Map<string, string>();
 
   constructor(options: ManagerOptions) {
     super();
     this.setMaxListeners(0);
     this.paths = options.paths;
-    this.#publisher = new Publisher(this.paths, () => this.list());
+    this.#publisher = new Publisher(this.paths, () => [...this.#shown].sort(byName).map(([, text]) => text));
     this.#foreign = new ForeignMachines(
       this.paths,
       (name) => this.#machines.get(name)?.alive === true,
@@ -266,7 +266,7 @@ export class Manager extends EventEmitter<Events> {
 
   #viewOf(machine: ManagedMachine): MachineView {
     const { name, record, restarts } = machine;
-    if (record !== undefined) return viewOfRecord(record, isFrozen(record), restarts);
+    if (record !== undefined) return viewOfRecord(record, record.state !== "starting" && isFrozen(record), restarts);
     const stopped = viewOfStopped(name, join(this.paths.machines, name), machine.failure, restarts);
     return machine.alive ? { ...stopped, state: machine.stopping ? "stopping" : "starting", managed: true } : stopped;
   }
@@ -306,6 +306,10 @@ function noTree(name: string, { machines }: Paths, trees: readonly string[]): Be
     kind: "NoSuchMachine",
     hint: suggest(name, trees) ?? `berth bootstrap debian ${name} makes one`,
   });
+}
+
+function byName([a]: readonly [string, string], [b]: readonly [string, string]): number {
+  return a < b ? -1 : 1;
 }
 
 function viewOf(machine: MachineRecord | UnknownMachine): MachineView {

@@ -20,13 +20,14 @@ function fileOf({ run }: Paths): string {
 /** Keeps the file true, for everybody to read. */
 export class Publisher {
   readonly #file: string;
-  readonly #views: () => readonly MachineView[];
+  readonly #views: () => readonly string[];
   readonly #daemon = processId(process.pid);
   #timer: NodeJS.Timeout | undefined;
   #written = Promise.withResolvers<void>();
   #closed = false;
 
-  constructor(paths: Paths, views: () => readonly MachineView[]) {
+  /** `views`: of the machines, as JSON. */
+  constructor(paths: Paths, views: () => readonly string[]) {
     this.#file = fileOf(paths);
     this.#views = views;
   }
@@ -47,8 +48,10 @@ export class Publisher {
     const { resolve } = this.#written;
     this.#written = Promise.withResolvers<void>();
     try {
-      const content: Published = { daemon: this.#daemon, machines: this.#views() };
-      writeFileSync(`${this.#file}.new`, JSON.stringify(content));
+      writeFileSync(
+        `${this.#file}.new`,
+        `{"daemon":${JSON.stringify(this.#daemon)},"machines":[${this.#views().join(",")}]}`,
+      );
       chmodSync(`${this.#file}.new`, 0o644);
       renameSync(`${this.#file}.new`, this.#file);
     } catch {
