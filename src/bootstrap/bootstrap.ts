@@ -2,8 +2,7 @@ import { join } from "node:path";
 import { BerthError } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
 import { copyTree } from "../image/copy-tree.ts";
-import { alreadyThere, createWorkspace, exists, prepareStore, publish } from "../image/workspace.ts";
-import { checkName } from "../spec/name.ts";
+import { makeImage } from "../image/make.ts";
 import { type BuildPlan, planBuild } from "./build-plan.ts";
 import { type TreeMeta, withCachedTree } from "./cache.ts";
 import { findRelease } from "./find-release.ts";
@@ -49,27 +48,31 @@ export async function bootstrap(options: BootstrapOptions): Promise<BootstrapRes
   const { name, paths, signal, onProgress } = options;
   try {
     const plan = await planTree(options);
-    const path = await requireNewMachine(paths.machines, name);
-    await using workspace = await createWorkspace(paths.machines, name);
-    const tree = join(workspace.path, "tree");
-
-    const { meta, fromCache } =
-      options.useCache === false
-        ? { meta: await buildTree(plan, workspace.path, options), fromCache: false }
-        : await withCachedTree(cacheRequest(plan, options), builder(plan, options), async (cached) => {
-            onProgress(makeEvent("copy"));
-            await copyTree(cached.tree, tree, signal);
-            return cached;
-          });
-
-    signal.throwIfAborted();
-    await publish(tree, path);
+    if (process.geteuid?.() !== 0) throw new BerthError("only root can bootstrap a machine", { hint: "use sudo" });
+    let made: { meta: TreeMeta; fromCache: boolean } | undefined;
+    const path = await makeImage(
+      paths,
+      { name, signal, readOnly: false, replace: false },
+      async (workspace, driver) => {
+        const tree = join(workspace, "tree");
+        made =
+          options.useCache === false
+            ? { meta: await buildTree(plan, workspace, options), fromCache: false }
+            : await withCachedTree(cacheRequest(plan, options), builder(plan, options), async (cached) => {
+                onProgress(makeEvent("copy"));
+                driver.create(tree);
+                await copyTree(cached.tree, tree, signal);
+                return cached;
+              });
+        return tree;
+      },
+    );
     return {
       path,
       recipe: plan.recipe,
       release: plan.release,
-      fromCache,
-      packages: Object.keys(meta.packages).length,
+      fromCache: made?.fromCache === true,
+      packages: Object.keys(made?.meta.packages ?? {}).length,
       seconds: (performance.now() - started) / 1000,
     };
   } catch (error) {
@@ -90,19 +93,6 @@ export async function cachedTree(options: TreeOptions): Promise<{ path: string; 
 async function planTree({ recipe, release, paths }: TreeOptions): Promise<BuildPlan> {
   const [recipes, archives] = await Promise.all([readRecipes(paths.recipes), findHostArchives()]);
   return planBuild(findRelease(recipes, recipe, release), archives, process.arch);
-}
-
-/** An image file of that name would be the same machine to machinectl(1). */
-async function requireNewMachine(machines: string, name: string): Promise<string> {
-  const fault = checkName(name);
-  if (fault !== undefined) {
-    throw new BerthError(fault.what, { hint: fault.suggestion && `try ${fault.suggestion}`, exitStatus: 2 });
-  }
-  if (process.geteuid?.() !== 0) throw new BerthError("only root can bootstrap a machine", { hint: "use sudo" });
-  await prepareStore(machines);
-  const path = join(machines, name);
-  for (const taken of [path, `${path}.raw`]) if (await exists(taken)) throw alreadyThere(taken);
-  return path;
 }
 
 function cacheRequest(plan: BuildPlan, { paths, signal, onProgress, refresh = false }: TreeOptions) {

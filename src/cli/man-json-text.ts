@@ -56,7 +56,7 @@ with *--follow* these objects, one a line.
 : An array of the same, with *os*, *hostname* and *machineId* of what is in the image.
 
 *berth show-image*
-: The same fields as *list-images*: an object for one image, an array for several; without an image an array of the store: *path*,
+: The same fields as *list-images*: an object for one image, an array for several; without an image an object of the store: *path*,
 *usage* and *limit*.
 
 *berth import-tar*, *berth import-fs*, *berth pull-tar*

@@ -1,4 +1,5 @@
 import { FILES_TEXT } from "./man-files-text.ts";
+import { IMAGES_TEXT } from "./man-images-text.ts";
 import { JSON_TEXT } from "./man-json-text.ts";
 
 /**
@@ -195,6 +196,8 @@ On a host with SELinux *--selinux-context=* names the context that the payload i
 mount option _context_ of the machine's file systems in memory and of its terminals. The host's policy has to know both, and to
 allow them; berth ships none. Where SELinux is off, both are refused. This has been tested up to the system calls only, not yet
 on a host with SELinux.
+
+${IMAGES_TEXT}
 
 # EXIT STATUS
 

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
 import { forgetRange, moveRange } from "../exec/range-ledger.ts";
 import type { Paths } from "../host/paths.ts";
-import { ledgerPath } from "../host/ranges.ts";
+import { ledgerPath, readLedger } from "../host/ranges.ts";
 import { requireName } from "../spec/name.ts";
 import { copyTree } from "./copy-tree.ts";
 import type { FoundImage } from "./discover.ts";
@@ -23,8 +23,8 @@ export interface CloneOptions {
 }
 
 /**
- * A copy under a new name, with settings of its own. Of a machine that runs it is what a power cut would have left, as
- * machinectl's is. Host name, machine id and keys are the same in both: what a copy is for only its user knows.
+ * A copy under a new name, with settings of its own. A machine may run from it: a snapshot is what a power cut would have
+ * left, in a copy each file is as it was at its turn, as machinectl has it. Host name, machine id and keys are the same in both: what a copy is for only its user knows.
  */
 export async function cloneImage(paths: Paths, from: FoundImage, to: string, options: CloneOptions): Promise<void> {
   requireName(to);
@@ -60,6 +60,8 @@ export function renameImage(paths: Paths, image: FoundImage, to: string): void {
   using _renamed = lockImage(paths, image.name, "renamed");
   using _made = lockImage(paths, to, "made");
   using _held = holdTree(image, paths);
+  // One that can't be read is an error before anything is done.
+  readLedger(ledgerPath(paths.machines));
   // Should this process end in the midst of it, settings that nobody reads are the least harm.
   const settings = copySettings(paths, image.name, to);
   try {
@@ -77,6 +79,7 @@ export async function removeImage(paths: Paths, image: FoundImage): Promise<void
   requireNotHost(image, "removed");
   using _removed = lockImage(paths, image.name, "removed");
   using _held = holdTree(image, paths);
+  readLedger(ledgerPath(paths.machines));
   await using workspace = await createWorkspace(paths.machines, image.name.replace(/^\./, ""));
   const removed = join(workspace.path, "image");
   moveImage(image, removed, false);

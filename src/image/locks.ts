@@ -1,4 +1,4 @@
-import { ftruncateSync, readFileSync, writeSync } from "node:fs";
+import { existsSync, ftruncateSync, readdirSync, readFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { BerthError } from "../errors.ts";
 import { lockFile, unlinkLocked, unlinkShared } from "../exec/lock-file.ts";
@@ -24,6 +24,15 @@ export function lockImage(paths: Paths, name: string, operation: Operation): Dis
   ftruncateSync(fd);
   writeSync(fd, operation, 0);
   return { [Symbol.dispose]: () => (shared ? unlinkShared : unlinkLocked)(path, fd) };
+}
+
+/** Removes the files of those who were killed. */
+export function sweepLocks(paths: Paths): void {
+  const directory = join(paths.run, "images");
+  for (const name of existsSync(directory) ? readdirSync(directory) : []) {
+    const fd = lockFile(join(directory, name));
+    if (fd !== null) unlinkLocked(join(directory, name), fd);
+  }
 }
 
 function busy(name: string, path: string): BerthError {

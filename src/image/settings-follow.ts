@@ -1,4 +1,4 @@
-import { cpSync, lstatSync, mkdtempSync, rmSync } from "node:fs";
+import { cpSync, lstatSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { INSTALLATION } from "../host/installation.ts";
 import type { Paths } from "../host/paths.ts";
@@ -7,6 +7,11 @@ import { renameNoReplace } from "../sys/files.ts";
 
 /** A machine's settings in one place: its file, or the directory of its drop-ins. */
 const KINDS = [".nspawn", ".nspawn.d"];
+
+/** Hidden, so that nobody takes it for settings. */
+const COPY = ".berth-settings-";
+/** ms */
+const COPY_TIME = 60_000;
 
 export interface CopiedSettings {
   /** Takes the copies away again. */
@@ -48,9 +53,19 @@ function pairs(paths: Paths, from: string, to: string): readonly (readonly [stri
   );
 }
 
+/** Removes copies that nobody finished: they take no time. */
+export function sweepCopies(paths: Paths): void {
+  const old = Date.now() - COPY_TIME;
+  for (const directory of settingsDirectories(paths, INSTALLATION).filter(isThere))
+    for (const name of readdirSync(directory).filter((entry) => entry.startsWith(COPY))) {
+      const path = join(directory, name);
+      if ((lstatSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Infinity) < old)
+        rmSync(path, { recursive: true, force: true });
+    }
+}
+
 function copyWhole(source: string, target: string): void {
-  // Hidden, so that nobody takes it for settings.
-  const temporary = mkdtempSync(join(dirname(target), ".berth-settings-"));
+  const temporary = mkdtempSync(join(dirname(target), COPY));
   try {
     const copy = join(temporary, "copy");
     cpSync(source, copy, { recursive: true, preserveTimestamps: true, verbatimSymlinks: true });

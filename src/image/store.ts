@@ -9,8 +9,9 @@ import { countDisk } from "./count-disk.ts";
 import { type FoundImage, findImage, findImages, HOST } from "./discover.ts";
 import { type ImageInfo, isHidden, isImageName, noSuchImage, requireTree } from "./image.ts";
 import { readHostname, readMachineId, readMachineInfo, readOsRelease } from "./inside.ts";
-import { lockImage } from "./locks.ts";
+import { lockImage, sweepLocks } from "./locks.ts";
 import { type Fill, type MakeOptions, makeImage } from "./make.ts";
+import { sweepCopies } from "./settings-follow.ts";
 import { sweepWorkspaces } from "./workspace.ts";
 
 /** The store as a whole. */
@@ -160,6 +161,8 @@ export class ImageStore {
   /** Removes what those left who were killed while they made or removed an image. */
   async sweep(): Promise<void> {
     if (await exists(this.paths.machines)) await sweepWorkspaces(this.paths.machines);
+    sweepLocks(this.paths);
+    sweepCopies(this.paths);
   }
 
   osRelease(name: string): Readonly<Record<string, string>> {

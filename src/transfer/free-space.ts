@@ -2,10 +2,10 @@ import { statfs } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError } from "../errors.ts";
 
-/** ms. A disk that writes 2 GB/s fills half a reserve in it. */
-const INTERVAL = 200;
+/** ms. What writes 1 GB/s fills half a reserve in it. */
+const INTERVAL = 100;
 /** Bytes that are left to others; of a small file system a twentieth. */
-const RESERVE = 2 ** 30;
+const RESERVE = 2 ** 28;
 const SHARE = 20;
 /** Inodes alike, where they are counted. */
 const INODES = 10_000;

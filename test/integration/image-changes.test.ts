@@ -122,8 +122,12 @@ describe("clone", () => {
     }
     expect((await root.berth("list-images")).stdout).not.toContain("copy");
     await poll("the end of cp", () => (spawnSync("pgrep", ["-f", root.machines]).status === 1 ? true : undefined));
+    mkdirSync(join(root.path, "etc/machines/.berth-settings-old"));
+    execFileSync("touch", ["-d", "2 minutes ago", join(root.path, "etc/machines/.berth-settings-old")]);
     await done(root, "clean");
     expect(readdirSync(root.machines)).toEqual(["web"]);
+    expect(readdirSync(join(root.path, "run/images"))).toEqual([]);
+    expect(readdirSync(join(root.path, "etc/machines"))).toEqual([]);
   });
 
   test("a full disk is said, and nothing is left of the copy", async () => {
@@ -308,6 +312,43 @@ test("a removal that is killed has taken the image all the same, and the next on
   expect(readdirSync(root.machines)).toEqual([]);
   expect((await root.berth("list-images")).stderr).toBe("no images\n");
 });
+
+test("killed at any moment, an image is as it was or as it will be, and one sweep later nothing else is left", async () => {
+  await using root = berthRoot();
+  const tree = richTree(join(root.machines, "web"));
+  root.settings("web", "[Exec]\nHostname=one");
+  const archive = join(root.path, "web.tar");
+  await done(root, "export-tar", "web", archive);
+  const whole = manifest(tree);
+  const verbs: readonly (readonly [ms: number, ...words: string[]])[] = [
+    [250, "clone", "web", "copy"],
+    [350, "import-tar", archive, "copy", "--force"],
+    [250, "import-fs", tree, "copy", "--force"],
+    [150, "rename", "copy", "other"],
+    [250, "remove", "copy"],
+  ];
+  for (let round = 0; round < 20; round++) {
+    const [most, ...words] = verbs[round % verbs.length] ?? [0];
+    await using child = root.start(...words);
+    const timer = setTimeout(() => child.kill("SIGKILL"), Math.random() * most);
+    await child.end;
+    clearTimeout(timer);
+    for (const name of seenIn(root))
+      expect(manifest(join(root.machines, name)), `${words.join(" ")}: ${name}`).toEqual(whole);
+    expect(seenIn(root)).toContain("web");
+  }
+  await poll("the end of what was started", () =>
+    spawnSync("pgrep", ["-f", root.machines]).status === 1 ? true : undefined,
+  );
+  await done(root, "clean");
+  expect(readdirSync(root.machines)).toEqual(seenIn(root));
+  expect(readdirSync(join(root.path, "run/images"))).toEqual([]);
+});
+
+/** Names without those of unfinished work. */
+function seenIn(root: BerthRoot): string[] {
+  return readdirSync(root.machines).filter((name) => !name.startsWith(".berth-"));
+}
 
 test("clean removes hidden images and tells what they used, and with --all every one", async () => {
   await using root = berthRoot();

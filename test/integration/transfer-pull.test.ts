@@ -6,7 +6,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
-import { type BerthRoot, berthRoot, buildBerth, type End, poll } from "../lib/berth.ts";
+import { BERTH, type BerthRoot, berthRoot, buildBerth, type End, poll } from "../lib/berth.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { needs } from "../lib/requires.ts";
 import { file, link, OS, tar } from "../lib/tar.ts";
@@ -201,6 +201,17 @@ describe("--verify=signature, which is the default", () => {
       execFileSync("gpgconf", ["--homedir", keys, "--kill", "all"]);
     }
   });
+});
+
+test("a proxy of the environment is asked, but not for what no_proxy names", async () => {
+  await using root = berthRoot();
+  await using proxy = await site({ "http://server.invalid/web.tar": ARCHIVE });
+  await using server = await site({ "/web.tar": ARCHIVE });
+  const env = { http_proxy: proxy.url, no_proxy: "127.0.0.1" };
+  const pulled = (url: string, name: string) => root.spawn([BERTH, "pull-tar", url, name, "--verify=no"], { env }).end;
+  expectPulled(root, await pulled("http://server.invalid/web.tar", "web"));
+  expect(await pulled(`${server.url}/web.tar`, "direct")).toMatchObject({ status: 0 });
+  expect([proxy.asked, server.asked]).toEqual([["http://server.invalid/web.tar"], ["/web.tar"]]);
 });
 
 test("^C ends a download that goes on and on, a password in the address is not shown", async () => {

@@ -47,7 +47,7 @@ async function showImage({ paths }: Context, names: string[], options: Options):
     documents.push(imageFields(image));
     texts.push(lines(imageProperties(image), options));
   });
-  if (options.json === true) print(`${JSON.stringify(names.length === 1 ? documents[0] : documents, null, 2)}\n`);
+  if (options.json === true) print(`${JSON.stringify(names.length > 1 ? documents : documents[0], null, 2)}\n`);
   else print(texts.join("\n"));
   return status;
 }

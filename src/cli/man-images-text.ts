@@ -1,0 +1,31 @@
+/** The section of berth(1) about the store, in the markup of man-roff.ts. */
+export const IMAGES_TEXT = `# IMAGES
+
+An _image_ is what a machine runs from: a tree, or a disk image in a file _NAME.raw_, which can be kept, copied, renamed and
+removed, but which no machine runs from in this version. Names and meaning of the verbs are those of *machinectl*(1). On btrfs
+trees that berth makes are subvolumes: a clone is a snapshot and takes no time and no space, and an image can have a limit where
+quotas are on (*btrfs quota enable*). Elsewhere a tree is a directory, and a clone shares the blocks of its files where the file
+system can (XFS), or is a copy. *berth show-image* says which, and why.
+
+An image is there whole or not at all: what makes one works under a hidden name, writes it to the disk and renames it. What a
+killed berth has left goes with the next one, or by *berth clean*, which also removes hidden images, those whose names begin with a dot.
+
+No image is removed, renamed or marked while a machine runs from it, be it one of berth, of another berth root or of
+*systemd-nspawn*(1). It can be cloned and exported: on btrfs a clone is of one moment, as after a power cut, elsewhere and in
+an archive each file is as it was when it was its turn. A clone has a copy of the
+settings, unless the new name has some already, and the same host name, machine id and keys; empty _/etc/machine-id_ in it for
+another one. A renamed image takes its settings and its range of ids along, a removed one has them removed.
+
+*berth read-only* sets the immutable flag of *chattr*(1) on the root of a tree, as *machinectl* does, or a subvolume's own mark. A
+machine that is started by the name of a marked image is started as with *ReadOnly=yes*.
+
+Archives are unpacked by the host's *tar*(1) (GNU's) in namespaces of its own, where there are the host's programs, read-only, the new tree,
+and nothing else. Owners are numbers; times, hard links, holes, ACLs, user attributes and capabilities are kept, trusted
+attributes are left out. Refused, with nothing left, is what is cut, damaged or empty, has names with "..", wants
+out of the tree, or leaves less than 256 MB (on a small file system, a twentieth) of the disk. Where the tree is the only directory
+of the archive, that one becomes the image.
+
+*berth pull-tar* downloads to the disk, verifies, and only then unpacks. With *--verify=signature* the list of checksums has to be
+signed by a key of the keyring (see _FILES_): inline in _URL.sha256_, or by _SHA256SUMS.gpg_ beside _SHA256SUMS_. The variables
+_http_proxy_, _https_proxy_ and _no_proxy_ name proxies. A redirect from https to http is not followed. Unlike *machinectl* it keeps no second,
+hidden copy of what it downloaded.`;
