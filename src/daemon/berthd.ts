@@ -89,7 +89,6 @@ export class Berthd implements Daemon {
   }
 
   async quit(machines: boolean, timeout: number): Promise<void> {
-    this.#service.stopping();
     if (machines) await this.manager.powerOffAll(timeout);
     // Not before the answer is on its way.
     setImmediate(() => this.end());

@@ -48,12 +48,12 @@ function asJson(line: string): string {
   return line;
 }
 
-function forJournal(line: string): string {
+export function forJournal(line: string): string {
   const entry = JSON.parse(line) as Line;
   return `<${PRIORITIES.get(entry.level) ?? 6}>${textOf(entry)}\n`;
 }
 
-function forPeople(line: string): string {
+export function forPeople(line: string): string {
   const entry = JSON.parse(line) as Line;
   const time = new Date(entry.time).toISOString().slice(11, 23);
   return `${time} ${(WORDS.get(entry.level) ?? "").padEnd(7)} ${textOf(entry)}\n`;

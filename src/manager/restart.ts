@@ -45,7 +45,8 @@ export function afterEnd(
   const { limit, delay } = policy;
   const why = failure ?? "it powered itself off";
   const recent = starts.filter((start) => now - start < limit.interval).length;
-  if (recent < limit.starts) return { kind: "restart", delay: Math.min(delay * 2 ** (recent - 1), DELAY_MAX), why };
+  if (recent < limit.starts)
+    return { kind: "restart", delay: Math.min(delay * 2 ** Math.max(0, recent - 1), DELAY_MAX), why };
   const times = `${limit.starts} starts within ${limit.interval / 1000} s`;
   return { kind: "failed", reason: `${why}; not started again after ${times}` };
 }

@@ -1,0 +1,311 @@
+/** Machines outlive the daemon: stopped or killed, the next one has them again, with all that belongs to them. */
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { beforeAll, describe, expect, test } from "vitest";
+import type { MachineView } from "../../src/manager/machine-view.ts";
+import { type BerthRoot, berthRoot, buildBerth, isRunning, poll } from "../lib/berth.ts";
+import { berthd, killDaemon } from "../lib/daemon.ts";
+import { checkLeaks } from "../lib/leaks.ts";
+import { needs } from "../lib/requires.ts";
+import { ENDLESS, shellMachine } from "../lib/shell-machine.ts";
+
+const ready = needs("root", "userns", "cgroup2", "cc");
+checkLeaks();
+beforeAll(() => {
+  if (ready) buildBerth();
+});
+
+async function succeeds(root: BerthRoot, ...words: string[]): Promise<string> {
+  const { status, stdout, stderr } = await root.berth(...words);
+  expect([status, stderr]).toEqual([0, ""]);
+  return stdout;
+}
+
+async function startDaemon(root: BerthRoot): Promise<void> {
+  expect((await root.berth("daemon", "start")).status).toBe(0);
+}
+
+async function list(root: BerthRoot): Promise<readonly MachineView[]> {
+  return JSON.parse(await succeeds(root, "list", "--json"));
+}
+
+function inside(root: BerthRoot, script: string): Promise<string> {
+  return succeeds(root, "exec", "m", "--", "sh", "-c", script);
+}
+
+/** How many boots that have ended are kept. */
+function boots(root: BerthRoot): number {
+  const directory = join(root.path, "run/history/m");
+  return existsSync(directory) ? readdirSync(directory).length : 0;
+}
+
+const WAYS: Readonly<Record<string, (root: BerthRoot) => Promise<unknown>>> = {
+  "daemon stop": (root) => succeeds(root, "daemon", "stop"),
+  "kill -9": killDaemon,
+};
+
+describe.each(Object.keys(WAYS))("after %s", (way) => {
+  const end = WAYS[way] as (root: BerthRoot) => Promise<unknown>;
+
+  test("a machine runs on, is seen meanwhile, and is the next daemon's: console, commands, poweroff", async () => {
+    await using root = berthRoot();
+    await shellMachine(root, "m", `echo first; (while :; do echo tick; sleep 0.1; done) & ${ENDLESS}`);
+    await succeeds(root, "start", "m");
+    const [before] = await list(root);
+    expect(before).toMatchObject({ name: "m", state: "running", ready: true, managed: true });
+    await end(root);
+    // Without a daemon the records tell.
+    expect(await list(root)).toEqual([before]);
+    expect(await inside(root, "echo alone")).toBe("alone\n");
+    const said = root.consoleLog("m").length;
+    await poll("its console without a daemon", () => (root.consoleLog("m").length > said ? true : undefined));
+
+    await startDaemon(root);
+    expect(await list(root)).toEqual([before]);
+    expect(root.record("m")?.supervisor.pid).toBe(root.daemonPid());
+    expect(await inside(root, "echo again; exit 0")).toBe("again\n");
+    expect((await root.berth("exec", "m", "--", "sh", "-c", "exit 7")).status).toBe(7);
+    const later = root.consoleLog("m").length;
+    await poll("its console with the next one", () => (root.consoleLog("m").length > later ? true : undefined));
+    expect((await root.berth("start", "m")).stderr).toMatch(/^berth: machine m is running already/);
+    await succeeds(root, "poweroff", "m");
+    expect(boots(root)).toBe(1);
+    expect(await list(root)).toEqual([]);
+    expect(root.leftovers()).toEqual([]);
+  });
+
+  test("an ephemeral machine has its changes, also over a reboot, and none are left when it ends", async () => {
+    await using root = berthRoot();
+    const tree = await shellMachine(root, "m", ENDLESS, "[Exec]\nEphemeral=yes");
+    await succeeds(root, "start", "m");
+    await inside(root, "echo kept >/etc/mark");
+    await end(root);
+    await startDaemon(root);
+    expect(await inside(root, "cat /etc/mark")).toBe("kept\n");
+    const first = root.record("m");
+    await root.berth("exec", "m", "--", "/probe", "reboot", "restart");
+    await root.recordWhen("m", ({ leader, ready }) => ready && leader.startTime !== first?.leader.startTime);
+    expect(await inside(root, "cat /etc/mark")).toBe("kept\n");
+    await end(root);
+    await startDaemon(root);
+    expect(await inside(root, "cat /etc/mark")).toBe("kept\n");
+    await succeeds(root, "poweroff", "m");
+    expect(existsSync(join(tree, "etc/mark"))).toBe(false);
+    expect(boots(root)).toBe(2);
+    expect(root.leftovers()).toEqual([]);
+  });
+
+  test("one that fails meanwhile has failed, with its reason and its last words; a start clears that", async () => {
+    await using root = berthRoot();
+    await shellMachine(root, "m", "trap 'echo last words; exit 3' TERM; while :; do sleep 1000 & wait $!; done");
+    await succeeds(root, "start", "m");
+    const { leader } = await root.recordWhen("m");
+    await end(root);
+    process.kill(leader.pid, "SIGTERM");
+    await poll("its end", () => (isRunning(leader.pid) ? undefined : true));
+    await startDaemon(root);
+    const reason = "its PID 1 exited with status 3";
+    for (let round = 0; round < 2; round++) {
+      expect(await list(root)).toMatchObject([{ name: "m", state: "failed", leader: null, managed: false, reason }]);
+      expect(root.leftovers()).toEqual([]);
+      const state = JSON.parse(readFileSync(join(root.path, "run/state/m.json"), "utf8"));
+      expect(state).toMatchObject({ wanted: false, failure: { reason, console: ["last words"] } });
+      await end(root);
+      await startDaemon(root);
+    }
+    expect(boots(root)).toBe(1);
+    await succeeds(root, "start", "m");
+    expect(await list(root)).toMatchObject([{ name: "m", state: "running", reason: null }]);
+    expect(existsSync(join(root.path, "run/state/m.json"))).toBe(false);
+    await succeeds(root, "terminate", "m");
+    expect(await list(root)).toEqual([]);
+  });
+
+  test("one that powers itself off meanwhile stays off", async () => {
+    await using root = berthRoot();
+    await shellMachine(root, "m");
+    await succeeds(root, "start", "m");
+    const { keeper } = await root.recordWhen("m");
+    await end(root);
+    await root.berth("exec", "m", "--", "/probe", "reboot", "poweroff");
+    await poll("its end", () => (isRunning(keeper.pid) ? undefined : true));
+    await startDaemon(root);
+    expect(await list(root)).toEqual([]);
+    expect(root.leftovers()).toEqual([]);
+    expect(boots(root)).toBe(1);
+  });
+
+  test("one that reboots meanwhile is booted by the next", async () => {
+    await using root = berthRoot();
+    await shellMachine(root, "m", ENDLESS, "[Exec]\nEphemeral=yes");
+    await succeeds(root, "start", "m");
+    await inside(root, "echo kept >/etc/mark");
+    const { keeper, leader } = await root.recordWhen("m");
+    await end(root);
+    await root.berth("exec", "m", "--", "/probe", "reboot", "restart");
+    await poll("its end", () => (isRunning(keeper.pid) ? undefined : true));
+    await startDaemon(root);
+    await root.recordWhen("m", (record) => record.ready && record.leader.startTime !== leader.startTime);
+    expect(await inside(root, "cat /etc/mark")).toBe("kept\n");
+    await succeeds(root, "poweroff", "m");
+    expect(root.leftovers()).toEqual([]);
+  });
+
+  test("one that is held back between two boots is booted by the next, and terminate ends it", async () => {
+    await using root = berthRoot();
+    await shellMachine(root, "m", "exec /probe reboot restart");
+    await using start = root.start("start", "m");
+    await start.end;
+    await poll("the pause", () => (logOf(root).includes("it waits for 2 s") ? true : undefined));
+    expect(await list(root)).toMatchObject([{ name: "m", state: "starting", leader: null, managed: true }]);
+    await end(root);
+    const before = boots(root);
+    await startDaemon(root);
+    await poll("more boots", () =>
+      logOf(root).split("it waits for 1 s").length > 2 || boots(root) > before ? true : undefined,
+    );
+    await succeeds(root, "terminate", "m");
+    expect(await list(root)).toEqual([]);
+    expect(root.leftovers()).toEqual([]);
+    await end(root);
+    await startDaemon(root);
+    expect(await list(root)).toEqual([]);
+  });
+
+  test("one that was paused is paused, and goes on", async () => {
+    await using root = berthRoot();
+    await shellMachine(root, "m");
+    await succeeds(root, "start", "m");
+    await succeeds(root, "pause", "m");
+    await end(root);
+    expect(await list(root)).toMatchObject([{ state: "paused" }]);
+    await startDaemon(root);
+    expect(await list(root)).toMatchObject([{ state: "paused" }]);
+    await succeeds(root, "resume", "m");
+    expect(await inside(root, "echo on")).toBe("on\n");
+    await succeeds(root, "pause", "m");
+    await succeeds(root, "terminate", "m");
+    expect(root.leftovers()).toEqual([]);
+  });
+});
+
+function logOf(root: BerthRoot): string {
+  return readFileSync(join(root.path, "run/berthd.log"), "utf8");
+}
+
+describe("keepers", () => {
+  test("that is killed takes its machine along, which has failed", async () => {
+    await using root = berthRoot();
+    await shellMachine(root, "m");
+    await succeeds(root, "start", "m");
+    const { keeper, leader } = await root.recordWhen("m");
+    process.kill(keeper.pid, "SIGKILL");
+    await poll("its end", () => (isRunning(leader.pid) ? undefined : true));
+    await poll("failed", () => (existsSync(join(root.path, "run/state/m.json")) ? true : undefined));
+    expect(await list(root)).toMatchObject([{ name: "m", state: "failed" }]);
+    expect(root.leftovers()).toEqual([]);
+    await succeeds(root, "start", "m");
+    await succeeds(root, "terminate", "m");
+  });
+
+  test("that was killed while no daemon ran: the machine is seen, and terminate ends all of it", async () => {
+    await using root = berthRoot();
+    await shellMachine(root, "m");
+    await succeeds(root, "start", "m");
+    const { keeper, leader } = await root.recordWhen("m");
+    await killDaemon(root);
+    process.kill(keeper.pid, "SIGKILL");
+    await poll("its end", () => (isRunning(keeper.pid) ? undefined : true));
+    expect(isRunning(leader.pid)).toBe(true);
+    await startDaemon(root);
+    expect(await list(root)).toMatchObject([{ name: "m", leader: leader.pid }]);
+    expect((await root.berth("start", "m")).stderr).toMatch(/^berth: machine m is running already/);
+    await succeeds(root, "terminate", "m");
+    expect(isRunning(leader.pid)).toBe(false);
+    expect(root.leftovers()).toEqual([]);
+    await succeeds(root, "start", "m");
+    await succeeds(root, "terminate", "m");
+  });
+});
+
+test("of several starts of one name at once exactly one wins, and the others hear why they don't", async () => {
+  await using root = berthRoot();
+  await shellMachine(root, "m");
+  await startDaemon(root);
+  const ends = await Promise.all(Array.from({ length: 8 }, () => root.berth("start", "m")));
+  const lost = ends.filter(({ status }) => status !== 0);
+  expect(lost).toHaveLength(7);
+  for (const { status, stderr } of lost)
+    expect([status, stderr]).toEqual([
+      1,
+      expect.stringMatching(/^berth: (m is busy: start for \d+\.\d s\nhint: .*|machine m is running already)\n$/),
+    ]);
+  expect(await list(root)).toMatchObject([{ name: "m", state: "running" }]);
+  await succeeds(root, "terminate", "m");
+});
+
+describe("damage", () => {
+  test("of state files: they are set aside and named, and the daemon starts", async () => {
+    await using root = berthRoot();
+    const state = join(root.path, "run/state");
+    mkdirSync(state, { recursive: true });
+    const files = { cut: '{"version":1,"na', empty: "", newer: '{"version":2}', odd: "[]" };
+    for (const [name, text] of Object.entries(files)) writeFileSync(join(state, `${name}.json`), text);
+    await using daemon = await berthd(root);
+    expect(await list(root)).toEqual([]);
+    for (const name of ["cut", "empty", "odd"])
+      expect(daemon.stderr).toMatch(
+        new RegExp(`/state/${name}\\.json is damaged: .*it is \\S+${name}\\.json\\.corrupt-`),
+      );
+    expect(daemon.stderr).toMatch(/newer\.json is of version 2, .*is left alone/);
+    expect(
+      readdirSync(state)
+        .map((name) => name.replace(/\d+$/, ""))
+        .sort(),
+    ).toEqual(["cut.json.corrupt-", "empty.json.corrupt-", "newer.json", "odd.json.corrupt-"]);
+    daemon.kill();
+    expect((await daemon.end).status).toBe(0);
+  });
+
+  test.each([
+    ["cut", (path: string) => writeFileSync(path, '{"version":1,"na')],
+    ["newer", (path: string) => writeFileSync(path, '{"version":2}')],
+    ["missing", (path: string) => rmSync(path)],
+  ])("of the record of a machine that runs (%s) keeps no daemon from the others", async (kind, spoil) => {
+    await using root = berthRoot();
+    await Promise.all([shellMachine(root, "m"), shellMachine(root, "other")]);
+    await succeeds(root, "start", "m", "other");
+    await killDaemon(root);
+    spoil(join(root.path, "run/running/m/record.json"));
+    await startDaemon(root);
+    const views = await list(root);
+    // One without a record was about to start: who asked for that has gone.
+    if (kind === "missing") expect(views).toMatchObject([{ name: "other", state: "running" }]);
+    else {
+      expect(views).toMatchObject([
+        { name: "m", state: "unknown", reason: expect.stringMatching(/record\.json is /) },
+        { name: "other", state: "running" },
+      ]);
+      expect((await root.berth("start", "m")).stderr).toMatch(/^berth: machine m is running already/);
+      await succeeds(root, "terminate", "m");
+    }
+    await succeeds(root, "start", "m");
+    await succeeds(root, "poweroff", "m", "other");
+    expect(root.leftovers()).toEqual([]);
+  });
+
+  test("by a directory of rubbish among the records: it is cleaned up, or left, and nobody minds", async () => {
+    await using root = berthRoot();
+    for (const name of ["rubbish", "a b", "..."]) {
+      mkdirSync(join(root.path, "run/running", name, "deep/er"), { recursive: true });
+      writeFileSync(join(root.path, "run/running", name, "leftovers.json"), '[{"kind":"make-cgroup","args":{}}]');
+    }
+    writeFileSync(join(root.path, "run/running/file"), "");
+    await startDaemon(root);
+    expect(await list(root)).toEqual([]);
+    await shellMachine(root, "m");
+    await succeeds(root, "start", "m");
+    await succeeds(root, "poweroff", "m");
+    rmSync(join(root.path, "run/running"), { recursive: true });
+  });
+});
