@@ -1,4 +1,4 @@
-import { BerthError } from "../errors.ts";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { closeQuietly } from "../sys/files.ts";
 import { type Unwatch, watch } from "../sys/poll.ts";
 import { acceptStream, listenStream } from "../sys/unix-stream.ts";
@@ -8,6 +8,10 @@ import type { Daemon } from "./methods.ts";
 
 /** More clients than anybody has; who comes then waits in the socket's backlog. */
 const CLIENTS_MAX = 1000;
+/** fds that no new client gets: machines are seen to with them. */
+const FDS_KEPT = 64;
+/** Until it is looked whether there is room again. */
+const PAUSE_MS = 100;
 
 /** The daemon's own socket, which works without any bus: see protocol.ts. */
 export class SocketServer {
@@ -17,6 +21,9 @@ export class SocketServer {
   readonly #clients = new Set<ClientConnection>();
   #unwatch: Unwatch | undefined;
   #pause: NodeJS.Timeout | undefined;
+  /** Nobody is accepted just now, which has been said. */
+  #resting = false;
+  readonly #fdsMax = fdsMax();
 
   constructor(path: string, daemon: Daemon, log: Logger) {
     this.#daemon = daemon;
@@ -44,18 +51,53 @@ export class SocketServer {
 
   #accept(): void {
     try {
-      for (let fd = acceptStream(this.#fd); fd !== null; fd = acceptStream(this.#fd)) this.#serve(fd);
+      for (let full = this.#full(); ; full = this.#full()) {
+        if (full !== undefined) {
+          this.#rest(full);
+          return;
+        }
+        const fd = acceptStream(this.#fd);
+        if (fd === null) break;
+        this.#serve(fd);
+      }
+      this.#resting = false;
     } catch (error) {
-      // Too many open files, mostly. Who waits goes on waiting, and we don't spin.
-      this.#log.error(`a client could not be accepted: ${(error as Error).message}`);
-      this.#unwatch?.();
-      this.#pause = setTimeout(() => this.#listen(), 100);
+      this.#rest((error as Error).message);
     }
   }
 
-  #serve(fd: number): void {
-    if (this.#clients.size >= CLIENTS_MAX) throw new BerthError(`there are ${CLIENTS_MAX} clients already`);
-    const client = new ClientConnection(fd, this.#daemon, this.#log, () => this.#clients.delete(client));
-    this.#clients.add(client);
+  /** Why nobody else can be served now. */
+  #full(): string | undefined {
+    if (this.#clients.size >= CLIENTS_MAX) return `there are ${CLIENTS_MAX} already`;
+    const open = openFds();
+    return open + FDS_KEPT > this.#fdsMax ? `${open} of ${this.#fdsMax} fds are open` : undefined;
   }
+
+  /** Who waits goes on waiting, and we don't spin. */
+  #rest(why: string): void {
+    if (!this.#resting) this.#log.error(`no more clients are accepted: ${why}`);
+    this.#resting = true;
+    this.#unwatch?.();
+    this.#pause = setTimeout(() => this.#listen(), PAUSE_MS);
+  }
+
+  #serve(fd: number): void {
+    try {
+      const client = new ClientConnection(fd, this.#daemon, this.#log, () => this.#clients.delete(client));
+      this.#clients.add(client);
+    } catch (error) {
+      closeQuietly(fd);
+      throw error;
+    }
+  }
+}
+
+/** RLIMIT_NOFILE, proc_pid_limits(5). */
+function fdsMax(): number {
+  return Number(/^Max open files +(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1] ?? 1024);
+}
+
+/** The directory's size says it since Linux 6.2. */
+function openFds(): number {
+  return statSync("/proc/self/fd").size || readdirSync("/proc/self/fd").length;
 }

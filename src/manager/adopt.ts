@@ -10,6 +10,7 @@ import { recordsDirectory } from "../machine/places.ts";
 import { isHeld, type MachineRecord, readSavedRecord } from "../machine/record.ts";
 import { killUnknown } from "../machine/signal-machine.ts";
 import { sweep, sweepMachine } from "../machine/sweep.ts";
+import { consoleTail } from "../supervise/console-log.ts";
 import { hasBootEnd } from "../supervise/init-boot.ts";
 import { ManagedBoot } from "./managed-boot.ts";
 import type { ManagedMachine } from "./managed-machine.ts";
@@ -50,7 +51,7 @@ function savedStates({ files, bootId, log }: Surroundings): Map<string, SavedSta
 
 /** It was about to boot when the daemon ended; what has failed stays so. */
 function goOn(state: SavedState, machine: ManagedMachine): void {
-  if (state.wanted && !machine.alive) machine.resume({ kind: "reboot" }, state.restarts);
+  if (state.wanted && !machine.alive) machine.resume({ kind: "reboot" }, state.restarts, []);
 }
 
 async function adoptOne(
@@ -91,11 +92,12 @@ function ended(
 ): void {
   const { name } = record;
   const end: End = record.state === "rebooting" ? { kind: "reboot" } : outcomeOf(exitIn(directory));
+  const tail = consoleTail(directory);
   const onRelease = (from: string): void => archiveBoot(from, name, paths);
   if (!sweepMachine(name, paths, { onRelease, rebooting: end.kind === "reboot" })) return;
   log("info", name, "ended while no daemon ran");
   if (record.state === "stopping" && end.kind !== "reboot") return;
-  make(name).resume(end, state?.restarts ?? 0);
+  make(name).resume(end, state?.restarts ?? 0, tail);
 }
 
 function exitIn(directory: string): ReturnType<typeof readExitRecord> {

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { BerthError, EXIT_FAILED } from "../errors.ts";
 import { Launch } from "../exec/launch.ts";
 import { filterFor } from "../exec/seccomp-filter.ts";
@@ -8,6 +9,7 @@ import { readHostFacts } from "../host/read-facts.ts";
 import { archiveBoot } from "../machine/history.ts";
 import { LiveRecord, type RecordListener } from "../machine/live-record.ts";
 import { type Prepared, prepare } from "../machine/prepare.ts";
+import { sweepMachine } from "../machine/sweep.ts";
 import type { HostFacts } from "../plan/facts.ts";
 import type { LaunchPlan } from "../plan/step.ts";
 import { showProblem } from "../spec/problem.ts";
@@ -68,6 +70,9 @@ export class Launcher {
     for (const { what, source } of planned.weaknesses)
       caller.say(`weaker than the default: ${what} [${showSource(source)}]`);
     const { plan, input } = planned.plan({ foreground: false, stdio: "console", term: null, reboot: rebooting });
+    // Of one that somebody else ran, and who was killed; or what could not be cleaned up when it was to be.
+    if (existsSync(input.places.record))
+      sweepMachine(name, this.#paths, { rebooting, onRelease: (record) => archiveBoot(record, name, this.#paths) });
     const launch = this.#make(plan, name, caller);
     caller.onLaunch(launch);
     try {

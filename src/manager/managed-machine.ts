@@ -20,7 +20,6 @@ import type { Failure } from "./state-file.ts";
 import type { Surroundings } from "./surroundings.ts";
 import { type StartCaller, whenReady } from "./when-ready.ts";
 
-const TAIL_LINES = 10;
 /** A machine over all its boots: started, rebooted, restarted where that is wanted, stopped. */
 export class ManagedMachine {
   readonly name: string;
@@ -108,8 +107,9 @@ export class ManagedMachine {
   }
 
   /** Goes on where an earlier daemon was interrupted, which did not see to what comes after this end. */
-  resume(end: End, restarts: number): void {
+  resume(end: End, restarts: number, tail: readonly string[]): void {
     this.#restarts = restarts;
+    this.#tail = tail;
     this.#starts.push(monotonic());
     this.#live(() => Promise.resolve(end));
   }
@@ -279,7 +279,7 @@ export class ManagedMachine {
     this.#changed();
     const outcome = await boot.ended();
     const rebooting = outcome.kind === "reboot" && !this.#onPurpose;
-    this.#tail = consoleTail(join(recordsDirectory(this.#with.paths), this.name), TAIL_LINES);
+    this.#tail = consoleTail(join(recordsDirectory(this.#with.paths), this.name));
     const end: End =
       outcome.kind === "killed" ? { ...outcome, outOfMemory: ranOutOfMemory(boot.current.cgroup) } : outcome;
     this.#boot = undefined;

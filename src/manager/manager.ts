@@ -7,11 +7,13 @@ import type { Paths } from "../host/paths.ts";
 import { askInit } from "../machine/ask-init.ts";
 import { findAnyMachine, findMachine } from "../machine/find-machine.ts";
 import { freeze, isFrozen } from "../machine/freeze.ts";
+import { archiveBoot } from "../machine/history.ts";
 import type { JoinOptions } from "../machine/join.ts";
 import { noSuchMachine } from "../machine/known-machines.ts";
 import { lookUp, type MachineRecord, type UnknownMachine } from "../machine/record.ts";
 import { setProperties } from "../machine/set-property.ts";
 import { killMachine, killUnknown, stopSupervisor, whenEnded } from "../machine/signal-machine.ts";
+import { sweepMachine } from "../machine/sweep.ts";
 import { requireName } from "../spec/name.ts";
 import { suggest } from "../spec/nearest.ts";
 import { closeQuietly } from "../sys/files.ts";
@@ -187,6 +189,8 @@ export class Manager extends EventEmitter<Events> {
     if (machine !== undefined) return machine.terminate();
     const found = findAnyMachine(name, this.paths);
     await (found.state === "unknown" ? killUnknown(found, this.paths) : killMachine(found));
+    // Where nobody supervised it, nobody else does this.
+    sweepMachine(name, this.paths, { onRelease: (record) => archiveBoot(record, name, this.paths) });
   }
 
   async pause(name: string, frozen: boolean): Promise<void> {

@@ -18,6 +18,7 @@ export const LOG_FILES = ["console.log.1", "console.log"] as const;
 const HEAD = 16;
 /** struct frame of stage.c is a page. */
 const DATA_MAX = 4096 - HEAD;
+const TAIL_LINES = 10;
 /** Columns of a line that is quoted. */
 const WIDTH_MAX = 200;
 
@@ -77,7 +78,7 @@ export function readConsole(directory: string): readonly Frame[] {
 }
 
 /** The last lines that a machine said on its console, by its record directory, fit for a terminal; none if nothing can be read. */
-export function consoleTail(directory: string, count: number): readonly string[] {
+export function consoleTail(directory: string, count = TAIL_LINES): readonly string[] {
   const lines = new LogLines();
   try {
     const all = [...lines.feed(readConsole(directory)), ...lines.end()].map(({ text }) => consoleText(text));

@@ -120,8 +120,9 @@ function load(): Library {
       ) as Library["resolveCall"],
     };
   } catch (cause) {
-    throw new BerthError(`can't load ${LIBRARY}, which numbers the calls of a machine's system call filter`, {
-      hint: "apt-get install libseccomp2",
+    const why = cause instanceof Error ? cause.message.replace("Failed to load shared library: ", "") : String(cause);
+    throw new BerthError(`can't load ${LIBRARY}, which numbers the calls of a machine's system call filter: ${why}`, {
+      hint: why.includes("No such file") ? "apt-get install libseccomp2" : undefined,
       cause,
     });
   }

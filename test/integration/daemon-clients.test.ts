@@ -1,0 +1,341 @@
+/** berthd's socket: clients that say rubbish, that are killed, that are too many, that are nobody; and what they leave in it. */
+import { openSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { beforeAll, describe, expect, test } from "vitest";
+import { connectStream, FdStream } from "../../src/sys/unix-stream.ts";
+import { type BerthRoot, berthRoot, buildBerth, isRunning, poll } from "../lib/berth.ts";
+import { BERTHD, berthd, connect, socketOf, type Wire } from "../lib/daemon.ts";
+import { checkLeaks, openFds } from "../lib/leaks.ts";
+import { generator } from "../lib/random.ts";
+import { needs } from "../lib/requires.ts";
+import { ENDLESS, shellMachine } from "../lib/shell-machine.ts";
+
+const ready = needs("root", "userns", "cgroup2", "cc");
+checkLeaks();
+beforeAll(() => {
+  if (ready) buildBerth();
+});
+
+/** It serves others as if nothing had happened. */
+async function expectAlive(root: BerthRoot, pid: number | undefined): Promise<void> {
+  expect(root.daemonPid()).toBe(pid);
+  await using wire = await connect(root);
+  expect(await wire.call("ping")).toMatchObject({ result: null });
+}
+
+async function dropped(root: BerthRoot, say: (wire: Wire) => void): Promise<void> {
+  await using wire = await connect(root);
+  say(wire);
+  await Promise.race([
+    wire.closed,
+    sleep(10_000).then(() => {
+      throw new Error("the client was not dropped");
+    }),
+  ]);
+}
+
+/** What there may be in a line. */
+const PIECES = [
+  ...['{"id":1,"method":"list","params":{"all":true}}', '{"id":2,"method":"start","params":{"name":"m","timeout":1}}'],
+  ...['{"id":3,"signal":9}', '{"id":1,"cancel":true}', "null", "[]", '{"id":', '"\\u0000"', "\0", "\r", "\n", "\n\n"],
+  ...['{"__proto__":{"id":1,"method":"quit"}}', '{"id":1e99,"method":"list"}', "\xff\xfe", "{}".repeat(50)],
+];
+
+describe("rubbish", () => {
+  test("of any kind: its sender is dropped or answered, nobody else notices", async () => {
+    await using root = berthRoot();
+    await using daemon = await berthd(root);
+    const pid = root.daemonPid();
+    const below = generator(7);
+    for (let round = 0; round < 150; round++) {
+      await using wire = await connect(root);
+      for (let pieces = below(12); pieces >= 0; pieces--) {
+        const random = Buffer.from(Array.from({ length: below(300) }, () => below(256)));
+        wire.send(
+          below(3) === 0
+            ? random
+            : Buffer.from(`${PIECES[below(PIECES.length)]}${below(2) === 0 ? "\n" : ""}`, "latin1"),
+        );
+      }
+      wire.send("\n");
+      if (below(2) === 0) wire.socket.end();
+    }
+    await expectAlive(root, pid);
+    expect(daemon.stderr).not.toContain("internal error");
+    daemon.kill();
+    expect((await daemon.end).status).toBe(0);
+  });
+
+  test("wrong parameters are answered, each by its name, and never with a stack", async () => {
+    await using root = berthRoot();
+    await using daemon = await berthd(root);
+    await using wire = await connect(root);
+    const odd = [undefined, null, 7, -1, 1.5, "", "a/b", "a\0b", "__proto__", "x".repeat(100_000), [], [1], {}, true];
+    const keys = ["name", "timeout", "all", "wait", "whom", "signal", "state", "argv", "user", "directory", "stdio"];
+    const methods = ["view", "start", "powerOff", "reboot", "terminate", "kill", "pause", "resume", "wait", "exec"];
+    for (const method of [...methods, "setProperty", "list"])
+      for (const value of odd) {
+        const answer = await wire.call(method, Object.fromEntries(keys.map((key) => [key, value])));
+        if (method === "list" && value === true) expect(answer).toMatchObject({ result: [] });
+        else if (answer !== undefined && "error" in answer) {
+          expect(answer.error.message).toMatch(/^[^\n]+$/);
+          expect(answer.error.message).not.toMatch(/internal error| {4}at /);
+        } else expect([method, value, answer]).toEqual(["an error", expect.anything(), expect.anything()]);
+      }
+    for (const method of ["toString", "__proto__", "constructor", "", "quit\0", "Start"])
+      expect(await wire.call(method)).toMatchObject({
+        error: { kind: "NotSupported", message: expect.stringContaining("has no method") },
+      });
+    await expectAlive(root, root.daemonPid());
+    daemon.kill();
+    await daemon.end;
+  });
+
+  test.each<[string, (wire: Wire) => void]>([
+    ["no JSON", (wire) => wire.send("hello\n")],
+    ["no id", (wire) => wire.send('{"method":"list"}\n')],
+    ["a huge line", (wire) => wire.send(Buffer.alloc(5 << 20, 97))],
+    [
+      "a huge line in many pieces",
+      (wire) => {
+        for (let piece = 0; piece < 100; piece++) wire.send(Buffer.alloc(64 << 10, 97));
+      },
+    ],
+    ["the same id twice", (wire) => wire.send('{"id":1,"method":"events","params":{}}\n'.repeat(2))],
+    [
+      "too many requests",
+      (wire) => {
+        for (let id = 1; id < 1000; id++) wire.send(`${JSON.stringify({ id, method: "events", params: {} })}\n`);
+      },
+    ],
+    ["a signal that is none", (wire) => wire.send('{"id":1,"signal":65}\n')],
+  ])("%s: the client is dropped, which the log says", async (_, say) => {
+    await using root = berthRoot();
+    await using daemon = await berthd(root);
+    await dropped(root, say);
+    await poll("the log", () => (/a client, pid \d+ of user 0, was dropped: /.test(daemon.stderr) ? true : undefined));
+    await expectAlive(root, root.daemonPid());
+    daemon.kill();
+    expect((await daemon.end).status).toBe(0);
+  });
+
+  test("a line as long as a command line can be is a request", async () => {
+    await using root = berthRoot();
+    await using daemon = await berthd(root);
+    await using wire = await connect(root);
+    const argv = Array.from({ length: 32 }, () => "x".repeat(100_000));
+    expect(
+      await wire.call("exec", { name: "m", argv, environment: [], user: null, directory: null, stdio: "own" }),
+    ).toMatchObject({
+      error: { message: expect.stringMatching(/^no machine "m" is running$/) },
+    });
+    daemon.kill();
+    await daemon.end;
+  });
+
+  test("fds that nobody asked for are closed; more than a request can have drop the client", async () => {
+    await using root = berthRoot();
+    await using daemon = await berthd(root);
+    const pid = root.daemonPid() ?? 0;
+    await expectAlive(root, pid);
+    const before = openFds(pid).length;
+    for (let round = 0; round < 20; round++) {
+      const stream = await sender(root);
+      stream.write(Buffer.from('{"id":1,"method":"ping","params":{}}\n'), nulls(3));
+      stream.write(Buffer.from('{"id":2,"method":"exec","params":{}}\n'), nulls(3));
+      stream.write(Buffer.from('{"id":3,"meth'), nulls(round % 2 === 0 ? 3 : 10));
+      await stream.flush().catch(() => undefined);
+      await sleep(5);
+      stream.close();
+    }
+    await poll("the fds", () => (openFds(pid).length <= before ? true : undefined));
+    await expectAlive(root, pid);
+    daemon.kill();
+    await daemon.end;
+  });
+});
+
+async function sender(root: BerthRoot): Promise<FdStream> {
+  return new FdStream(await connectStream(socketOf(root)), { onData: () => undefined, onEnd: () => undefined });
+}
+
+function nulls(count: number): number[] {
+  return Array.from({ length: count }, () => openSync("/dev/null", "r"));
+}
+
+describe("a user who is not root", () => {
+  test("may look, and do nothing", async () => {
+    await using root = berthRoot();
+    await shellMachine(root, "m");
+    expect((await root.berth("start", "m")).status).toBe(0);
+    // The directories above the socket are for root only: from its own it is in reach of everybody.
+    const script = `
+      process.chdir(process.argv[1]);
+      process.setgroups([]);
+      process.setgid(65534);
+      process.setuid(65534);
+      const socket = require("node:net").connect("berthd.sock");
+      socket.write(JSON.stringify({ id: 1, method: process.argv[2], params: JSON.parse(process.argv[3]) }) + "\\n");
+      socket.once("data", (data) => { process.stdout.write(data); socket.destroy(); });`;
+    const ask = async (method: string, params: object): Promise<unknown> => {
+      const words = ["-e", script, join(root.path, "run"), method, JSON.stringify(params)];
+      const { stdout, stderr } = await root.spawn([process.execPath, ...words]).end;
+      expect(stderr).toBe("");
+      return JSON.parse(stdout.split("\n")[0] ?? "");
+    };
+    const name = "m";
+    expect(await ask("list", { all: true })).toMatchObject({ result: [{ name, state: "running" }] });
+    expect(await ask("view", { name })).toMatchObject({ result: { name } });
+    expect(await ask("wait", { name, state: "running" })).toMatchObject({ result: null });
+    expect(await ask("status", {})).toMatchObject({ result: { machines: 1 } });
+    const denied = { error: { kind: "AccessDenied", message: expect.stringMatching(/ is for root only$/) } };
+    const acts: [string, object][] = [
+      ["start", { name, timeout: 1000 }],
+      ["powerOff", { name, wait: true, timeout: 1000 }],
+      ["reboot", { name }],
+      ["terminate", { name }],
+      ["kill", { name, whom: "all", signal: 9 }],
+      ["pause", { name }],
+      ["resume", { name }],
+      ["setProperty", { name, properties: ["MemoryMax=1G"] }],
+      ["exec", { name, argv: ["true"], environment: [], user: null, directory: null, stdio: "own" }],
+      ["quit", { machines: true, timeout: 1000 }],
+    ];
+    for (const [method, params] of acts) expect([method, await ask(method, params)]).toMatchObject([method, denied]);
+    expect((await root.berth("terminate", "m")).status).toBe(0);
+  });
+});
+
+/** How many processes there are in a cgroup and those below. */
+function processesIn(cgroup: string): number {
+  const own = readFileSync(join(cgroup, "cgroup.procs"), "utf8").split("\n").filter(Boolean).length;
+  const below = readdirSync(cgroup, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+  return below.reduce((sum, { name }) => sum + processesIn(join(cgroup, name)), own);
+}
+
+describe("clients that are killed", () => {
+  /** In a loop, with fds counted before and after: what each leaves would add up. */
+  test("while they start, exec, wait and listen leave nothing in the daemon", { timeout: 180_000 }, async () => {
+    await using root = berthRoot();
+    await shellMachine(root, "m");
+    await shellMachine(root, "n");
+    expect((await root.berth("start", "m")).status).toBe(0);
+    const pid = root.daemonPid() ?? 0;
+    const below = generator(11);
+    const exec = { name: "m", environment: [], user: null, directory: null, stdio: "own" };
+    const rounds: ((wire: Wire) => void)[] = [
+      (wire) => wire.ask("exec", { ...exec, argv: ["sleep", "1000"] }),
+      (wire) => wire.ask("exec", { ...exec, argv: ["sh", "-c", "trap '' HUP; exec sleep 1000"] }),
+      (wire) => wire.ask("exec", { ...exec, argv: ["/no/such/program"] }),
+      (wire) => wire.ask("wait", { name: "m", state: "stopped" }),
+      (wire) => wire.ask("events"),
+      (wire) => wire.ask("start", { name: "n", timeout: 60_000 }),
+      (wire) => wire.ask("powerOff", { name: "n", wait: true, timeout: 60_000 }),
+      (wire) => wire.ask("terminate", { name: "n" }),
+    ];
+    const cycle = async (count: number): Promise<void> => {
+      for (let round = 0; round < count; round++) {
+        await using wire = await connect(root);
+        rounds[round % rounds.length]?.(wire);
+        await sleep(below(25));
+      }
+      await using wire = await connect(root);
+      await wire.call("terminate", { name: "n" });
+      // A command that does not mind SIGHUP has two seconds.
+      await poll("the ends of commands", () => (childCount(root) <= 2 ? true : undefined));
+    };
+    await cycle(rounds.length * 2);
+    await sleep(200);
+    const before = openFds(pid);
+    await cycle(300);
+    await poll("the fds", () => (openFds(pid).length <= before.length ? true : undefined));
+    await expectAlive(root, pid);
+    expect((await root.berth("exec", "m", "--", "echo", "on")).stdout).toBe("on\n");
+    expect((await root.berth("poweroff", "m")).status).toBe(0);
+    expect(root.leftovers()).toEqual([]);
+  });
+
+  /** How many processes there are in machine m: its init and what that has begun are two. */
+  function childCount(root: BerthRoot): number {
+    const { cgroup } = root.record("m") ?? { cgroup: "" };
+    return processesIn(join(cgroup, "payload"));
+  }
+
+  test("berth start that is killed leaves the machine; berth exec takes its command along", async () => {
+    await using root = berthRoot();
+    await shellMachine(root, "m", ENDLESS);
+    expect((await root.berth("start", "m")).status).toBe(0);
+    await using child = root.start("exec", "m", "--", "sh", "-c", "echo on; exec sleep 1000");
+    await child.until(/^on$/m);
+    child.kill("SIGKILL");
+    await child.end;
+    await poll("the end of the command", () => (childCount(root) <= 2 ? true : undefined));
+    expect((await root.berth("terminate", "m")).status).toBe(0);
+  });
+});
+
+describe("too many open files", () => {
+  // The hard limit: node raises the soft one.
+  const limited = (limit: number): string[] => ["prlimit", `--nofile=${limit}:${limit}`, BERTHD];
+
+  test("clients wait, machines go on and are seen to, and when there are fewer all is as before", async () => {
+    await using root = berthRoot();
+    await shellMachine(root, "m");
+    await using daemon = await berthd(root, { program: limited(200) });
+    expect((await root.berth("start", "m")).status).toBe(0);
+    const pid = root.daemonPid();
+    const wires = await Promise.all(Array.from({ length: 250 }, () => connect(root)));
+    await poll("the log", () => (/no more clients are accepted: /.test(daemon.stderr) ? true : undefined));
+    const { leader } = await root.recordWhen("m");
+    expect(isRunning(leader.pid)).toBe(true);
+    process.kill(leader.pid, "SIGTERM");
+    await poll("its end", () => (root.leftovers().length === 0 ? true : undefined));
+    for (const wire of wires) await wire[Symbol.asyncDispose]();
+    await expectAlive(root, pid);
+    expect((await root.berth("start", "m")).status).toBe(0);
+    expect((await root.berth("exec", "m", "--", "echo", "on")).stdout).toBe("on\n");
+    expect((await root.berth("poweroff", "m")).status).toBe(0);
+    daemon.kill();
+    expect((await daemon.end).status).toBe(0);
+    expect(daemon.stderr.match(/no more clients are accepted/g)?.length).toBeLessThan(5);
+    expect(daemon.stderr).not.toContain("internal error");
+  });
+
+  test("in the midst of a start: that fails with a reason and leaves nothing, and with fewer the same daemon works", async () => {
+    await using root = berthRoot();
+    await shellMachine(root, "m");
+    const limit = 200;
+    await using daemon = await berthd(root, { program: limited(limit) });
+    expect((await root.berth("start", "m")).status).toBe(0);
+    expect((await root.berth("terminate", "m")).status).toBe(0);
+    const pid = root.daemonPid() ?? 0;
+    const failures: string[] = [];
+    const commands = { environment: [], user: null, directory: null, stdio: "own" };
+    await shellMachine(root, "other");
+    expect((await root.berth("start", "other")).status).toBe(0);
+    const wire = await connect(root);
+    for (const free of [48, 40, 32, 24, 16, 8]) {
+      // Each command in a machine has some fds; who accepts no clients any more still does what the others say.
+      while (limit - openFds(pid).length > free + 6) {
+        const before = openFds(pid).length;
+        wire.ask("exec", { name: "other", argv: ["sleep", "1000"], ...commands });
+        await poll("the command", () => (openFds(pid).length > before ? true : undefined));
+      }
+      const answer = await wire.call("start", { name: "m", timeout: 20_000 });
+      if (answer !== undefined && "error" in answer) failures.push(answer.error.message);
+      else expect(await wire.call("terminate", { name: "m" })).toMatchObject({ result: null });
+      expect(root.leftovers().filter((path) => path.endsWith("/m"))).toEqual([]);
+    }
+    await wire[Symbol.asyncDispose]();
+    await poll("the ends of the commands", () => (limit - openFds(pid).length > 100 ? true : undefined));
+    expect(failures.length).toBeGreaterThan(0);
+    for (const failure of failures)
+      expect(failure).toMatch(/^starting m failed at step .*(EMFILE|too many open files|more fds)/is);
+    expect((await root.berth("start", "m")).status).toBe(0);
+    expect((await root.berth("terminate", "m", "other")).status).toBe(0);
+    daemon.kill();
+    expect((await daemon.end).status).toBe(0);
+    expect(daemon.stderr).not.toContain("internal error");
+  });
+});
