@@ -34,11 +34,22 @@ export function sweep(
     if (damaged !== null) say(`${ledger} was damaged and is ${damaged} now: machines get new ranges of ids`);
     return damaged !== null;
   });
-  return list(recordsDirectory(paths)).filter((name) =>
+  const names = list(recordsDirectory(paths));
+  for (const name of list(locksDirectory(paths)))
+    if (!names.includes(name)) attempt(`remove the lock of machine ${name}`, () => removeStaleLock(name, paths));
+  return names.filter((name) =>
     attempt(`clean up after machine ${name}`, () =>
       sweepMachine(name, paths, onRelease && { onRelease: (record) => onRelease(record, name) }),
     ),
   );
+}
+
+/** Of a start that was killed before it had made its record. */
+function removeStaleLock(name: string, paths: Paths): boolean {
+  const path = lockPath(name, paths);
+  const lock = lockFile(path);
+  if (lock !== null) unlinkLocked(path, lock);
+  return lock !== null;
 }
 
 /** False: the machine runs. */
@@ -58,7 +69,11 @@ export function sweepMachine(name: string, paths: Paths, options: RemoveOptions 
 }
 
 function lockPath(name: string, paths: Paths): string {
-  return join(paths.run, "locks", name);
+  return join(locksDirectory(paths), name);
+}
+
+function locksDirectory({ run }: Paths): string {
+  return join(run, "locks");
 }
 
 function list(directory: string): readonly string[] {
