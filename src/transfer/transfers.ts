@@ -79,11 +79,3 @@ export class Transfers extends EventEmitter<TransferEvents> {
     return transfer;
   }
 }
-
-/** Of disk images. @throws BerthError of kind NotSupported */
-export function refuseRaw(type: "import-raw" | "export-raw" | "pull-raw"): never {
-  throw new BerthError(`${type}: disk images can't be imported, exported or downloaded in this version`, {
-    hint: `${type.replace("raw", "tar")} does it with trees`,
-    kind: "NotSupported",
-  });
-}

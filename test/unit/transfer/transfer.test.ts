@@ -2,7 +2,6 @@ import { EventEmitter } from "node:events";
 import { expect, test } from "vitest";
 import { BerthError } from "../../../src/errors.ts";
 import { Transfer, type TransferEvents, type Work } from "../../../src/transfer/transfer.ts";
-import { refuseRaw } from "../../../src/transfer/transfers.ts";
 
 const FACTS = { type: "import-tar", local: "web", remote: "", verify: "no" } as const;
 
@@ -47,10 +46,4 @@ test("cancelling wins over whatever the work then fails with", async () => {
   transfer.cancel();
   await expect(transfer.done).rejects.toThrow("transfer 1 was cancelled");
   expect(events.at(-1)).toBe("canceled");
-});
-
-test("disk images are refused by a sentence that says what there is instead", () => {
-  expect(() => refuseRaw("pull-raw")).toThrow(
-    expect.objectContaining({ kind: "NotSupported", hint: "pull-tar does it with trees" }),
-  );
 });
