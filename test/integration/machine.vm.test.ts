@@ -216,3 +216,31 @@ test(
   },
   PATIENCE,
 );
+
+test(
+  "what is bound and copied while it runs is there as on newer kernels, locked, sparse, and with the machine's owners",
+  async () => {
+    const said = await inGuest(`
+    cd /
+    berth start debian || exit 1
+    mkdir -p /srv/data/sub; echo of the host >/srv/data/file; chown 1000:1001 /srv/data/file
+    truncate -s 50M /srv/data/sparse; mount -t tmpfs tmpfs /srv/data/sub
+    berth bind debian /srv/data /mnt --read-only; echo "bind=$?"
+    berth exec debian -- sh -c 'echo "read=$(cat /mnt/file)"; mount -o remount,bind,rw /mnt 2>/dev/null || umount /mnt/sub 2>/dev/null || touch /mnt/new 2>/dev/null; echo "locked=$?"'
+    berth unbind debian /tmp 2>/dev/null; echo "other=$?"
+    berth unbind debian /mnt; echo "unbind=$?"
+    berth exec debian -- sh -c 'echo "after=$(ls -A /mnt)"'
+    berth copy-to debian /srv/data /srv/copy; echo "to=$?"
+    berth exec debian -- sh -c 'echo "owner=$(stat -c %u:%g /srv/copy/file)"; echo "blocks=$(stat -c %b /srv/copy/sparse)"'
+    berth copy-from debian /srv/copy /srv/back; echo "from=$?"
+    echo "back=$(stat -c %u:%g:%s /srv/back/file)"
+    echo "same=$(cmp /srv/data/sparse /srv/back/sparse && echo yes)"
+    berth poweroff debian
+    `);
+    expect(Object.fromEntries(said)).toMatchObject({
+      ...{ bind: "0", read: "of the host", locked: "1", other: "1", unbind: "0", after: "" },
+      ...{ to: "0", owner: "1000:1001", blocks: "0", from: "0", back: "1000:1001:12", same: "yes" },
+    });
+  },
+  PATIENCE,
+);
