@@ -95,6 +95,28 @@ test("pull-tar downloads and verifies; list-transfers and cancel-transfer see an
   }
 });
 
+test("what a killed daemon was making is gone when it is there again", async () => {
+  await using root = berthRoot();
+  const machinectl = await onBus(root);
+  const pipe = join(root.path, "pipe");
+  execFileSync("mkfifo", [pipe]);
+  await using importing = root.spawn(
+    ["sh", "-c", `exec 3<>${pipe}; exec "$@"`, "sh", ...machinectl.argv("import-tar", pipe, "web")],
+    {
+      env: machinectl.env,
+    },
+  );
+  await poll("its workspace", () => readdirSync(root.machines)[0]);
+  const { stdout } = await root.berth("daemon", "status", "--json");
+  process.kill(JSON.parse(stdout).pid, "SIGKILL");
+  // machinectl(1) goes on waiting for a signal of the transfer.
+  importing.kill("SIGKILL");
+  await importing.end;
+  expect(readdirSync(root.machines).length).toBe(1);
+  await onBus(root);
+  await poll("the sweep", () => (readdirSync(root.machines).length === 0 ? true : undefined));
+});
+
 test("on btrfs with quotas set-limit and clone are what machinectl promises", async (ctx) => {
   needsHere(ctx, "tool:btrfs", ...toolsOf("btrfs"));
   await using root = berthRoot();
