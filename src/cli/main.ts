@@ -24,6 +24,7 @@ async function main(argv: readonly string[]): Promise<number> {
     return 0;
   }
   if (verb === COPIER_VERB) return (await import("../copy/copier.ts")).runCopier();
+  if (verb === "complete" && words[0] === "--") return completeWords(words.slice(1));
   const entry = VERBS[OTHER_WORDS[verb] ?? verb];
   if (entry === undefined) {
     const near = suggest(verb, Object.keys(VERBS));
@@ -66,6 +67,14 @@ const OTHER_WORDS: Readonly<Record<string, string>> = {
   stop: "poweroff",
   images: "list-images",
 };
+
+/** What a shell's completion script asks (completion-scripts.ts). */
+async function completeWords(words: readonly string[]): Promise<number> {
+  const { complete } = await import("./complete.ts");
+  const { candidates, also } = await complete(words, process.env);
+  print([also ?? "-", ...candidates.map(({ word, help }) => `${word}\t${help}`), ""].join("\n"));
+  return 0;
+}
 
 /** Node has put U+FFFD where it could not decode a byte: what is left is another name, or another path, than was meant. */
 function refuseForeignBytes(argv: readonly string[]): void {

@@ -66,6 +66,7 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
   bootstrap: { summary: "make a machine from a distribution's packages", load: () => import("./verbs/bootstrap.ts") },
   recipes: { summary: "list what can be bootstrapped", load: () => import("./verbs/recipes.ts") },
   daemon: { summary: "start, stop or show berthd", load: () => import("./verbs/daemon.ts") },
+  completion: { summary: "print a script that completes words", load: () => import("./verbs/completion.ts") },
   doctor: { summary: "check whether this host can run machines", load: () => import("./verbs/doctor.ts") },
   version: { summary: "print the version", load: () => import("./verbs/version.ts") },
 };

@@ -31,6 +31,8 @@ const PROPERTIES: Readonly<Record<string, Property>> = {
   AllowedCPUs: { file: "cpuset.cpus", convert: list, expected: "a list such as 0-2,4" },
 };
 
+export const PROPERTY_NAMES: readonly string[] = Object.keys(PROPERTIES);
+
 /**
  * Sets resource controls of a machine that runs: through systemd where it has a unit of systemd's, which would undo them
  * otherwise. All are read before one is set. @throws BerthError
