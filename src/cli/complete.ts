@@ -107,7 +107,7 @@ function readWords(command: Command, words: readonly string[]): Before {
   let waiting: Option | undefined;
   for (const word of words) {
     if (waiting !== undefined) waiting = undefined;
-    else if (word === "--" && !optionsEnded) optionsEnded = true;
+    else if (word === "--" && positions < command.registeredArguments.length) optionsEnded = true;
     else if (word.startsWith("-") && !optionsEnded) {
       const [name = "", value] = splitOnce(word);
       const option = command.options.find(({ long, short }) => long === name || short === name);

@@ -10,6 +10,9 @@ _/etc/systemd/nspawn/NAME.nspawn_, _/run/systemd/nspawn/NAME.nspawn_
 _/var/lib/machines/NAME.nspawn_
 : Read last, and with care: see *berth.nspawn*(5).
 
+_/etc/berth/enabled/NAME_
+: A link to the tree of each machine that *berth enable* has told berthd to start.
+
 _/var/lib/machines/NAME/_
 : The tree.
 

@@ -5,7 +5,8 @@ import { BerthError } from "../errors.ts";
 import { lockFile } from "../exec/lock-file.ts";
 import { INSTALLATION } from "../host/installation.ts";
 import type { Paths } from "../host/paths.ts";
-import { Manager } from "../manager/manager.ts";
+import { Autostart } from "../manager/autostart.ts";
+import { Manager, type ManagerOptions } from "../manager/manager.ts";
 import { type DaemonStatus, EXIT_BUSY, LOCK, SOCKET } from "../manager/protocol.ts";
 import { selfTest } from "../sys/poll.ts";
 import { becomeSubreaper } from "../sys/processes.ts";
@@ -18,6 +19,7 @@ import { Tidy } from "./tidy.ts";
 /** The daemon of one root: its lock, its manager and its faces, from start to end. */
 export class Berthd implements Daemon {
   readonly manager: Manager;
+  readonly autostart: Autostart;
   readonly #paths: Paths;
   readonly #log: Logger;
   readonly #service: ServiceManager;
@@ -29,6 +31,9 @@ export class Berthd implements Daemon {
   /** Null: there is no bus. */
   #bus: Promise<Faces | null> = Promise.resolve(null);
   #ending = false;
+  readonly #ends = new AbortController();
+  readonly #bootId = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+  readonly #tell: ManagerOptions["log"];
 
   /** @throws BerthError when there is one already */
   constructor(paths: Paths, env: NodeJS.ProcessEnv, log: Logger) {
@@ -37,11 +42,9 @@ export class Berthd implements Daemon {
     this.#env = env;
     this.#service = new ServiceManager(env);
     this.#lock = takeLock(paths);
-    this.manager = new Manager({
-      paths,
-      bootId: readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim(),
-      log: (level, machine, line) => log[level](machine === null ? {} : { machine }, line),
-    });
+    this.#tell = (level, machine, line) => log[level](machine === null ? {} : { machine }, line);
+    this.manager = new Manager({ paths, bootId: this.#bootId, log: this.#tell });
+    this.autostart = new Autostart(this.manager, this.#tell);
   }
 
   /** Resolves when clients are served. */
@@ -56,6 +59,14 @@ export class Berthd implements Daemon {
     this.#service.ready(`${count} machines`);
     this.#log.info(`berthd ${version()} serves ${this.#paths.machines} at ${this.#socket}; machines: ${count}`);
     this.#bus = this.#openBus();
+    this.#startEnabled();
+  }
+
+  /** Nobody waits for it; what fails is in the log, and shown as failed. */
+  #startEnabled(): void {
+    this.autostart
+      .run(this.#bootId, this.#ends.signal)
+      .catch((error: Error) => this.#log.error(`what is enabled could not be started: ${error.message}`));
   }
 
   /** Its code is loaded when clients are served already, who need none of it. */
@@ -98,6 +109,7 @@ export class Berthd implements Daemon {
   end(): void {
     if (this.#ending) return;
     this.#ending = true;
+    this.#ends.abort();
     this.#service.stopping();
     this.#close().then(this.#ended.resolve, this.#ended.reject);
   }

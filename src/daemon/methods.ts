@@ -1,6 +1,7 @@
 import { BerthError } from "../errors.ts";
 import { INSTALLATION } from "../host/installation.ts";
 import { killIn } from "../machine/kill-in.ts";
+import type { Autostart } from "../manager/autostart.ts";
 import type { Reader } from "../manager/machine-details.ts";
 import type { Manager } from "../manager/manager.ts";
 import type { DaemonStatus, MethodName, Methods } from "../manager/protocol.ts";
@@ -25,6 +26,7 @@ export interface Call<M extends MethodName = MethodName> {
 
 export interface Daemon {
   readonly manager: Manager;
+  readonly autostart: Autostart;
   status(): Promise<DaemonStatus>;
   /** Ends the daemon, after the answer. */
   quit(machines: boolean, timeout: number): Promise<void>;
@@ -54,14 +56,15 @@ export const METHODS: { readonly [M in MethodName]: Method<M> } = {
   start: {
     for: "root",
     // Of a client that is killed the machine goes on to be ready.
-    run: ({ manager }, { params, cancelled, event }) =>
+    run: ({ manager, autostart }, { params, cancelled, event }) =>
       done(
-        manager.start(name(params), {
-          signal: cancelled,
-          timeout: timeout(params),
-          say: (said) => event({ said }),
-          onStatus: (status) => event({ status }),
-        }),
+        autostart.underway(name(params)) ??
+          manager.start(name(params), {
+            signal: cancelled,
+            timeout: timeout(params),
+            say: (said) => event({ said }),
+            onStatus: (status) => event({ status }),
+          }),
       ),
   },
   powerOff: {

@@ -2,9 +2,10 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
-import { type BerthRoot, berthRoot, buildBerth, isRunning } from "../lib/berth.ts";
+import { BERTH, type BerthRoot, berthRoot, buildBerth, isRunning } from "../lib/berth.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { probeTree } from "../lib/probe.ts";
+import { openTerminal } from "../lib/pty.ts";
 import { needs } from "../lib/requires.ts";
 
 const ready = needs("root", "userns", "cgroup2", "cc");
@@ -148,5 +149,49 @@ describe("while it waits", () => {
     await child.end;
     expect(filesOfTheStart(root)).toEqual([]);
     expect((await root.berth("terminate", "m")).status).toBe(0);
+  });
+});
+
+describe("on a terminal", () => {
+  const INIT = `#!/bin/sh
+echo "what fails"
+printf '[  \\033[0;32mOK\\033[0m  ] Started \\033[0;1mthe first unit\\033[0m.\\r\\n'
+sleep 0.5
+echo "Starting the second unit..."
+sleep 0.5
+`;
+
+  async function makeBoot(root: BerthRoot, end: string): Promise<void> {
+    await makeEndlessStart(root);
+    writeFileSync(join(root.machines, "m/sbin/init"), `${INIT}${end}\n`, { mode: 0o755 });
+  }
+
+  test("what the boot is at is shown beside a spinner, and what it said last when it fails", async () => {
+    await using root = berthRoot();
+    await makeBoot(root, "exit 3");
+    await using terminal = openTerminal();
+    const { end } = terminal.spawn([BERTH, "start", "m"], root.env);
+    await terminal.until(/booting .*Started the first unit\./);
+    await terminal.until(/booting .*Starting the second unit/);
+    expect((await end).status).toBe(1);
+    expect(terminal.output).toContain(
+      [
+        "berth: machine m: its PID 1 exited with status 3",
+        "berth: console: what fails",
+        "berth: console: [  OK  ] Started the first unit.",
+        "berth: console: Starting the second unit...",
+        "",
+      ].join("\r\n"),
+    );
+    expect(terminal.output).toContain("\x1b[?25h"); // the cursor is shown again
+  });
+
+  test("NO_COLOR is heeded", async () => {
+    await using root = berthRoot();
+    await makeBoot(root, "exit 3");
+    await using terminal = openTerminal();
+    const { end } = terminal.spawn([BERTH, "start", "m"], { ...root.env, NO_COLOR: "1" });
+    expect((await end).status).toBe(1);
+    expect(terminal.output).not.toContain("\x1b");
   });
 });

@@ -60,7 +60,8 @@ function choose(details: MachineDetails, names: readonly string[] | undefined): 
       suggest(name, known) ?? `there are: ${known.join(" ")}`,
     );
   });
-  return Object.fromEntries(Object.entries(details).filter(([key]) => chosen.includes(key)));
+  const values = new Map<string, unknown>(Object.entries(details));
+  return Object.fromEntries(chosen.map((key) => [key, values.get(key)]));
 }
 
 type Property = readonly [string, string];

@@ -54,15 +54,33 @@ interface Start {
 
 async function startOne(client: DaemonClient, name: string, start: Start): Promise<void> {
   const { context, progress, timeout, said } = start;
-  await client.call(
-    "start",
-    { name, timeout },
-    {
-      signal: context.signal,
-      onEvent: (event) => {
-        if ("said" in event) said.push(event.said);
-        else progress.update({ label: "booting", fraction: null, detail: printable(event.status) });
+  const show = (text: string): void => progress.update({ label: "booting", fraction: null, detail: printable(text) });
+  const over = new AbortController();
+  if (context.fancy) showConsole(name, start, show, over.signal);
+  try {
+    await client.call(
+      "start",
+      { name, timeout },
+      {
+        signal: context.signal,
+        onEvent: (event) => {
+          if ("said" in event) said.push(event.said);
+          else show(event.status);
+        },
       },
-    },
-  );
+    );
+  } finally {
+    over.abort();
+  }
+}
+
+/** Which unit is being started systemd and its like say on the console; it is for who looks. */
+function showConsole(
+  name: string,
+  { context, progress }: Start,
+  show: (text: string) => void,
+  over: AbortSignal,
+): void {
+  progress.update({ label: "booting", fraction: null });
+  void import("../boot-console.ts").then(({ watchBoot }) => watchBoot(name, context.paths, show, over));
 }

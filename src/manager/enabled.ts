@@ -1,0 +1,57 @@
+import { lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { errorCode } from "../errors.ts";
+import type { Paths } from "../host/paths.ts";
+import { checkName } from "../spec/name.ts";
+
+/** A link to its tree for each machine that is to be started with the host: for people to see what it is about. */
+function linkOf(name: string, { etc }: Paths): string {
+  return join(etc, "enabled", name);
+}
+
+/** Machines that the daemon starts when it is first started after the host's boot. By name. */
+export function enabledMachines({ etc }: Paths): readonly string[] {
+  try {
+    return readdirSync(join(etc, "enabled"))
+      .filter((name) => checkName(name) === undefined)
+      .sort();
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return [];
+    throw error;
+  }
+}
+
+export function isEnabled(name: string, paths: Paths): boolean {
+  return lstatSync(linkOf(name, paths), { throwIfNoEntry: false }) !== undefined;
+}
+
+/** False: it was already. */
+export function enableMachine(name: string, paths: Paths): boolean {
+  if (isEnabled(name, paths)) return false;
+  mkdirSync(join(paths.etc, "enabled"), { recursive: true, mode: 0o755 });
+  symlinkSync(join(paths.machines, name), linkOf(name, paths));
+  return true;
+}
+
+/** False: it was not enabled. */
+export function disableMachine(name: string, paths: Paths): boolean {
+  if (!isEnabled(name, paths)) return false;
+  rmSync(linkOf(name, paths));
+  return true;
+}
+
+/** Whether this daemon is the first one since the host's boot, which is so once: it is noted. */
+export function isFirstOfBoot(bootId: string, { run }: Paths): boolean {
+  const file = join(run, "enabled-started");
+  if (readIfThere(file) === bootId) return false;
+  writeFileSync(file, `${bootId}\n`, { mode: 0o644 });
+  return true;
+}
+
+function readIfThere(file: string): string | undefined {
+  try {
+    return readFileSync(file, "utf8").trim();
+  } catch {
+    return undefined;
+  }
+}

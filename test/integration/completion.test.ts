@@ -1,0 +1,127 @@
+/** `berth completion`: the scripts, as the shells run them, and what berth answers to them. */
+import { execFileSync, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { beforeAll, describe, expect, test } from "vitest";
+import { BERTH, type BerthRoot, berthRoot, buildBerth } from "../lib/berth.ts";
+import { checkLeaks } from "../lib/leaks.ts";
+import { probeTree } from "../lib/probe.ts";
+import { needs, needsHere } from "../lib/requires.ts";
+
+const ready = needs("root", "userns", "cgroup2", "cc");
+checkLeaks();
+beforeAll(() => {
+  if (ready) buildBerth();
+});
+
+/** Words at the end of `line`, as bash would offer them for the last one, which it cuts at = and @. */
+function inBash(root: BerthRoot, line: string): string[] {
+  const script = `
+    eval "$(berth completion bash)"
+    COMP_LINE=$1 COMP_POINT=\${#1} COMP_TYPE=9
+    _berth
+    printf '%s\\n' "\${COMPREPLY[@]}"`;
+  const env = { ...process.env, ...root.env, PATH: `${join(BERTH, "..")}:${process.env["PATH"]}` };
+  const { stdout, stderr } = spawnSync("bash", ["--norc", "-c", script, "bash", line], {
+    encoding: "utf8",
+    env,
+    cwd: root.path,
+  });
+  expect(stderr).toBe("");
+  return stdout.split("\n").filter(Boolean).sort();
+}
+
+function ask(root: BerthRoot, ...words: string[]): string[] {
+  const answer = execFileSync(BERTH, ["complete", "--", ...words], {
+    encoding: "utf8",
+    env: { ...process.env, ...root.env },
+  });
+  return answer.split("\n").slice(0, -1);
+}
+
+async function makeMachines(root: BerthRoot): Promise<void> {
+  const tree = await probeTree({ at: join(root.machines, "web") });
+  for (const name of ["bin", "lib", "lib64"]) symlinkSync(`usr/${name}`, join(tree, name));
+  root.settings("web", "[Files]\nBindReadOnly=/usr");
+  writeFileSync(join(tree, "sbin/init"), "#!/bin/sh\nexec sleep 100000\n", { mode: 0o755 });
+  mkdirSync(join(root.machines, "worker"));
+  mkdirSync(join(root.machines, ".hidden"));
+  writeFileSync(join(root.machines, "disk.raw"), "");
+  expect((await root.berth("start", "web")).status).toBe(0);
+}
+
+test("bash completes verbs, machines by what the verb is for, options, their values, and files", async (ctx) => {
+  needsHere(ctx, "tool:bash");
+  await using root = berthRoot();
+  await makeMachines(root);
+  expect(inBash(root, "berth termi")).toEqual(["terminate"]);
+  expect(inBash(root, "berth help re")).toContain("reboot");
+  for (const _ of ["with the daemon", "without"]) {
+    expect(inBash(root, "berth start ")).toEqual(["worker"]);
+    expect(inBash(root, "berth poweroff w")).toEqual(["web"]);
+    expect(inBash(root, "berth exec ")).toEqual(["web"]);
+    expect(inBash(root, "berth status w")).toEqual(["web", "worker"]);
+    await root.berth("daemon", "stop");
+  }
+  // It was not started again for that.
+  expect(existsSync(join(root.path, "run/berthd.sock"))).toBe(false);
+  expect(inBash(root, "berth clone ")).toEqual(["disk", "web", "worker"]);
+  expect(inBash(root, "berth shell bob@w")).toEqual(["web"]);
+  expect(inBash(root, "berth list --js")).toEqual(["--json"]);
+  expect(inBash(root, "berth run --console=re")).toEqual(["read-only"]);
+  expect(inBash(root, "berth run --console ")).toContain("interactive");
+  expect(inBash(root, "berth run -M web --private-users=i")).toEqual(["identity"]);
+  expect(inBash(root, "berth set-property web Mem")).toEqual(
+    ["MemoryHigh=", "MemoryLow=", "MemoryMax=", "MemoryMin=", "MemorySwapMax="].sort(),
+  );
+  expect(inBash(root, "berth wait web st")).toEqual(["stopped"]);
+  expect(inBash(root, "berth kill --signal SIGTE web")).toEqual(["web"]);
+  expect(inBash(root, "berth kill --signal SIGTE")).toEqual(["SIGTERM"]);
+  expect(inBash(root, "berth daemon st")).toEqual(["start", "status", "stop"]);
+  expect(inBash(root, "berth bootstrap deb")).toEqual(["debian"]);
+  expect(inBash(root, "berth check w")).toEqual(["web"]);
+  expect(inBash(root, "berth bind web mach")).toEqual(["machines"]);
+  expect(inBash(root, "berth run -D mach")).toEqual(["machines"]);
+  expect(inBash(root, `berth --root=${root.path} poweroff w`)).toEqual(["web"]);
+  expect(inBash(root, "berth --root /nonexistent poweroff w")).toEqual([]);
+  expect(inBash(root, "berth exec web -- sh")).toContain("sh");
+  expect(inBash(root, "berth nonsense ")).toEqual([]);
+  expect((await root.berth("terminate", "web")).status).toBe(0);
+});
+
+describe("berth answers", () => {
+  test("with what each word means, and what the shell knows itself", async () => {
+    await using root = berthRoot();
+    expect(ask(root, "stat")).toEqual(["-", "status\tshow one machine"]);
+    expect(ask(root, "start", "--ti")).toEqual(["-", expect.stringMatching(/^--timeout\thow long/)]);
+    expect(ask(root, "run", "-D", "")).toEqual(["directories"]);
+    expect(ask(root, "import-fs", "")).toEqual(["directories"]);
+    expect(ask(root, "exec", "web", "")).toEqual(["commands"]);
+    expect(ask(root, "exec", "web", "--", "ls", "-")).toEqual(["files"]);
+    expect(ask(root, "start", "--timeout", "")).toEqual(["-"]);
+    expect(ask(root, "")[0]).toBe("-");
+  });
+
+  test("where nothing is there yet, and makes nothing", async () => {
+    await using root = berthRoot();
+    for (const verb of ["start", "status", "poweroff", "cat", "clone"]) ask(root, verb, "");
+    expect(existsSync(join(root.path, "run"))).toBe(false);
+  });
+});
+
+test.each(["bash", "zsh", "fish"])("the script for %s is one", async (shell) => {
+  await using root = berthRoot();
+  const { status, stdout } = await root.berth("completion", shell);
+  expect(status).toBe(0);
+  expect(stdout).toContain("complete --");
+  if (spawnSync(shell, ["--version"]).error !== undefined) return;
+  expect(spawnSync(shell, ["-n"], { input: stdout, encoding: "utf8" })).toMatchObject({ status: 0, stderr: "" });
+});
+
+test("there is none for other shells", async () => {
+  await using root = berthRoot();
+  expect(await root.berth("completion", "csh")).toMatchObject({
+    status: 2,
+    stderr: "berth: csh: there is no script for that shell\nhint: bash, zsh and fish have one\n",
+  });
+});
