@@ -9,7 +9,7 @@ import { complain, print } from "./output.ts";
 import { withoutSecrets } from "./secrets.ts";
 import { unknownOption } from "./unknown-option.ts";
 import type { Context, Runner } from "./verb.ts";
-import { VERBS } from "./verbs.ts";
+import { VERBS, verbGroups } from "./verbs.ts";
 
 const INTERRUPTED = 130;
 /** Of the verb that was called. */
@@ -107,8 +107,11 @@ function splitGlobalOptions(argv: readonly string[]): { root: string | undefined
 }
 
 function overview(): string {
-  const rows = Object.entries(VERBS).map(([name, { summary }]) => `  ${name.padEnd(14)}${summary}\n`);
-  return `berth [--root DIR] VERB ...\n\n${rows.join("")}\nberth help VERB, or berth VERB --help, says more of each.\n`;
+  const groups = verbGroups().map(([title, names]) => {
+    const rows = names.map((name) => `  ${name.padEnd(16)}${VERBS[name]?.summary}\n`);
+    return `${title}:\n${rows.join("")}`;
+  });
+  return `berth [--root DIR] VERB ...\n\n${groups.join("\n")}\nberth help VERB, or berth VERB --help, says more of each.\n`;
 }
 
 /** One line for what failed and one for what to do about it; never a stack trace of an error made for users. */

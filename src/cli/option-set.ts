@@ -1,4 +1,4 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 
 /** An option of a command. */
 export interface OptionDefinition {
@@ -7,8 +7,18 @@ export interface OptionDefinition {
   /** How --help shows the flags; default: as they are. */
   readonly term?: string;
   readonly help: string;
+  /** Shown by --help-all and in the manual only: with all of them, help would be four screens long. */
+  readonly rare?: boolean;
   /** Gets its value, or undefined where it takes none; and by which of its names it was given, where that is known. */
   readonly take?: (value: string | undefined, typed: string | undefined) => void;
+}
+
+export const HELP_ALL = "--help-all";
+const HELP = new Option("-h, --help", `this; ${HELP_ALL} lists all options`);
+
+function rareOf(definitions: readonly OptionDefinition[]): (option: Option) => boolean {
+  const rare = new Set(definitions.filter((definition) => definition.rare === true).map(({ flags }) => flags));
+  return ({ flags }) => rare.has(flags);
 }
 
 /**
@@ -22,7 +32,12 @@ export function defineOptions(
 ): void {
   const given = words && optionsIn(words, definitions);
   const terms = new Map(definitions.map(({ flags, term = flags }) => [flags, term]));
-  command.configureHelp({ optionTerm: ({ flags }) => terms.get(flags) ?? flags });
+  const isRare = words?.includes(HELP_ALL) === true ? () => false : rareOf(definitions);
+  command.configureHelp({
+    optionTerm: ({ flags }) => terms.get(flags) ?? flags,
+    visibleOptions: ({ options }) => [...options.filter((option) => !isRare(option)), HELP],
+  });
+  if (words?.includes(HELP_ALL) === true) command.helpOption(HELP_ALL);
   for (const definition of definitions) {
     if (given !== undefined && !given.has(definition)) continue;
     const { flags, help, take } = definition;

@@ -7,13 +7,26 @@ import { REFUSED_OPTIONS } from "./refused-options.ts";
 
 export type { StartOptions } from "./own-options.ts";
 
+/** Those that help shows: what one needs first, and mostly. */
+const USUAL = new Set(
+  (
+    "--directory --machine --boot --ephemeral --as-pid2 --quiet --console --pipe --user --setenv --chdir --hostname " +
+    "--private-users --capability --read-only --volatile --bind --bind-ro --tmpfs --overlay --host-network"
+  ).split(" "),
+);
+
 /**
  * Adds the options that `run` and `plan` share: systemd-nspawn's by the same names, from the settings table. Given the
  * words of the command line, no more of them than those need.
  */
 export function addStartOptions(command: Command, words?: readonly string[]): StartOptions {
   const options: StartOptions = { assignments: [], credentials: [], bindUserGroups: [], properties: [], warnings: [] };
-  defineOptions(command, [...ownOptions(options), ...settingOptions(options), ...REFUSED_OPTIONS], words);
+  const all = [...ownOptions(options), ...settingOptions(options), ...REFUSED_OPTIONS];
+  defineOptions(
+    command,
+    all.map((each) => ({ ...each, rare: !USUAL.has(/--[a-z0-9-]+/.exec(each.flags)?.[0] ?? "") })),
+    words,
+  );
   return options;
 }
 

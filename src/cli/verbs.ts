@@ -11,7 +11,31 @@ interface VerbEntry {
 /** As `docker run` has it: what the payload exits with is left to the payload. */
 const FAILURE = 125;
 
-/** Every verb, in the order they are shown. The summaries are here too, so that `berth help` loads no verb. */
+/** What verbs are about, as help and the manual show them. */
+const GROUPS: Readonly<Record<string, string>> = {
+  Machines:
+    "list status show why start poweroff reboot terminate kill pause resume wait login shell exec console logs events " +
+    "copy-to copy-from bind unbind set-property",
+  Launching: "run plan",
+  Settings: "edit cat check enable disable",
+  Images: "list-images image-status show-image clone rename read-only remove set-limit clean",
+  "Getting trees":
+    "bootstrap recipes pull-tar pull-raw import-tar import-raw import-fs export-tar export-raw list-transfers cancel-transfer",
+  Host: "doctor daemon completion version",
+};
+
+/** The names of all verbs by what they are about. */
+export function verbGroups(): readonly (readonly [string, readonly string[]])[] {
+  const all = Object.keys(VERBS);
+  const groups = Object.entries(GROUPS).map(
+    ([title, names]) => [title, names.split(" ").filter((name) => all.includes(name))] as const,
+  );
+  const known = new Set(groups.flatMap(([, names]) => names));
+  const others = all.filter((name) => !known.has(name));
+  return others.length === 0 ? groups : [...groups, ["Others", others]];
+}
+
+/** Every verb. The summaries are here too, so that `berth help` loads no verb. */
 export const VERBS: Readonly<Record<string, VerbEntry>> = {
   list: { summary: "show running machines", load: () => import("./verbs/list.ts") },
   status: { summary: "show one machine", load: () => import("./verbs/status.ts") },

@@ -101,7 +101,7 @@ describe("edit", () => {
       EDITOR: editor(root, 'echo Boot=x >>"$1"'),
       VISUAL: "",
     });
-    await second.until(/undo\? $/);
+    await second.until(/\[u\]ndo\? $/);
     second.type("u\r");
     expect((await undone.end).status).toBe(0);
     expect(second.output).toMatch(/m\.nspawn is as it was\r\n$/);
