@@ -291,7 +291,7 @@ Keep everything in one directory:
 
 # SEE ALSO
 
-*berth.nspawn*(5), *berth-nspawn*(7), *systemd-nspawn*(1), *systemd.nspawn*(5), *mmdebstrap*(1), *namespaces*(7),
+*berthd*(8), *berth.nspawn*(5), *berth-nspawn*(7), *systemd-nspawn*(1), *systemd.nspawn*(5), *mmdebstrap*(1), *namespaces*(7),
 *user_namespaces*(7), *capabilities*(7), *cgroups*(7)
 `;
 }

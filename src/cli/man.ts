@@ -2,12 +2,13 @@ import { type Argument, Command, type Option } from "commander";
 import type { OptionForm, Setting } from "../config/setting.ts";
 import { COMMAND_OPTIONS, type CommandOption, optionName, SETTINGS_BY_SECTION } from "../config/settings.ts";
 import { compatPage, type Proofs } from "./man-compat.ts";
+import { DAEMON_PAGE } from "./man-daemon-text.ts";
 import { title, toRoff } from "./man-roff.ts";
 import { DETAILS, settingsPage } from "./man-settings-text.ts";
 import { programPage } from "./man-text.ts";
 import { addStartOptions } from "./start-options.ts";
 import type { Runner } from "./verb.ts";
-import { VERBS } from "./verbs.ts";
+import { VERBS, verbGroups } from "./verbs.ts";
 
 /**
  * The manual's pages by file name, made from the tables the program itself works by, the texts of man-*text.ts and the
@@ -20,19 +21,21 @@ export async function manualPages(version: string, proofs: Proofs): Promise<Read
       title(name, section, version) +
       toRoff(markup),
   ];
-  const verbs = (await Promise.all(Object.entries(VERBS).map(verbCommand))).map(verbText).join("\n\n");
+  const names = verbGroups().flatMap(([, group]) => group);
+  const verbs = (await Promise.all(names.map(verbCommand))).map(verbText).join("\n\n");
   return Object.fromEntries([
     page("berth", 1, programPage(verbs, sharedOptionsText(), notYetText())),
+    page("berthd", 8, DAEMON_PAGE),
     page("berth.nspawn", 5, settingsPage(settingsText)),
     page("berth-nspawn", 7, compatPage(startOptionState, proofs)),
   ]);
 }
 
 /** What a verb tells the parser about itself. */
-async function verbCommand([verb, { load }]: [string, (typeof VERBS)[string]]): Promise<Command> {
+async function verbCommand(verb: string): Promise<Command> {
   const program = new Command("berth").enablePositionalOptions();
   const inert: Runner = () => async () => undefined;
-  (await load()).define(program, inert);
+  (await VERBS[verb]?.load())?.define(program, inert);
   const [command] = program.commands;
   if (command === undefined) throw new Error(`verb ${verb} defines no command`);
   return command;

@@ -10,8 +10,8 @@ export type { StartOptions } from "./own-options.ts";
 /** Those that help shows: what one needs first, and mostly. */
 const USUAL = new Set(
   (
-    "--directory --machine --boot --ephemeral --as-pid2 --quiet --console --pipe --user --setenv --chdir --hostname " +
-    "--private-users --capability --read-only --volatile --bind --bind-ro --tmpfs --overlay --host-network"
+    "--directory --machine --boot --ephemeral --as-pid2 --quiet --console --pipe --user --setenv --hostname " +
+    "--private-users --capability --read-only --volatile --bind --bind-ro --tmpfs --host-network"
   ).split(" "),
 );
 

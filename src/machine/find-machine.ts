@@ -1,9 +1,10 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { BerthError } from "../errors.ts";
+import { listTrees } from "../host/list-trees.ts";
 import type { Paths } from "../host/paths.ts";
 import { requireName } from "../spec/name.ts";
-import { suggest } from "../spec/nearest.ts";
+import { nearest, suggest } from "../spec/nearest.ts";
 import { quote } from "../spec/quote.ts";
 import { listMachines, lookUp, type MachineRecord, type UnknownMachine } from "./record.ts";
 
@@ -25,9 +26,14 @@ export function findAnyMachine(name: string, paths: Paths): MachineRecord | Unkn
   requireName(name);
   const machine = lookUp(name, paths);
   if (machine !== null) return machine;
-  if (existsSync(join(paths.machines, name)))
-    throw new BerthError(`no machine ${quote(name)} is running`, { hint: `berth start ${name} boots it` });
+  if (existsSync(join(paths.machines, name))) throw notRunning(name, `berth start ${name} boots it`);
   const running = listMachines(paths).map((each) => each.name);
-  const hint = suggest(name, running) ?? (running.length === 0 ? "no machine runs" : `running: ${running.join(", ")}`);
-  throw new BerthError(`no machine ${quote(name)} is running`, { hint });
+  const near = nearest(name, listTrees(paths.machines));
+  const stopped = near === undefined ? undefined : `did you mean ${near}? It does not run either`;
+  const few = running.length === 0 ? "no machine runs" : `running: ${running.join(", ")}`;
+  throw notRunning(name, suggest(name, running) ?? stopped ?? few);
+}
+
+function notRunning(name: string, hint: string): BerthError {
+  return new BerthError(`no machine ${quote(name)} is running`, { hint, kind: "NoSuchMachine" });
 }

@@ -10,6 +10,7 @@ import { lookUp, type MachineRecord } from "../machine/record.ts";
 import { type Limits, NO_LIMITS, readLimits, readUsage, type Usage } from "../machine/resources.ts";
 import { signalName } from "../spec/signals.ts";
 import { showSource } from "../spec/source.ts";
+import { isEnabled } from "./enabled.ts";
 import type { MachineView } from "./machine-view.ts";
 import type { Failure } from "./state-file.ts";
 
@@ -28,6 +29,8 @@ export interface MachineDetails extends MachineView {
   /** How its last boot ended, of one that does not run. */
   readonly exit: ShownExit | null;
   readonly failure: Failure | null;
+  /** It is started with the host. */
+  readonly enabled: boolean;
 }
 
 export interface ShownSetting {
@@ -68,6 +71,7 @@ export function detailsOf(view: MachineView, failure: Failure | null, reader: Re
     cgroup: record?.cgroup ?? null,
     exit: last?.outcome ? shownExit(last.outcome) : null,
     failure: failure === null ? null : { ...failure, console: reader === "root" ? failure.console : [] },
+    enabled: isEnabled(name, paths),
   };
 }
 

@@ -1,10 +1,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
 import { BerthError, UsageError } from "../../errors.ts";
+import { knownMachines } from "../../machine/known-machines.ts";
 import { lookUp } from "../../machine/record.ts";
 import { requireName } from "../../spec/name.ts";
+import { suggest } from "../../spec/nearest.ts";
 import { printable } from "../../spec/quote.ts";
 import { DaemonClient } from "../daemon-client.ts";
+import { say } from "../output.ts";
 import { timeoutMs } from "../seconds.ts";
 import type { Context, Runner } from "../verb.ts";
 
@@ -27,6 +30,7 @@ async function wait(context: Context, name: string, state: string, { timeout }: 
   if (state !== "running" && state !== "stopped")
     throw new UsageError(`${printable(state)}: berth wait can wait for running and stopped`);
   requireName(name);
+  if (state === "running") warnOfTypo(name, context.paths);
   const late = timeout === undefined ? undefined : AbortSignal.timeout(timeoutMs(timeout));
   const signal = late === undefined ? context.signal : AbortSignal.any([context.signal, late]);
   try {
@@ -36,6 +40,13 @@ async function wait(context: Context, name: string, state: string, { timeout }: 
     throw new BerthError(`machine ${name} is not ${state} after ${timeout} s`, { kind: "Timeout" });
   }
   return 0;
+}
+
+/** It may be started later all the same, under any name. */
+function warnOfTypo(name: string, paths: Context["paths"]): void {
+  const known = knownMachines(paths);
+  const near = known.includes(name) ? undefined : suggest(name, known);
+  if (near !== undefined) say(`berth: there is no machine ${name} yet: ${near}\n`);
 }
 
 /** Without a daemon only a berth run can start or end anything: there is nobody who tells. */

@@ -76,9 +76,13 @@ test("options are shown as they were typed", () => {
 });
 
 test("help shows what may be left out, and what an option without a value stands for", () => {
-  const command = new Command();
-  addStartOptions(command);
+  const [command, usual] = [new Command(), new Command()];
+  addStartOptions(command, ["--help-all"]);
+  addStartOptions(usual);
   const help = command.helpInformation();
+  expect(usual.helpInformation()).toMatch(/--bind-ro <\S+>\s/);
+  expect(usual.helpInformation()).not.toContain("LinkJournal");
+  expect(usual.helpInformation()).toMatch(/-h, --help\s+this; --help-all lists all options/);
   for (const shown of [
     /--private-users\[=BOOL\S+\]\s/,
     /--volatile\[=BOOL\S+\]\s/,
