@@ -6,14 +6,27 @@ import { printable } from "../spec/quote.ts";
 import { closeQuietly } from "../sys/files.ts";
 import { pidfdGetfd, pidfdOpen } from "../sys/processes.ts";
 import type { Credentials } from "../sys/socket-message.ts";
-import { FdStream, peerCredentials, peerPidfd } from "../sys/unix-stream.ts";
+import { FdStream, peerPidfd } from "../sys/unix-stream.ts";
 import type { Logger } from "./log.ts";
 import { type Call, type Daemon, findMethod } from "./methods.ts";
+import { OneATurn } from "./one-a-turn.ts";
 
-/** Bytes of a line: a command may be as long as the kernel lets one be (execve(2), 2 MiB by default). */
-const LINE_MAX = 4 << 20;
-/** Of one client, at a time. */
-const REQUESTS_MAX = 256;
+/** What a client may make the daemon hold. */
+interface Limits {
+  /** Bytes. */
+  readonly line: number;
+  /** At a time. */
+  readonly requests: number;
+  /** Bytes of answers that it does not read. */
+  readonly unread: number;
+}
+
+/** A command may be as long as the kernel lets one be (execve(2), 2 MiB by default). */
+const ROOT: Limits = { line: 4 << 20, requests: 256, unread: 64 << 20 };
+/** Of any other user of the host, who may be up to no good. */
+const OTHERS: Limits = { line: 16 << 10, requests: 8, unread: 4 << 20 };
+/** What those ask for. */
+const others = new OneATurn();
 const FDS_MAX = 3;
 /** For a client to read its answers when the daemon ends. */
 const FLUSH_MS = 500;
@@ -32,6 +45,7 @@ export class ClientConnection {
   readonly #log: Logger;
   readonly #stream: FdStream;
   readonly #peer: Credentials;
+  readonly #limits: Limits;
   readonly #pidfd: number | null;
   readonly #running = new Map<number, Running>();
   readonly #onEnd: () => void;
@@ -43,16 +57,23 @@ export class ClientConnection {
   #over = false;
 
   /** Takes over the fd. */
-  constructor(fd: number, daemon: Daemon, log: Logger, onEnd: () => void) {
+  constructor(fd: number, peer: Credentials, daemon: Daemon, log: Logger, onEnd: () => void) {
     this.#daemon = daemon;
     this.#log = log;
     this.#onEnd = onEnd;
-    this.#peer = peerCredentials(fd);
-    this.#pidfd = peerPidfd(fd);
-    this.#stream = new FdStream(fd, {
-      onData: (chunk, fds) => this.#take(chunk, fds),
-      onEnd: () => this.#end(),
-    });
+    this.#peer = peer;
+    this.#limits = this.#isRoot ? ROOT : OTHERS;
+    this.#pidfd = this.#isRoot ? peerPidfd(fd) : null;
+    const onData = (chunk: Buffer, fds: readonly number[]): void => this.#take(chunk, fds);
+    this.#stream = new FdStream(fd, { onData, onEnd: () => this.#end() }, { queueLimit: this.#limits.unread });
+  }
+
+  get uid(): number {
+    return this.#peer.uid;
+  }
+
+  get #isRoot(): boolean {
+    return this.#peer.uid === 0;
   }
 
   /** What it asked for is given up, and it hears so. */
@@ -87,21 +108,45 @@ export class ClientConnection {
       this.#drop("too many fds");
       return;
     }
-    let rest = chunk;
-    for (let at = rest.indexOf(10); at >= 0 && !this.#over; at = rest.indexOf(10)) {
-      const line = Buffer.concat([...this.#pending, rest.subarray(0, at)]).toString("utf8");
-      [this.#pending, this.#length] = [[], 0];
-      rest = rest.subarray(at + 1);
-      this.#read(line);
+    if (this.#isRoot) this.#readLines(chunk);
+    else void this.#readInTurn(chunk);
+  }
+
+  #readLines(chunk: Buffer): void {
+    for (let rest: Buffer | null = chunk; rest !== null && !this.#over; ) rest = this.#readLine(rest);
+  }
+
+  /** So that however much others than root ask for, everybody else gets their turn. */
+  async #readInTurn(chunk: Buffer): Promise<void> {
+    this.#stream.pause();
+    for (let rest: Buffer | null = chunk; rest !== null && !this.#over; ) {
+      await others.turn();
+      rest = this.#readLine(rest);
     }
-    this.#length += rest.length;
-    if (this.#length > LINE_MAX) this.#drop("a line that is too long");
-    else if (rest.length > 0) this.#pending.push(rest);
+    if (!this.#over) this.#stream.resume();
+  }
+
+  /** Returns what is after it; null: the line is still to be ended. */
+  #readLine(chunk: Buffer): Buffer | null {
+    const end = chunk.indexOf(10);
+    this.#length += end < 0 ? chunk.length : end;
+    this.#pending.push(end < 0 ? chunk : chunk.subarray(0, end));
+    if (this.#length > this.#limits.line) {
+      this.#drop("a line that is too long");
+      return null;
+    }
+    if (end < 0) return null;
+    const line = Buffer.concat(this.#pending).toString("utf8");
+    [this.#pending, this.#length] = [[], 0];
+    this.#read(line);
+    return chunk.subarray(end + 1);
   }
 
   /** Who does not keep to the protocol is no client of ours. */
   #drop(why: string): void {
-    this.#log.warn(`a client, pid ${this.#peer.pid} of user ${this.#peer.uid}, was dropped: ${why}`);
+    // Nobody but root gets to fill the log.
+    const level = this.#isRoot ? "warn" : "debug";
+    this.#log[level](`a client, pid ${this.#peer.pid} of user ${this.#peer.uid}, was dropped: ${why}`);
     this.#end();
   }
 
@@ -113,7 +158,7 @@ export class ClientConnection {
   }
 
   #begin(request: Request): void {
-    if (this.#running.has(request.id) || this.#running.size >= REQUESTS_MAX) {
+    if (this.#running.has(request.id) || this.#running.size >= this.#limits.requests) {
       this.#drop("too many requests");
       return;
     }
@@ -142,11 +187,11 @@ export class ClientConnection {
     try {
       if (this.#ending !== undefined) throw this.#ending;
       const { for: whom, run } = findMethod(method);
-      if (whom === "root" && this.#peer.uid !== 0) throw forRoot(method);
+      if (whom === "root" && !this.#isRoot) throw forRoot(method);
       if (whom === "root") log.debug(`asked by pid ${this.#peer.pid}`);
       const call: Call = {
         params,
-        reader: this.#peer.uid === 0 ? "root" : "all",
+        reader: this.#isRoot ? "root" : "all",
         signal: running.end.signal,
         cancelled: running.cancel.signal,
         event: (event) => this.#send({ id, event }),
@@ -159,7 +204,7 @@ export class ClientConnection {
       await this.#daemon.manager.published();
       this.#send({ id, result });
     } catch (error) {
-      this.#send({ id, error: wireError(error, log) });
+      this.#send({ id, error: wireError(error, log, this.#isRoot ? "info" : "debug") });
     } finally {
       this.#running.delete(id);
     }
@@ -230,9 +275,9 @@ function forRoot(method: string): BerthError {
 }
 
 /** One sentence, never where in the daemon it happened: that is for its log. */
-function wireError(error: unknown, log: Logger): WireError {
+function wireError(error: unknown, log: Logger, level: "info" | "debug"): WireError {
   if (error instanceof BerthError) {
-    log.info(error.message);
+    log[level](error.message);
     const { message, hint = null, kind = null, exitStatus } = error;
     return { message, hint, kind, exitStatus };
   }

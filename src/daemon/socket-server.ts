@@ -1,13 +1,19 @@
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { closeQuietly } from "../sys/files.ts";
 import { type Unwatch, watch } from "../sys/poll.ts";
-import { acceptStream, listenStream } from "../sys/unix-stream.ts";
+import type { Credentials } from "../sys/socket-message.ts";
+import { acceptStream, listenStream, peerCredentials } from "../sys/unix-stream.ts";
 import { ClientConnection } from "./client-connection.ts";
 import type { Logger } from "./log.ts";
 import type { Daemon } from "./methods.ts";
 
 /** More clients than anybody has; who comes then waits in the socket's backlog. */
 const CLIENTS_MAX = 1000;
+/** Of them so many may be other users than root, who is never kept out by them, and so many one of these. */
+const OTHERS_MAX = 256;
+const USER_MAX = 32;
+/** Who comes faster than they are served must not keep all others from their turn. */
+const ACCEPTS = 16;
 /** fds that no new client gets: machines are seen to with them. */
 const FDS_KEPT = 64;
 /** Until it is looked whether there is room again. */
@@ -51,7 +57,8 @@ export class SocketServer {
 
   #accept(): void {
     try {
-      for (let full = this.#full(); ; full = this.#full()) {
+      for (let accepts = 0; accepts < ACCEPTS; accepts++) {
+        const full = this.#full();
         if (full !== undefined) {
           this.#rest(full);
           return;
@@ -73,6 +80,12 @@ export class SocketServer {
     return open + FDS_KEPT > this.#fdsMax ? `${open} of ${this.#fdsMax} fds are open` : undefined;
   }
 
+  #hasRoomFor({ uid }: Credentials): boolean {
+    if (uid === 0) return true;
+    const others = [...this.#clients].filter((client) => client.uid !== 0);
+    return others.length < OTHERS_MAX && others.filter((client) => client.uid === uid).length < USER_MAX;
+  }
+
   /** Who waits goes on waiting, and we don't spin. */
   #rest(why: string): void {
     if (!this.#resting) this.#log.error(`no more clients are accepted: ${why}`);
@@ -83,7 +96,12 @@ export class SocketServer {
 
   #serve(fd: number): void {
     try {
-      const client = new ClientConnection(fd, this.#daemon, this.#log, () => this.#clients.delete(client));
+      const peer = peerCredentials(fd);
+      if (!this.#hasRoomFor(peer)) {
+        closeQuietly(fd);
+        return;
+      }
+      const client = new ClientConnection(fd, peer, this.#daemon, this.#log, () => this.#clients.delete(client));
       this.#clients.add(client);
     } catch (error) {
       closeQuietly(fd);

@@ -130,11 +130,16 @@ export class Manager extends EventEmitter<Events> {
   /** @throws BerthError of kind NoSuchMachine */
   view(name: string): MachineView {
     requireName(name);
+    return this.#look(name) ?? viewOf(findAnyMachine(name, this.paths));
+  }
+
+  /** What runs or has failed. */
+  #look(name: string): MachineView | undefined {
     const machine = this.#machines.get(name);
     if (machine?.alive === true) return this.#viewOf(machine);
     const found = lookUp(name, this.paths);
-    if (found === null && machine?.failure) return this.#viewOf(machine);
-    return viewOf(found ?? findAnyMachine(name, this.paths));
+    if (found !== null) return viewOf(found);
+    return machine?.failure ? this.#viewOf(machine) : undefined;
   }
 
   /** All that is known of a machine, whether it runs or not. @throws BerthError of kind NoSuchMachine */
@@ -209,7 +214,7 @@ export class Manager extends EventEmitter<Events> {
   async wait(name: string, state: "running" | "stopped", signal: AbortSignal): Promise<void> {
     requireName(name);
     const is = (): boolean => {
-      const view = this.list().find((each) => each.name === name);
+      const view = this.#look(name);
       return state === "stopped" ? view === undefined || view.state === "failed" : view?.ready === true;
     };
     while (!is()) await this.#next(name, signal);

@@ -1,10 +1,10 @@
 /** berthd's socket: clients that say rubbish, that are killed, that are too many, that are nobody; and what they leave in it. */
-import { openSync, readdirSync, readFileSync } from "node:fs";
+import { mkdirSync, openSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { beforeAll, describe, expect, test } from "vitest";
 import { connectStream, FdStream } from "../../src/sys/unix-stream.ts";
-import { type BerthRoot, berthRoot, buildBerth, isRunning, poll } from "../lib/berth.ts";
+import { type BerthRoot, berthRoot, buildBerth, isRunning, poll, type Running } from "../lib/berth.ts";
 import { BERTHD, berthd, connect, socketOf, type Wire } from "../lib/daemon.ts";
 import { checkLeaks, openFds } from "../lib/leaks.ts";
 import { generator } from "../lib/random.ts";
@@ -204,6 +204,93 @@ describe("a user who is not root", () => {
     ];
     for (const [method, params] of acts) expect([method, await ask(method, params)]).toMatchObject([method, denied]);
     expect((await root.berth("terminate", "m")).status).toBe(0);
+  });
+
+  /** As user nobody; in the socket's directory, as those above are for root only. */
+  function nobody(root: BerthRoot, script: string): Running {
+    const rights =
+      "process.chdir(process.argv[1]); process.setgroups([]); process.setgid(65534); process.setuid(65534);";
+    return root.spawn([process.execPath, "-e", `${rights}\n${script}`, join(root.path, "run")]);
+  }
+
+  async function listed(root: BerthRoot): Promise<unknown> {
+    await using wire = await connect(root);
+    return await wire.call("list", { all: true });
+  }
+
+  function listedWithin(ms: number, root: BerthRoot): Promise<unknown> {
+    return Promise.race([listed(root), sleep(ms, "no answer in time")]);
+  }
+
+  test("keeps root from nothing by opening connections, and has few", async () => {
+    await using root = berthRoot();
+    await using daemon = await berthd(root);
+    const pid = root.daemonPid() ?? 0;
+    const before = openFds(pid).length;
+    const script = `
+      let open = 0;
+      for (let count = 0; count < 1200; count++) {
+        const socket = require("node:net").connect("berthd.sock");
+        socket.on("connect", () => { if (++open === 1200) console.log("open"); }).on("error", () => {});
+      }
+      setInterval(() => {}, 1000);`;
+    await using flood = nobody(root, script);
+    await flood.until(/^open$/m);
+    expect(await listedWithin(10_000, root)).toMatchObject({ result: [] });
+    expect(openFds(pid).length).toBeLessThan(before + 100);
+    flood.kill("SIGKILL");
+    await flood.end;
+    // The bus has its own by now.
+    await poll("the fds", () => (openFds(pid).length < before + 40 ? true : undefined));
+    daemon.kill();
+    expect((await daemon.end).status).toBe(0);
+  });
+
+  test("delays root by a moment only, however much it asks for, and does not fill the log", async () => {
+    await using root = berthRoot();
+    for (let count = 0; count < 300; count++) mkdirSync(join(root.machines, `m${count}`), { recursive: true });
+    await using daemon = await berthd(root);
+    const pid = root.daemonPid();
+    const script = `
+      const ask = () => {
+        const socket = require("node:net").connect("berthd.sock");
+        const more = () => {
+          for (let id = 1; id <= 7; id++)
+            socket.write(JSON.stringify({ id, method: id === 7 ? "nothing" : "list", params: { all: true } }) + "\\n");
+        };
+        let answers = 0;
+        socket.on("connect", more).on("error", () => {}).on("close", () => setTimeout(ask, 50));
+        socket.on("data", (data) => {
+          answers += data.toString("latin1").split("\\n").length - 1;
+          if (answers % 7 === 0) more();
+        });
+      };
+      for (let count = 0; count < 32; count++) ask();
+      setTimeout(() => console.log("asking"), 500);`;
+    await using flood = nobody(root, script);
+    await flood.until(/^asking$/m);
+    for (let round = 0; round < 10; round++)
+      expect(await listedWithin(2000, root)).toMatchObject({ result: expect.anything() });
+    expect(root.daemonPid()).toBe(pid);
+    flood.kill("SIGKILL");
+    await flood.end;
+    expect(daemon.stderr.split("\n").length).toBeLessThan(10);
+    daemon.kill();
+    expect((await daemon.end).status).toBe(0);
+  });
+
+  test("is dropped for a line longer than a request can be", async () => {
+    await using root = berthRoot();
+    await using daemon = await berthd(root);
+    const script = `
+      const socket = require("node:net").connect("berthd.sock");
+      socket.on("error", () => {}).on("close", () => console.log("dropped"));
+      socket.write("x".repeat(100_000));`;
+    await using client = nobody(root, script);
+    await client.until(/^dropped$/m);
+    await expectAlive(root, root.daemonPid());
+    daemon.kill();
+    expect((await daemon.end).status).toBe(0);
   });
 });
 
