@@ -11,11 +11,17 @@ import {
   writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { BerthError, errorCode } from "../errors.ts";
 import { words } from "../host/host-files.ts";
+import { monotonic } from "../sys/clock.ts";
 
 /** Levels of cgroups that a machine may make below its own: more than nested managers need, and soon taken apart. */
 const MAX_DEPTH = 64;
+/** How many of them: each has kernel memory that no limit of the machine's counts, and is to be taken away again. */
+const MAX_DESCENDANTS = 4096;
+/** ms of a turn of the event loop. */
+const TURN_MS = 5;
 
 /** supervisor/ for the keeper, payload/ for the machine: whose it is, so that its init may divide it further. */
 export function prepareCgroup(path: string, owner: number): void {
@@ -23,6 +29,7 @@ export function prepareCgroup(path: string, owner: number): void {
   const payload = join(path, "payload");
   mkdirSync(payload, { recursive: true });
   writeFileSync(join(payload, "cgroup.max.depth"), String(MAX_DEPTH));
+  writeFileSync(join(payload, "cgroup.max.descendants"), String(MAX_DESCENDANTS));
   // The files that cgroup_subtree_control(7) and the kernel's delegation rules name, and no others (limits stay ours).
   if (owner !== 0)
     for (const file of ["", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"])
@@ -101,7 +108,7 @@ export function removeCgroup(path: string): void {
   const deadline = Date.now() + 2000;
   for (;;) {
     try {
-      removeTree(path);
+      for (const _ of removing(path));
       return;
     } catch (error) {
       const code = errorCode(error);
@@ -123,15 +130,33 @@ export function removeSharedCgroup(path: string): void {
   }
 }
 
-/** Each level through the fd of the one above: however deep a machine has nested them, no path gets longer than that. */
-function removeTree(path: string): void {
+/** What a machine that has ended left in its cgroup, a bit at a time; what can't be removed is for `removeCgroup`. */
+export async function emptyCgroup(path: string): Promise<void> {
+  try {
+    let began = monotonic();
+    for (const _ of removing(path)) {
+      if (monotonic() - began < TURN_MS) continue;
+      await nextTurn();
+      began = monotonic();
+    }
+  } catch (error) {
+    if (errorCode(error) === undefined) throw error;
+  }
+}
+
+/**
+ * Removes a cgroup and all below it, one a step. Each level through the fd of the one above: however deep a machine has
+ * nested them, no path gets longer than that.
+ */
+function* removing(path: string): Generator<void> {
   const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   try {
     const here = `/proc/self/fd/${fd}`;
     for (const entry of readdirSync(here, { withFileTypes: true }))
-      if (entry.isDirectory()) removeTree(`${here}/${entry.name}`);
+      if (entry.isDirectory()) yield* removing(`${here}/${entry.name}`);
   } finally {
     closeSync(fd);
   }
   rmdirSync(path);
+  yield;
 }

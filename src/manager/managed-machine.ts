@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError } from "../errors.ts";
-import { ranOutOfMemory } from "../exec/cgroup.ts";
+import { emptyCgroup, ranOutOfMemory } from "../exec/cgroup.ts";
 import type { Launch } from "../exec/launch.ts";
 import { askInit } from "../machine/ask-init.ts";
 import { freeze, isFrozen } from "../machine/freeze.ts";
@@ -282,6 +282,7 @@ export class ManagedMachine {
     this.#tail = consoleTail(join(recordsDirectory(this.#with.paths), this.name));
     const end: End =
       outcome.kind === "killed" ? { ...outcome, outOfMemory: ranOutOfMemory(boot.current.cgroup) } : outcome;
+    await emptyCgroup(join(boot.current.cgroup, "payload"));
     this.#boot = undefined;
     try {
       boot.release(rebooting);

@@ -1,8 +1,10 @@
 /** Cgroups that a machine has nested as deep as it liked. */
-import { closeSync, constants, existsSync, mkdirSync, openSync, readFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { closeSync, constants, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { monitorEventLoopDelay } from "node:perf_hooks";
 import { expect, test } from "vitest";
-import { prepareCgroup, removeCgroup } from "../../src/exec/cgroup.ts";
+import { emptyCgroup, prepareCgroup, removeCgroup } from "../../src/exec/cgroup.ts";
 import { readHostFacts } from "../../src/host/read-facts.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { needs } from "../lib/requires.ts";
@@ -49,6 +51,36 @@ test("have an end", () => {
     prepareCgroup(path, 0);
     expect(nest(join(path, "payload"), 100, "n")).toBe(64);
     expect(readFileSync(join(path, "payload/cgroup.max.depth"), "utf8")).toBe("64\n");
+    expect(readFileSync(join(path, "payload/cgroup.max.descendants"), "utf8")).toBe("4096\n");
+  } finally {
+    removeCgroup(path);
+  }
+});
+
+test("are removed in small steps, however many there are", async () => {
+  const path = top();
+  mkdirSync(path);
+  for (let count = 0; count < 3000; count++) mkdirSync(join(path, `n${count}`));
+  mkdirSync(join(path, "n7/below"));
+  const delay = monitorEventLoopDelay({ resolution: 1 });
+  delay.enable();
+  await emptyCgroup(path);
+  delay.disable();
+  expect(existsSync(path)).toBe(false);
+  // Half a second and more, as one step.
+  expect(delay.max / 1e6).toBeLessThan(300);
+  await emptyCgroup(path); // gone already
+});
+
+test("with a process in it are left alone by that", async () => {
+  const path = top();
+  mkdirSync(join(path, "empty"), { recursive: true });
+  mkdirSync(join(path, "used"));
+  const sleeper = spawn("sleep", ["100"]);
+  try {
+    writeFileSync(join(path, "used/cgroup.procs"), String(sleeper.pid));
+    await emptyCgroup(path);
+    expect(readFileSync(join(path, "used/cgroup.procs"), "utf8")).toBe(`${sleeper.pid}\n`);
   } finally {
     removeCgroup(path);
   }
