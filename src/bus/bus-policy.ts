@@ -13,7 +13,8 @@ export interface Service {
 
 /**
  * Who may own the names and call what, as a file for system.d/ of a system bus: root all, others what is marked
- * `unprivileged`, and reading. Handlers look at the caller once more; what the bus stops does not even wake the daemon.
+ * `unprivileged`, and reading. No rule denies: that is the default of a system bus, and one that denied a name would deny
+ * all other names of its owner, too. Handlers look at the caller once more; what the bus stops does not even wake the daemon.
  */
 export function policyFile(services: readonly Service[]): string {
   return `${DOCTYPE}<busconfig>\n${services.map(policiesOf).join("")}</busconfig>\n`;
@@ -43,7 +44,6 @@ export function policiesOf({ name, interfaces }: Service): string {
     <allow receive_sender="${name}"/>
   </policy>
   <policy context="default">
-    <deny send_destination="${name}"/>
 ${rows.join("")}    <allow receive_sender="${name}"/>
   </policy>
 `;

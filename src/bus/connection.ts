@@ -28,6 +28,9 @@ const AUTHENTICATION_MS = 10_000;
 const OUTSTANDING = 64;
 const DO_NOT_QUEUE = 4;
 
+/** Calls of one read, 64 kB at most, after which others have their turn. */
+const CALLS_A_TURN = 32;
+
 export interface ConnectionOptions {
   readonly authenticationMs?: number;
   readonly outstanding?: number;
@@ -60,6 +63,8 @@ export class Connection {
   readonly #subscriptions: Subscriptions;
   readonly #log: (text: string) => void;
   #serial = 0;
+  /** Calls that have come. */
+  #called = 0;
   #name = "";
   #onCall: ((call: IncomingMessage) => void) | undefined;
   #end: (error: Error | undefined) => void = () => undefined;
@@ -280,11 +285,22 @@ export class Connection {
       for (const fd of fds) closeQuietly(fd);
       return;
     }
+    const before = this.#called;
     try {
       this.#reader.push(chunk, fds, (message) => this.#onMessage(message));
+      if (this.#called - before >= CALLS_A_TURN) this.#rest();
     } catch (error) {
       this.#onEnd(new Error(`the bus sent what can't be read: ${(error as Error).message}`));
     }
+  }
+
+  /** Who sends calls by the thousand must not keep all others from their turn of the event loop. */
+  #rest(): void {
+    if (this.#isEnded) return;
+    this.#stream.pause();
+    setImmediate(() => {
+      if (!this.#isEnded) this.#stream.resume();
+    });
   }
 
   #onMessage(message: IncomingMessage): void {
@@ -297,6 +313,7 @@ export class Connection {
   }
 
   #handle(call: IncomingMessage): void {
+    this.#called++;
     try {
       if (this.#onCall) {
         this.#onCall(call);

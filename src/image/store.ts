@@ -4,6 +4,7 @@ import type { Paths } from "../host/paths.ts";
 import { readFileSystem } from "../host/tree-facts.ts";
 import { requireName } from "../spec/name.ts";
 import { suggest } from "../spec/nearest.ts";
+import { monotonic } from "../sys/clock.ts";
 import { type CloneOptions, cloneImage, markReadOnly, removeImage, renameImage } from "./changes.ts";
 import { countDisk } from "./count-disk.ts";
 import { type FoundImage, findImage, findImages, HOST } from "./discover.ts";
@@ -36,6 +37,8 @@ interface Described {
   readonly parentIdentity: string | undefined;
 }
 
+/** ms that what was counted of the store is good for. */
+const COUNT_MS = 5000;
 /** Trees that are counted at a time. */
 const AT_ONCE = 4;
 
@@ -44,6 +47,8 @@ export class ImageStore {
   readonly paths: Paths;
   /** What was last counted, by path. Counting a tree takes as long as reading its directories. */
   readonly #usage = new Map<string, number>();
+  /** All that the store holds. */
+  #counted: { readonly usage: Promise<number | null>; readonly until: number } | undefined;
 
   constructor(paths: Paths) {
     this.paths = paths;
@@ -83,11 +88,17 @@ export class ImageStore {
     await Promise.all(Array.from({ length: AT_ONCE }, count));
   }
 
-  /** The same of the store. */
+  /** The same of the store; anybody may ask, as often as they like, so it is counted once in a while only. */
   async pool(within: number): Promise<Pool> {
     const path = this.paths.machines;
-    const usage = (await exists(path)) ? await countDisk(path, AbortSignal.timeout(within)).catch(() => null) : 0;
-    return { path, usage, limit: null };
+    if (this.#counted === undefined || monotonic() > this.#counted.until)
+      this.#counted = { usage: this.#countPool(within), until: monotonic() + COUNT_MS };
+    return { path, usage: await this.#counted.usage, limit: null };
+  }
+
+  async #countPool(within: number): Promise<number | null> {
+    const path = this.paths.machines;
+    return (await exists(path)) ? countDisk(path, AbortSignal.timeout(within)).catch(() => null) : 0;
   }
 
   /** @throws BerthError; nothing is there then */

@@ -4,11 +4,11 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { beforeAll, describe, expect, test } from "vitest";
 import { connectStream, FdStream } from "../../src/sys/unix-stream.ts";
-import { type BerthRoot, berthRoot, buildBerth, isRunning, poll, type Running } from "../lib/berth.ts";
+import { type BerthRoot, berthRoot, buildBerth, type End, isRunning, poll, type Running } from "../lib/berth.ts";
 import { BERTHD, berthd, connect, socketOf, type Wire } from "../lib/daemon.ts";
 import { checkLeaks, openFds } from "../lib/leaks.ts";
 import { generator } from "../lib/random.ts";
-import { needs } from "../lib/requires.ts";
+import { needs, needsHere } from "../lib/requires.ts";
 import { ENDLESS, shellMachine } from "../lib/shell-machine.ts";
 
 const ready = needs("root", "userns", "cgroup2", "cc");
@@ -291,6 +291,44 @@ describe("a user who is not root", () => {
     await expectAlive(root, root.daemonPid());
     daemon.kill();
     expect((await daemon.end).status).toBe(0);
+  });
+
+  test("may look on the bus as well, and do nothing", async (ctx) => {
+    needsHere(ctx, "tool:busctl", "tool:dbus-daemon", "tool:setpriv");
+    await using root = berthRoot();
+    await shellMachine(root, "m");
+    await using daemon = await berthd(root);
+    expect((await root.berth("start", "m")).status).toBe(0);
+    await poll("the bus", () => (/ is on the bus at /.test(daemon.stderr) ? true : undefined));
+    const call = async (member: string, ...args: string[]): Promise<End> => {
+      const words = [
+        "org.freedesktop.machine1",
+        "/org/freedesktop/machine1",
+        "org.freedesktop.machine1.Manager",
+        member,
+      ];
+      const busctl = ["busctl", "--address=unix:path=/proc/self/cwd/bus", "call", ...words, ...args];
+      const script = 'cd "$1" && shift && exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"';
+      return root.spawn(["sh", "-c", script, "sh", join(root.path, "run"), ...busctl]).end;
+    };
+    expect(await call("ListMachines")).toMatchObject({ status: 0, stdout: expect.stringContaining('"m" "container"') });
+    expect(await call("ListImages")).toMatchObject({ status: 0, stdout: expect.stringContaining('"m" "directory"') });
+    expect(await call("GetMachineOSRelease", "s", "m")).toMatchObject({ status: 0 });
+    for (const [member, ...args] of [
+      ["TerminateMachine", "s", "m"],
+      ["KillMachine", "ssi", "m", "leader", "9"],
+      ["OpenMachinePTY", "s", "m"],
+      ["OpenMachineShell", "sssasas", "m", "root", "", "0", "0"],
+      ["RemoveImage", "s", "m"],
+      ["SetPoolLimit", "t", "1"],
+      ["CopyFromMachine", "sss", "m", "/etc/os-release", "/tmp/berth-test-copied"],
+    ] as const) {
+      const { status, stderr } = await call(member, ...args);
+      expect([member, status, stderr]).toEqual([member, 1, expect.stringMatching(/denied|not permitted|rejected/i)]);
+    }
+    expect((await root.berth("terminate", "m")).status).toBe(0);
+    daemon.kill();
+    await daemon.end;
   });
 });
 

@@ -104,7 +104,6 @@ test("the bus lets others call what is open, and read", () => {
     <allow receive_sender="org.a"/>
   </policy>
   <policy context="default">
-    <deny send_destination="org.a"/>
     <allow send_destination="org.a" send_interface="org.freedesktop.DBus.Introspectable"/>
     <allow send_destination="org.a" send_interface="org.freedesktop.DBus.Peer"/>
     <allow send_destination="org.a" send_interface="org.freedesktop.DBus.Properties" send_member="Get"/>

@@ -70,6 +70,15 @@ test("a disk image's size and use are known at once, a tree's use when it was co
   expect(pool.usage).toBeGreaterThanOrEqual(1 << 20);
 });
 
+test("the store is counted once for all who ask within some seconds", async () => {
+  const path = tree("web");
+  const pools = Promise.all(Array.from({ length: 20 }, () => store.pool(10_000)));
+  const usages = new Set((await pools).map(({ usage }) => usage));
+  expect(usages.size).toBe(1);
+  writeFileSync(join(path, "data"), Buffer.alloc(1 << 20, 1));
+  expect((await store.pool(10_000)).usage).toBe([...usages][0]);
+});
+
 test("counting ends when its time is up, and the image is listed without", async () => {
   tree("web");
   await store.measure(["web"], 0);
