@@ -7,7 +7,7 @@ import type { Context } from "./verb.ts";
 
 /** What can be done with machines that run, by the daemon or, of a `berth run` where there is none, here. */
 export interface Machines {
-  powerOff(name: string, wait: boolean, timeout: number): Promise<void>;
+  powerOff(name: string, wait: boolean, timeout: number | null): Promise<void>;
   reboot(name: string): Promise<void>;
   terminate(name: string): Promise<void>;
   pause(name: string, frozen: boolean): Promise<void>;

@@ -34,6 +34,8 @@ they are known, each with what becomes of it in this version of *berth*(1) and t
 described in *berth.nspawn*(5) and *berth*(1), where also the defaults are that differ. What is not in effect is refused by
 name, never ignored, unless it asks for what berth does anyway.
 
+The section _[Machine]_ is berth's own: *systemd-nspawn*(1) warns of it, and passes over it.
+
 One difference shows in no setting: of the variables of the Container Interface _container_ is _berth_ and not _systemd-nspawn_,
 and _/run/host/container-manager_ says the same.
 

@@ -99,6 +99,7 @@ nothing.
 
 _BOOL_ is yes, no, true, false, on, off, 1 or 0. _PATH_ is absolute. _SIGNAL_ is a name or a number, such as SIGTERM,
 SIGRTMIN+3 or 15. _CAPABILITY_ is a name such as CAP_NET_ADMIN, a number, or all; capabilities are separated by spaces or commas.
+_TIME_ is a number of seconds, or as *systemd.time*(7) has it: 500ms, 5s, 2min 30s, and where a setting says so infinity.
 What is in brackets may be left out, and dots stand for more of the same.
 
 # [EXEC] SECTION
@@ -118,6 +119,23 @@ ${settings("Files")}
 What the machine is connected to.
 
 ${settings("Network")}
+
+# [MACHINE] SECTION
+
+What *berthd*(8) does with a machine that it manages, beyond one boot of it. This section is berth's own, with the names and values of
+*systemd.service*(5). *systemd-nspawn*(1) warns of it in a file that both read; in a drop-in of
+_/etc/berth/machines/NAME.nspawn.d_ it is out of its sight. *berth run* does not use it: it boots a machine once, in the foreground.
+
+    # /etc/berth/machines/web.nspawn.d/restart.conf
+    [Machine]
+    Restart=on-failure
+    RestartSec=2s
+    TimeoutStopSec=2min 30s
+
+What holds is what the files said when the machine was last booted; for one that an earlier daemon has booted, what they say now. How often
+a machine was started again, why, and how long it waits for that is shown by *berth list*.
+
+${settings("Machine")}
 
 # OWNERS OF BIND MOUNTS
 
@@ -157,7 +175,7 @@ each machine. Root inside can neither unmount nor remount what has been mounted 
 
 # SEE ALSO
 
-*berth*(1), *berth-nspawn*(7), *systemd.nspawn*(5), *capabilities*(7), *mount_namespaces*(7), *user_namespaces*(7)
+*berth*(1), *berth-nspawn*(7), *systemd.nspawn*(5), *systemd.service*(5), *systemd.time*(7), *capabilities*(7), *mount_namespaces*(7), *user_namespaces*(7)
 `;
 }
 
@@ -267,6 +285,22 @@ export const DETAILS: Readonly<Record<string, string>> = {
     "The first assignment says whether it is a list of what may be used or, after ~, of what may not; later ones add to it " +
     "or, if of the other kind, take away. *none*: no family. *socket*(2) of others fails with EAFNOSUPPORT; a 32-bit x86 " +
     "program that uses *socketcall*(2) gets no socket at all. The families that heed no network namespace are never there.",
+  Restart:
+    "*no*: never. *on-failure*: when its PID 1 is killed or exits with a status that is not 0, out of memory included, and when it is not " +
+    "booted or ready in time after a restart. *always*: also when it powers itself off. A machine that *berth poweroff* or " +
+    "*berth terminate* ends stays so, and a reboot is none of this. A *berth start* that can't " +
+    "boot it fails, and is not repeated. What was pending when the daemon was killed comes after its next start.",
+  RestartSec:
+    "It doubles with each restart in a row, up to a minute, where it is not longer itself; a machine that has run for a minute begins anew.",
+  StartLimitBurst:
+    "The first start is one of them. When they are used up the machine is *failed*, which *berth list* shows with the reason; " +
+    "*berth start* boots it, and counts anew. *0*: there is no limit.",
+  StartLimitIntervalSec: "*infinity*: since *berth start*. *0*: there is no limit.",
+  TimeoutStartSec:
+    "Of *berth start* without *--timeout*, and of each restart: then it is killed, which counts as a failure of a restart. *infinity* or " +
+    "*0*: it may take any time. When it is ready see INITS in *berth*(1).",
+  TimeoutStopSec:
+    "Of *berth poweroff* without *--timeout*: then it is killed. *infinity* or *0*: it may take any time.",
   WorkingDirectory:
     "Resolved inside the machine, by the user that the command runs as. Default: */*; for the shell that runs where there is no " +
     "command the user's home directory, if that is there.",

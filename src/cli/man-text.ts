@@ -136,8 +136,8 @@ Elsewhere a shell is what *berth exec* with a terminal runs, and *berth login* t
 # STOPPING
 
 *berth poweroff* and *berth reboot* ask the machine's init in the way that it expects (see _INITS_); for powering off
-*KillSignal=* says another one. *berth poweroff* kills a machine that has not ended after 90 seconds, or those of
-*--timeout*, and fails. A reboot from inside works the same: *berth run* boots the machine again, after a pause of one to
+*KillSignal=* says another one. *berth poweroff* kills a machine that has not ended after *TimeoutStopSec=* of its settings, 90 seconds by default, or
+those of *--timeout*, and fails. A machine that ends otherwise may be started again, see *Restart=* in *berth.nspawn*(5). A reboot from inside works the same: *berth run* boots the machine again, after a pause of one to
 five seconds where it has done nothing else than reboot fifteen times.
 
 *berth run* stops its machine when it gets SIGTERM, SIGINT, SIGHUP or SIGQUIT: with *--boot* or *KillSignal=* PID 1 is asked
@@ -166,7 +166,8 @@ ready, since what they are told before gets lost or breaks off their boot half-w
 
 *berth start* returns when the machine is ready, *berth list* and *berth status* show it as starting until then. With
 *NotifyReady=yes* every kind is ready when it says READY=1 as in *sd_notify*(3), and not before. When the boot comes to no end,
-*berth start* gives up after 90 seconds, or those of *--timeout*, and stops the machine again.
+*berth start* gives up after *TimeoutStartSec=* of its settings, 90 seconds by default, or those of *--timeout*, and stops the
+machine again.
 
 A machine has the terminal _/dev/console_, and no _/dev/tty1_ to _/dev/tty6_. Where an inittab starts a getty on these, as
 Debian's does, each one waits ten seconds and ends, and after ten tries sysvinit leaves it alone for five minutes: nothing

@@ -141,7 +141,8 @@ function settingsText(section: string): string {
     joinAlike(rows.filter((row) => row.state === state))
       .map(settingText)
       .join("\n\n");
-  return [of("in effect"), "## Not in effect yet", of("not yet")].join("\n\n");
+  const notYet = of("not yet");
+  return [of("in effect"), ...(notYet === "" ? [] : ["## Not in effect yet", notYet])].join("\n\n");
 }
 
 /** Settings with one option in common, as the resource limits, are described together. */

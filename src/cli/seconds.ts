@@ -1,12 +1,18 @@
 import { UsageError } from "../errors.ts";
 import { printable } from "../spec/quote.ts";
 
-/** Of --timeout, where none is given: as long as systemd waits for a unit. */
-export const TIMEOUT_S = 90;
+/** More than Node's setTimeout can wait for is no limit either, ms: 24 days. */
+const FOREVER = 2 ** 31 - 1;
 
-/** The value of --timeout in ms. More than Node's setTimeout can wait for is no limit either: 24 days. */
+/** The value of --timeout in ms. */
 export function timeoutMs(seconds: string): number {
-  const value = Number(seconds);
-  if (/^[0-9]+(\.[0-9]+)?$/.test(seconds) && value > 0) return Math.min(value * 1000, 2 ** 31 - 1);
-  throw new UsageError(`--timeout=${printable(seconds)} is no number of seconds`, `the default is ${TIMEOUT_S}`);
+  const value = seconds === "infinity" ? Number.POSITIVE_INFINITY : Number(seconds);
+  const valid = seconds === "infinity" || /^[0-9]+(\.[0-9]+)?$/.test(seconds);
+  if (valid && value > 0) return Math.max(1, Math.round(Math.min(value * 1000, FOREVER)));
+  throw new UsageError(`--timeout=${printable(seconds)} is no number of seconds`, "a number, or infinity");
+}
+
+/** Of an option that may be absent; null: as the machine's settings say. */
+export function timeoutOrNull(seconds: string | undefined): number | null {
+  return seconds === undefined ? null : timeoutMs(seconds);
 }

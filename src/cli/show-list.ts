@@ -1,4 +1,5 @@
 import type { MachineView } from "../manager/machine-view.ts";
+import { inSeconds } from "../manager/timers.ts";
 import { printable } from "../spec/quote.ts";
 import { print, say } from "./output.ts";
 import { table } from "./table.ts";
@@ -19,11 +20,12 @@ function row(view: MachineView): readonly string[] {
   return [name, view.class, service, state, ...cells, note(view)];
 }
 
-function note({ state, reason, weaknesses, restarts }: MachineView): string {
+function note({ state, reason, weaknesses, restarts, startsAgain }: MachineView): string {
   const notes = [
     // Which directory that record is in says the machine's name.
     ...(reason === null ? [] : [state === "unknown" ? reason.replace(/^.*\/(?=record\.json )/, "") : reason]),
-    ...(restarts === 0 ? [] : [`started again ${restarts} times`]),
+    ...(startsAgain === null ? [] : [`is started again ${inSeconds(Date.parse(startsAgain))}`]),
+    ...(restarts === 0 ? [] : [`started again ${restarts === 1 ? "once" : `${restarts} times`}`]),
     ...(weaknesses.length === 0 ? [] : [`weaker than the default: ${weaknesses.join("; ")}`]),
   ];
   return printable(notes.join("; "));

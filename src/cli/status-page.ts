@@ -1,6 +1,7 @@
 import type { Inspection } from "../machine/inspect.ts";
 import type { MachineRecord } from "../machine/record.ts";
 import type { MachineDetails } from "../manager/machine-details.ts";
+import { inSeconds } from "../manager/timers.ts";
 import type { InitName } from "../plan/init-requests.ts";
 import { printable, visible } from "../spec/quote.ts";
 import { formatBytes } from "./sizes.ts";
@@ -21,6 +22,7 @@ export function statusPage(details: MachineDetails, inside: Inside | null): stri
   const rows: readonly Row[] = [
     ["State", stateText(details)],
     ...(details.failure === null ? [] : [["Failure", details.failure.reason] as const]),
+    ...(details.startsAgain === null ? [] : [["Reason", details.reason ?? "unknown"] as const]),
     ...exitRow(details),
     ...restartsRow(details),
     ...(details.leader === null ? [] : [["OS", printable(inspection?.os ?? details.os ?? "unknown")] as const]),
@@ -36,7 +38,8 @@ export function statusPage(details: MachineDetails, inside: Inside | null): stri
   return `${details.name}\n${rows.map(([key, value]) => `  ${key.padEnd(8)}${visible(value)}\n`).join("")}`;
 }
 
-function stateText({ state, ready, since, status }: MachineDetails): string {
+function stateText({ state, ready, since, status, startsAgain }: MachineDetails): string {
+  if (startsAgain !== null) return `${state}, is started again ${inSeconds(Date.parse(startsAgain))}`;
   if (state === "stopped" || state === "failed") return state;
   const says = ready || status === null ? "" : ` (${printable(status)})`;
   return `${state}${ready ? "" : `, not ready yet${says}`}${since === null ? "" : `, since ${since}`}`;

@@ -15,7 +15,8 @@ export interface Fault {
  */
 export type Parse<T> = (value: string, report: (fault: Fault) => void) => T | undefined;
 
-export type SectionName = "Exec" | "Files" | "Network";
+/** Those of systemd.nspawn(5), and one of our own. */
+export type SectionName = "Exec" | "Files" | "Network" | "Machine";
 
 /** A command line option that sets the same as a setting: systemd-nspawn(1)'s names, or ours. */
 export interface OptionForm {

@@ -4,19 +4,20 @@ import type { OptionAssignment, OptionForm, SectionName, Setting } from "./setti
 import { EXEC } from "./settings-exec.ts";
 import { FILES } from "./settings-files.ts";
 import { LIMITS } from "./settings-limits.ts";
+import { MACHINE } from "./settings-machine.ts";
 import { NETWORK } from "./settings-network.ts";
 
 /**
- * THE table: every setting of systemd.nspawn(5), as of systemd 257 with what later versions added, one row each. What
- * a file may say, the options of `berth run`, `berth check`, the manual and completion all come from these rows.
+ * THE table: every setting of systemd.nspawn(5), as of systemd 257 with what later versions added, and those of [Machine],
+ * one row each. What a file may say, the options of `berth run`, `berth check`, the manual and completion all come from these rows.
  */
-export const SETTINGS: readonly Setting[] = [EXEC, LIMITS, FILES, NETWORK].flatMap((rows): readonly Setting[] =>
-  Object.values(rows),
+export const SETTINGS: readonly Setting[] = [EXEC, LIMITS, FILES, NETWORK, MACHINE].flatMap(
+  (rows): readonly Setting[] => Object.values(rows),
 );
 
 /** By section, then key. Maps: a file may well ask for the key `__proto__`. */
 export const SETTINGS_BY_SECTION: ReadonlyMap<string, ReadonlyMap<string, Setting>> = new Map(
-  (["Exec", "Files", "Network"] satisfies SectionName[]).map((name) => [
+  (["Exec", "Files", "Network", "Machine"] satisfies SectionName[]).map((name) => [
     name,
     new Map(SETTINGS.filter((setting) => setting.section === name).map((setting) => [setting.key, setting])),
   ]),

@@ -2,6 +2,7 @@ import type { RlimitName } from "../plan/facts.ts";
 import type { ResourceLimit } from "../spec/machine-spec.ts";
 import { quote } from "../spec/quote.ts";
 import type { Parse } from "./setting.ts";
+import { readTerms, readTime, whole } from "./values-time.ts";
 
 /** How the values of one kind of limit are written (systemd.exec(5), "Process Properties", and systemd.time(7)). */
 export interface LimitUnit {
@@ -77,74 +78,4 @@ function readSize(text: string): number | undefined {
   const ordered = terms?.every(({ power }, index) => power < (terms[index - 1]?.power ?? Number.POSITIVE_INFINITY));
   if (terms === undefined || ordered !== true) return undefined;
   return whole(Math.floor(terms.reduce((total, { number, power }) => total + number * 1024 ** power, 0)));
-}
-
-/** In microseconds. A lone m is a minute, and M a month (systemd.time(7)). */
-const TIMES: Readonly<Record<string, number>> = {
-  us: 1,
-  ms: 1000,
-  s: 1_000_000,
-  m: 60_000_000,
-  h: 3_600_000_000,
-  d: 86_400_000_000,
-  w: 604_800_000_000,
-  M: 2_629_800_000_000,
-  y: 31_557_600_000_000,
-};
-const TIME_NAMES: Readonly<Record<string, string>> = {
-  usec: "us",
-  // Two ways to write a micro sign.
-  "\u00b5s": "us",
-  "\u03bcs": "us",
-  msec: "ms",
-  seconds: "s",
-  second: "s",
-  sec: "s",
-  minutes: "m",
-  minute: "m",
-  min: "m",
-  hours: "h",
-  hour: "h",
-  hr: "h",
-  days: "d",
-  day: "d",
-  weeks: "w",
-  week: "w",
-  months: "M",
-  month: "M",
-  years: "y",
-  year: "y",
-};
-
-/** A time as a multiple of `result` microseconds, rounded up; a number without unit has `unit` microseconds. */
-function readTime(text: string, unit: number, result: number): number | undefined {
-  const terms = readTerms(text, /[A-Za-z\u00b5\u03bc]*/);
-  const sizes = terms?.map((term) => (term.unit === "" ? unit : TIMES[TIME_NAMES[term.unit] ?? term.unit]));
-  if (terms === undefined || sizes?.some((size) => size === undefined)) return undefined;
-  return whole(
-    Math.ceil(terms.reduce((total, { number }, index) => total + number * (sizes?.[index] ?? 0), 0) / result),
-  );
-}
-
-interface Term {
-  readonly number: number;
-  readonly unit: string;
-}
-
-/** `1h 30.5min`: numbers with their units. Undefined: something else. */
-function readTerms(text: string, unit: RegExp): readonly Term[] | undefined {
-  if (text.length > 100) return undefined;
-  const pattern = new RegExp(`\\s*([0-9]{1,16}(?:\\.[0-9]{0,16})?)\\s*(${unit.source})\\s*`, "y");
-  const terms: Term[] = [];
-  while (pattern.lastIndex < text.length) {
-    const [, number = "", name = ""] = pattern.exec(text) ?? [];
-    if (number === "") return undefined;
-    terms.push({ number: Number(number), unit: name });
-  }
-  return terms.length === 0 ? undefined : terms;
-}
-
-/** Beyond that a number is not exact any more; what is meant is infinity. */
-function whole(number: number): number | undefined {
-  return number <= Number.MAX_SAFE_INTEGER ? number : undefined;
 }

@@ -116,8 +116,7 @@ function failureOf(error: unknown, request: CopyRequest): Omit<Extract<CopierMes
   const rest = error instanceof PlacedError ? error.path.slice(request.target === "/" ? 0 : 1) : [];
   const place = [request.source.replace(/(?<=.)\/+$/, ""), ...(rest.length > 0 ? [showPath(rest)] : [])].join("/");
   const where = request.direction === "from" ? ` of machine ${request.machine}` : "";
-  // These name the path themselves, or mean no one file.
-  const isWhole = /^there is no (?:directory )?"|^machine /.test(cause.message);
+  const isWhole = /^there is no |^machine /.test(cause.message);
   return {
     message: isWhole ? cause.message : `copying "${ending(place)}"${where}: ${cause.message}`,
     hint: cause.hint ?? null,

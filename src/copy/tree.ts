@@ -77,18 +77,8 @@ export class TreeCopy {
       else this.#begin(from, this.#root, name);
       for (let open = this.#stack.at(-1); open !== undefined; open = this.#stack.at(-1)) this.#goOn(open);
     } finally {
-      for (const open of this.#stack.splice(0).reverse()) this.#giveUp(open);
+      for (const open of this.#stack.splice(0)) this.#close(open);
     }
-  }
-
-  /** Else one that is begun stays root's alone: a later copy, which merges into it, takes it for what was there. */
-  #giveUp(open: Open): void {
-    try {
-      this.#setKept(open);
-    } catch {
-      // what has failed before is what counts
-    }
-    this.#close(open);
   }
 
   #merge(from: Entry): void {
@@ -167,21 +157,19 @@ export class TreeCopy {
   }
 
   #finish(open: Open): void {
-    this.#setKept(open);
+    const { into, kept } = open;
+    if (kept !== null) {
+      this.#work.target.use(into.entry);
+      const fd = reopen(into.entry, O_RDONLY | O_DIRECTORY);
+      try {
+        if (!setAttributes(fd, kept)) this.#work.onWarning(into.path, NOT_KEPT);
+      } finally {
+        closeQuietly(fd);
+      }
+    }
     this.#counts.directories++;
     this.#stack.pop();
     this.#close(open);
-  }
-
-  #setKept({ into, kept }: Open): void {
-    if (kept === null) return;
-    this.#work.target.use(into.entry);
-    const fd = reopen(into.entry, O_RDONLY | O_DIRECTORY);
-    try {
-      if (!setAttributes(fd, kept)) this.#work.onWarning(into.path, NOT_KEPT);
-    } finally {
-      closeQuietly(fd);
-    }
   }
 
   #close({ fd, into }: Open): void {

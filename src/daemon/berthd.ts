@@ -99,7 +99,7 @@ export class Berthd implements Daemon {
     };
   }
 
-  async quit(machines: boolean, timeout: number): Promise<void> {
+  async quit(machines: boolean, timeout: number | null): Promise<void> {
     if (machines) await this.manager.powerOffAll(timeout);
     // Not before the answer is on its way.
     setImmediate(() => this.end());

@@ -6,6 +6,7 @@ import type { Reader } from "../manager/machine-details.ts";
 import type { Manager } from "../manager/manager.ts";
 import type { DaemonStatus, MethodName, Methods } from "../manager/protocol.ts";
 import { payloadStdio } from "../manager/take-stdio.ts";
+import { TIMER_MAX } from "../manager/timers.ts";
 import { flag, number, oneOf, type Params, text, textOrNull, texts } from "./params.ts";
 
 /** Who calls, and what is between the two while the call lasts. */
@@ -29,7 +30,7 @@ export interface Daemon {
   readonly autostart: Autostart;
   status(): Promise<DaemonStatus>;
   /** Ends the daemon, after the answer. */
-  quit(machines: boolean, timeout: number): Promise<void>;
+  quit(machines: boolean, timeout: number | null): Promise<void>;
 }
 
 interface Method<M extends MethodName> {
@@ -37,8 +38,6 @@ interface Method<M extends MethodName> {
   readonly for: "root" | "all";
   run(daemon: Daemon, call: Call<M>): Promise<Methods[M]["result"]>;
 }
-
-const TIMEOUT_MAX = 2 ** 31 - 1;
 
 export const METHODS: { readonly [M in MethodName]: Method<M> } = {
   ping: { for: "all", run: async () => null },
@@ -120,8 +119,8 @@ function name(params: Params): string {
   return text(params, "name");
 }
 
-function timeout(params: Params): number {
-  return number(params, "timeout", 1, TIMEOUT_MAX);
+function timeout(params: Params): number | null {
+  return params["timeout"] === null ? null : number(params, "timeout", 1, TIMER_MAX);
 }
 
 async function done(work: Promise<void>): Promise<null> {

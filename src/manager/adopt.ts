@@ -37,7 +37,7 @@ export async function adoptMachines(surroundings: Surroundings, make: Make): Pro
   const say = (line: string): void => log("warn", null, line);
   const gone = sweep(paths, say, (record, name) => archiveBoot(record, name, paths));
   for (const name of gone) log("warn", name, "was left half-started or half-ended, and has been cleaned up");
-  for (const [name, state] of states) goOn(state, make(name, state.failure));
+  for (const state of states.values()) goOn(state, surroundings, make);
 }
 
 /** Of this boot of the host. */
@@ -49,9 +49,13 @@ function savedStates({ files, bootId, log }: Surroundings): Map<string, SavedSta
   return new Map(all.filter((state) => state.bootId === bootId).map((state) => [state.name, state]));
 }
 
-/** It was about to boot when the daemon ended; what has failed stays so. */
-function goOn(state: SavedState, machine: ManagedMachine): void {
-  if (state.wanted && !machine.alive) machine.resume({ kind: "reboot" }, state.restarts, []);
+/** It was about to boot when the daemon ended; what has failed stays so, and what was to end has. */
+function goOn(state: SavedState, { files }: Surroundings, make: Make): void {
+  const machine = make(state.name, state.failure);
+  if (machine.alive) return;
+  if (state.next === "reboot") machine.resume({ kind: "reboot" }, state.restarts, []);
+  else if (state.next === "restart") machine.resume({ kind: "interrupted" }, state.restarts, []);
+  else if (state.failure === null) files.remove(state.name);
 }
 
 async function adoptOne(
@@ -78,7 +82,7 @@ async function adoptOne(
     record.update({ supervisor: processId(process.pid) });
     record.notified({ ready: attachment.saidReady, status: undefined, stopping: attachment.saidStopping });
     return new ManagedBoot(attachment, record, !hasBootEnd(found.init));
-  }, state?.restarts ?? 0);
+  }, state);
   log("info", name, `is taken over: PID 1 is ${found.leader.pid}`);
 }
 
@@ -94,10 +98,10 @@ function ended(
   const end: End = record.state === "rebooting" ? { kind: "reboot" } : outcomeOf(exitIn(directory));
   const tail = consoleTail(directory);
   const onRelease = (from: string): void => archiveBoot(from, name, paths);
-  if (!sweepMachine(name, paths, { onRelease, rebooting: end.kind === "reboot" })) return;
+  const stays = state?.next === "stop";
+  if (!sweepMachine(name, paths, { onRelease, rebooting: end.kind === "reboot" && !stays })) return;
   log("info", name, "ended while no daemon ran");
-  if (record.state === "stopping" && end.kind !== "reboot") return;
-  make(name).resume(end, state?.restarts ?? 0, tail);
+  if (!stays) make(name).resume(end, state?.restarts ?? 0, tail);
 }
 
 function exitIn(directory: string): ReturnType<typeof readExitRecord> {

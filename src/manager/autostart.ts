@@ -5,7 +5,6 @@ import type { Level } from "./surroundings.ts";
 
 /** Booted at a time: the host has other things to do as well just then. */
 const AT_A_TIME = 4;
-const TIMEOUT_MS = 90_000;
 
 type Log = (level: Level, machine: string, line: string) => void;
 
@@ -38,7 +37,7 @@ export class Autostart {
   }
 
   async #start(name: string, signal: AbortSignal): Promise<void> {
-    const caller = { signal, timeout: TIMEOUT_MS, onStatus: () => undefined };
+    const caller = { signal, timeout: null, onStatus: () => undefined };
     const start = this.#manager.start(name, { ...caller, say: (line) => this.#log("warn", name, line) });
     this.#starts.set(name, start);
     try {

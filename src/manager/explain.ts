@@ -7,6 +7,7 @@ import { Launcher } from "./launcher.ts";
 import type { MachineDetails } from "./machine-details.ts";
 import type { ShownState } from "./machine-view.ts";
 import { failureOf } from "./restart.ts";
+import { inSeconds } from "./timers.ts";
 
 /** Why a machine does not run, for people and for programs. */
 export interface Explanation {
@@ -47,7 +48,12 @@ export async function explain(details: MachineDetails, paths: Paths): Promise<Ex
     ...{ name, state, sentences },
     lines: blamedLines([failure?.reason ?? "", obstacle?.message ?? ""].join("\n")),
     hint: failure?.hint ?? obstacle?.hint ?? null,
-    console: runs ? [] : (failure?.console.length ?? 0) > 0 ? (failure?.console ?? []) : tailOf(last),
+    console:
+      runs && details.startsAgain === null
+        ? []
+        : (failure?.console.length ?? 0) > 0
+          ? (failure?.console ?? [])
+          : tailOf(last),
     ...{ exit, restarts },
   };
 }
@@ -56,8 +62,11 @@ function isRoot(): boolean {
   return process.geteuid?.() === 0;
 }
 
-function running({ name, state, since, ready, status, restarts, reason }: MachineDetails): readonly string[] {
+function running(details: MachineDetails): readonly string[] {
+  const { name, state, since, ready, status, restarts, reason, startsAgain } = details;
   if (state === "unknown") return [`${name} runs, but ${reason}.`];
+  if (startsAgain !== null)
+    return [`${name} is started again ${inSeconds(Date.parse(startsAgain))}, ${times(restarts)} by then: ${reason}.`];
   const waits = status === null ? "" : `, which says: ${status}`;
   return [
     `${name} is ${state}${since === null ? "" : ` since ${since}`}${ready ? "" : `, and not ready yet: that is for its init to say${waits}`}.`,

@@ -17,7 +17,8 @@ import { showSource } from "../spec/source.ts";
 import { monotonic } from "../sys/clock.ts";
 import { ARCH } from "../sys/libc.ts";
 import { ManagedBoot } from "./managed-boot.ts";
-import { NO_RESTART, type RestartPolicy } from "./restart.ts";
+import { DEFAULT_POLICY, type MachinePolicy, policyOf } from "./policy.ts";
+import type { Surroundings } from "./surroundings.ts";
 import { Turns } from "./turns.ts";
 
 export interface LaunchCaller extends RecordListener {
@@ -37,7 +38,6 @@ export class Launcher {
   readonly #turns = new Turns(AT_A_TIME);
   #closed = false;
   #host: { readonly facts: HostFacts; readonly read: number } | undefined;
-  readonly #policies = new Map<string, RestartPolicy>();
 
   constructor(paths: Paths) {
     this.#paths = paths;
@@ -65,6 +65,8 @@ export class Launcher {
   }
 
   async #launch(name: string, rebooting: boolean, caller: LaunchCaller): Promise<ManagedBoot> {
+    // What reboots or is to be started again while this daemon ends is the next one's, which finds that in its state.
+    if (this.#closed) return new Promise<never>(() => undefined);
     const planned = this.prepare(name);
     for (const warning of planned.warnings) caller.say(showProblem(warning));
     for (const { what, source } of planned.weaknesses)
@@ -90,7 +92,7 @@ export class Launcher {
     const saysReady = planned.spec.notifyReady.value || input.machine.tree.init?.kind === "systemd";
     const record = LiveRecord.ofLaunch(planned, input, launch, { managed: true, saysReady }, caller);
     launch.forget();
-    return new ManagedBoot(launch, record, saysReady);
+    return new ManagedBoot(launch, record, saysReady, policyOf(planned.spec));
   }
 
   #make(plan: LaunchPlan, name: string, { say }: LaunchCaller): Launch {
@@ -119,9 +121,14 @@ export class Launcher {
     });
   }
 
-  /** As its settings said when it was launched last. */
-  policyOf(name: string): RestartPolicy {
-    return this.#policies.get(name) ?? NO_RESTART;
+  /** As its settings say now. Where they can't be read, the defaults. */
+  policyOf(name: string, log: Surroundings["log"]): MachinePolicy {
+    try {
+      return policyOf(this.prepare(name).spec);
+    } catch (error) {
+      log("warn", name, `its settings can't be read, [Machine] is as by default: ${(error as Error).message}`);
+      return DEFAULT_POLICY;
+    }
   }
 
   /** A stage that is not needed ends. */

@@ -1,4 +1,5 @@
 import type { MachineRecord, UnknownMachine } from "../machine/record.ts";
+import type { Pending } from "./restarts.ts";
 import type { Failure } from "./state-file.ts";
 
 /** As `list` shows it; a machine between two boots is starting. */
@@ -28,9 +29,11 @@ export interface MachineView {
   readonly weaknesses: readonly string[];
   /** Times it was booted again without being asked to. */
   readonly restarts: number;
+  /** When that is done next, ISO 8601; null: it does not wait for that. */
+  readonly startsAgain: string | null;
   /** Managed by the daemon; false: a `berth run` has it in the foreground. */
   readonly managed: boolean;
-  /** Why it has failed, or nothing more can be told of it. */
+  /** Why it has failed or is to be started again, or nothing more can be told of it. */
   readonly reason: string | null;
 }
 
@@ -38,7 +41,7 @@ const NOTHING: Omit<MachineView, "name" | "state"> = {
   ...({ class: "container", service: "berth" } as const),
   ...{ os: null, version: null, init: null, addresses: [], leader: null },
   ...{ unit: null, since: null, image: null, ready: false, status: null, times: null, weaknesses: [], restarts: 0 },
-  ...{ managed: false, reason: null },
+  ...{ startsAgain: null, managed: false, reason: null },
 };
 
 export function viewOfRecord(record: MachineRecord, paused: boolean, restarts = 0): MachineView {
@@ -70,4 +73,12 @@ export function viewOfUnknown({ name, file, fault }: UnknownMachine): MachineVie
 export function viewOfStopped(name: string, image: string, failure: Failure | null, restarts = 0): MachineView {
   const state = failure === null ? "stopped" : "failed";
   return { ...NOTHING, name, state, image, reason: failure?.reason ?? null, restarts };
+}
+
+/** Of one between two boots. */
+export function viewOfWaiting(stopped: MachineView, stopping: boolean, pending: Pending | null): MachineView {
+  const between = { ...stopped, state: stopping ? "stopping" : "starting", managed: true } as const;
+  if (pending === null) return between;
+  const startsAgain = new Date(pending.at).toISOString();
+  return { ...between, startsAgain, status: "waits to be started again", reason: pending.why };
 }

@@ -1,18 +1,24 @@
 import type { RunningBoot } from "../exec/running.ts";
+import type { Paths } from "../host/paths.ts";
+import { askInit } from "../machine/ask-init.ts";
 import { BootWatch } from "../machine/boot-watch.ts";
 import { type Outcome, outcomeOf } from "../machine/exit-status.ts";
 import { killMachineNow } from "../machine/foreground-stop.ts";
+import { freeze, isFrozen } from "../machine/freeze.ts";
 import type { LiveRecord } from "../machine/live-record.ts";
 import type { MachineRecord } from "../machine/record.ts";
+import type { MachinePolicy } from "./policy.ts";
 
 /** One boot of a machine that the daemon manages, from when its init runs until nothing of it is left. */
 export class ManagedBoot {
   readonly running: RunningBoot;
+  readonly policy: MachinePolicy | undefined;
   readonly #watch: BootWatch;
 
-  /** `saysReady`: see BootWatch. */
-  constructor(running: RunningBoot, record: LiveRecord, saysReady: boolean) {
+  /** `saysReady`: see BootWatch. `policy`: of its settings when it was launched; undefined: an earlier daemon did that. */
+  constructor(running: RunningBoot, record: LiveRecord, saysReady: boolean, policy?: MachinePolicy) {
     this.running = running;
+    this.policy = policy;
     this.#watch = new BootWatch(running, record, saysReady);
   }
 
@@ -22,6 +28,12 @@ export class ManagedBoot {
 
   get current(): MachineRecord {
     return this.record.current;
+  }
+
+  /** Its init, which could not hear it were it frozen. */
+  async ask(wish: "poweroff" | "reboot", paths: Paths): Promise<void> {
+    if (isFrozen(this.current)) await freeze(this.current, false);
+    await askInit(this.current, wish, paths);
   }
 
   /** Every process of it, at once. */

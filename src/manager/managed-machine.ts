@@ -1,24 +1,22 @@
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError } from "../errors.ts";
 import { emptyCgroup, ranOutOfMemory } from "../exec/cgroup.ts";
 import type { Launch } from "../exec/launch.ts";
-import { askInit } from "../machine/ask-init.ts";
-import { freeze, isFrozen } from "../machine/freeze.ts";
 import type { RecordListener } from "../machine/live-record.ts";
 import { recordsDirectory } from "../machine/places.ts";
 import { RebootPause } from "../machine/reboot-pause.ts";
 import type { MachineRecord } from "../machine/record.ts";
-import { quote } from "../spec/quote.ts";
 import { consoleTail } from "../supervise/console-log.ts";
-import { monotonic } from "../sys/clock.ts";
 import { Change } from "./change.ts";
+import { isAlive, isBetween, isDead } from "./machine-errors.ts";
 import type { ManagedBoot } from "./managed-boot.ts";
+import type { MachinePolicy } from "./policy.ts";
 import { powerOffWithin } from "./power-off.ts";
-import { afterEnd, type End } from "./restart.ts";
-import type { Failure } from "./state-file.ts";
+import { type End, isFollowed } from "./restart.ts";
+import { type Pending, Restarts } from "./restarts.ts";
+import { asFailure, type Failure, type SavedState } from "./state-file.ts";
 import type { Surroundings } from "./surroundings.ts";
-import { type StartCaller, whenReady } from "./when-ready.ts";
+import { killWhenLate, type StartCaller, whenReady } from "./when-ready.ts";
 
 /** A machine over all its boots: started, rebooted, restarted where that is wanted, stopped. */
 export class ManagedMachine {
@@ -33,11 +31,9 @@ export class ManagedMachine {
   /** What it is killed for, where that is a failure. */
   #verdict: BerthError | undefined;
   #failure: Failure | null = null;
-  #restarts = 0;
-  /** On CLOCK_MONOTONIC, ms, since it was started by command. */
-  #starts: number[] = [];
-  /** Ends the wait before a restart. */
-  #wait = new AbortController();
+  #restarts = new Restarts();
+  /** Of the settings that it was launched with last; undefined: an earlier daemon did that. */
+  #policy: MachinePolicy | undefined;
   /** From a start until the machine has stopped or failed. */
   #life: Promise<void> | undefined;
   #tail: readonly string[] = [];
@@ -67,7 +63,12 @@ export class ManagedMachine {
   }
 
   get restarts(): number {
-    return this.#restarts;
+    return this.#restarts.count;
+  }
+
+  /** What it waits for between two boots. */
+  get pending(): Pending | null {
+    return this.#restarts.pending;
   }
 
   get stopping(): boolean {
@@ -84,7 +85,7 @@ export class ManagedMachine {
   /** Boots it, and resolves when it is ready. A start that fails, takes too long or is given up leaves nothing. */
   async start(caller: StartCaller): Promise<void> {
     await this.#with.operations.run(this.name, "start", async () => {
-      if (this.alive) throw isAlive(this.name, this.#onPurpose);
+      if (this.alive) throw isAlive(this.name, this.#onPurpose, this.pending);
       this.#forget();
       const giveUp = (): void => this.#giveUp(caller.signal.reason as BerthError);
       caller.signal.addEventListener("abort", giveUp);
@@ -94,13 +95,14 @@ export class ManagedMachine {
         caller.signal.removeEventListener("abort", giveUp);
       }
     });
-    await whenReady(this, caller);
+    await whenReady(this, caller, caller.timeout ?? this.#policyNow().startTimeout);
   }
 
   /** Takes over a boot that an earlier daemon has launched, and which is made with what its record tells. */
-  adopt(make: (listener: RecordListener) => ManagedBoot, restarts: number): void {
-    this.#restarts = restarts;
-    this.#starts.push(monotonic());
+  adopt(make: (listener: RecordListener) => ManagedBoot, state: SavedState | undefined): void {
+    this.#onPurpose = state?.next === "stop";
+    this.#restarts.count = state?.restarts ?? 0;
+    this.#restarts.started();
     this.#live(() =>
       this.#through(make({ say: (line) => this.#with.log("warn", this.name, line), onChange: () => this.#changed() })),
     );
@@ -108,15 +110,18 @@ export class ManagedMachine {
 
   /** Goes on where an earlier daemon was interrupted, which did not see to what comes after this end. */
   resume(end: End, restarts: number, tail: readonly string[]): void {
-    this.#restarts = restarts;
+    this.#restarts.count = restarts;
+    this.#restarts.started();
     this.#tail = tail;
-    this.#starts.push(monotonic());
     this.#live(() => Promise.resolve(end));
   }
 
-  /** Asks its init to power off, and resolves when the machine has ended. One that takes longer than `timeout` ms is killed. */
-  powerOff(timeout: number): Promise<void> {
-    return powerOffWithin(timeout, {
+  /**
+   * Asks its init to power off, and resolves when the machine has ended. One that takes longer than `timeout` ms is killed;
+   * null: longer than its settings say.
+   */
+  powerOff(timeout: number | null): Promise<void> {
+    return powerOffWithin(timeout ?? this.#policyNow().stopTimeout, {
       name: this.name,
       ask: () => this.askPowerOff(),
       ended: () => this.ended,
@@ -131,11 +136,16 @@ export class ManagedMachine {
     if (!this.alive) throw isDead(this.name);
     this.#giveUp();
     if (this.#boot === undefined) return;
+    this.#save("stop");
     try {
-      await ask(this.#boot, "poweroff", this.#with);
+      await this.#boot.ask("poweroff", this.#with.paths);
       this.#boot?.record.update({ state: "stopping" });
     } catch (error) {
-      if (!this.#killed) this.#goOn(); // it was not told
+      // It was not told.
+      if (!this.#killed) {
+        this.#onPurpose = false;
+        this.#saveRunning();
+      }
       throw error;
     }
   }
@@ -143,7 +153,7 @@ export class ManagedMachine {
   /** Asks its init to reboot; does not wait for that. */
   async reboot(): Promise<void> {
     if (this.#boot === undefined) throw this.alive ? isBetween(this.name) : isDead(this.name);
-    await ask(this.#boot, "reboot", this.#with);
+    await this.#boot.ask("reboot", this.#with.paths);
   }
 
   /** Kills all of it, whatever it is doing, and resolves when nothing is left. `verdict`: why it has failed by that. */
@@ -152,6 +162,7 @@ export class ManagedMachine {
     this.#killed = true;
     this.#verdict ??= verdict;
     this.#giveUp();
+    if (this.#boot !== undefined) this.#save("stop");
     this.#boot?.kill();
     await this.#life;
   }
@@ -164,21 +175,15 @@ export class ManagedMachine {
   /** Nothing of it boots any more, and what is about to does not. */
   #giveUp(reason = new BerthError(`the start of machine ${this.name} was given up`)): void {
     this.#onPurpose = true;
-    this.#wait.abort();
+    this.#restarts.endWait();
     this.#launch?.abort(reason);
-  }
-
-  #goOn(): void {
-    this.#onPurpose = false;
-    this.#wait = new AbortController();
   }
 
   // ---- its life ----
 
   #forget(): void {
-    this.#goOn();
-    [this.#killed, this.#verdict, this.#failure, this.#restarts] = [false, undefined, null, 0];
-    [this.#starts, this.#tail] = [[], []];
+    [this.#onPurpose, this.#killed, this.#verdict, this.#failure] = [false, false, undefined, null];
+    [this.#restarts, this.#tail] = [new Restarts(), []];
   }
 
   /** Resolves when it runs. */
@@ -204,7 +209,7 @@ export class ManagedMachine {
     const all = async (): Promise<void> => {
       for (let end: End | undefined = await first(); end !== undefined; ) {
         const boot = await this.#another(end, pause);
-        end = boot && (await this.#through(boot));
+        end = boot && (await this.#through(boot, end.kind !== "reboot"));
       }
     };
     const life = Promise.withResolvers<void>();
@@ -235,7 +240,7 @@ export class ManagedMachine {
 
   /** One that reboots as soon as it is up waits, longer each time. */
   async #hold(pause: RebootPause): Promise<void> {
-    this.#save(true);
+    this.#save("reboot");
     await pause.rebooting(
       () => this.#onPurpose,
       (seconds) => this.#with.log("warn", this.name, `was hardly up: it waits for ${seconds} s`),
@@ -243,22 +248,20 @@ export class ManagedMachine {
   }
 
   async #mayRestart(end: End): Promise<boolean> {
-    const next = afterEnd(end, this.#onPurpose, this.#with.launcher.policyOf(this.name), this.#starts, monotonic());
-    if (next.kind !== "restart") {
-      this.#over(next.kind === "failed" ? asFailure(new BerthError(next.reason), this.#tail) : null);
-      return false;
-    }
-    this.#restarts++;
-    this.#save(true);
+    if (this.#onPurpose) return this.#over(null);
+    const next = this.#restarts.next(end, this.#policyNow().restart);
+    if (next.kind === "stopped") return this.#over(null);
+    if (next.kind === "failed") return this.#over(asFailure(new BerthError(next.reason), this.#tail));
+    this.#save("restart");
     this.#with.log("warn", this.name, `is started again in ${next.delay / 1000} s: ${next.why}`);
-    await sleep(next.delay, undefined, { signal: this.#wait.signal }).catch(() => undefined);
-    if (!this.#onPurpose) return true;
-    this.#over(null);
-    return false;
+    const time = this.#restarts.wait(next.delay, next.why);
+    this.#changed();
+    await time;
+    return this.#onPurpose ? this.#over(null) : true;
   }
 
   async #bootUp(rebooting: boolean, say: (line: string) => void): Promise<ManagedBoot> {
-    this.#starts.push(monotonic());
+    if (!rebooting) this.#restarts.started();
     const boot = await this.#with.launcher.launch(this.name, rebooting, {
       say,
       onLaunch: (launch) => {
@@ -267,23 +270,29 @@ export class ManagedMachine {
       },
       onChange: () => this.#changed(),
     });
+    this.#policy = boot.policy;
     // The last moment that it could not be aborted any more.
     if (this.#onPurpose) boot.kill();
     return boot;
   }
 
-  /** One boot, to the end of it. */
-  async #through(boot: ManagedBoot): Promise<End> {
+  /** One boot, to the end of it. `alone`: nobody has asked for it, and waits for it to be ready. */
+  async #through(boot: ManagedBoot, alone = false): Promise<End> {
     this.#boot = boot;
-    this.#with.files.remove(this.name);
+    this.#saveRunning();
     this.#changed();
+    const limit = killWhenLate(boot, alone ? this.#policyNow().startTimeout : null);
     const outcome = await boot.ended();
-    const rebooting = outcome.kind === "reboot" && !this.#onPurpose;
-    this.#tail = consoleTail(join(recordsDirectory(this.#with.paths), this.name));
     const end: End =
-      outcome.kind === "killed" ? { ...outcome, outOfMemory: ranOutOfMemory(boot.current.cgroup) } : outcome;
+      limit.over() ??
+      (outcome.kind === "killed" ? { ...outcome, outOfMemory: ranOutOfMemory(boot.current.cgroup) } : outcome);
     await emptyCgroup(join(boot.current.cgroup, "payload"));
+    const rebooting = end.kind === "reboot" && !this.#onPurpose;
+    this.#tail = consoleTail(join(recordsDirectory(this.#with.paths), this.name));
     this.#boot = undefined;
+    // Before its record goes, so that whenever a daemon is killed the next one knows.
+    if (rebooting) this.#save("reboot");
+    else if (!this.#onPurpose && isFollowed(end, this.#policyNow().restart)) this.#save("restart");
     try {
       boot.release(rebooting);
     } catch (error) {
@@ -292,19 +301,31 @@ export class ManagedMachine {
     return end;
   }
 
-  #over(ended: Failure | null): void {
+  #policyNow(): MachinePolicy {
+    return this.#policy ?? this.#with.launcher.policyOf(this.name, this.#with.log);
+  }
+
+  /** It does not boot again. */
+  #over(ended: Failure | null): false {
     const failure = this.#verdict === undefined ? ended : asFailure(this.#verdict, this.#tail);
     this.#failure = failure;
     if (failure === null) this.#with.files.remove(this.name);
-    else this.#save(false);
+    else this.#save(null);
     if (failure !== null) this.#with.log("error", this.name, `has failed: ${failure.reason}`);
+    return false;
   }
 
-  /** For the next daemon. A disk that is full costs that, never the machine. `wanted`: it is about to boot. */
-  #save(wanted: boolean): void {
+  #saveRunning(): void {
+    if (this.#onPurpose) this.#save("stop");
+    else if (this.#restarts.count > 0) this.#save(null);
+    else this.#with.files.remove(this.name);
+  }
+
+  /** For the next daemon. A disk that is full costs that, never the machine. */
+  #save(next: SavedState["next"]): void {
     const { files, bootId, log } = this.#with;
     try {
-      files.write({ name: this.name, wanted, restarts: this.#restarts, failure: this.#failure, bootId });
+      files.write({ name: this.name, next, restarts: this.restarts, failure: this.#failure, bootId });
     } catch (error) {
       log("error", this.name, `its state could not be written: ${(error as Error).message}`);
     }
@@ -319,32 +340,4 @@ export class ManagedMachine {
   get ended(): Promise<void> {
     return this.#life ?? Promise.resolve();
   }
-}
-
-/** One that is frozen could not hear it. */
-async function ask(boot: ManagedBoot, wish: "poweroff" | "reboot", { paths }: Surroundings): Promise<void> {
-  if (isFrozen(boot.current)) await freeze(boot.current, false);
-  await askInit(boot.current, wish, paths);
-}
-
-function asFailure(error: unknown, console: readonly string[]): Failure {
-  const hint = error instanceof BerthError ? (error.hint ?? null) : null;
-  return { reason: error instanceof Error ? error.message : String(error), hint, console, time: Date.now() };
-}
-
-function isAlive(name: string, stopping: boolean): BerthError {
-  return stopping
-    ? new BerthError(`machine ${name} is busy: it is stopping`, { kind: "Busy", hint: `berth wait ${name} stopped` })
-    : new BerthError(`machine ${name} is running already`, { kind: "MachineExists" });
-}
-
-function isDead(name: string): BerthError {
-  return new BerthError(`no machine ${quote(name)} is running`, {
-    kind: "NoSuchMachine",
-    hint: `berth start ${name} boots it`,
-  });
-}
-
-function isBetween(name: string): BerthError {
-  return new BerthError(`machine ${name} is between two boots`, { kind: "Busy" });
 }

@@ -22,9 +22,10 @@ import { ExecSession } from "./exec-session.ts";
 import { ForeignMachines } from "./foreign.ts";
 import { Launcher } from "./launcher.ts";
 import { detailsOf, type MachineDetails, type Reader } from "./machine-details.ts";
-import { type MachineView, viewOfRecord, viewOfStopped, viewOfUnknown } from "./machine-view.ts";
+import { type MachineView, viewOfRecord, viewOfStopped, viewOfUnknown, viewOfWaiting } from "./machine-view.ts";
 import { ManagedMachine } from "./managed-machine.ts";
 import { Operations } from "./operations.ts";
+import { DEFAULT_POLICY } from "./policy.ts";
 import { powerOffWithin } from "./power-off.ts";
 import { Publisher } from "./published.ts";
 import { StateFiles } from "./state-file.ts";
@@ -87,6 +88,8 @@ export class Manager extends EventEmitter<Events> {
     await adoptMachines(this.#with, (name, failure) => this.#make(name, failure));
     this.#foreign.open();
     this.#lookAtForeign();
+    // Those that failed under an earlier daemon, of which nothing changes now.
+    for (const name of [...this.#machines.keys()]) this.#tell(name);
     this.#publisher.touch();
     await this.published();
   }
@@ -99,7 +102,7 @@ export class Manager extends EventEmitter<Events> {
   }
 
   /** Those that it manages. @throws what the first failure says, when all have been tried */
-  async powerOffAll(timeout: number): Promise<void> {
+  async powerOffAll(timeout: number | null): Promise<void> {
     const alive = [...this.#machines.values()].filter((machine) => machine.alive);
     const ends = await Promise.allSettled(alive.map((machine) => machine.powerOff(timeout)));
     const failure = ends.find((end) => end.status === "rejected");
@@ -172,7 +175,7 @@ export class Manager extends EventEmitter<Events> {
   }
 
   /** Resolves when it has ended; without `wait` when its init has been asked. */
-  async powerOff(name: string, wait: boolean, timeout: number): Promise<void> {
+  async powerOff(name: string, wait: boolean, timeout: number | null): Promise<void> {
     const machine = this.#alive(name);
     if (machine !== undefined) return wait ? machine.powerOff(timeout) : machine.askPowerOff();
     const found = findAnyMachine(name, this.paths);
@@ -180,7 +183,13 @@ export class Manager extends EventEmitter<Events> {
     const ask = (): Promise<void> =>
       record.state === "rebooting" ? stopSupervisor(record) : askInit(record, "poweroff", this.paths);
     if (!wait) return ask();
-    await powerOffWithin(timeout, { name, ask, ended: () => whenEnded(record), kill: () => killMachine(record) });
+    // Settings of [Machine] are not for a `berth run`.
+    await powerOffWithin(timeout ?? DEFAULT_POLICY.stopTimeout, {
+      name,
+      ask,
+      ended: () => whenEnded(record),
+      kill: () => killMachine(record),
+    });
   }
 
   async reboot(name: string): Promise<void> {
@@ -277,7 +286,7 @@ export class Manager extends EventEmitter<Events> {
     const { name, record, restarts } = machine;
     if (record !== undefined) return viewOfRecord(record, record.state !== "starting" && isFrozen(record), restarts);
     const stopped = viewOfStopped(name, join(this.paths.machines, name), machine.failure, restarts);
-    return machine.alive ? { ...stopped, state: machine.stopping ? "stopping" : "starting", managed: true } : stopped;
+    return machine.alive ? viewOfWaiting(stopped, machine.stopping, machine.pending) : stopped;
   }
 
   #lookAtForeign(): void {

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError } from "../errors.ts";
+import { TIMER_MAX } from "./timers.ts";
 
 export interface Poweroff {
   readonly name: string;
@@ -13,12 +14,16 @@ export interface Poweroff {
 const LATE = Symbol("late");
 
 /** Resolves when a machine has been asked to power off, and has ended. One that takes longer than `timeout` ms is killed. */
-export async function powerOffWithin(timeout: number, machine: Poweroff): Promise<void> {
+export async function powerOffWithin(timeout: number | null, machine: Poweroff): Promise<void> {
+  if (timeout === null) {
+    await machine.ask();
+    return machine.ended();
+  }
   const late = new AbortController();
   const ended = machine.ask().then(() => machine.ended());
   ended.catch(() => undefined); // heard below, if it still matters
   try {
-    const time = sleep(timeout, LATE, { ref: false, signal: late.signal }).catch(() => undefined);
+    const time = sleep(Math.min(timeout, TIMER_MAX), LATE, { ref: false, signal: late.signal }).catch(() => undefined);
     if ((await Promise.race([ended, time])) !== LATE) return;
   } finally {
     late.abort();
@@ -28,6 +33,6 @@ export async function powerOffWithin(timeout: number, machine: Poweroff): Promis
   await ended.catch(() => undefined);
   throw new BerthError(`machine ${machine.name} did not end within ${timeout / 1000} s, and was killed`, {
     kind: "Timeout",
-    hint: "--timeout=SECONDS gives its services longer",
+    hint: "--timeout=SECONDS or TimeoutStopSec= of its settings gives its services longer",
   });
 }

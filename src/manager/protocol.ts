@@ -19,7 +19,7 @@ export interface Methods {
   /** The daemon itself. */
   status: { params: Nothing; event: never; result: DaemonStatus };
   /** Ends the daemon. */
-  quit: { params: { readonly machines: boolean; readonly timeout: number }; event: never; result: null };
+  quit: { params: Timeout & { readonly machines: boolean }; event: never; result: null };
   list: { params: { readonly all: boolean }; event: never; result: readonly MachineView[] };
   show: { params: Named; event: never; result: MachineDetails };
   view: { params: Named; event: never; result: MachineView };
@@ -43,8 +43,8 @@ interface Named {
   readonly name: string;
 }
 interface Timeout {
-  /** ms */
-  readonly timeout: number;
+  /** ms; null: as the machine's settings say. */
+  readonly timeout: number | null;
 }
 
 export type KillWhom = "leader" | "all";

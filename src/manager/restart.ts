@@ -1,22 +1,16 @@
 import type { Outcome } from "../machine/exit-status.ts";
 import { signalName } from "../spec/signals.ts";
-
-/** When a machine that has ended is booted again, as systemd.service(5) has it: Restart=, RestartSec=, StartLimit*=. */
-export interface RestartPolicy {
-  readonly when: "no" | "on-failure" | "always";
-  /** ms, before the first restart; it doubles with each one in a row, up to a minute. */
-  readonly delay: number;
-  /** So many starts, the first among them, within `interval` ms; then the machine has failed for good. */
-  readonly limit: { readonly starts: number; readonly interval: number };
-}
-
-export const NO_RESTART: RestartPolicy = { when: "no", delay: 100, limit: { starts: 5, interval: 10_000 } };
+import type { RestartPolicy } from "./policy.ts";
 
 /** How a boot of a machine ended, or that it did not come about. */
 export type End =
   | Exclude<Outcome, { kind: "killed" }>
   | { readonly kind: "killed"; readonly signal: number; readonly outOfMemory?: boolean }
-  | { readonly kind: "not started"; readonly error: string };
+  | { readonly kind: "not started"; readonly error: string }
+  /** By the daemon, which has waited long enough. */
+  | { readonly kind: "not ready"; readonly seconds: number }
+  /** It was about to be started again when an earlier daemon ended. */
+  | { readonly kind: "interrupted" };
 
 export type Next =
   | { readonly kind: "restart"; readonly delay: number; readonly why: string }
@@ -24,31 +18,41 @@ export type Next =
   /** A sentence: why it does not run. */
   | { readonly kind: "failed"; readonly reason: string };
 
-const DELAY_MAX = 60_000;
+/** What counts of a machine's starts since it was started by command. */
+export interface Starts {
+  /** On CLOCK_MONOTONIC in ms, oldest first. */
+  readonly times: readonly number[];
+  /** So many restarts in a row, before this one, were of boots that did not last. */
+  readonly row: number;
+}
 
-/**
- * What becomes of a machine after a boot of it has ended otherwise than by a reboot.
- * @param onPurpose it was stopped by a command of berth's: then it stays so
- * @param starts when it was started, on CLOCK_MONOTONIC in ms, oldest first, this boot last
- */
-export function afterEnd(
-  end: End,
-  onPurpose: boolean,
-  policy: RestartPolicy,
-  starts: readonly number[],
-  now: number,
-): Next {
-  if (onPurpose) return { kind: "stopped" };
+/** ms, unless RestartSec= is longer. */
+const DELAY_MAX = 60_000;
+/** A boot that lasts longer is none in a row of failures, ms. */
+export const STEADY_MS = 60_000;
+
+/** What becomes of a machine after a boot of it has ended by itself, otherwise than by a reboot. */
+export function afterEnd(end: End, policy: RestartPolicy, { times, row }: Starts, now: number): Next {
+  if (end.kind === "interrupted") return { kind: "restart", delay: 0, why: "an earlier daemon was about to" };
   const failure = failureOf(end);
-  const again = policy.when === "always" || (policy.when === "on-failure" && failure !== undefined);
-  if (!again) return failure === undefined ? { kind: "stopped" } : { kind: "failed", reason: failure };
-  const { limit, delay } = policy;
+  if (!isFollowed(end, policy))
+    return failure === undefined ? { kind: "stopped" } : { kind: "failed", reason: failure };
   const why = failure ?? "it powered itself off";
-  const recent = starts.filter((start) => now - start < limit.interval).length;
-  if (recent < limit.starts)
-    return { kind: "restart", delay: Math.min(delay * 2 ** Math.max(0, recent - 1), DELAY_MAX), why };
-  const times = `${limit.starts} starts within ${limit.interval / 1000} s`;
-  return { kind: "failed", reason: `${why}; not started again after ${times}` };
+  const delay = Math.max(policy.delay, Math.min(policy.delay * 2 ** Math.min(row, 30), DELAY_MAX));
+  const { limit } = policy;
+  const recent = limit === null ? 0 : times.filter((time) => now + delay - time < limit.interval).length;
+  if (limit === null || recent < limit.starts) return { kind: "restart", delay, why };
+  return { kind: "failed", reason: `${why}; not started again after ${limitText(limit)}` };
+}
+
+/** The machine is started again after such an end, if its starts are not too many. */
+export function isFollowed(end: End, { when }: RestartPolicy): boolean {
+  return when === "always" || (when === "on-failure" && failureOf(end) !== undefined);
+}
+
+function limitText({ starts, interval }: NonNullable<RestartPolicy["limit"]>): string {
+  const times = starts === 1 ? "1 start" : `${starts} starts`;
+  return Number.isFinite(interval) ? `${times} within ${interval / 1000} s` : times;
 }
 
 /** Undefined: it did what it should. */
@@ -56,11 +60,14 @@ export function failureOf(end: End): string | undefined {
   switch (end.kind) {
     case "poweroff":
     case "reboot":
+    case "interrupted":
       return undefined;
     case "exited":
       return end.status === 0 ? undefined : `its PID 1 exited with status ${end.status}`;
     case "killed":
       return `its PID 1 was killed by ${signalName(end.signal)}${end.outOfMemory === true ? ": out of memory" : ""}`;
+    case "not ready":
+      return `was not ready within ${end.seconds} s`;
     case "not started":
       return end.error;
   }

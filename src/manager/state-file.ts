@@ -1,6 +1,6 @@
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { errorCode } from "../errors.ts";
+import { BerthError, errorCode } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
 import { checkName } from "../spec/name.ts";
 
@@ -8,8 +8,10 @@ import { checkName } from "../spec/name.ts";
 export interface SavedState {
   readonly version: typeof STATE_VERSION;
   readonly name: string;
-  /** Nothing of it runs, but it was about to boot again. */
-  readonly wanted: boolean;
+  /**
+   * reboot, restart: nothing of it runs, or it has just ended, and it is about to boot again. stop: it was told to end, and is to stay so.
+   */
+  readonly next: (typeof NEXT)[number];
   /** Times it was booted again without being asked to. */
   readonly restarts: number;
   /** Why it does not run; null: it runs, or was stopped. */
@@ -29,6 +31,13 @@ export interface Failure {
 }
 
 const STATE_VERSION = 1;
+const NEXT = ["reboot", "restart", "stop", null] as const;
+
+/** Of now. */
+export function asFailure(error: unknown, console: readonly string[]): Failure {
+  const hint = error instanceof BerthError ? (error.hint ?? null) : null;
+  return { reason: error instanceof Error ? error.message : String(error), hint, console, time: Date.now() };
+}
 
 /** A state file that can't be used, and what became of it. */
 export interface Damage {
@@ -113,7 +122,7 @@ function readState(file: string, name: string): SavedState | string {
   const sound =
     version === STATE_VERSION &&
     value["name"] === name &&
-    typeof value["wanted"] === "boolean" &&
+    NEXT.some((next) => next === value["next"]) &&
     Number.isInteger(value["restarts"]) &&
     typeof value["bootId"] === "string" &&
     (failure === null || isFailure(failure));

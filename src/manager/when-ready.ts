@@ -1,7 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError } from "../errors.ts";
 import type { MachineRecord } from "../machine/record.ts";
+import type { End } from "./restart.ts";
 import type { Failure } from "./state-file.ts";
+import { lateSignal, TIMER_MAX } from "./timers.ts";
 
 /** Who waits for a start. */
 export interface StartCaller {
@@ -10,15 +12,19 @@ export interface StartCaller {
   /** What its init says it does. */
   readonly onStatus: (status: string) => void;
   readonly signal: AbortSignal;
-  /** How long it may take to be ready, ms. */
-  readonly timeout: number;
+  /** How long it may take to be ready, ms; null: as long as its settings say. */
+  readonly timeout: number | null;
 }
 
+type Running = Pick<MachineRecord, "ready" | "status" | "times">;
+
 /** What is waited for. */
-interface Starting {
+export interface Starting {
   readonly name: string;
-  readonly record: MachineRecord | undefined;
+  /** Of the boot that runs. */
+  readonly record: Running | undefined;
   readonly alive: boolean;
+  readonly restarts: number;
   readonly ended: Promise<void>;
   readonly failure: Failure | null;
   readonly tail: readonly string[];
@@ -38,36 +44,66 @@ export class DaemonEnds extends BerthError {
 
 /**
  * Resolves when a machine whose init runs is ready. One that takes too long, or is given up, is killed; from a daemon that
- * ends it is taken over by the next.
+ * ends it is taken over by the next. `timeout` is in ms; null: it may take any time.
  */
-export async function whenReady(machine: Starting, caller: StartCaller): Promise<void> {
-  const late = AbortSignal.timeout(caller.timeout);
+export async function whenReady(machine: Starting, caller: StartCaller, timeout: number | null): Promise<void> {
+  const late = lateSignal(timeout);
   try {
     await untilReady(machine, caller, AbortSignal.any([caller.signal, late]));
   } catch (error) {
-    const reason = error === late.reason ? `was not ready within ${caller.timeout / 1000} s` : undefined;
+    const reason = error === late.reason ? `was not ready within ${(timeout ?? 0) / 1000} s` : undefined;
     const verdict = reason === undefined ? undefined : new BerthError(reason);
     if (machine.alive && !(error instanceof DaemonEnds)) await machine.terminate(verdict);
     if (reason === undefined) throw error;
-    const hint = "--timeout=SECONDS gives it longer";
+    const hint = "--timeout=SECONDS or TimeoutStartSec= of its settings gives it longer";
     throw new BerthError(withConsole(`machine ${machine.name} ${reason}`, machine), { kind: "Timeout", hint });
   }
 }
 
+/** The same for a boot that nobody has asked for: it is killed. `over` says so when it has ended. */
+export function killWhenLate(
+  boot: { readonly current: { readonly ready: boolean }; kill(): void },
+  timeout: number | null,
+): { over(): End | undefined } {
+  let late: End | undefined;
+  const timer =
+    timeout === null
+      ? undefined
+      : setTimeout(
+          () => {
+            if (boot.current.ready) return;
+            late = { kind: "not ready", seconds: timeout / 1000 };
+            boot.kill();
+          },
+          Math.min(timeout, TIMER_MAX),
+        );
+  return {
+    over: () => {
+      clearTimeout(timer);
+      return late;
+    },
+  };
+}
+
 async function untilReady(machine: Starting, { onStatus }: StartCaller, signal: AbortSignal): Promise<void> {
   let status: string | null = null;
-  await machine.until(() => {
+  const isReady = (): boolean => {
     const { record, alive } = machine;
     if (record !== undefined && record.status !== null && record.status !== status) onStatus(record.status);
     status = record?.status ?? status;
     return record?.ready === true || !alive;
-  }, signal);
-  if (runsOnly(machine.record)) await Promise.race([machine.ended, sleep(AT_ONCE_MS, undefined, { signal })]);
-  if (!machine.alive) throw hasEnded(machine);
+  };
+  let restarts: number;
+  do {
+    await machine.until(isReady, signal);
+    restarts = machine.restarts;
+    if (runsOnly(machine.record)) await Promise.race([machine.ended, sleep(AT_ONCE_MS, undefined, { signal })]);
+    if (!machine.alive) throw hasEnded(machine);
+  } while (machine.restarts !== restarts); // it has ended, and comes again
 }
 
 /** It neither says nor shows when it is ready. */
-function runsOnly(record: MachineRecord | undefined): boolean {
+function runsOnly(record: Running | undefined): boolean {
   return record?.times.ready === record?.times.executed;
 }
 

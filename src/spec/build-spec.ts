@@ -3,6 +3,7 @@ import type { OptionAssignment } from "../config/setting.ts";
 import { EXEC } from "../config/settings-exec.ts";
 import { FILES } from "../config/settings-files.ts";
 import { LIMITS } from "../config/settings-limits.ts";
+import { MACHINE } from "../config/settings-machine.ts";
 import { NETWORK } from "../config/settings-network.ts";
 import type { Assignment } from "../config/unit-file.ts";
 import { resolveBind } from "../config/values-files.ts";
@@ -114,6 +115,12 @@ export function buildSpec(input: SpecInput): { spec: MachineSpec | undefined; pr
     selinuxContext: byDefault(undefined),
     selinuxApifsContext: byDefault(undefined),
     ...input.selinux,
+    restart: values.one(MACHINE.Restart),
+    restartDelay: values.one(MACHINE.RestartSec),
+    startBurst: values.one(MACHINE.StartLimitBurst),
+    startInterval: values.one(MACHINE.StartLimitIntervalSec),
+    startTimeout: values.one(MACHINE.TimeoutStartSec),
+    stopTimeout: values.one(MACHINE.TimeoutStopSec),
   };
   const candidate = input.readOnlyImage === true ? withMark(asSet) : asSet;
   values.refuseNotYet();

@@ -90,6 +90,18 @@ export interface MachineSpec {
   readonly slice: Sourced<string>;
   /** and with these properties, in the order given. */
   readonly unitProperties: readonly Sourced<UnitProperty>[];
+  /** Restart=: after which ends berthd starts it again. Times are in ms. */
+  readonly restart: Sourced<RestartMode>;
+  /** Before the first restart. */
+  readonly restartDelay: Sourced<number>;
+  /** Starts within `startInterval`, the first one among them; 0: no limit. */
+  readonly startBurst: Sourced<number>;
+  /** Null: since it was started by command; 0: no limit. */
+  readonly startInterval: Sourced<number | null>;
+  /** To be ready; null: no limit. */
+  readonly startTimeout: Sourced<number | null>;
+  /** To end when it is to power off. */
+  readonly stopTimeout: Sourced<number | null>;
 }
 
 export type SelinuxContexts = Pick<MachineSpec, "selinuxContext" | "selinuxApifsContext">;
@@ -262,6 +274,10 @@ export type ResolvConfMode = (typeof RESOLV_CONF_MODES)[number];
 
 export const TIMEZONE_MODES = ["off", "copy", "bind", "symlink", "delete", "auto"] as const;
 export type TimezoneMode = (typeof TIMEZONE_MODES)[number];
+
+/** on-failure: PID 1 was killed or exited with a status that is not 0. always: also when the machine powered itself off. */
+export const RESTART_MODES = ["no", "on-failure", "always"] as const;
+export type RestartMode = (typeof RESTART_MODES)[number];
 
 export const CONSOLE_MODES = ["interactive", "read-only", "passive", "pipe", "autopipe"] as const;
 export type ConsoleMode = (typeof CONSOLE_MODES)[number] | "auto";

@@ -45,6 +45,7 @@ export const CHECKS: readonly Check[] = [
   { name: "the launch can make its system calls", find: launchCalls },
   { name: "credentials have different ids", find: duplicateCredentials },
   { name: "a unit that is kept is nobody's to place or limit", find: keptUnit },
+  { name: "what is said of restarts is of use", find: uselessRestartSettings },
 ];
 
 export function validate(spec: MachineSpec): readonly Problem[] {
@@ -79,6 +80,13 @@ function keptUnit({ keepUnit, slice, unitProperties }: MachineSpec): readonly Pr
   const others = [...(slice.source.from === "default" ? [] : [slice]), ...unitProperties];
   const hint = "the kept unit's own Slice= and limits count";
   return others.map(({ source }) => warning(source, "it has no effect with --keep-unit", hint));
+}
+
+function uselessRestartSettings({ restart, restartDelay, startBurst, startInterval }: MachineSpec): readonly Problem[] {
+  if (restart.value !== "no") return [];
+  return [restartDelay, startBurst, startInterval]
+    .filter(({ source }) => source.from !== "default")
+    .map(({ source }) => warning(source, "it has no effect without Restart=", "Restart=on-failure or always"));
 }
 
 function bootArguments({ boot, command }: MachineSpec): readonly Problem[] {

@@ -344,19 +344,15 @@ function signal(pid: number, name: NodeJS.Signals): void {
 }
 
 describe("what goes wrong", () => {
-  test("a full file system is named, and nothing of the file stays; its directory is what it was to be", async () => {
+  test("a full file system is named, and nothing of the file stays", async () => {
     await using live = await liveMachine(["--tmpfs=/small:size=1M"]);
-    const directory = live.root.directory("data", 0o751);
-    const source = join(directory, "big");
-    chownSync(directory, 1000, 1001);
+    const source = join(live.root.directory("data"), "big");
     writeFileSync(source, randomBytes(3 << 20));
     failed(
       await live.berth("copy-to", "m", source, "/small/big"),
       "there is no space left for it in machine m (ENOSPC)",
     );
     expect(succeeded(await live.inside("ls -A /small; df --output=used /small | tail -1")).trim()).toBe("0");
-    failed(await live.berth("copy-to", "m", directory, "/small/data"), 'data/big": there is no space left');
-    expect(succeeded(await live.inside("ls -A /small/data; stat -c '%u %g %a' /small/data"))).toBe("1000 1001 751\n");
   });
 
   test("a read-only place, a missing source, a machine that does not run", async () => {

@@ -109,7 +109,7 @@ describe.each(Object.keys(WAYS))("after %s", (way) => {
       expect(await list(root)).toMatchObject([{ name: "m", state: "failed", leader: null, managed: false, reason }]);
       expect(root.leftovers()).toEqual([]);
       const state = JSON.parse(readFileSync(join(root.path, "run/state/m.json"), "utf8"));
-      expect(state).toMatchObject({ wanted: false, failure: { reason, console: ["last words"] } });
+      expect(state).toMatchObject({ next: null, failure: { reason, console: ["last words"] } });
       await end(root);
       await startDaemon(root);
     }

@@ -7,8 +7,9 @@ import { appendFileSync, existsSync, lstatSync, mkdirSync, readFileSync, statSyn
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { SETTINGS } from "../../src/config/settings.ts";
+import type { MachineView } from "../../src/manager/machine-view.ts";
 import { capabilityNumber } from "../../src/spec/capabilities.ts";
-import { type BerthRoot, berthRoot, buildBerth } from "../lib/berth.ts";
+import { type BerthRoot, berthRoot, buildBerth, type End } from "../lib/berth.ts";
 import { type HostUser, hostUser } from "../lib/host-user.ts";
 import { type Answers, interview } from "../lib/interview.ts";
 import { checkLeaks } from "../lib/leaks.ts";
@@ -78,6 +79,16 @@ interface Seen extends World {
   readonly end: { readonly status: number | null; readonly stderr: string };
   /** berth's record of a machine that was booted, when it was ready. */
   readonly record: ReturnType<BerthRoot["record"]>;
+  /** How berthd dealt with a machine, where one did. */
+  readonly managed?: Managed;
+}
+
+interface Managed {
+  /** As `berth list` had it in the end. */
+  readonly view: MachineView | undefined;
+  /** Between the end of a boot and the next one, ms. */
+  readonly pause: number;
+  readonly poweroff: End;
 }
 
 interface Row {
@@ -286,7 +297,42 @@ const VOLATILE: Readonly<Record<string, Row>> = {
   },
 };
 
-const MACHINES = { command: COMMAND, booted: BOOTED, locked: LOCKED, volatile: VOLATILE } as const;
+/** An init that berthd starts again when it is killed, until that is too often, and which does not end when it is asked. */
+const MANAGED: Readonly<Record<string, Row>> = {
+  Parameters: {
+    lines: "--on-stop never",
+    check: ({ managed }) => expect(managed?.poweroff.stderr).toContain("did not end"),
+  },
+  Restart: { lines: "on-failure", check: ({ managed }) => expect(managed?.view?.restarts).toBe(1) },
+  RestartSec: { lines: "700ms", check: ({ managed }) => expect(managed?.pause).toBeGreaterThanOrEqual(700) },
+  StartLimitBurst: { lines: "2", check: ({ managed }) => expect(managed?.view?.reason).toContain("after 2 starts") },
+  StartLimitIntervalSec: {
+    lines: "1min",
+    check: ({ managed }) => expect(managed?.view?.reason).toContain(" within 60 s"),
+  },
+  TimeoutStopSec: {
+    lines: "300ms",
+    check: ({ managed }) => expect(managed?.poweroff.stderr).toContain("within 0.3 s, and was killed"),
+  },
+};
+
+/** An init that never is ready. */
+const LATE: Readonly<Record<string, Row>> = {
+  NotifyReady: { lines: "yes", check: ({ end }) => expect(end.status).toBe(1) },
+  TimeoutStartSec: {
+    lines: "400ms",
+    check: ({ end }) => expect(end.stderr).toContain("machine late was not ready within 0.4 s"),
+  },
+};
+
+const MACHINES = {
+  command: COMMAND,
+  booted: BOOTED,
+  locked: LOCKED,
+  volatile: VOLATILE,
+  managed: MANAGED,
+  late: LATE,
+} as const;
 
 function textOf(rows: Readonly<Record<string, Row>>, world: World): string {
   return Object.entries(rows)
@@ -328,6 +374,36 @@ async function boot(world: World): Promise<Seen> {
   return { ...world, answers: TALK.answers(joined.stdout), tree, end, record };
 }
 
+/** By berthd, which is to end with the test's root. */
+async function startLate(world: World): Promise<Seen> {
+  const { root } = world;
+  const tree = await makeTree(join(root.machines, "late"), false);
+  writeFileSync(join(tree, "sbin/init"), "#!/probe init\n", { mode: 0o755 });
+  root.settings("late", textOf(LATE, world));
+  return { ...world, answers: TALK.answers(""), tree, end: await root.berth("start", "late"), record: null };
+}
+
+async function manage(world: World): Promise<Seen> {
+  const { root } = world;
+  const tree = await makeTree(join(root.machines, "managed"), true);
+  root.settings("managed", textOf(MANAGED, world));
+  const start = (): Promise<End> => root.berth("start", "managed");
+  await start();
+  const poweroff = await root.berth("poweroff", "managed");
+  const end = await start();
+  const first = await root.recordWhen("managed");
+  process.kill(first.leader.pid, "SIGKILL");
+  const began = performance.now();
+  const second = await root.recordWhen("managed", ({ leader }) => leader.pid !== first.leader.pid);
+  const pause = performance.now() - began;
+  process.kill(second.leader.pid, "SIGKILL");
+  const ended = await root.berth("wait", "managed", "stopped");
+  if (ended.status !== 0) throw new Error(ended.stderr);
+  const views: readonly MachineView[] = JSON.parse((await root.berth("list", "--json")).stdout);
+  const view = views.find(({ name }) => name === "managed");
+  return { ...world, answers: TALK.answers(""), tree, end, record: first, managed: { view, pause, poweroff } };
+}
+
 describe("a giant settings file", () => {
   checkLeaks();
   const seen = new Map<string, Seen>();
@@ -348,6 +424,8 @@ describe("a giant settings file", () => {
     seen.set("locked", await runCommand(world, "locked", "deploy"));
     seen.set("volatile", await runCommand(world, "volatile"));
     seen.set("booted", await boot(world));
+    seen.set("managed", await manage(world));
+    seen.set("late", await startLate(world));
   });
   afterAll(() => stack.disposeAsync());
 

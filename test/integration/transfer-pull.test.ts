@@ -11,7 +11,7 @@ import { checkLeaks } from "../lib/leaks.ts";
 import { needs } from "../lib/requires.ts";
 import { file, link, OS, tar } from "../lib/tar.ts";
 
-const ready = needs("root", "tool:gpg", "tool:gpgv", "tool:gpgconf", "tool:gpg-agent");
+const ready = needs("root", "tool:gpg", "tool:gpgv");
 checkLeaks();
 beforeAll(() => {
   if (ready) buildBerth();

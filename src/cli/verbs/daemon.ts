@@ -4,7 +4,7 @@ import type { DaemonStatus } from "../../manager/protocol.ts";
 import { DaemonClient } from "../daemon-client.ts";
 import { startDaemon } from "../daemon-start.ts";
 import { print, say } from "../output.ts";
-import { TIMEOUT_S, timeoutMs } from "../seconds.ts";
+import { timeoutOrNull } from "../seconds.ts";
 import type { Context, Runner } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
@@ -17,14 +17,17 @@ export function define(program: Command, run: Runner): void {
     )
     .argument("<start|stop|status>", "what to do")
     .option("--machines", "of stop: power the machines off first")
-    .option("--timeout <SECONDS>", "of stop --machines: how long each may take to end", String(TIMEOUT_S))
+    .option(
+      "--timeout <SECONDS>",
+      "of stop --machines: how long each may take to end; by default TimeoutStopSec= of its settings",
+    )
     .option("--json", "of status: print as JSON")
     .action(run(daemon));
 }
 
 interface Options {
   readonly machines?: boolean;
-  readonly timeout: string;
+  readonly timeout?: string;
   readonly json?: boolean;
 }
 
@@ -56,7 +59,7 @@ async function start({ paths, env }: Context): Promise<number> {
 }
 
 async function stop({ paths }: Context, { machines = false, timeout }: Options): Promise<number> {
-  const ms = timeoutMs(timeout);
+  const ms = timeoutOrNull(timeout);
   const client = await DaemonClient.connect(paths);
   if (client === null) {
     say(`berth: berthd does not run for ${paths.run}\n`);

@@ -4,7 +4,6 @@ import { requireName } from "../../spec/name.ts";
 import { oneByOne } from "../each-machine.ts";
 import { withMachines } from "../machines.ts";
 import { say } from "../output.ts";
-import { TIMEOUT_S } from "../seconds.ts";
 import type { Context, Runner } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
@@ -21,6 +20,6 @@ async function disable(context: Context, names: string[], { now = false }: { now
   for (const name of names) requireName(name);
   return oneByOne(names, async (name) => {
     if (!disableMachine(name, context.paths)) say(`berth: machine ${name} is not enabled\n`);
-    if (now) await withMachines(context, [name], (machines) => machines.powerOff(name, true, TIMEOUT_S * 1000));
+    if (now) await withMachines(context, [name], (machines) => machines.powerOff(name, true, null));
   });
 }

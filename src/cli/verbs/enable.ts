@@ -8,7 +8,6 @@ import { requireName } from "../../spec/name.ts";
 import { needDaemon } from "../daemon-start.ts";
 import { oneByOne } from "../each-machine.ts";
 import { say } from "../output.ts";
-import { TIMEOUT_S } from "../seconds.ts";
 import type { Context, Runner } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
@@ -39,7 +38,7 @@ async function startNow(name: string, { paths, env, signal }: Context & { readon
     const running = (await client.call("list", { all: false })).some(
       (view) => view.name === name && view.leader !== null,
     );
-    if (!running) await client.call("start", { name, timeout: TIMEOUT_S * 1000 }, { signal });
+    if (!running) await client.call("start", { name, timeout: null }, { signal });
   } finally {
     client.close();
   }

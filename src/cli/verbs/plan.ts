@@ -3,6 +3,7 @@ import { UsageError } from "../../errors.ts";
 import { INSTALLATION } from "../../host/installation.ts";
 import { prepare as prepareMachine } from "../../machine/prepare.ts";
 import { planJson, planText } from "../../plan/show.ts";
+import { afterBoot } from "../../spec/after-boot.ts";
 import { showProblem } from "../../spec/problem.ts";
 import { visible } from "../../spec/quote.ts";
 import { print, say } from "../output.ts";
@@ -53,6 +54,7 @@ async function showPlan(
   const request = requestFrom(options, withoutDashes(words), asStart === true);
   const prepared = prepareMachine(request, context.paths, INSTALLATION);
   for (const warning of prepared.warnings) say(`berth: ${visible(showProblem(warning))}\n`);
+  if (asStart === true) for (const line of afterBoot(prepared.spec)) say(`berth: berthd minds ${visible(line)}\n`);
   const { plan, input } = prepared.plan({ foreground: true, stdio: "console", term: null });
   if (!input.machine.tree.readable)
     say(`berth: ${prepared.spec.root.value} can't be read without root: planned as for a Debian tree\n`);

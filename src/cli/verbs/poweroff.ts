@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { allAtOnce } from "../each-machine.ts";
 import { withMachines } from "../machines.ts";
-import { TIMEOUT_S, timeoutMs } from "../seconds.ts";
+import { timeoutOrNull } from "../seconds.ts";
 import type { Context, Runner } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
@@ -15,17 +15,17 @@ export function define(program: Command, run: Runner): void {
     )
     .argument("<name...>", "the machines")
     .option("--no-wait", "return as soon as they are asked")
-    .option("--timeout <SECONDS>", "how long a machine may take to end", String(TIMEOUT_S))
+    .option("--timeout <SECONDS>", "how long a machine may take to end; by default TimeoutStopSec= of its settings")
     .action(run(poweroff));
 }
 
 interface Options {
   readonly wait: boolean;
-  readonly timeout: string;
+  readonly timeout?: string;
 }
 
 async function poweroff(context: Context, names: string[], options: Options): Promise<number> {
-  const timeout = timeoutMs(options.timeout);
+  const timeout = timeoutOrNull(options.timeout);
   return withMachines(context, names, (machines) =>
     allAtOnce(names, (name) => machines.powerOff(name, options.wait, timeout)),
   );

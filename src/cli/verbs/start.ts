@@ -7,7 +7,7 @@ import { needDaemon } from "../daemon-start.ts";
 import { allAtOnce } from "../each-machine.ts";
 import { say } from "../output.ts";
 import { type Progress, startProgress } from "../progress.ts";
-import { TIMEOUT_S, timeoutMs } from "../seconds.ts";
+import { timeoutOrNull } from "../seconds.ts";
 import type { Context, Runner } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
@@ -21,12 +21,15 @@ export function define(program: Command, run: Runner): void {
         "started where it does not run.",
     )
     .argument("<name...>", "the machines")
-    .option("--timeout <SECONDS>", "how long a machine may take to be ready", String(TIMEOUT_S))
+    .option(
+      "--timeout <SECONDS>",
+      "how long a machine may take to be ready; by default TimeoutStartSec= of its settings",
+    )
     .action(run(start));
 }
 
-async function start(context: Context, names: string[], options: { timeout: string }): Promise<number> {
-  const timeout = timeoutMs(options.timeout);
+async function start(context: Context, names: string[], options: { timeout?: string }): Promise<number> {
+  const timeout = timeoutOrNull(options.timeout);
   for (const name of names) requireName(name);
   if (process.geteuid?.() !== 0)
     throw new BerthError("machines can be started by root only", {
@@ -48,7 +51,7 @@ async function start(context: Context, names: string[], options: { timeout: stri
 interface Start {
   readonly context: Context;
   readonly progress: Progress;
-  readonly timeout: number;
+  readonly timeout: number | null;
   readonly said: string[];
 }
 

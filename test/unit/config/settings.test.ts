@@ -5,7 +5,7 @@ import { assignOption, COMMAND_OPTIONS, findSetting, optionName, SETTINGS } from
 import { parseUnitFile } from "../../../src/config/unit-file.ts";
 import { buildSpec } from "../../../src/spec/build-spec.ts";
 
-/** systemd.nspawn(5) of systemd 257, then NamespacePath= (259), and what 258 and 261 added. */
+/** systemd.nspawn(5) of systemd 257, then NamespacePath= (259), and what 258 and 261 added; [Machine] is our own. */
 const KEYS = {
   Exec: `Boot Ephemeral ProcessTwo Parameters Environment User WorkingDirectory PivotRoot Capability DropCapability
     AmbientCapability NoNewPrivileges KillSignal Personality MachineID PrivateUsers NotifyReady SystemCallFilter
@@ -14,6 +14,7 @@ const KEYS = {
     Timezone LinkJournal SuppressSync RestrictAddressFamilies`,
   Files: `ReadOnly Volatile Bind BindReadOnly BindUser TemporaryFileSystem Inaccessible Overlay OverlayReadOnly
     PrivateUsersOwnership PrivateUsersChown BindUserShell`,
+  Machine: `Restart RestartSec StartLimitBurst StartLimitIntervalSec TimeoutStartSec TimeoutStopSec`,
   Network: `Private VirtualEthernet VirtualEthernetExtra Interface MACVLAN IPVLAN Bridge Zone Port NamespacePath`,
 };
 const LIMITS = KEYS.Exec.split(/\s+/)
@@ -22,7 +23,7 @@ const LIMITS = KEYS.Exec.split(/\s+/)
 const IN_EFFECT = `Boot Parameters Environment Hostname MachineID KillSignal NotifyReady Capability DropCapability
   PrivateUsers PrivateUsersOwnership PrivateUsersChown NamespacePath BindUser BindUserShell TemporaryFileSystem Inaccessible Overlay OverlayReadOnly LinkJournal
   SystemCallFilter Private Bind BindReadOnly Ephemeral ResolvConf Timezone
-  ReadOnly Volatile PivotRoot ProcessTwo User AmbientCapability SuppressSync RestrictAddressFamilies WorkingDirectory NoNewPrivileges Personality OOMScoreAdjust CPUAffinity ${LIMITS}`;
+  ReadOnly Volatile PivotRoot ProcessTwo User AmbientCapability SuppressSync RestrictAddressFamilies WorkingDirectory NoNewPrivileges Personality OOMScoreAdjust CPUAffinity ${LIMITS} ${KEYS.Machine}`;
 const SAFE = `Boot ProcessTwo Parameters Environment User WorkingDirectory DropCapability NoNewPrivileges KillSignal
   Personality NotifyReady Hostname ResolvConf Timezone SuppressSync ReadOnly Volatile`;
 /** The options of systemd-nspawn(1) that have a setting. */

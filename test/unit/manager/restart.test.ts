@@ -1,97 +1,161 @@
 /** Whether and when a machine that has ended is booted again. */
-import { describe, expect, test } from "vitest";
-import { afterEnd, type End, failureOf, NO_RESTART, type RestartPolicy } from "../../../src/manager/restart.ts";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { parseUnitFile } from "../../../src/config/unit-file.ts";
+import { DEFAULT_POLICY, policyOf, type RestartPolicy } from "../../../src/manager/policy.ts";
+import { afterEnd, type End } from "../../../src/manager/restart.ts";
+import { Restarts } from "../../../src/manager/restarts.ts";
+import { inSeconds, lateSignal, TIMER_MAX } from "../../../src/manager/timers.ts";
+import { buildSpec } from "../../../src/spec/build-spec.ts";
 
-const POLICY: RestartPolicy = { when: "always", delay: 100, limit: { starts: 3, interval: 10_000 } };
-const ENDS: Readonly<Record<string, End>> = {
-  poweroff: { kind: "poweroff" },
-  reboot: { kind: "reboot" },
-  clean: { kind: "exited", status: 0 },
-  status: { kind: "exited", status: 3 },
-  signal: { kind: "killed", signal: 9 },
-  memory: { kind: "killed", signal: 9, outOfMemory: true },
-  nothing: { kind: "not started", error: "no tree" },
-};
-const FAILURES = ["status", "signal", "memory", "nothing"];
-const NOW = 1_000_000;
-
-function next(end: string, policy: Partial<RestartPolicy>, starts = [NOW - 1], onPurpose = false) {
-  return afterEnd(ENDS[end] as End, onPurpose, { ...POLICY, ...policy }, starts, NOW);
+function policy(text: string): ReturnType<typeof policyOf> {
+  const { assignments } = parseUnitFile(`[Machine]\n${text}`, "m.nspawn");
+  const root = { value: "/m", source: { from: "default" } } as const;
+  const { spec, problems } = buildSpec({ name: "m", root, assignments, options: [], command: [] });
+  if (spec === undefined) throw new Error(JSON.stringify(problems));
+  return policyOf(spec);
 }
 
-describe("what counts as a failure", () => {
-  test.each(Object.keys(ENDS))("%s", (end) => {
-    expect(failureOf(ENDS[end] as End) !== undefined).toBe(FAILURES.includes(end));
+const ALWAYS = policy("Restart=always").restart;
+const ON_FAILURE = policy("Restart=on-failure").restart;
+const NO = DEFAULT_POLICY.restart;
+const FRESH = { times: [0], row: 0 };
+
+describe("the policy", () => {
+  test("is systemd's without settings", () => {
+    expect(policy("")).toEqual(DEFAULT_POLICY);
+    expect(DEFAULT_POLICY).toEqual({
+      restart: { when: "no", delay: 100, limit: { starts: 5, interval: 10_000 } },
+      startTimeout: 90_000,
+      stopTimeout: 90_000,
+    });
   });
 
-  test("is said in words", () => {
-    expect(
-      Object.values(ENDS)
-        .map(failureOf)
-        .filter((text) => text !== undefined),
-    ).toEqual([
-      "its PID 1 exited with status 3",
-      "its PID 1 was killed by SIGKILL",
-      "its PID 1 was killed by SIGKILL: out of memory",
-      "no tree",
-    ]);
+  test.each([
+    ["StartLimitBurst=0", null],
+    ["StartLimitIntervalSec=0", null],
+    ["StartLimitIntervalSec=infinity", { starts: 5, interval: Number.POSITIVE_INFINITY }],
+    ["StartLimitBurst=2\nStartLimitIntervalSec=1min", { starts: 2, interval: 60_000 }],
+  ])("%j: the limit is %j", (text, limit) => {
+    expect(policy(`Restart=always\n${text}`).restart.limit).toEqual(limit);
+  });
+
+  test("has no timeout where it is infinity or 0", () => {
+    expect(policy("TimeoutStartSec=infinity\nTimeoutStopSec=0")).toMatchObject({
+      startTimeout: null,
+      stopTimeout: null,
+    });
   });
 });
 
-describe.each(Object.keys(ENDS))("an end by %s", (end) => {
-  const failed = FAILURES.includes(end);
+describe("after an end", () => {
+  const killed: End = { kind: "killed", signal: 9 };
+  const exited: End = { kind: "exited", status: 3 };
+  const clean: End = { kind: "exited", status: 0 };
+  const poweroff: End = { kind: "poweroff" };
+  const late: End = { kind: "not ready", seconds: 90 };
+  const nothing: End = { kind: "not started", error: "no tree" };
 
-  test("without a policy is the end", () => {
-    expect(afterEnd(ENDS[end] as End, false, NO_RESTART, [NOW], NOW).kind).toBe(failed ? "failed" : "stopped");
+  test.each<[string, RestartPolicy, End, object]>([
+    ["no", NO, poweroff, { kind: "stopped" }],
+    ["no", NO, clean, { kind: "stopped" }],
+    ["no", NO, killed, { kind: "failed", reason: "its PID 1 was killed by SIGKILL" }],
+    ["no", NO, exited, { kind: "failed", reason: "its PID 1 exited with status 3" }],
+    ["no", NO, { ...killed, outOfMemory: true }, { reason: "its PID 1 was killed by SIGKILL: out of memory" }],
+    ["on-failure", ON_FAILURE, poweroff, { kind: "stopped" }],
+    ["on-failure", ON_FAILURE, clean, { kind: "stopped" }],
+    ["on-failure", ON_FAILURE, killed, { kind: "restart", delay: 100, why: "its PID 1 was killed by SIGKILL" }],
+    ["on-failure", ON_FAILURE, exited, { kind: "restart", delay: 100, why: "its PID 1 exited with status 3" }],
+    ["on-failure", ON_FAILURE, late, { kind: "restart", why: "was not ready within 90 s" }],
+    ["on-failure", ON_FAILURE, nothing, { kind: "restart", why: "no tree" }],
+    ["always", ALWAYS, poweroff, { kind: "restart", delay: 100, why: "it powered itself off" }],
+    ["always", ALWAYS, killed, { kind: "restart" }],
+    ["any, where an earlier daemon was about to", NO, { kind: "interrupted" }, { kind: "restart", delay: 0 }],
+  ])("Restart=%s", (_, restart, end, expected) => {
+    expect(afterEnd(end, restart, FRESH, 1)).toMatchObject(expected);
   });
 
-  test("on purpose is the end, whatever the policy", () => {
-    for (const when of ["no", "on-failure", "always"] as const)
-      expect(next(end, { when }, [NOW], true)).toEqual({ kind: "stopped" });
-  });
-
-  test("restarts with always, and with on-failure if it is one", () => {
-    expect(next(end, { when: "always" }).kind).toBe("restart");
-    expect(next(end, { when: "on-failure" }).kind).toBe(failed ? "restart" : "stopped");
-  });
-});
-
-describe("how often", () => {
-  test("the delay doubles with each start within the interval, up to a minute", () => {
-    const limit = { starts: 100, interval: 1e9 };
-    const delays = Array.from({ length: 20 }, (_, index) => {
-      const verdict = next(
-        "status",
-        { limit },
-        Array.from({ length: index + 1 }, (_, at) => NOW - at),
-      );
-      return verdict.kind === "restart" ? verdict.delay : undefined;
-    });
-    expect(delays.slice(0, 5)).toEqual([100, 200, 400, 800, 1600]);
-    expect(delays.slice(10)).toEqual(Array(10).fill(60_000));
-  });
-
-  test("no more than the limit says, and it is said why", () => {
-    const verdict = next("status", {}, [NOW - 300, NOW - 200, NOW - 100]);
-    expect(verdict).toEqual({
+  test("the limit counts the starts within its time, the one to come at its time", () => {
+    const times = [0, 100, 300, 700, 1500];
+    expect(afterEnd(killed, ALWAYS, { times: times.slice(0, 4), row: 3 }, 1500)).toMatchObject({ kind: "restart" });
+    expect(afterEnd(killed, ALWAYS, { times, row: 4 }, 1500)).toEqual({
       kind: "failed",
-      reason: "its PID 1 exited with status 3; not started again after 3 starts within 10 s",
+      reason: "its PID 1 was killed by SIGKILL; not started again after 5 starts within 10 s",
     });
-    expect(next("poweroff", {}, [NOW - 3, NOW - 2, NOW - 1])).toMatchObject({
-      kind: "failed",
+    expect(afterEnd(poweroff, ALWAYS, { times, row: 4 }, 1500)).toMatchObject({
       reason: expect.stringMatching(/^it powered itself off; not started again/),
     });
+    expect(afterEnd(killed, ALWAYS, { times, row: 4 }, 10_001)).toMatchObject({ kind: "restart" });
+    // By the time it is started the first one lies too far back.
+    const slow = policy("Restart=always\nRestartSec=2s\nStartLimitBurst=1\nStartLimitIntervalSec=1s").restart;
+    expect(afterEnd(killed, slow, FRESH, 1)).toMatchObject({ kind: "restart", delay: 2000 });
+    const once = policy("Restart=always\nStartLimitBurst=1\nStartLimitIntervalSec=infinity").restart;
+    expect(afterEnd(killed, once, FRESH, 1e9)).toMatchObject({ reason: expect.stringMatching(/after 1 start$/) });
   });
 
-  test("starts that are longer ago than the interval do not count", () => {
-    expect(next("status", {}, [NOW - 20_000, NOW - 10_000, NOW - 100])).toEqual({
-      kind: "restart",
-      delay: 100,
-      why: "its PID 1 exited with status 3",
-    });
+  test("the delay doubles up to a minute, or is longer itself", () => {
+    const delays = (restart: RestartPolicy, rows: readonly number[]): unknown[] =>
+      rows.map((row) => {
+        const next = afterEnd(killed, { ...restart, limit: null }, { times: [], row }, 0);
+        return next.kind === "restart" ? next.delay : next;
+      });
+    expect(delays(ALWAYS, [0, 1, 2, 9, 10, 5000])).toEqual([100, 200, 400, 51_200, 60_000, 60_000]);
+    expect(delays(policy("Restart=always\nRestartSec=5min").restart, [0, 1, 9])).toEqual([300_000, 300_000, 300_000]);
+    expect(delays(policy("Restart=always\nRestartSec=0").restart, [0, 1, 5000])).toEqual([0, 0, 0]);
+  });
+});
+
+describe("a machine's restarts", () => {
+  beforeEach(() => {
+    vi.useFakeTimers({ toFake: ["hrtime"] });
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+  const delayAfter = (restarts: Restarts, end: End): unknown => {
+    const next = restarts.next(end, { ...ALWAYS, limit: null });
+    return next.kind === "restart" ? next.delay : next;
+  };
+
+  test("are in a row until one has lasted a minute", () => {
+    const restarts = new Restarts();
+    const seen: unknown[] = [];
+    for (const lasted of [10, 10, 10, 60_001, 10]) {
+      restarts.started();
+      vi.advanceTimersByTime(lasted);
+      seen.push(delayAfter(restarts, { kind: "poweroff" }));
+    }
+    expect(seen).toEqual([100, 200, 400, 100, 200]);
+    expect(restarts.count).toBe(5);
   });
 
-  test("after a long life the delay is the first one again, though no start is recent", () => {
-    expect(next("status", {}, [NOW - 20_000])).toMatchObject({ kind: "restart", delay: 100 });
+  test("that an earlier daemon has counted are not counted again", () => {
+    const restarts = new Restarts();
+    restarts.count = 3;
+    restarts.next({ kind: "interrupted" }, ALWAYS);
+    expect(restarts.count).toBe(3);
+  });
+});
+
+describe("the wait before a restart", () => {
+  test("says what for, and ends when it is told to", async () => {
+    const restarts = new Restarts();
+    expect(restarts.pending).toBeNull();
+    const waited = restarts.wait(20_000, "it powered itself off");
+    expect(restarts.pending?.why).toBe("it powered itself off");
+    expect(inSeconds(restarts.pending?.at ?? 0)).toBe("in 20 s");
+    restarts.endWait();
+    await waited;
+    expect(restarts.pending).toBeNull();
+  });
+
+  test("is no shorter for being too long for a timer", async () => {
+    const restarts = new Restarts();
+    const waited = restarts.wait(TIMER_MAX * 3, "x");
+    expect(await Promise.race([waited.then(() => "over"), new Promise((done) => setTimeout(done, 20, "waits"))])).toBe(
+      "waits",
+    );
+    restarts.endWait();
+    await waited;
+    expect(lateSignal(null).aborted).toBe(false);
   });
 });

@@ -17,7 +17,7 @@ afterEach(() => rmSync(run, { recursive: true }));
 const STATE: SavedState = {
   version: 1,
   name: "m",
-  wanted: true,
+  next: "restart",
   restarts: 2,
   failure: { reason: "it died", hint: null, console: ["last", "words"], time: 1 },
   bootId: "b",
@@ -39,8 +39,8 @@ test("what is written is read, until it is removed", () => {
   expect(readAll()).toEqual({ states: [], damages: [] });
   const { version, ...state } = STATE;
   files.write(state);
-  files.write({ ...state, name: "other", failure: null, wanted: false });
-  expect(readAll().states).toEqual([STATE, { ...STATE, name: "other", failure: null, wanted: false }]);
+  files.write({ ...state, name: "other", failure: null, next: null });
+  expect(readAll().states).toEqual([STATE, { ...STATE, name: "other", failure: null, next: null }]);
   expect(version).toBe(1);
   files.remove("m");
   files.remove("m");
@@ -58,11 +58,11 @@ describe("a file that can't be used", () => {
     "without a version": JSON.stringify({ ...STATE, version: undefined }),
     "with a text for a version": JSON.stringify({ ...STATE, version: "1" }),
     "with half a restart": JSON.stringify({ ...STATE, restarts: 0.5 }),
-    "with a number for wanted": JSON.stringify({ ...STATE, wanted: 1 }),
+    "with an unknown next": JSON.stringify({ ...STATE, next: "run" }),
     "without a failure": JSON.stringify({ ...STATE, failure: undefined }),
     "with an odd failure": JSON.stringify({ ...STATE, failure: { reason: "x" } }),
     "with an odd console": JSON.stringify({ ...STATE, failure: { ...STATE.failure, console: [1] } }),
-    "with a prototype": '{"__proto__":{"version":1,"name":"m","wanted":true,"restarts":0,"failure":null,"bootId":"b"}}',
+    "with a prototype": '{"__proto__":{"version":1,"name":"m","next":null,"restarts":0,"failure":null,"bootId":"b"}}',
     deep: "[".repeat(100_000),
   };
 

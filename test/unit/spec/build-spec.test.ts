@@ -91,6 +91,12 @@ describe("defaults", () => {
         keepUnit: { value: false, ...byDefault },
         slice: { value: "machine.slice", ...byDefault },
         unitProperties: [],
+        restart: { value: "no", ...byDefault },
+        restartDelay: { value: 100, ...byDefault },
+        startBurst: { value: 5, ...byDefault },
+        startInterval: { value: 10_000, ...byDefault },
+        startTimeout: { value: 90_000, ...byDefault },
+        stopTimeout: { value: 90_000, ...byDefault },
       },
     });
   });
