@@ -76,6 +76,7 @@ export class Berthd implements Daemon {
       const { openFaces } = await import("./open-faces.ts");
       const faces = await openFaces(this.manager, this.#env, this.#log);
       this.#log.info(`berthd is on the bus at ${faces.address}`);
+      this.#tidy.busy();
       return faces;
     } catch (error) {
       this.#log.warn(`there is no bus: ${error instanceof Error ? error.message : String(error)}`);

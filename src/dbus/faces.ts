@@ -4,6 +4,8 @@ import type { Service } from "../bus/bus-policy.ts";
 import { ObjectServer } from "../bus/object-server.ts";
 import { PrivateBus } from "../bus/private-bus.ts";
 import type { Transfers } from "../transfer/transfers.ts";
+import { berth1Manager, exportBerth1 } from "./berth1.ts";
+import { ExecCalls } from "./berth1-exec.ts";
 import { theHost } from "./bus-machine.ts";
 import { exportImport1, import1Interfaces } from "./import1.ts";
 import { exportMachine1 } from "./machine1.ts";
@@ -11,8 +13,9 @@ import { imageInterface } from "./machine1-images.ts";
 import { machineInterface } from "./machine1-machine.ts";
 import { managerInterface } from "./machine1-manager.ts";
 import { Machines } from "./machines.ts";
-import { BERTH1, IMPORT1, MACHINE1 } from "./places.ts";
+import { BERTH1, IMPORT1, MACHINE1, SYSTEMD1 } from "./places.ts";
 import type { Services } from "./services.ts";
+import { exportSystemd1, systemd1Interfaces } from "./systemd1.ts";
 
 const SYSTEM_BUS = "/run/dbus/system_bus_socket";
 /** Of the root that a host has without being told about another. */
@@ -41,9 +44,11 @@ export class Faces {
     const services: Services = { ...rest, machines: new Machines(rest.manager) };
     const server = new ObjectServer({ onError });
     exportMachine1(server, services);
-    exportImport1(server, transfers);
+    exportImport1(server, transfers, services.store);
+    exportSystemd1(server, services);
+    exportBerth1(server, services);
     const { log, paths } = services;
-    const system = paths.run === DEFAULT_RUN ? systemBus(env) : undefined;
+    const system = systemBus(env, paths.run === DEFAULT_RUN);
     const bus =
       system === undefined
         ? new PrivateBus({ run: paths.run, services: policies(services, transfers), log })
@@ -62,14 +67,16 @@ export class Faces {
   }
 }
 
-/** The host's; undefined: it has none. */
-function systemBus(env: NodeJS.ProcessEnv): string | undefined {
-  return env["DBUS_SYSTEM_BUS_ADDRESS"] || (existsSync(SYSTEM_BUS) ? `unix:path=${SYSTEM_BUS}` : undefined);
+/** The one that is asked for, or the host's, which is for the host's own root; undefined: there is none. */
+function systemBus(env: NodeJS.ProcessEnv, isDefault: boolean): string | undefined {
+  return (
+    env["DBUS_SYSTEM_BUS_ADDRESS"] || (isDefault && existsSync(SYSTEM_BUS) ? `unix:path=${SYSTEM_BUS}` : undefined)
+  );
 }
 
 /** Where systemd runs the host its own daemons have those names, or are started when somebody calls them. */
 function namesOn(system: string | undefined, log: (line: string) => void): readonly string[] {
-  if (system === undefined || !existsSync("/run/systemd/system")) return [MACHINE1, IMPORT1, BERTH1];
+  if (system === undefined || !existsSync("/run/systemd/system")) return [MACHINE1, IMPORT1, SYSTEMD1, BERTH1];
   log(`${MACHINE1} is systemd-machined's on this host: machinectl does not see berth's machines, berth list does`);
   return [BERTH1];
 }
@@ -86,7 +93,8 @@ export function policies(services: Services, transfers: Transfers): readonly Ser
         imageInterface(services.store.get(host.name), services),
       ],
     },
-    { name: IMPORT1, interfaces: import1Interfaces(transfers) },
-    { name: BERTH1, interfaces: [] },
+    { name: IMPORT1, interfaces: import1Interfaces(transfers, services.store) },
+    { name: SYSTEMD1, interfaces: systemd1Interfaces(services) },
+    { name: BERTH1, interfaces: [berth1Manager(services, new ExecCalls(services))] },
   ];
 }

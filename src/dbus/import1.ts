@@ -1,23 +1,19 @@
 import { type Interface, method, property, signal } from "../bus/interface.ts";
-import type { MethodCall } from "../bus/method-call.ts";
 import type { ObjectServer } from "../bus/object-server.ts";
 import { authorise } from "../bus/polkit.ts";
-import { compressionNamed, NONE as UNCOMPRESSED } from "../transfer/compression.ts";
+import type { ImageInfo } from "../image/image.ts";
+import type { ImageStore } from "../image/store.ts";
 import type { Transfer } from "../transfer/transfer.ts";
-import type { NewImage, Transfers } from "../transfer/transfers.ts";
-import { invalid, notSupported } from "./access.ts";
+import type { Transfers } from "../transfer/transfers.ts";
+import { MACHINE, requireFlags, STARTED, transferMethods } from "./import1-transfers.ts";
+import { bytes, microseconds } from "./machine1-images.ts";
 import { IMPORT1, IMPORT1_PATH, transferPath } from "./places.ts";
 
 const OPEN = { unprivileged: true } as const;
-const STARTED = ["transfer_id", "transfer_path"] as const;
-const IMPORT_ARGS = ["fd", "local_name", "force", "read_only"] as const;
-const EXPORT_ARGS = ["local_name", "fd", "format"] as const;
-const PULL_ARGS = ["url", "local_name", "verify_mode", "force"] as const;
-const RAW = "berth does not yet read or write disk images: use tar archives.";
 
 /** All of org.freedesktop.import1, and its signals. */
-export function exportImport1(server: ObjectServer, transfers: Transfers): void {
-  const manager = import1Manager(transfers);
+export function exportImport1(server: ObjectServer, transfers: Transfers, store: ImageStore): void {
+  const manager = import1Manager(transfers, store);
   server.export(IMPORT1_PATH, [manager]);
   server.addSubtree(`${IMPORT1_PATH}/transfer`, {
     find(element) {
@@ -40,8 +36,8 @@ export function exportImport1(server: ObjectServer, transfers: Transfers): void 
 }
 
 /** All that objects of it may have, for the bus's policy. */
-export function import1Interfaces(transfers: Transfers): readonly Interface[] {
-  return [import1Manager(transfers), transferInterface(NO_TRANSFER)];
+export function import1Interfaces(transfers: Transfers, store: ImageStore): readonly Interface[] {
+  return [import1Manager(transfers, store), transferInterface(NO_TRANSFER)];
 }
 
 const NO_TRANSFER: TransferView = {
@@ -49,28 +45,28 @@ const NO_TRANSFER: TransferView = {
   cancel: () => undefined,
 };
 
+type ImageRow = [
+  imageClass: string,
+  ...[name: string, type: string, path: string, readOnly: boolean],
+  ...[created: bigint, modified: bigint],
+  ...[usage: bigint, usageExclusive: bigint, limit: bigint, limitExclusive: bigint],
+];
+
+function imageRow(image: ImageInfo): ImageRow {
+  const { name, type, path, readOnly } = image;
+  const times = [microseconds(image.created), microseconds(image.modified)] as const;
+  const usage = [bytes(image.usage), bytes(image.usageExclusive)] as const;
+  return [MACHINE, name, type, path, readOnly, ...times, ...usage, bytes(image.limit), bytes(image.limitExclusive)];
+}
+
 type TransferView = Pick<Transfer, "id" | "type" | "local" | "remote" | "verify" | "progress" | "cancel">;
 
 /** org.freedesktop.import1.Manager. */
-function import1Manager(transfers: Transfers): Interface {
+function import1Manager(transfers: Transfers, store: ImageStore): Interface {
   return {
     name: `${IMPORT1}.Manager`,
     methods: {
-      ImportTar: importing((fd, image) => transfers.importTar(fd, image)),
-      ImportRaw: importing(() => {
-        throw notSupported(RAW);
-      }),
-      ImportFileSystem: importing((fd, image) => transfers.importFs(fd, image)),
-      ExportTar: exporting((name, fd, format) =>
-        transfers.exportTar(name, fd, format === "" ? UNCOMPRESSED : compressionNamed(format)),
-      ),
-      ExportRaw: exporting(() => {
-        throw notSupported(RAW);
-      }),
-      PullTar: pulling((url, image, verify) => transfers.pullTar(url, image, verify)),
-      PullRaw: pulling(() => {
-        throw notSupported(RAW);
-      }),
+      ...transferMethods(transfers),
       ListTransfers: method({
         ...OPEN,
         in: "",
@@ -88,6 +84,28 @@ function import1Manager(transfers: Transfers): Interface {
               transferPath(id),
             ]),
       }),
+      ListTransfersEx: method({
+        ...OPEN,
+        in: "st",
+        out: "a(ussssdo)",
+        inNames: ["class", "flags"],
+        outNames: ["transfers"],
+        handler(_, imageClass, flags) {
+          requireFlags(flags, 0n);
+          if (imageClass !== "" && imageClass !== MACHINE) return [];
+          return transfers
+            .list()
+            .map(({ id, type, remote, local, progress }): [number, string, string, string, string, number, string] => [
+              id,
+              type,
+              remote,
+              local,
+              MACHINE,
+              progress,
+              transferPath(id),
+            ]);
+        },
+      }),
       CancelTransfer: method({
         ...OPEN,
         in: "u",
@@ -96,6 +114,17 @@ function import1Manager(transfers: Transfers): Interface {
         async handler(call, id) {
           await authorise(call, `${IMPORT1}.pull`);
           transfers.cancel(id);
+        },
+      }),
+      ListImages: method({
+        ...OPEN,
+        in: "st",
+        out: "a(ssssbtttttt)",
+        inNames: ["class", "flags"],
+        outNames: ["images"],
+        handler(_, imageClass, flags) {
+          requireFlags(flags, 0n);
+          return imageClass === "" || imageClass === MACHINE ? store.list().map(imageRow) : [];
         },
       }),
     },
@@ -134,64 +163,4 @@ function transferInterface(transfer: TransferView): Interface {
       ProgressUpdate: signal("d", ["progress"]),
     },
   };
-}
-
-type Started = [id: number, path: string];
-
-/** The caller may have gone by then, who does not care for a transfer that it does not know the number of. */
-function started({ id }: Transfer): Started {
-  return [id, transferPath(id)];
-}
-
-function importing(begin: (fd: number, image: NewImage) => Transfer) {
-  return method({
-    ...OPEN,
-    in: "hsbb",
-    out: "uo",
-    inNames: IMPORT_ARGS,
-    outNames: STARTED,
-    async handler(call, _fd, name, replace, readOnly) {
-      await authorise(call, `${IMPORT1}.import`);
-      return started(begin(takeFd(call), { name, replace, readOnly }));
-    },
-  });
-}
-
-function exporting(begin: (name: string, fd: number, format: string) => Transfer) {
-  return method({
-    ...OPEN,
-    in: "shs",
-    out: "uo",
-    inNames: EXPORT_ARGS,
-    outNames: STARTED,
-    async handler(call, name, _fd, format) {
-      await authorise(call, `${IMPORT1}.export`);
-      return started(begin(name, takeFd(call), format));
-    },
-  });
-}
-
-const VERIFY = ["no", "checksum", "signature"] as const;
-
-function pulling(begin: (url: string, image: NewImage, verify: (typeof VERIFY)[number]) => Transfer) {
-  return method({
-    ...OPEN,
-    in: "sssb",
-    out: "uo",
-    inNames: PULL_ARGS,
-    outNames: STARTED,
-    async handler(call, url, name, mode, replace) {
-      const verify = mode === "" ? "signature" : VERIFY.find((each) => each === mode);
-      if (verify === undefined) throw invalid(`Unknown verification mode ${mode}`);
-      await authorise(call, `${IMPORT1}.pull`);
-      return started(begin(url, { name, replace, readOnly: false }, verify));
-    },
-  });
-}
-
-/** The one that came along: the transfer's from here on. */
-function takeFd(call: MethodCall): number {
-  const [fd] = call.takeFds();
-  if (fd === undefined) throw invalid("A file descriptor is needed.");
-  return fd;
 }

@@ -52,7 +52,7 @@ export function machineInterface(machine: BusMachine, services: Services): Inter
         ...open,
         in: "si",
         out: "",
-        inNames: ["who", "signal"],
+        inNames: ["whom", "signal"],
         async handler(call, who, signal) {
           await allowManaging(call, machine, "kill");
           await killOnBus(machine, who, signal, services);

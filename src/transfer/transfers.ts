@@ -3,9 +3,6 @@ import { BerthError } from "../errors.ts";
 import type { ImageStore } from "../image/store.ts";
 import { closeQuietly } from "../sys/files.ts";
 import type { Compression } from "./compression.ts";
-import { exportTar } from "./export-tar.ts";
-import { importDirectory, importTar } from "./import.ts";
-import { pullTar } from "./pull-tar.ts";
 import { Transfer, type TransferEvents, type TransferFacts, type Verify, type Work } from "./transfer.ts";
 
 export interface NewImage {
@@ -17,7 +14,7 @@ export interface NewImage {
 
 /**
  * The transfers of one root that are going on; who owns it hears of each. They work while nobody waits for them, and end
- * with this process. Fds given to it are closed by it.
+ * with this process. Fds given to it are closed by it. What does the work is loaded when there is some: most daemons never have any.
  */
 export class Transfers extends EventEmitter<TransferEvents> {
   readonly #store: ImageStore;
@@ -46,23 +43,26 @@ export class Transfers extends EventEmitter<TransferEvents> {
 
   /** Of an archive in a file, or from a pipe. `remote`: where it comes from, as text. */
   importTar(fd: number, image: NewImage, remote = ""): Transfer {
-    const work: Work = (control) => importTar(this.#store, fd, image, control);
+    const work: Work = async (control) => (await import("./import.ts")).importTar(this.#store, fd, image, control);
     return this.#start({ type: "import-tar", local: image.name, remote, verify: "no" }, work, fd);
   }
 
   /** Of a directory. */
   importFs(fd: number, image: NewImage, remote = ""): Transfer {
-    const work: Work = (control) => importDirectory(this.#store, fd, image, control);
+    const work: Work = async (control) =>
+      (await import("./import.ts")).importDirectory(this.#store, fd, image, control);
     return this.#start({ type: "import-fs", local: image.name, remote, verify: "no" }, work, fd);
   }
 
   exportTar(name: string, fd: number, compression: Compression, remote = ""): Transfer {
-    const work: Work = (control) => exportTar(this.#store, name, fd, compression, control);
+    const work: Work = async (control) =>
+      (await import("./export-tar.ts")).exportTar(this.#store, name, fd, compression, control);
     return this.#start({ type: "export-tar", local: name, remote, verify: "no" }, work, fd);
   }
 
   pullTar(url: string, image: NewImage, verify: Verify): Transfer {
-    const work: Work = (control) => pullTar(this.#store, url, image, verify, control);
+    const work: Work = async (control) =>
+      (await import("./pull-tar.ts")).pullTar(this.#store, url, image, verify, control);
     return this.#start({ type: "pull-tar", local: image.name, remote: url, verify }, work);
   }
 

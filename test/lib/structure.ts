@@ -26,7 +26,20 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   bus: ["sys", "host", "spec"],
   manager: ["copy", "transfer", "image", "machine", "supervise", "exec", "sys", "host", "plan", "spec", "config"],
   // What the daemon shows on the bus: interfaces of machine1, import1, systemd1 and Manager1 over the manager's methods.
-  dbus: ["bus", "manager", "copy", "transfer", "image", "machine", "sys", "host", "plan", "spec", "config"],
+  dbus: [
+    "bus",
+    "manager",
+    "copy",
+    "transfer",
+    "image",
+    "machine",
+    "supervise",
+    "sys",
+    "host",
+    "plan",
+    "spec",
+    "config",
+  ],
   daemon: [
     "exec",
     "dbus",

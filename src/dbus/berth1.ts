@@ -1,0 +1,254 @@
+import { join } from "node:path";
+import { type Interface, method, property, signal } from "../bus/interface.ts";
+import type { MethodCall } from "../bus/method-call.ts";
+import type { ObjectServer } from "../bus/object-server.ts";
+import { authorise } from "../bus/polkit.ts";
+import { type Variant, variant } from "../bus/values.ts";
+import { BerthError } from "../errors.ts";
+import { recordsDirectory } from "../machine/places.ts";
+import { Launcher } from "../manager/launcher.ts";
+import type { MachineView } from "../manager/machine-view.ts";
+import { planJson } from "../plan/show.ts";
+import { consoleTail } from "../supervise/console-log.ts";
+import { invalid } from "./access.ts";
+import { ExecCalls } from "./berth1-exec.ts";
+import { BERTH1, BERTH1_PATH } from "./places.ts";
+import type { Services } from "./services.ts";
+import { whileCalled } from "./while-called.ts";
+
+/** Lines of a console that are told at a time. */
+const LINES_MAX = 10_000;
+const OPEN = { unprivileged: true } as const;
+type View = Readonly<Record<string, Variant>>;
+
+/** All of org.berth.Manager1: what machine1 has no words for. Described in units/org.berth.Manager1.xml. */
+export function exportBerth1(server: ObjectServer, services: Services): void {
+  const calls = new ExecCalls(services);
+  const manager = berth1Manager(services, calls);
+  server.export(BERTH1_PATH, [manager]);
+  services.manager.on("machine", ({ type, machine, view }) =>
+    server.emit(BERTH1_PATH, manager, "MachineChanged", [machine, type, view === null ? {} : show(view)]),
+  );
+}
+
+export function berth1Manager(services: Services, calls: ExecCalls): Interface {
+  return {
+    name: BERTH1,
+    properties: {
+      Root: property({ type: "s", emits: "const", read: () => services.paths.run }),
+      Machines: property({ type: "u", emits: "false", read: () => services.manager.count }),
+    },
+    methods: { ...looking(services), ...acting(services), ...execution(calls) },
+    signals: {
+      MachineChanged: signal("ssa{sv}", ["name", "type", "machine"]),
+    },
+  };
+}
+
+function looking({ manager, paths }: Services): NonNullable<Interface["methods"]> {
+  return {
+    ListMachines: method({
+      ...OPEN,
+      in: "b",
+      out: "aa{sv}",
+      inNames: ["all"],
+      outNames: ["machines"],
+      handler: (_, all) => manager.list(all).map(show),
+    }),
+    GetMachine: method({
+      ...OPEN,
+      in: "s",
+      out: "a{sv}",
+      inNames: ["name"],
+      outNames: ["machine"],
+      handler: (_, name) => show(manager.view(name)),
+    }),
+    Why: method({
+      ...OPEN,
+      in: "s",
+      out: "ssas",
+      inNames: ["name"],
+      outNames: ["state", "reason", "console"],
+      handler(_, name): [string, string, readonly string[]] {
+        const { state, reason } = manager.view(name);
+        return [state, reason ?? "", consoleOf(name, 20)];
+      },
+    }),
+    Wait: method({
+      ...OPEN,
+      in: "ss",
+      out: "",
+      inNames: ["name", "state"],
+      handler(call, name, state) {
+        if (state !== "running" && state !== "stopped")
+          throw invalid("A machine can be waited for until it is running or stopped.");
+        return whileCalled(call, (signal) => manager.wait(name, state, signal));
+      },
+    }),
+    GetConsole: method({
+      ...OPEN,
+      in: "su",
+      out: "as",
+      inNames: ["name", "count"],
+      outNames: ["lines"],
+      async handler(call, name, count) {
+        await allow(call, "manage", name, "console");
+        manager.record(name);
+        return consoleOf(name, Math.min(count, LINES_MAX));
+      },
+    }),
+    Plan: method({
+      ...OPEN,
+      in: "s",
+      out: "s",
+      inNames: ["name"],
+      outNames: ["json"],
+      async handler(call, name) {
+        await allow(call, "manage", name, "plan");
+        const { plan } = new Launcher(paths).prepare(name).plan({ foreground: false, stdio: "console", term: null });
+        return JSON.stringify(planJson(plan));
+      },
+    }),
+    Check: method({
+      ...OPEN,
+      in: "s",
+      out: "as",
+      inNames: ["name"],
+      outNames: ["problems"],
+      async handler(call, name) {
+        await allow(call, "manage", name, "check");
+        return problemsOf(name);
+      },
+    }),
+  };
+
+  function consoleOf(name: string, count: number): readonly string[] {
+    return consoleTail(join(recordsDirectory(paths), name), count);
+  }
+
+  /** Of its settings and its tree, as a start would tell them; none: it could start. */
+  function problemsOf(name: string): readonly string[] {
+    try {
+      new Launcher(paths).prepare(name);
+      return [];
+    } catch (error) {
+      if (error instanceof BerthError && error.kind === undefined) return error.message.split("\n");
+      throw error;
+    }
+  }
+}
+
+function acting({ manager, log }: Services): NonNullable<Interface["methods"]> {
+  return {
+    Start: method({
+      ...OPEN,
+      in: "st",
+      out: "",
+      inNames: ["name", "timeout_usec"],
+      async handler(call, name, timeout) {
+        await allow(call, "manage", name, "start");
+        const signal = new AbortController().signal;
+        await manager.start(name, { signal, timeout: ms(timeout), say: log, onStatus: () => undefined });
+      },
+    }),
+    PowerOff: method({
+      ...OPEN,
+      in: "sbt",
+      out: "",
+      inNames: ["name", "wait", "timeout_usec"],
+      async handler(call, name, wait, timeout) {
+        await allow(call, "manage", name, "poweroff");
+        await manager.powerOff(name, wait, ms(timeout));
+      },
+    }),
+    Reboot: method({
+      ...OPEN,
+      in: "s",
+      out: "",
+      inNames: ["name"],
+      async handler(call, name) {
+        await allow(call, "manage", name, "reboot");
+        await manager.reboot(name);
+      },
+    }),
+    Pause: method({ ...OPEN, in: "s", out: "", inNames: ["name"], handler: (call, name) => freeze(call, name, true) }),
+    Resume: method({
+      ...OPEN,
+      in: "s",
+      out: "",
+      inNames: ["name"],
+      handler: (call, name) => freeze(call, name, false),
+    }),
+    SetProperties: method({
+      ...OPEN,
+      in: "sas",
+      out: "",
+      inNames: ["name", "properties"],
+      async handler(call, name, properties) {
+        await allow(call, "manage", name, "set-property");
+        await manager.setProperties(name, properties);
+      },
+    }),
+  };
+
+  async function freeze(call: MethodCall, name: string, frozen: boolean): Promise<void> {
+    await allow(call, "manage", name, frozen ? "pause" : "resume");
+    await manager.pause(name, frozen);
+  }
+}
+
+function execution(calls: ExecCalls): NonNullable<Interface["methods"]> {
+  return {
+    Exec: method({
+      ...OPEN,
+      in: "sasssashhh",
+      out: "u",
+      inNames: ["name", "argv", "user", "directory", "environment", "stdin", "stdout", "stderr"],
+      outNames: ["id"],
+      async handler(call, name, argv, user, directory, environment, stdin, stdout, stderr) {
+        await allow(call, "exec", name, "exec");
+        return calls.begin(call, name, { argv, user, directory, environment }, [stdin, stdout, stderr]);
+      },
+    }),
+    ExecSignal: method({
+      ...OPEN,
+      in: "ui",
+      out: "",
+      inNames: ["id", "signal"],
+      handler: (call, id, signal) => calls.signal(call, id, signal),
+    }),
+    ExecWait: method({
+      ...OPEN,
+      in: "u",
+      out: "i",
+      inNames: ["id"],
+      outNames: ["status"],
+      handler: (call, id) => calls.wait(call, id),
+    }),
+  };
+}
+
+function allow(call: MethodCall, action: "manage" | "exec", machine: string, verb: string): Promise<void> {
+  return authorise(call, `org.berth.${action}`, { machine, verb });
+}
+
+const TIMEOUT_MAX_MS = 2 ** 31 - 1;
+
+/** 0: berth's own, of 90 s. */
+function ms(microseconds: bigint): number {
+  return microseconds === 0n ? 90_000 : Math.min(Math.ceil(Number(microseconds) / 1000), TIMEOUT_MAX_MS);
+}
+
+/** As `list --json` has it, but for what is not known, which is left out. */
+function show({ addresses, weaknesses, times: _, ...view }: MachineView): View {
+  const entries = Object.entries(view).flatMap(([key, value]): [string, Variant][] => {
+    if (typeof value === "string") return [[key, variant("s", value)]];
+    if (typeof value === "boolean") return [[key, variant("b", value)]];
+    return typeof value === "number" ? [[key, variant("u", value)]] : [];
+  });
+  return Object.fromEntries([
+    ...entries,
+    ["addresses", variant("as", addresses)],
+    ["weaknesses", variant("as", weaknesses)],
+  ]);
+}

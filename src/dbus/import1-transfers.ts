@@ -1,0 +1,149 @@
+import { type Method, method } from "../bus/interface.ts";
+import type { MethodCall } from "../bus/method-call.ts";
+import { authorise } from "../bus/polkit.ts";
+import { compressionNamed, NONE as UNCOMPRESSED } from "../transfer/compression.ts";
+import type { Transfer } from "../transfer/transfer.ts";
+import type { NewImage, Transfers } from "../transfer/transfers.ts";
+import { invalid, notSupported } from "./access.ts";
+import { IMPORT1, transferPath } from "./places.ts";
+
+/** What images are of: the only class of them that berth has. */
+export const MACHINE = "machine";
+export const STARTED = ["transfer_id", "transfer_path"] as const;
+const OPEN = { unprivileged: true } as const;
+const RAW = "berth does not yet read or write disk images: use tar archives.";
+const VERIFY = ["no", "checksum", "signature"] as const;
+/** Flags of the calls that end in Ex; keep-download is about a cache that berth does not have. */
+const [FORCE, READ_ONLY, KEEP_DOWNLOAD] = [1n, 2n, 4n] as const;
+
+type Import = (fd: number, image: NewImage) => Transfer;
+type Export = (name: string, fd: number, format: string) => Transfer;
+type Pull = (url: string, image: NewImage, verify: (typeof VERIFY)[number]) => Transfer;
+
+/** The methods that begin a transfer, each also as systemd 256 has it: with a class of images, and flags. */
+export function transferMethods(transfers: Transfers): Readonly<Record<string, Method>> {
+  const raw = (): Transfer => {
+    throw notSupported(RAW);
+  };
+  return {
+    ...importing("ImportTar", (fd, image) => transfers.importTar(fd, image)),
+    ...importing("ImportRaw", raw),
+    ...importing("ImportFileSystem", (fd, image) => transfers.importFs(fd, image)),
+    ...exporting("ExportTar", (name, fd, format) =>
+      transfers.exportTar(name, fd, format === "" ? UNCOMPRESSED : compressionNamed(format)),
+    ),
+    ...exporting("ExportRaw", raw),
+    ...pulling("PullTar", (url, image, verify) => transfers.pullTar(url, image, verify)),
+    ...pulling("PullRaw", raw),
+  };
+}
+
+type Started = [id: number, path: string];
+
+function started({ id }: Transfer): Started {
+  return [id, transferPath(id)];
+}
+
+function importing(member: string, begin: Import): Readonly<Record<string, Method>> {
+  const run = async (call: MethodCall, image: NewImage): Promise<Started> => {
+    await authorise(call, `${IMPORT1}.import`);
+    return started(begin(takeFd(call), image));
+  };
+  return {
+    [member]: method({
+      ...OPEN,
+      in: "hsbb",
+      out: "uo",
+      inNames: ["fd", "local_name", "force", "read_only"],
+      outNames: STARTED,
+      handler: (call, _fd, name, replace, readOnly) => run(call, { name, replace, readOnly }),
+    }),
+    [`${member}Ex`]: method({
+      ...OPEN,
+      in: "hsst",
+      out: "uo",
+      inNames: ["fd", "local_name", "class", "flags"],
+      outNames: STARTED,
+      handler: (call, _fd, name, imageClass, flags) => run(call, newImage(name, imageClass, flags, FORCE | READ_ONLY)),
+    }),
+  };
+}
+
+function exporting(member: string, begin: Export): Readonly<Record<string, Method>> {
+  const run = async (call: MethodCall, name: string, format: string): Promise<Started> => {
+    await authorise(call, `${IMPORT1}.export`);
+    return started(begin(name, takeFd(call), format));
+  };
+  return {
+    [member]: method({
+      ...OPEN,
+      in: "shs",
+      out: "uo",
+      inNames: ["local_name", "fd", "format"],
+      outNames: STARTED,
+      handler: (call, name, _fd, format) => run(call, name, format),
+    }),
+    [`${member}Ex`]: method({
+      ...OPEN,
+      in: "sshst",
+      out: "uo",
+      inNames: ["local_name", "class", "fd", "format", "flags"],
+      outNames: STARTED,
+      handler(call, name, imageClass, _fd, format, flags) {
+        requireMachine(imageClass);
+        requireFlags(flags, 0n);
+        return run(call, name, format);
+      },
+    }),
+  };
+}
+
+function pulling(member: string, begin: Pull): Readonly<Record<string, Method>> {
+  const run = async (call: MethodCall, url: string, image: NewImage, mode: string): Promise<Started> => {
+    const verify = mode === "" ? "signature" : VERIFY.find((each) => each === mode);
+    if (verify === undefined) throw invalid(`Unknown verification mode ${mode}`);
+    await authorise(call, `${IMPORT1}.pull`);
+    return started(begin(url, image, verify));
+  };
+  return {
+    [member]: method({
+      ...OPEN,
+      in: "sssb",
+      out: "uo",
+      inNames: ["url", "local_name", "verify_mode", "force"],
+      outNames: STARTED,
+      handler: (call, url, name, mode, replace) => run(call, url, { name, replace, readOnly: false }, mode),
+    }),
+    [`${member}Ex`]: method({
+      ...OPEN,
+      in: "sssst",
+      out: "uo",
+      inNames: ["url", "local_name", "class", "verify_mode", "flags"],
+      outNames: STARTED,
+      handler: (call, url, name, imageClass, mode, flags) =>
+        run(call, url, newImage(name, imageClass, flags, FORCE | READ_ONLY | KEEP_DOWNLOAD), mode),
+    }),
+  };
+}
+
+function newImage(name: string, imageClass: string, flags: bigint, known: bigint): NewImage {
+  requireMachine(imageClass);
+  requireFlags(flags, known);
+  return { name, replace: (flags & FORCE) !== 0n, readOnly: (flags & READ_ONLY) !== 0n };
+}
+
+function requireMachine(imageClass: string): void {
+  if (imageClass !== MACHINE)
+    throw notSupported(`berth has images of machines only, and none of class '${imageClass}'.`);
+}
+
+export function requireFlags(flags: bigint, known: bigint): void {
+  if ((flags & ~known) !== 0n) throw invalid(`Unknown flags 0x${flags.toString(16)}`);
+}
+
+/** The one that came along: the transfer's from here on. */
+function takeFd(call: MethodCall): number {
+  const [fd] = call.takeFds();
+  if (fd === undefined) throw invalid("A file descriptor is needed.");
+  return fd;
+}
