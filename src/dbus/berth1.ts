@@ -6,6 +6,7 @@ import { authorise } from "../bus/polkit.ts";
 import { type Variant, variant } from "../bus/values.ts";
 import { BerthError } from "../errors.ts";
 import { recordsDirectory } from "../machine/places.ts";
+import { explain } from "../manager/explain.ts";
 import { Launcher } from "../manager/launcher.ts";
 import type { MachineView } from "../manager/machine-view.ts";
 import { planJson } from "../plan/show.ts";
@@ -66,12 +67,13 @@ function looking({ manager, paths }: Services): NonNullable<Interface["methods"]
     Why: method({
       ...OPEN,
       in: "s",
-      out: "ssas",
+      out: "sasas",
       inNames: ["name"],
-      outNames: ["state", "reason", "console"],
-      handler(_, name): [string, string, readonly string[]] {
-        const { state, reason } = manager.view(name);
-        return [state, reason ?? "", consoleOf(name, 20)];
+      outNames: ["state", "sentences", "console"],
+      async handler(call, name): Promise<[string, readonly string[], readonly string[]]> {
+        await allow(call, "manage", name, "why");
+        const { state, sentences, console } = await explain(manager.details(name, "root"), paths);
+        return [state, sentences, console];
       },
     }),
     Wait: method({

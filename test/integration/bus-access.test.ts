@@ -97,6 +97,7 @@ const ASKED: readonly Row[] = [
   ],
   ["berth", "Pause", ["m"], "org.berth.manage", manage("pause")],
   ["berth", "Start", ["m", "0"], "org.berth.manage", manage("start")],
+  ["berth", "Why", ["m"], "org.berth.manage", manage("why")],
   ["berth", "Plan", ["m"], "org.berth.manage", manage("plan")],
   ["berth", "SetProperties", ["m", "['MemoryMax=1G']"], "org.berth.manage", manage("set-property")],
 ];
@@ -112,7 +113,6 @@ const OPEN: readonly (readonly [string, string, readonly string[]])[] = [
   ["machine1", "Manager.ListImages", []],
   ["import1", "Manager.ListTransfers", []],
   ["berth", "GetMachine", ["m"]],
-  ["berth", "Why", ["m"]],
 ];
 
 async function asNobody(bus: TestBus, object: string, member: string, args: readonly string[]): Promise<string> {

@@ -1,7 +1,6 @@
 /** org.freedesktop.machine1 as machinectl of Debian 12 uses it, unmodified. */
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, readlinkSync, symlinkSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { type BerthRoot, berthRoot, buildBerth, poll } from "../lib/berth.ts";
@@ -166,66 +165,6 @@ describe("images", () => {
     });
   });
 });
-
-describe("transfers", () => {
-  test("archives and directories come in, go out, are downloaded, and can be cancelled", async () => {
-    await using root = berthRoot();
-    const tree = await probeTree({ at: join(root.path, "tree"), init: true });
-    const files = root.directory("files");
-    execFileSync("tar", ["-C", tree, "-cf", join(files, "one.tar"), "."]);
-    expect(await root.berth("daemon", "start")).toMatchObject({ status: 0 });
-    const machinectl = await onBus(root);
-    expect((await machinectl("import-tar", join(files, "one.tar"), "one")).status).toBe(0);
-    expect(existsSync(join(root.machines, "one/sbin/init"))).toBe(true);
-    const again = await machinectl("import-tar", join(files, "one.tar"), "one");
-    expect(again.status).toBe(1);
-    expect((await machinectl("import-tar", "--force", join(files, "one.tar"), "one")).status).toBe(0);
-    expect((await machinectl("import-fs", tree, "two")).status).toBe(0);
-    expect((await machinectl("export-tar", "one", join(files, "out.tar.gz"))).status).toBe(0);
-    expect(execFileSync("tar", ["-tzf", join(files, "out.tar.gz")], { encoding: "utf8" })).toContain("./sbin/init");
-    const raw = await machinectl("import-raw", join(files, "one.tar"), "three");
-    expect(raw).toMatchObject({ status: 1, stderr: expect.stringContaining("does not yet read or write disk images") });
-
-    const { url, requested, close } = await serve(readFileSync(join(files, "one.tar")));
-    try {
-      expect((await machinectl("pull-tar", "--verify=no", `${url}/four.tar`, "four")).status).toBe(0);
-      expect(existsSync(join(root.machines, "four/probe"))).toBe(true);
-      const slow = root.spawn(machinectl.argv("pull-tar", "--verify=no", `${url}/slow`, "five"), {
-        env: machinectl.env,
-      });
-      await requested("/slow");
-      const list = await machinectl("list-transfers", "--no-legend");
-      const id = /^\s*(\d+) .*pull-tar five/m.exec(list.stdout)?.[1] ?? list.stdout;
-      expect((await machinectl("cancel-transfer", id)).status).toBe(0);
-      expect((await slow.end).status).toBe(1);
-      expect((await machinectl("list-transfers", "--no-legend")).stdout).toBe("");
-      expect((await machinectl("cancel-transfer", id)).stderr).toContain(`no transfer ${id}`);
-    } finally {
-      close();
-    }
-  });
-});
-
-/** `/slow` never comes to its end. */
-async function serve(body: Buffer) {
-  const asked = new Set<string>();
-  const server = createServer(({ url = "" }, response) => {
-    asked.add(url);
-    response.writeHead(200, { "content-length": body.length });
-    if (url === "/slow") response.write(body.subarray(0, 1000));
-    else response.end(body);
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  return {
-    url: `http://127.0.0.1:${typeof address === "object" ? address?.port : ""}`,
-    requested: (path: string) => poll(`a request for ${path}`, () => (asked.has(path) ? true : undefined)),
-    close(): void {
-      server.closeAllConnections();
-      server.close();
-    },
-  };
-}
 
 describe("units", () => {
   test("a machine is enabled, started, shown with its processes, disabled", async () => {
