@@ -4,6 +4,7 @@ import { type IgnoredSetting, restrictToSafe } from "../config/trust.ts";
 import { type Assignment, FILE_LENGTH_MAX, parseUnitFile } from "../config/unit-file.ts";
 import { BerthError, errorCode } from "../errors.ts";
 import { requireName } from "../spec/name.ts";
+import { suggest } from "../spec/nearest.ts";
 import type { Problem } from "../spec/problem.ts";
 import { DEFAULT } from "../spec/source.ts";
 import type { Paths } from "./paths.ts";
@@ -68,8 +69,13 @@ export function readSettings(
 export function readMachineSettings(name: string, paths: Paths, installation: string): FoundSettings {
   const found = readSettings(name, paths, installation);
   if (found.files.length > 0) return found;
+  const { files } = listSettingsFiles(paths, installation);
+  const near = suggest(
+    name,
+    files.flatMap((file) => /([^/]+)\.nspawn$/.exec(file)?.[1] ?? []),
+  );
   throw new BerthError(`machine ${name} has no settings file`, {
-    hint: `it would be ${name}.nspawn in one of: ${settingsDirectories(paths, installation).join(", ")}`,
+    hint: near ?? `it would be ${name}.nspawn in one of: ${settingsDirectories(paths, installation).join(", ")}`,
   });
 }
 

@@ -1,4 +1,4 @@
-import { closeSync, constants, type FSWatcher, fstatSync, openSync, readSync, watch } from "node:fs";
+import { closeSync, constants, existsSync, type FSWatcher, fstatSync, openSync, readSync, watch } from "node:fs";
 import { type Frame, FrameParser, LOG_FILES } from "./console-log.ts";
 
 export interface FollowOptions {
@@ -13,6 +13,9 @@ export interface FollowOptions {
 const CHUNK = 64 << 10;
 /** Parts of one turn: a machine that never stops talking must not keep signals from their turn. */
 const READS = 16;
+
+/** For a directory without a log to be gone. */
+const LOOK_MS = 20;
 
 /** A log file that is open, known by its inode whatever name it has by now. */
 interface LogFile {
@@ -31,6 +34,7 @@ export class LogFollower {
   #caughtUp = false;
   #paused = false;
   #soon: NodeJS.Immediate | undefined;
+  #later: NodeJS.Timeout | undefined;
   #closed = false;
 
   /** @throws ENOENT when there is no such directory */
@@ -52,6 +56,7 @@ export class LogFollower {
     if (this.#closed) return;
     this.#closed = true;
     clearImmediate(this.#soon);
+    clearTimeout(this.#later);
     this.#watcher.close();
     closeSync(this.#directory);
     if (this.#file !== undefined) closeSync(this.#file.fd);
@@ -118,8 +123,19 @@ export class LogFollower {
   #wait(): void {
     if (!this.#caughtUp) this.#options.onCaughtUp();
     this.#caughtUp = true;
-    if (fstatSync(this.#directory).nlink > 0) return;
-    this.close();
-    this.#options.onEnd();
+    if (this.#closed) return;
+    if (fstatSync(this.#directory).nlink === 0) {
+      // The last part may have come after we looked.
+      if (this.#take((frames) => this.#give(frames))) {
+        this.#readSoon();
+        return;
+      }
+      this.close();
+      this.#options.onEnd();
+    } else if (!existsSync(`/proc/self/fd/${this.#directory}/${LOG_FILES[1]}`)) {
+      // It is being removed, or is not there yet. Of the directory's own end nothing tells as long as we have it open.
+      clearTimeout(this.#later);
+      this.#later = setTimeout(() => this.#read(), LOOK_MS);
+    }
   }
 }

@@ -80,7 +80,7 @@ describe("usage", () => {
     expectFailure(await root.berth(...words), 2, pattern);
   });
 
-  test.each(["exec", "poweroff", "reboot", "terminate", "status"])(
+  test.each(["exec", "poweroff", "reboot", "terminate", "console"])(
     "%s of a machine that does not run names what does",
     async (verb) => {
       await using root = berthRoot();
