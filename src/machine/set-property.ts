@@ -1,4 +1,5 @@
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { BerthError, UsageError } from "../errors.ts";
 import { setUnitProperty } from "../exec/units.ts";
@@ -40,7 +41,7 @@ export const PROPERTY_NAMES: readonly string[] = Object.keys(PROPERTIES);
 export async function setProperties(machine: MachineRecord, assignments: readonly string[]): Promise<void> {
   const parsed = assignments.map((assignment) => parse(assignment));
   for (const { key, value, property } of parsed) {
-    if (machine.unit === null) write(machine, key, property, property.convert(value) ?? "");
+    if (machine.unit === null) await write(machine, key, property, property.convert(value) ?? "");
     else await setUnitProperty(machine.unit, key, value, { aborted: new AbortController().signal });
   }
 }
@@ -62,7 +63,8 @@ function parse(assignment: string): { key: string; value: string; property: Prop
   return { key, value, property };
 }
 
-function write({ name, cgroup }: MachineRecord, key: string, { file }: Property, text: string): void {
+/** To lower memory.max or memory.high takes the kernel as long as it takes to free so much. */
+async function write({ name, cgroup }: MachineRecord, key: string, { file }: Property, text: string): Promise<void> {
   const path = join(cgroup, file);
   if (!existsSync(path))
     throw new BerthError(`${key} can't be set: machine ${name} has no ${file} in its cgroup`, {
@@ -70,7 +72,7 @@ function write({ name, cgroup }: MachineRecord, key: string, { file }: Property,
       hint: "berth doctor says which controllers this host hands on to machines, and why not all",
     });
   try {
-    writeFileSync(path, text);
+    await writeFile(path, text);
   } catch (error) {
     throw error instanceof SysError ? error : new BerthError(`${key} can't be set: ${(error as Error).message}`);
   }

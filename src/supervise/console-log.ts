@@ -19,6 +19,8 @@ const HEAD = 16;
 /** struct frame of stage.c is a page. */
 const DATA_MAX = 4096 - HEAD;
 const TAIL_LINES = 10;
+/** Bytes of a line that is quoted, with what colours it and the empty ones around it. */
+const LINE_BYTES = 2048;
 /** Columns of a line that is quoted. */
 const WIDTH_MAX = 200;
 
@@ -81,7 +83,8 @@ export function readConsole(directory: string): readonly Frame[] {
 export function consoleTail(directory: string, count = TAIL_LINES): readonly string[] {
   const lines = new LogLines();
   try {
-    const all = [...lines.feed(readConsole(directory)), ...lines.end()].map(({ text }) => consoleText(text));
+    const last = endOf(readConsole(directory), count * LINE_BYTES);
+    const all = [...lines.feed(last), ...lines.end()].map(({ text }) => consoleText(text));
     return all
       .filter((line) => line.trim() !== "")
       .slice(-count)
@@ -89,6 +92,13 @@ export function consoleTail(directory: string, count = TAIL_LINES): readonly str
   } catch {
     return [];
   }
+}
+
+/** Of a log of nothing but short lines, half a million of them, the others are not looked at. */
+function endOf(frames: readonly Frame[], bytes: number): readonly Frame[] {
+  let [first, length] = [frames.length, 0];
+  while (first > 0 && length < bytes) length += frames[--first]?.data.length ?? 0;
+  return frames.slice(first);
 }
 
 function cut(line: string): string {

@@ -1,11 +1,14 @@
 /** Cgroups that a machine has nested as deep as it liked. */
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { closeSync, constants, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { expect, test } from "vitest";
 import { emptyCgroup, prepareCgroup, removeCgroup } from "../../src/exec/cgroup.ts";
 import { readHostFacts } from "../../src/host/read-facts.ts";
+import { killIn } from "../../src/machine/kill-in.ts";
+import type { MachineRecord } from "../../src/machine/record.ts";
+import { poll } from "../lib/berth.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { needs } from "../lib/requires.ts";
 
@@ -81,6 +84,29 @@ test("with a process in it are left alone by that", async () => {
     writeFileSync(join(path, "used/cgroup.procs"), String(sleeper.pid));
     await emptyCgroup(path);
     expect(readFileSync(join(path, "used/cgroup.procs"), "utf8")).toBe(`${sleeper.pid}\n`);
+  } finally {
+    removeCgroup(path);
+  }
+});
+
+test("with thousands of processes in them: each gets a signal, and others their turn meanwhile", async () => {
+  const path = top();
+  const payload = join(path, "payload");
+  mkdirSync(join(payload, "below"), { recursive: true });
+  const into = (cgroup: string, count: number): string =>
+    `echo $$ >${cgroup}/cgroup.procs; i=0; while [ $i -lt ${count} ]; do sleep 1000 & i=$((i+1)); done`;
+  execFileSync("sh", ["-c", `${into(payload, 1500)}; ${into(join(payload, "below"), 40)}`], { stdio: "ignore" });
+  const count = (cgroup: string): number =>
+    readFileSync(join(cgroup, "cgroup.procs"), "utf8").split("\n").filter(Boolean).length;
+  try {
+    expect([count(payload), count(join(payload, "below"))]).toEqual([1500, 40]);
+    const delay = monitorEventLoopDelay({ resolution: 1 });
+    delay.enable();
+    await killIn({ cgroup: path } as MachineRecord, "all", 15);
+    delay.disable();
+    // Half a second and more, where each looks at the list of all.
+    expect(delay.max / 1e6).toBeLessThan(300);
+    await poll("their ends", () => (count(payload) + count(join(payload, "below")) === 0 ? true : undefined));
   } finally {
     removeCgroup(path);
   }

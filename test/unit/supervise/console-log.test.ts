@@ -26,6 +26,15 @@ test("the last lines, put together from pieces and without what would act on a t
   expect(consoleTail(directory, 9)).toHaveLength(3);
 });
 
+test("the last lines of a log of nothing but ends of lines come as fast", () => {
+  const many = piece("\n".repeat(4000));
+  write(...Array.from({ length: 250 }, () => many), piece("last\n"));
+  const began = performance.now();
+  expect(consoleTail(directory, 9)).toEqual(["last"]);
+  // All of them take some seconds.
+  expect(performance.now() - began).toBeLessThan(500);
+});
+
 test("a log that is cut, or none, does no harm", () => {
   write(piece("whole\n"), piece("cut off").subarray(0, 20));
   expect(consoleTail(directory, 9)).toEqual(["whole", "cut "]);
