@@ -1,7 +1,8 @@
 import { readFileSync, watch, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { BerthError } from "../errors.ts";
+import { BerthError, errorCode } from "../errors.ts";
+import { justEnded } from "./known-machines.ts";
 import type { MachineRecord } from "./record.ts";
 
 /** Processes that wait for a disk or the network in the kernel freeze when they have what they waited for. */
@@ -18,14 +19,23 @@ export function isFrozen({ cgroup }: Pick<MachineRecord, "cgroup">): boolean {
  */
 export async function freeze(machine: MachineRecord, frozen: boolean): Promise<void> {
   const directory = payload(machine.cgroup);
-  writeFileSync(join(directory, "cgroup.freeze"), frozen ? "1" : "0");
+  write(machine, frozen);
   if (!frozen) return;
   if (await came(directory)) return;
-  writeFileSync(join(directory, "cgroup.freeze"), "0");
+  write(machine, false);
   throw new BerthError(`machine ${machine.name} could not be frozen within ${PATIENCE_MS / 1000} s`, {
     kind: "Timeout",
     hint: `some process of it waits in the kernel and can't be stopped: see the states in ${directory}/cgroup.procs`,
   });
+}
+
+function write({ name, cgroup }: MachineRecord, frozen: boolean): void {
+  try {
+    writeFileSync(join(payload(cgroup), "cgroup.freeze"), frozen ? "1" : "0");
+  } catch (error) {
+    const code = errorCode(error);
+    throw code === "ENOENT" || code === "ENODEV" ? justEnded(name) : error;
+  }
 }
 
 /** The kernel says so in cgroup.events, and that the file has changed by inotify. */

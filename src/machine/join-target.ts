@@ -1,9 +1,10 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { BerthError } from "../errors.ts";
+import { BerthError, errorCode } from "../errors.ts";
 import { parseMemberships } from "../host/cgroups.ts";
 import type { Paths } from "../host/paths.ts";
 import type { JoinTarget } from "../plan/join.ts";
+import { justEnded } from "./known-machines.ts";
 import { type MachineRecord, planPath, readPlan } from "./record.ts";
 
 /** @throws BerthError when the machine is frozen, or its plan is missing or damaged */
@@ -21,10 +22,18 @@ export function damagedPlan(name: string, cause: unknown, paths: Paths): BerthEr
 
 /** A leaf, whatever the machine's init has made of payload/: processes can be put into leaves only. */
 function leaderCgroup({ name, leader, cgroupMount }: MachineRecord): string {
-  const memberships = parseMemberships(readFileSync(`/proc/${leader.pid}/cgroup`, "utf8"));
-  const own = memberships.find(({ hierarchy }) => hierarchy === 0);
+  const own = parseMemberships(memberships(name, leader.pid)).find(({ hierarchy }) => hierarchy === 0);
   if (own === undefined) throw new BerthError(`machine ${name} is in no cgroup of the unified hierarchy`);
   return join(cgroupMount, own.path);
+}
+
+function memberships(name: string, pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cgroup`, "utf8");
+  } catch (error) {
+    const code = errorCode(error);
+    throw code === "ENOENT" || code === "ESRCH" ? justEnded(name) : error;
+  }
 }
 
 /**
