@@ -66,7 +66,10 @@ function running(details: MachineDetails): readonly string[] {
   const { name, state, since, ready, status, restarts, reason, startsAgain } = details;
   if (state === "unknown") return [`${name} runs, but ${reason}.`];
   if (startsAgain !== null)
-    return [`${name} is started again ${inSeconds(Date.parse(startsAgain))}, ${times(restarts)} by then: ${reason}.`];
+    return [
+      `${name} is started again ${inSeconds(Date.parse(startsAgain))}: ${reason}.`,
+      ...(restarts === 0 ? [] : [`It was started again ${times(restarts)} before.`]),
+    ];
   const waits = status === null ? "" : `, which says: ${status}`;
   return [
     `${name} is ${state}${since === null ? "" : ` since ${since}`}${ready ? "" : `, and not ready yet: that is for its init to say${waits}`}.`,

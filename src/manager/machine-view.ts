@@ -80,5 +80,7 @@ export function viewOfWaiting(stopped: MachineView, stopping: boolean, pending: 
   const between = { ...stopped, state: stopping ? "stopping" : "starting", managed: true } as const;
   if (pending === null) return between;
   const startsAgain = new Date(pending.at).toISOString();
-  return { ...between, startsAgain, status: "waits to be started again", reason: pending.why };
+  // The one that is to come is counted already.
+  const restarts = Math.max(0, stopped.restarts - 1);
+  return { ...between, restarts, startsAgain, status: "waits to be started again", reason: pending.why };
 }
