@@ -7,7 +7,7 @@ import { suggest } from "../spec/nearest.ts";
 import { quote } from "../spec/quote.ts";
 import { complain, print } from "./output.ts";
 import { withoutSecrets } from "./secrets.ts";
-import { unknownOption } from "./unknown-option.ts";
+import { betterSaid } from "./usage-error.ts";
 import type { Context, Runner } from "./verb.ts";
 import { VERBS, verbGroups } from "./verbs.ts";
 
@@ -45,6 +45,8 @@ async function main(argv: readonly string[]): Promise<number> {
   const run: Runner =
     (action) =>
     async (...args) => {
+      if (entry.rootOnly === true && process.geteuid?.() !== 0)
+        throw new BerthError(`berth ${verb} is for root only`, { hint: "run this as root", kind: "AccessDenied" });
       status = await action(context, ...args);
     };
   const program = new Command("berth").exitOverride().enablePositionalOptions();
@@ -54,7 +56,7 @@ async function main(argv: readonly string[]): Promise<number> {
   for (const command of program.commands)
     command
       .exitOverride((error) => {
-        throw error.code === "commander.unknownOption" ? unknownOption(error, command) : error;
+        throw betterSaid(error, command);
       })
       .configureOutput({ writeOut: print, writeErr: () => undefined });
   await program.parseAsync([program.commands[0]?.name() ?? verb, ...given], { from: "user" });

@@ -4,6 +4,8 @@ interface VerbEntry {
   readonly summary: string;
   /** Loaded only when it is called: a verb pays for what it needs and for nothing else. */
   readonly load: () => Promise<VerbModule>;
+  /** What nobody else could do: said so, before something in it fails of it. */
+  readonly rootOnly?: true;
   /** Exit status when berth itself fails, for a verb whose own is the payload's; default 1. */
   readonly failure?: number;
 }
@@ -42,27 +44,54 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
   show: { summary: "print properties of machines", load: () => import("./verbs/show.ts") },
   why: { summary: "explain why a machine does not run", load: () => import("./verbs/why.ts") },
   start: { summary: "boot a machine in the background", load: () => import("./verbs/start.ts") },
-  poweroff: { summary: "ask a machine's init to shut down", load: () => import("./verbs/poweroff.ts") },
-  reboot: { summary: "ask a machine's init to reboot", load: () => import("./verbs/reboot.ts") },
-  terminate: { summary: "kill a machine at once", load: () => import("./verbs/terminate.ts") },
-  kill: { summary: "send a signal to a machine's processes", load: () => import("./verbs/kill.ts") },
-  pause: { summary: "stop a machine's processes where they are", load: () => import("./verbs/pause.ts") },
-  resume: { summary: "let a paused machine go on", load: () => import("./verbs/resume.ts") },
+  poweroff: { summary: "ask a machine's init to shut down", load: () => import("./verbs/poweroff.ts"), rootOnly: true },
+  reboot: { summary: "ask a machine's init to reboot", load: () => import("./verbs/reboot.ts"), rootOnly: true },
+  terminate: { summary: "kill a machine at once", load: () => import("./verbs/terminate.ts"), rootOnly: true },
+  kill: { summary: "send a signal to a machine's processes", load: () => import("./verbs/kill.ts"), rootOnly: true },
+  pause: {
+    summary: "stop a machine's processes where they are",
+    load: () => import("./verbs/pause.ts"),
+    rootOnly: true,
+  },
+  resume: { summary: "let a paused machine go on", load: () => import("./verbs/resume.ts"), rootOnly: true },
   wait: { summary: "wait until a machine runs or has ended", load: () => import("./verbs/wait.ts") },
   events: { summary: "show what happens to machines, as it happens", load: () => import("./verbs/events.ts") },
   "set-property": {
     summary: "change resource limits of a running machine",
     load: () => import("./verbs/set-property.ts"),
+    rootOnly: true,
   },
   logs: { summary: "show what a machine said on its console", load: () => import("./verbs/logs.ts") },
-  console: { summary: "connect to a machine's console", load: () => import("./verbs/console.ts") },
-  exec: { summary: "run a command in a machine", load: () => import("./verbs/exec.ts"), failure: FAILURE },
-  shell: { summary: "open a shell in a machine", load: () => import("./verbs/shell.ts"), failure: FAILURE },
-  "copy-to": { summary: "copy files of the host into a machine", load: () => import("./verbs/copy-to.ts") },
-  "copy-from": { summary: "copy files of a machine to the host", load: () => import("./verbs/copy-from.ts") },
-  login: { summary: "log in to a machine", load: () => import("./verbs/login.ts"), failure: FAILURE },
-  bind: { summary: "bind a file or directory of the host into a machine", load: () => import("./verbs/bind.ts") },
-  unbind: { summary: "take a bind away again", load: () => import("./verbs/unbind.ts") },
+  console: { summary: "connect to a machine's console", load: () => import("./verbs/console.ts"), rootOnly: true },
+  exec: {
+    summary: "run a command in a machine",
+    load: () => import("./verbs/exec.ts"),
+    rootOnly: true,
+    failure: FAILURE,
+  },
+  shell: {
+    summary: "open a shell in a machine",
+    load: () => import("./verbs/shell.ts"),
+    rootOnly: true,
+    failure: FAILURE,
+  },
+  "copy-to": {
+    summary: "copy files of the host into a machine",
+    load: () => import("./verbs/copy-to.ts"),
+    rootOnly: true,
+  },
+  "copy-from": {
+    summary: "copy files of a machine to the host",
+    load: () => import("./verbs/copy-from.ts"),
+    rootOnly: true,
+  },
+  login: { summary: "log in to a machine", load: () => import("./verbs/login.ts"), rootOnly: true, failure: FAILURE },
+  bind: {
+    summary: "bind a file or directory of the host into a machine",
+    load: () => import("./verbs/bind.ts"),
+    rootOnly: true,
+  },
+  unbind: { summary: "take a bind away again", load: () => import("./verbs/unbind.ts"), rootOnly: true },
   run: {
     summary: "run a machine, or a command in one, here and now",
     load: () => import("./verbs/run.ts"),
@@ -77,18 +106,35 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
   "list-images": { summary: "show machine images", load: () => import("./verbs/list-images.ts") },
   "image-status": { summary: "show one image", load: () => import("./verbs/image-status.ts") },
   "show-image": { summary: "print properties of images", load: () => import("./verbs/show-image.ts") },
-  clone: { summary: "copy an image", load: () => import("./verbs/clone.ts") },
-  rename: { summary: "give an image another name", load: () => import("./verbs/rename.ts") },
-  remove: { summary: "remove images for good", load: () => import("./verbs/remove.ts") },
-  "read-only": { summary: "mark an image read-only, or writable", load: () => import("./verbs/read-only.ts") },
-  "set-limit": { summary: "limit what an image may take on the disk", load: () => import("./verbs/set-limit.ts") },
-  clean: { summary: "remove hidden images, or all", load: () => import("./verbs/clean.ts") },
-  "import-tar": { summary: "make an image of a tar archive", load: () => import("./verbs/import-tar.ts") },
-  "import-fs": { summary: "make an image of a directory", load: () => import("./verbs/import-fs.ts") },
-  "export-tar": { summary: "write an image to a tar archive", load: () => import("./verbs/export-tar.ts") },
+  clone: { summary: "copy an image", load: () => import("./verbs/clone.ts"), rootOnly: true },
+  rename: { summary: "give an image another name", load: () => import("./verbs/rename.ts"), rootOnly: true },
+  remove: { summary: "remove images for good", load: () => import("./verbs/remove.ts"), rootOnly: true },
+  "read-only": {
+    summary: "mark an image read-only, or writable",
+    load: () => import("./verbs/read-only.ts"),
+    rootOnly: true,
+  },
+  "set-limit": {
+    summary: "limit what an image may take on the disk",
+    load: () => import("./verbs/set-limit.ts"),
+    rootOnly: true,
+  },
+  clean: { summary: "remove hidden images, or all", load: () => import("./verbs/clean.ts"), rootOnly: true },
+  "import-tar": {
+    summary: "make an image of a tar archive",
+    load: () => import("./verbs/import-tar.ts"),
+    rootOnly: true,
+  },
+  "import-fs": { summary: "make an image of a directory", load: () => import("./verbs/import-fs.ts"), rootOnly: true },
+  "export-tar": {
+    summary: "write an image to a tar archive",
+    load: () => import("./verbs/export-tar.ts"),
+    rootOnly: true,
+  },
   "pull-tar": {
     summary: "download a tar archive and make an image of it",
     load: () => import("./verbs/pull-tar.ts"),
+    rootOnly: true,
   },
   bootstrap: { summary: "make a machine from a distribution's packages", load: () => import("./verbs/bootstrap.ts") },
   recipes: { summary: "list what can be bootstrapped", load: () => import("./verbs/recipes.ts") },

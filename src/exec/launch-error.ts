@@ -34,6 +34,8 @@ function stepHint(step: Step | undefined, cause: BerthError): string | undefined
     return "only what is there, in the tree or mounted there by then, can be made inaccessible: leave it out";
   if (step?.kind === "attach" && cause.code === "EROFS" && step.args.target.startsWith("/run/host/"))
     return "/run/host is berth's own and read-only inside: choose a place outside of it";
+  if (step?.kind === "change-directory" && cause.code === "ENOENT")
+    return "the directory has to be there in the machine";
   return undefined;
 }
 

@@ -41,10 +41,13 @@ function memberships(name: string, pid: number): string {
  * by whatever is above as well; cgroup.freeze what is to be, while a process can't be stopped just now (cgroups(7)).
  */
 function refuseFrozen({ name, cgroup }: MachineRecord, leaderCgroup: string): void {
-  const frozen = [leaderCgroup, join(cgroup, "payload")].find(
+  const payload = join(cgroup, "payload");
+  const frozen = [payload, leaderCgroup].find(
     (path) => /^frozen 1$/m.test(cgroupText(path, "cgroup.events")) || cgroupText(path, "cgroup.freeze") === "1\n",
   );
   if (frozen === undefined) return;
+  if (cgroupText(payload, "cgroup.freeze") === "1\n")
+    throw new BerthError(`machine ${name} is paused`, { hint: `berth resume ${name} lets it go on` });
   throw new BerthError(`machine ${name} is frozen`, {
     hint: `echo 0 >${frozen}/cgroup.freeze thaws it, unless a cgroup above is frozen; berth terminate ${name} kills it`,
   });

@@ -45,6 +45,8 @@ export async function sessionCommand(
 
 /** As machined's own shells and getties: hung up when their terminal is. */
 const SYSTEMD_RUN = [
+  // Newer ones write their command line into the terminal's title, which the shell's own is better for.
+  ...["env", "SYSTEMD_ADJUST_TERMINAL_TITLE=0"],
   ...["systemd-run", "--quiet", "--collect", "--pty"],
   ...["SendSIGHUP=yes", "IgnoreSIGPIPE=no", "KillMode=mixed"].map((property) => `--property=${property}`),
 ];

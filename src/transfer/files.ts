@@ -1,6 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { constants, fsyncSync, openSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
+import { BerthError, errorCode } from "../errors.ts";
+import { quote } from "../spec/quote.ts";
 import { closeQuietly, duplicate } from "../sys/files.ts";
 
 /** A file that is written beside its place, and gets its name when it is whole. */
@@ -13,9 +15,15 @@ export interface OutputFile extends Disposable {
 
 const NOTHING_MORE = { commit: () => undefined, [Symbol.dispose]: () => undefined };
 
-/** `-` is standard input. For the transfer, which closes it. @throws the errno error of open(2) */
+/** `-` is standard input. For the transfer, which closes it. @throws the errno error of open(2), said better where there is no such file */
 export function openInput(path: string): number {
-  return path === "-" ? duplicate(0) : openSync(path, "r");
+  if (path === "-") return duplicate(0);
+  try {
+    return openSync(path, "r");
+  } catch (error) {
+    if (errorCode(error) !== "ENOENT") throw error;
+    throw new BerthError(`there is no file ${quote(path)}`, { cause: error });
+  }
 }
 
 /** `-` is standard output. What is there already and is no regular file (a pipe, a device) is written to itself. */

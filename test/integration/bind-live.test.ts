@@ -229,7 +229,10 @@ test("a frozen machine is named, one that ends meanwhile too, and nothing stays"
   const { cgroup, leader } = await live.root.recordWhen("m");
   writeFileSync(join(cgroup, "payload/cgroup.freeze"), "1");
   const frozen = await live.berth("bind", "m", data, "/mnt");
-  expect(frozen).toMatchObject({ status: 1, stderr: expect.stringMatching(/^berth: machine m is frozen\nhint: /) });
+  expect(frozen).toMatchObject({
+    status: 1,
+    stderr: expect.stringMatching(/^berth: machine m is paused\nhint: berth resume m /),
+  });
   writeFileSync(join(cgroup, "payload/cgroup.freeze"), "0");
   const binding = Promise.all([1, 2, 3].map(() => live.berth("bind", "m", data, "/mnt")));
   process.kill(leader.pid, "SIGKILL");

@@ -102,14 +102,19 @@ describe("of a machine that", () => {
   });
 
   test("is frozen: joining it is refused instead of waited for", async () => {
-    // As its root can do inside, and then for all of payload/, as only the host can.
-    for (const path of [join(record.cgroup, "payload"), record.cgroup]) {
+    // As berth pause does, and then with all that is above, as only the host can.
+    const ways = [
+      ["payload", "paused", "berth resume m lets it go on"],
+      [".", "frozen", "echo 0 >\\S+/cgroup\\.freeze .*"],
+    ] as const;
+    for (const [place, word, hint] of ways) {
+      const path = join(record.cgroup, place);
       writeFileSync(join(path, "cgroup.freeze"), "1");
       try {
         const { status: code, stdout, stderr } = await root.berth("exec", "m", "--", ...probe("cwd"));
         expect([code, stdout]).toEqual([125, ""]);
-        expect(stderr).toMatch(/^berth: machine m is frozen\nhint: echo 0 >\S+\/cgroup\.freeze .*\n$/);
-        expect(await status()).toMatchObject({ os: "berth test probe", problem: "machine m is frozen" });
+        expect(stderr).toMatch(new RegExp(`^berth: machine m is ${word}\nhint: ${hint}\n$`));
+        expect(await status()).toMatchObject({ os: "berth test probe", problem: `machine m is ${word}` });
       } finally {
         writeFileSync(join(path, "cgroup.freeze"), "0");
       }

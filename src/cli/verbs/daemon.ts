@@ -60,6 +60,8 @@ async function start({ paths, env }: Context): Promise<number> {
 
 async function stop({ paths }: Context, { machines = false, timeout }: Options): Promise<number> {
   const ms = timeoutOrNull(timeout);
+  if (process.geteuid?.() !== 0)
+    throw new BerthError("berth daemon stop is for root only", { hint: "run this as root", kind: "AccessDenied" });
   const client = await DaemonClient.connect(paths);
   if (client === null) {
     say(`berth: berthd does not run for ${paths.run}\n`);

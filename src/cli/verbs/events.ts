@@ -1,34 +1,49 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
+import { BerthError } from "../../errors.ts";
 import type { MachineEvent } from "../../manager/manager.ts";
 import { printable } from "../../spec/quote.ts";
+import { DaemonClient } from "../daemon-client.ts";
 import { needDaemon } from "../daemon-start.ts";
-import { print } from "../output.ts";
+import { print, say } from "../output.ts";
 import type { Context, Runner } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
   program
     .command("events")
     .summary("show what happens to machines, as it happens")
-    .description("Prints a line whenever a machine starts, becomes ready, changes its state or ends, until ^C.")
+    .description(
+      "Prints a line whenever a machine starts, becomes ready, changes its state or ends, until ^C. When berthd ends, the next one is waited for.",
+    )
     .option("--json", "one JSON document a line")
     .action(run(events));
 }
 
 async function events(context: Context, { json }: { json?: boolean }): Promise<number> {
-  const client = await needDaemon(context.paths, context.env);
-  try {
-    await client.call(
-      "events",
-      {},
-      {
-        signal: context.signal,
-        onEvent: (event) => print(json === true ? `${JSON.stringify(event)}\n` : line(event)),
-      },
-    );
-  } finally {
-    client.close();
+  const { paths, env, signal } = context;
+  const onEvent = (event: MachineEvent): void => print(json === true ? `${JSON.stringify(event)}\n` : line(event));
+  for (let client = await needDaemon(paths, env); ; client = await nextDaemon(context)) {
+    try {
+      await client.call("events", {}, { signal, onEvent });
+    } catch (error) {
+      if (signal.aborted || !(error instanceof BerthError) || error.kind !== undefined) throw error;
+    } finally {
+      client.close();
+    }
+    signal.throwIfAborted();
+    say("berth: berthd has ended; what happens from now on is told when the next one runs\n");
   }
-  return 0;
+}
+
+const LOOK_MS = 100;
+
+/** Not started by us: who looks on changes nothing. */
+async function nextDaemon({ paths, signal }: Context): Promise<DaemonClient> {
+  for (;;) {
+    const client = await DaemonClient.connect(paths);
+    if (client !== null) return client;
+    await sleep(LOOK_MS, undefined, { signal });
+  }
 }
 
 function line({ type, machine, view }: MachineEvent): string {

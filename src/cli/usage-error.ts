@@ -5,8 +5,23 @@ import { suggest } from "../spec/nearest.ts";
 /** Beyond that many a list of what an abbreviation could stand for says nothing. */
 const SAME_BEGINNING_MAX = 6;
 
+/** What the parser did not take, with what would be right. */
+export function betterSaid(error: CommanderError, command: Command): Error {
+  const [said = ""] = error.message.replace(/^error: /, "").split("\n");
+  switch (error.code) {
+    case "commander.unknownOption":
+      return unknownOption(error, command);
+    case "commander.missingArgument":
+    case "commander.excessArguments":
+    case "commander.optionMissingArgument":
+      return new UsageError(said, `berth ${command.name()} ${command.usage()}`);
+    default:
+      return error;
+  }
+}
+
 /** An option that was not taken, better than the parser says it: what is wrong with it, or which one may be meant. */
-export function unknownOption(error: CommanderError, command: Command): Error {
+function unknownOption(error: CommanderError, command: Command): Error {
   const [, word] = /unknown option '(.*)'$/m.exec(error.message.split("\n(")[0] ?? "") ?? [];
   if (word === undefined) return error;
   const name = word.replace(/=.*/s, "");
