@@ -23,8 +23,9 @@ export class DaemonClient {
     this.#socket = socket;
     socket.setEncoding("utf8");
     socket.on("data", (text: string) => this.#take(text));
-    socket.on("error", (error: Error) => this.#end(error));
-    socket.on("close", () => this.#end(new BerthError("berthd has gone", { hint: "berth daemon status" })));
+    // What its end looks like depends on what was just being said.
+    socket.on("error", (error: Error) => this.#end(gone(error)));
+    socket.on("close", () => this.#end(gone()));
   }
 
   /** Null: there is none. */
@@ -131,4 +132,8 @@ export class DaemonClient {
     for (const { reject } of this.#waiting.values()) reject(this.#error);
     this.#waiting.clear();
   }
+}
+
+function gone(cause?: Error): BerthError {
+  return new BerthError("berthd has gone", { hint: "berth daemon status", cause });
 }

@@ -31,6 +31,14 @@ command), *requests* (how it is asked to *poweroff* and to *reboot*: each a *sig
 asked inside, in at most two seconds: *initState* (of systemd; of sysvinit, OpenRC and runit the runlevel) and *boot* (*launch*, *init* and
 *ready*: ms each took); *problem* says why nothing could be asked.
 
+*berth events*
+: One object a line: *type* (new, changed or removed), *machine*, and *view*, its fields as in *berth list* (null when it has gone).
+
+*berth daemon status*
+: *pid*, *bus* (an address of D-Bus that *machinectl*(1) can be given by DBUS_SYSTEM_BUS_ADDRESS; null: it is on none), *socket*,
+*root* (the directory that all is below; / where berth is installed, null where its parts are in places of their own), *version* and *machines* (how many run);
+*null* where no daemon runs.
+
 *berth logs*
 : An array of lines, each with *time* (ISO 8601, when it was begun) and *text* (as it was said, control sequences included);
 with *--follow* these objects, one a line.

@@ -4,7 +4,7 @@ import type { Faces } from "../dbus/faces.ts";
 import { BerthError } from "../errors.ts";
 import { lockFile } from "../exec/lock-file.ts";
 import { INSTALLATION } from "../host/installation.ts";
-import type { Paths } from "../host/paths.ts";
+import { type Paths, rootOf } from "../host/paths.ts";
 import { Autostart } from "../manager/autostart.ts";
 import { Manager, type ManagerOptions } from "../manager/manager.ts";
 import { type DaemonStatus, EXIT_BUSY, LOCK, SOCKET } from "../manager/protocol.ts";
@@ -94,7 +94,7 @@ export class Berthd implements Daemon {
       pid: process.pid,
       bus: (await this.#bus)?.address ?? null,
       socket: this.#socket,
-      root: this.#paths.run,
+      root: rootOf(this.#paths),
       version: version(),
       machines: this.manager.count,
     };

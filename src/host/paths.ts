@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 
 /**
  * Where everything of one berth root lives. BERTH_ROOT (or --root) puts all of it under one directory; BERTH_ETC,
@@ -18,13 +18,30 @@ export interface Paths {
   readonly recipes: string;
 }
 
+const INSTALLED = { etc: "/etc/berth", run: "/run/berth", machines: "/var/lib/machines", cache: "/var/cache/berth" };
+
+/** The directory that settings, state and trees are below: / where berth is installed; null where they are in places of their own. */
+export function rootOf({ etc, run, machines }: Paths): string | null {
+  const is = (parts: Omit<Paths, "recipes">): boolean =>
+    parts.etc === etc && parts.run === run && parts.machines === machines;
+  if (is(INSTALLED)) return "/";
+  const root = dirname(run);
+  return is(partsOf(root)) ? root : null;
+}
+
+function partsOf(root: string): Omit<Paths, "recipes"> {
+  return {
+    etc: resolve(root, "etc"),
+    run: resolve(root, "run"),
+    machines: resolve(root, "machines"),
+    cache: resolve(root, "cache"),
+  };
+}
+
 /** `installation` is the directory that holds dist/ (a checkout or /usr/lib/berth). */
 export function findPaths(env: NodeJS.ProcessEnv, installation: string, root: string | undefined): Paths {
   const under = root ?? (env["BERTH_ROOT"] || undefined);
-  const base =
-    under === undefined
-      ? { etc: "/etc/berth", run: "/run/berth", machines: "/var/lib/machines", cache: "/var/cache/berth" }
-      : { etc: `${under}/etc`, run: `${under}/run`, machines: `${under}/machines`, cache: `${under}/cache` };
+  const base = under === undefined ? INSTALLED : partsOf(under);
   const own = resolve(installation, "bootstrap");
   return {
     etc: resolve(env["BERTH_ETC"] || base.etc),

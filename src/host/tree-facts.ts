@@ -1,10 +1,13 @@
 import { readFileSync, realpathSync, statSync } from "node:fs";
+import { basename, dirname } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
 import type { FileSystemFacts, HostFacts, PathFacts, TreeFacts } from "../plan/facts.ts";
+import { suggest } from "../spec/nearest.ts";
 import { visible } from "../spec/quote.ts";
 import { parseMachineId, timezoneOfLink } from "./identity.ts";
 import { InRoot, showRoot, type TreeRoot } from "./in-root.ts";
 import { discoverInit, initFault } from "./init.ts";
+import { listTrees } from "./list-trees.ts";
 import { findMount, isReadOnly, type Mount, mountOf, parseMountinfo } from "./mountinfo.ts";
 import { OS_RELEASE_PATHS, parseOsRelease } from "./os-release.ts";
 
@@ -87,7 +90,7 @@ function treeError(place: TreeRoot, code: string | undefined, cause: unknown): u
   const root = visible(showRoot(place));
   if (code === "ENOENT") {
     if (typeof place !== "string") return new BerthError(`${root}: no such directory`, { cause });
-    const hint = "`berth bootstrap` makes one";
+    const hint = suggest(basename(place), listTrees(dirname(place))) ?? "`berth bootstrap` makes one";
     return new BerthError(`${root}: no such tree`, { hint, cause });
   }
   if (code === "ENOTDIR") return new BerthError(`${root}: not a directory`, { cause });

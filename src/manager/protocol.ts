@@ -55,7 +55,8 @@ export interface DaemonStatus {
   /** An address that machinectl can use. */
   readonly bus: string | null;
   readonly socket: string;
-  readonly root: string;
+  /** That all of it is below; null where parts are in places of their own. */
+  readonly root: string | null;
   readonly version: string;
   /** How many run. */
   readonly machines: number;

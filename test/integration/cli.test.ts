@@ -60,7 +60,11 @@ describe("usage", () => {
     [["pwoeroff", "m"], /did you mean poweroff\?/],
     [["list", "--jsno"], /^berth: unknown option '--jsno'\nhint: .*--json/],
     [["list", "extra"], /too many arguments/],
-    [["exec"], /missing required argument 'name'/],
+    [["exec"], /^berth: missing required argument 'name'\nhint: berth exec \[options\] <name> <command...>\n$/],
+    [
+      ["start", "m", "--timeout"],
+      /^berth: option '--timeout <SECONDS>' argument missing\nhint: berth start \[options\] <name...>\n$/,
+    ],
     [["exec", "m"], /missing required argument 'command'/],
     [["run", "--console=loud"], /--console=loud: unknown mode\nhint: one of interactive/],
     [["start", "m", "--timeout", "soon"], /^berth: --timeout=soon is no number of seconds\nhint: /],

@@ -43,7 +43,7 @@ describe("one daemon a root", () => {
       pid,
       bus: null,
       socket: join(root.path, "run/berthd.sock"),
-      root: join(root.path, "run"),
+      root: root.path,
       version: expect.stringMatching(/^\d+\.\d+\.\d+$/),
       machines: 0,
     });
@@ -54,6 +54,25 @@ describe("one daemon a root", () => {
     expect(root.daemonPid()).toBeUndefined();
     expect((await root.berth("daemon", "stop")).status).toBe(0);
     expect((await root.berth("daemon", "status")).status).toBe(3);
+  });
+
+  test("events goes on with the next one", async () => {
+    await using root = berthRoot();
+    await makeMachine(root);
+    expect((await root.berth("daemon", "start")).status).toBe(0);
+    await using events = root.start("events");
+    expect((await root.berth("start", "m")).status).toBe(0);
+    await events.until(/ m running ready/);
+    await killDaemon(root);
+    await events.until(/^berth: berthd has ended: waiting for the next one$/m);
+    expect((await root.berth("daemon", "start")).status).toBe(0);
+    await events.until(/^berth: berthd runs again$/m);
+    expect((await root.berth("terminate", "m")).status).toBe(0);
+    await events.until(/ removed m stopped$/m);
+    expect((await root.berth("daemon", "stop")).status).toBe(0);
+    await events.until(/runs again\nberth: berthd has ended: waiting for the next one$/m);
+    events.kill("SIGINT");
+    expect((await events.end).status).toBe(130);
   });
 
   test("a second one ends at once and names the first, which does not notice", async () => {

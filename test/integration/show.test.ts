@@ -132,6 +132,15 @@ test("other users see by the daemon what is no secret", async (ctx) => {
   expect(stdout).not.toContain("secret");
   expect((await asNobody("why", "m")).stdout).toMatch(/^m has failed at .*status 3\.\n/);
   expect((await asNobody("logs", "m")).stderr).toMatch(/can be read by root only\nhint: run this as root\n$/);
+  for (const words of [
+    ["poweroff", "m"],
+    ["exec", "-u", "1", "m", "--", "true"],
+    ["remove", "m"],
+    ["daemon", "stop"],
+  ])
+    expect((await asNobody(...words)).stderr).toMatch(
+      /^berth: berth (\S+|daemon stop) is for root only\nhint: run this as root\n$/,
+    );
 });
 
 describe("of a machine that", () => {

@@ -92,7 +92,7 @@ function page({ pid, version, machines, socket, bus, root }: DaemonStatus): stri
     ["PID", pid],
     ["Version", version],
     ["Machines", machines],
-    ["Root", root],
+    ...(root === null ? [] : [["Root", root]]),
     ["Socket", socket],
     ["Bus", bus ?? "none"],
   ];

@@ -31,7 +31,7 @@ async function events(context: Context, { json }: { json?: boolean }): Promise<n
       client.close();
     }
     signal.throwIfAborted();
-    say("berth: berthd has ended; what happens from now on is told when the next one runs\n");
+    say("berth: berthd has ended: waiting for the next one\n");
   }
 }
 
@@ -41,7 +41,10 @@ const LOOK_MS = 100;
 async function nextDaemon({ paths, signal }: Context): Promise<DaemonClient> {
   for (;;) {
     const client = await DaemonClient.connect(paths);
-    if (client !== null) return client;
+    if (client !== null) {
+      say("berth: berthd runs again\n");
+      return client;
+    }
     await sleep(LOOK_MS, undefined, { signal });
   }
 }

@@ -220,6 +220,8 @@ test("a tree we may not look into is assumed to be Debian's", () => {
 
 test("no tree at all is an error that says what to do", () => {
   expect(() => readTreeFacts("/nonexistent/tree", host)).toThrow("/nonexistent/tree: no such tree");
+  const near = { message: "/usr/shared: no such tree", hint: "did you mean share?" };
+  expect(() => readTreeFacts("/usr/shared", host)).toThrow(expect.objectContaining(near));
   expect(() => readTreeFacts("/etc/passwd", host)).toThrow("/etc/passwd: not a directory");
 });
 
