@@ -50,10 +50,10 @@ Settings and options may ask for less, such as the host's network. Everything th
 default is said when it starts, with the setting or option that asked for it, and shown by *berth list* and *berth status*.
 
 Beside each machine runs a small process, its _keeper_, which records its console and how it ended. Everybody
-may use *list*, *status*, *show*, *why*, *wait*, *events*, *plan*, *cat*, *check*, *recipes*, *doctor*, *version* and *daemon
+may use *list*, *status*, *show*, *why*, *wait*, *events*, *plan*, *cat*, *check*, *recipes*, *doctor*, *completion*, *version* and *daemon
 status*; where these need more than what berthd tells everybody, they leave it out. The other verbs are for root.
 
-A daemon, *berthd*, manages the machines that *berth start* boots: it is there for others on the bus, tells who asks what
+A daemon, *berthd*(8), manages the machines that *berth start* boots: it is there for others on the bus, tells who asks what
 happens, and starts again what is to be started again. Where systemd is not PID 1 of the host, the first verb that needs it
 starts it and says so; *berth daemon* controls it. Machines don't mind when it ends, or is killed: the next one
 takes them over. The machine of a *berth run* is that command's, and needs no daemon.
