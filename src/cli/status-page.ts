@@ -42,7 +42,7 @@ function stateText({ state, ready, since, status, startsAgain }: MachineDetails)
   if (startsAgain !== null) return `${state}, is started again ${inSeconds(Date.parse(startsAgain))}`;
   if (state === "stopped" || state === "failed") return state;
   const says = ready || status === null ? "" : ` (${printable(status)})`;
-  return `${state}${ready ? "" : `, not ready yet${says}`}${since === null ? "" : `, since ${since}`}`;
+  return `${state}${ready ? "" : `, not ready yet${says}`}${since === null ? "" : `, ${state === "paused" ? "started" : "since"} ${since}`}`;
 }
 
 function exitRow({ exit }: MachineDetails): readonly Row[] {

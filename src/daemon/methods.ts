@@ -79,6 +79,7 @@ export const METHODS: { readonly [M in MethodName]: Method<M> } = {
       return done(killIn(manager.record(name(params)), whom, number(params, "signal", 1, 64)));
     },
   },
+  forget: { for: "root", run: async ({ manager }, { params }) => done(manager.forget(name(params))) },
   pause: { for: "root", run: ({ manager }, { params }) => done(manager.pause(name(params), true)) },
   resume: { for: "root", run: ({ manager }, { params }) => done(manager.pause(name(params), false)) },
   wait: {

@@ -6,7 +6,7 @@ import type { Services } from "./services.ts";
 import { whileCalled } from "./while-called.ts";
 
 /** org.freedesktop.machine1.Image, of one that is there now. */
-export function imageInterface(image: ImageInfo, { store }: Services): Interface {
+export function imageInterface(image: ImageInfo, { store, manager }: Services): Interface {
   const open = { unprivileged: true } as const;
   const { name } = image;
   return {
@@ -31,6 +31,7 @@ export function imageInterface(image: ImageInfo, { store }: Services): Interface
         async handler(call) {
           await allowImage(call, name, "remove");
           await store.remove(name);
+          await manager.forget(name);
         },
       }),
       Rename: method({
@@ -40,6 +41,7 @@ export function imageInterface(image: ImageInfo, { store }: Services): Interface
         async handler(call, newName) {
           await allowImage(call, name, "rename", { new_name: newName });
           store.rename(name, newName);
+          await manager.forget(name);
         },
       }),
       Clone: method({

@@ -71,8 +71,9 @@ function running(details: MachineDetails): readonly string[] {
       ...(restarts === 0 ? [] : [`It was started again ${times(restarts)} before.`]),
     ];
   const waits = status === null ? "" : `, which says: ${status}`;
+  const paused = state === "paused" ? `paused: berth resume ${name} lets it go on. It runs` : state;
   return [
-    `${name} is ${state}${since === null ? "" : ` since ${since}`}${ready ? "" : `, and not ready yet: that is for its init to say${waits}`}.`,
+    `${name} is ${paused}${since === null ? "" : ` since ${since}`}${ready ? "" : `, and not ready yet: that is for its init to say${waits}`}.`,
     ...(restarts === 0 ? [] : [`It was started again ${times(restarts)} without being asked to.`]),
   ];
 }

@@ -179,6 +179,12 @@ export class ManagedMachine {
     this.#launch?.abort(reason);
   }
 
+  /** Of one that does not run. */
+  forgetFailure(): void {
+    this.#forget();
+    this.#with.files.remove(this.name);
+  }
+
   // ---- its life ----
 
   #forget(): void {

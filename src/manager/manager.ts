@@ -207,6 +207,16 @@ export class Manager extends EventEmitter<Events> {
     sweepMachine(name, this.paths, { onRelease: (record) => archiveBoot(record, name, this.paths) });
   }
 
+  /** Its failure, of which nobody wants to know any more: its image was removed, or has another name. */
+  async forget(name: string): Promise<void> {
+    requireName(name);
+    const machine = this.#machines.get(name);
+    if (machine === undefined || machine.alive) return;
+    machine.forgetFailure();
+    this.#tell(name);
+    await this.published();
+  }
+
   async pause(name: string, frozen: boolean): Promise<void> {
     const record = this.record(name);
     await this.operations.run(name, frozen ? "pause" : "resume", () => freeze(record, frozen));

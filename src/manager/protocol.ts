@@ -28,6 +28,8 @@ export interface Methods {
   reboot: { params: Named; event: never; result: null };
   terminate: { params: Named; event: never; result: null };
   kill: { params: Named & { readonly whom: KillWhom; readonly signal: number }; event: never; result: null };
+  /** A failure of a machine, whose image has gone. */
+  forget: { params: Named; event: never; result: null };
   pause: { params: Named; event: never; result: null };
   resume: { params: Named; event: never; result: null };
   wait: { params: Named & { readonly state: WaitState }; event: never; result: null };

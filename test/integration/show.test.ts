@@ -143,6 +143,23 @@ test("other users see by the daemon what is no secret", async (ctx) => {
     );
 });
 
+test("what has failed is forgotten with its image, and when that has another name; with and without a daemon", async () => {
+  await using root = berthRoot();
+  await makeMachine(root, "exit 3");
+  const failed = async () =>
+    JSON.parse((await root.berth("list", "--json")).stdout).map(({ name }: { name: string }) => name);
+  expect((await root.berth("start", "m")).status).toBe(1);
+  expect(await failed()).toEqual(["m"]);
+  expect(await root.berth("rename", "m", "n")).toMatchObject({ status: 0, stderr: "" });
+  expect(await failed()).toEqual([]);
+  expect((await root.berth("start", "n")).status).toBe(1);
+  expect(await failed()).toEqual(["n"]);
+  expect((await root.berth("daemon", "stop")).status).toBe(0);
+  expect((await root.berth("remove", "n")).status).toBe(0);
+  expect((await root.berth("daemon", "start")).status).toBe(0);
+  expect(await failed()).toEqual([]);
+});
+
 describe("of a machine that", () => {
   test("ended badly: how, when, and what it said last", async () => {
     await using root = berthRoot();

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { ImageStore } from "../../image/store.ts";
 import { oneByOne } from "../each-machine.ts";
+import { forgetMachine } from "../forget-machine.ts";
 import type { Context, Runner } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
@@ -14,5 +15,8 @@ export function define(program: Command, run: Runner): void {
 
 async function remove({ paths }: Context, names: string[]): Promise<number> {
   const store = new ImageStore(paths);
-  return oneByOne(names, (name) => store.remove(name));
+  return oneByOne(names, async (name) => {
+    await store.remove(name);
+    await forgetMachine(name, paths);
+  });
 }

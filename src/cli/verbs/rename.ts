@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { ImageStore } from "../../image/store.ts";
+import { forgetMachine } from "../forget-machine.ts";
 import type { Context, Runner } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
@@ -14,5 +15,6 @@ export function define(program: Command, run: Runner): void {
 
 async function rename({ paths }: Context, name: string, to: string): Promise<number> {
   new ImageStore(paths).rename(name, to);
+  await forgetMachine(name, paths);
   return 0;
 }

@@ -1,0 +1,17 @@
+import type { Paths } from "../host/paths.ts";
+import { StateFiles } from "../manager/state-file.ts";
+import { DaemonClient } from "./daemon-client.ts";
+
+/** A machine whose image has gone is in no list any more, not even as failed. */
+export async function forgetMachine(name: string, paths: Paths): Promise<void> {
+  const client = await DaemonClient.connect(paths);
+  if (client === null) {
+    new StateFiles(paths).remove(name);
+    return;
+  }
+  try {
+    await client.call("forget", { name });
+  } finally {
+    client.close();
+  }
+}
