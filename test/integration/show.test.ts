@@ -116,7 +116,10 @@ test("other users see by the daemon what is no secret", async (ctx) => {
   await using root = berthRoot();
   const path = await makeMachine(root, "echo secret; exit 3", "Environment=PASSWORD=x\n");
   expect((await root.berth("start", "m")).status).toBe(1);
-  for (const directory of [dirname(root.path), root.path]) chmodSync(directory, 0o755);
+  const above = dirname(root.path);
+  for (const directory of [above, root.path]) chmodSync(directory, 0o755);
+  // It is all tests', who would be told that users of the host can come to their trees.
+  ctx.onTestFinished(() => chmodSync(above, 0o700));
   const asNobody = (...words: string[]) => root.spawn([...LIKE_A_USER, BERTH, ...words]).end;
   const shown = JSON.parse((await asNobody("show", "m", "--json")).stdout);
   expect(shown).toMatchObject({
