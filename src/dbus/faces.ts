@@ -14,6 +14,7 @@ import { machineInterface } from "./machine1-machine.ts";
 import { managerInterface } from "./machine1-manager.ts";
 import { Machines } from "./machines.ts";
 import { BERTH1, IMPORT1, MACHINE1, SYSTEMD1 } from "./places.ts";
+import { keepRuntimeFiles, RUNTIME_FILES } from "./runtime-files.ts";
 import type { Services } from "./services.ts";
 import { exportSystemd1, systemd1Interfaces } from "./systemd1.ts";
 
@@ -57,6 +58,9 @@ export class Faces {
     const address = system ?? bus?.address ?? "";
     const link = new BusLink({ address, names: namesOn(system, log), server, log });
     await link.start();
+    // The host's programs look for machines of the host's own root, and of nobody who does not own that name.
+    if (paths.run === DEFAULT_RUN && link.state.names[MACHINE1] === "ours")
+      keepRuntimeFiles(services.machines, RUNTIME_FILES, log);
     return new Faces(address, link, bus);
   }
 

@@ -19,15 +19,17 @@ export class Machines {
   readonly #manager: Manager;
   /** Leaders by name, as they were told last. */
   readonly #shown = new Map<string, number>();
+  readonly #listeners: Listener[] = [];
 
   constructor(manager: Manager) {
     this.#manager = manager;
+    for (const view of manager.list()) if (isShown(view)) this.#shown.set(view.name, view.leader ?? 0);
+    manager.on("machine", (event) => this.#look(event));
   }
 
   /** Tells of those that come and go from now on. */
   watch(listener: Listener): void {
-    for (const view of this.#manager.list()) if (isShown(view)) this.#shown.set(view.name, view.leader ?? 0);
-    this.#manager.on("machine", (event) => this.#look(event, listener));
+    this.#listeners.push(listener);
   }
 
   list(): readonly BusMachine[] {
@@ -79,17 +81,17 @@ export class Machines {
     throw new DBusError(`${MACHINE1}.NoMachineForPID`, `PID ${pid} does not belong to any known machine`);
   }
 
-  #look({ machine, view }: MachineEvent, { onNew, onRemoved }: Listener): void {
+  #look({ machine, view }: MachineEvent): void {
     const before = this.#shown.get(machine);
     const now = view !== null && isShown(view) ? (view.leader ?? 0) : undefined;
     if (before === now) return;
     if (before !== undefined) {
       this.#shown.delete(machine);
-      onRemoved(machine);
+      for (const { onRemoved } of this.#listeners) onRemoved(machine);
     }
     if (now === undefined) return;
     this.#shown.set(machine, now);
-    onNew(machine);
+    for (const { onNew } of this.#listeners) onNew(machine);
   }
 }
 

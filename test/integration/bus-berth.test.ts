@@ -1,0 +1,176 @@
+import { closeSync, readFileSync, symlinkSync } from "node:fs";
+import { join } from "node:path";
+import { beforeAll, expect, test } from "vitest";
+import { Connection } from "../../src/bus/connection.ts";
+import { openNull, readHead } from "../../src/sys/files.ts";
+import { pipe } from "../../src/sys/sockets.ts";
+import { type BerthRoot, berthRoot, buildBerth, isRunning, poll } from "../lib/berth.ts";
+import { checkLeaks, openFds } from "../lib/leaks.ts";
+import { machinectlOn } from "../lib/machinectl.ts";
+import { probeTree } from "../lib/probe.ts";
+import { needs } from "../lib/requires.ts";
+
+const ready = needs("root", "userns", "cgroup2", "cc", "tool:dbus-daemon", "tool:machinectl", "no-systemd");
+checkLeaks();
+beforeAll(() => {
+  if (ready) buildBerth();
+});
+
+interface Client extends AsyncDisposable {
+  readonly connection: Connection;
+  /** The values of what it answers. */
+  call(member: string, signature: string, args: readonly unknown[], out: string): Promise<readonly unknown[]>;
+}
+
+const [NAME, PATH] = ["org.berth.Manager1", "/org/berth/Manager1"];
+
+async function clientOf(root: BerthRoot): Promise<Client> {
+  expect((await root.berth("daemon", "status")).status).toBe(0);
+  const connection = await Connection.open(`unix:path=${root.bus}`);
+  return {
+    connection,
+    call: (member, signature, args, out) =>
+      connection.call({ destination: NAME, path: PATH, interface: NAME, member, in: signature, args, out }),
+    async [Symbol.asyncDispose]() {
+      connection.close();
+      await connection.ended;
+    },
+  };
+}
+
+/** With the host's programs. */
+async function makeMachine(root: BerthRoot): Promise<void> {
+  const tree = await probeTree({ at: join(root.machines, "m"), init: true });
+  for (const link of ["bin", "lib", "lib64"]) symlinkSync(`usr/${link}`, join(tree, link));
+  root.settings("m", "[Exec]\nKillSignal=SIGRTMIN+3\n[Files]\nBindReadOnly=/usr");
+  expect((await root.berth("daemon", "start")).status).toBe(0);
+}
+
+test("machines are planned, checked, started, paused, told of, waited for, and powered off", async () => {
+  await using root = berthRoot();
+  await makeMachine(root);
+  await using client = await clientOf(root);
+  const heard: string[] = [];
+  await client.connection.subscribe({ sender: NAME, interface: NAME, member: "MachineChanged" }, ({ body }) => {
+    const [name, type, view] = body as [string, string, Record<string, { readonly value: unknown }>];
+    heard.push(`${name} ${type} ${view["state"]?.value ?? ""}`);
+  });
+  const [plan] = await client.call("Plan", "s", ["m"], "s");
+  expect(JSON.parse(String(plan))).toMatchObject({ machine: "m" });
+  expect(await client.call("Check", "s", ["m"], "as")).toEqual([[]]);
+  const stopped = client.call("Wait", "ss", ["m", "running"], "");
+  await client.call("Start", "st", ["m", 20_000_000n], "");
+  await stopped;
+  expect((await client.call("ListMachines", "b", [false], "aa{sv}"))[0]).toMatchObject([
+    { name: { value: "m" }, state: { value: "running" }, ready: { value: true } },
+  ]);
+  await client.call("Pause", "s", ["m"], "");
+  expect((await client.call("GetMachine", "s", ["m"], "a{sv}"))[0]).toMatchObject({ state: { value: "paused" } });
+  await client.call("Resume", "s", ["m"], "");
+  expect((await client.call("GetConsole", "su", ["m", 5], "as"))[0]).toContain("up");
+  await client.call("PowerOff", "sbt", ["m", true, 0n], "");
+  await client.call("Wait", "ss", ["m", "stopped"], "");
+  expect((await client.call("Why", "s", ["m"], "sasas"))[0]).toBe("stopped");
+  await expect(client.call("GetMachine", "s", ["nobody"], "a{sv}")).rejects.toMatchObject({
+    errorName: "org.freedesktop.DBus.Error.Failed",
+  });
+  await poll("the last event", () => (heard.at(-1)?.startsWith("m removed") ? true : undefined));
+  expect(heard[0]).toBe("m new starting");
+  expect(heard).toContain("m changed paused");
+  root.settings("m", "[Exec]\nBoot=x");
+  expect((await client.call("Check", "s", ["m"], "as"))[0]).toEqual([expect.stringContaining("m.nspawn:2")]);
+});
+
+test("a command has the caller's fds, a status, and signals; it goes with the caller", async () => {
+  await using root = berthRoot();
+  await makeMachine(root);
+  const daemon = Number(readFileSync(join(root.path, "run/berthd.lock"), "utf8"));
+  await using client = await clientOf(root);
+  await client.call("Start", "st", ["m", 0n], "");
+  const before = openFds(daemon).length;
+  const begin = async (on: Client, script: string): Promise<[id: number, stdout: number]> => {
+    const [output, input] = pipe();
+    const argv = ["/bin/sh", "-c", script];
+    const [id] = await on.call(
+      "Exec",
+      "sasssashhh",
+      ["m", argv, "1234", "/", ["A=b"], openNull(), input, openNull()],
+      "u",
+    );
+    return [Number(id), output];
+  };
+  const [id, stdout] = await begin(client, "id -u; echo $A; pwd; exit 7");
+  expect(await client.call("ExecWait", "u", [id], "i")).toEqual([7]);
+  expect(readHead(`/proc/self/fd/${stdout}`, 100).toString()).toBe("1234\nb\n/\n");
+  closeSync(stdout);
+  await expect(client.call("ExecWait", "u", [id], "i")).rejects.toThrow(`No command ${id} of yours is running.`);
+
+  const [sleeping, nothing] = await begin(client, "exec sleep 1000");
+  await client.call("ExecSignal", "ui", [sleeping, 15], "");
+  expect(await client.call("ExecWait", "u", [sleeping], "i")).toEqual([128 + 15]);
+  closeSync(nothing);
+
+  const other = await clientOf(root);
+  const [, pid] = await begin(other, "echo $$; exec sleep 1000");
+  await expect(client.call("ExecSignal", "ui", [sleeping + 1, 9], "")).rejects.toThrow("of yours");
+  await other[Symbol.asyncDispose]();
+  // Its end is the end of the pipe.
+  expect(readFileSync(`/proc/self/fd/${pid}`, "utf8")).toMatch(/^\d+\n$/);
+  closeSync(pid);
+
+  const terminal = client.call(
+    "Exec",
+    "sasssashhh",
+    ["m", ["true"], "", "", [], openNull(), openNull(), openNull()],
+    "u",
+  );
+  await client.call("ExecWait", "u", [(await terminal)[0]], "i");
+  await expect(
+    begin(client, "true").then(() =>
+      client.call("Exec", "sasssashhh", ["nobody", ["true"], "", "", [], openNull(), openNull(), openNull()], "u"),
+    ),
+  ).rejects.toThrow();
+  await client.call("PowerOff", "sbt", ["m", true, 0n], "");
+  await poll("the daemon's fds", () => (openFds(daemon).length < before ? true : undefined));
+});
+
+test("a bus that is killed comes again, and so does a daemon; machines notice neither", async () => {
+  await using root = berthRoot();
+  await makeMachine(root);
+  expect((await root.berth("start", "m")).status).toBe(0);
+  const machinectl = machinectlOn(root);
+  const works = async (): Promise<boolean> => (await machinectl("show", "m", "-p", "State", "--value")).stdout === "running\n";
+  await clientOf(root).then((client) => client[Symbol.asyncDispose]());
+  const busPid = async (): Promise<number> => {
+    const connection = await Connection.open(`unix:path=${root.bus}`);
+    const [pid] = await connection.call({
+      destination: "org.freedesktop.DBus",
+      path: "/org/freedesktop/DBus",
+      interface: "org.freedesktop.DBus",
+      member: "GetConnectionUnixProcessID",
+      in: "s",
+      args: ["org.freedesktop.DBus"],
+      out: "u",
+    });
+    connection.close();
+    return pid;
+  };
+  const leader = root.record("m")?.leader.pid ?? 0;
+  const first = await busPid();
+  process.kill(first, "SIGKILL");
+  for (let round = 0; !(await works()); round++) if (round > 100) throw new Error("the bus did not come again");
+  const second = await busPid();
+  expect(second).not.toBe(first);
+
+  const daemon = Number(readFileSync(join(root.path, "run/berthd.lock"), "utf8"));
+  process.kill(daemon, "SIGKILL");
+  await poll("the end of the daemon", () => (isRunning(daemon) ? undefined : true));
+  expect((await machinectl("list")).status).toBe(1);
+  expect((await root.berth("daemon", "start")).status).toBe(0);
+  expect((await root.berth("daemon", "status")).status).toBe(0);
+  expect(await works()).toBe(true);
+  // Its clients stay connected.
+  expect(await busPid()).toBe(second);
+  expect(root.record("m")?.leader.pid).toBe(leader);
+  expect((await machinectl("terminate", "m")).status).toBe(0);
+});
