@@ -44,7 +44,7 @@ mkdir -p /run/dbus /run/lock /run/systemd
 dbus-daemon --config-file="$1/bus.conf" --nopidfile --nofork 2>/dev/null &
 bus=$!
 until [ -S /run/dbus/system_bus_socket ]; do sleep 0.05; done
-unset BERTH_ROOT BERTH_RUN
+unset BERTH_ROOT BERTH_RUN DBUS_SYSTEM_BUS_ADDRESS
 export BERTH_MACHINES="$1/machines" BERTH_ETC="$1/etc"
 "$2" start deb 2>/dev/null
 "$2" daemon status --json | grep '"bus"'
