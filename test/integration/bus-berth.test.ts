@@ -55,6 +55,11 @@ test("machines are planned, checked, started, paused, told of, waited for, and p
     const [name, type, view] = body as [string, string, Record<string, { readonly value: unknown }>];
     heard.push(`${name} ${type} ${view["state"]?.value ?? ""}`);
   });
+  const seen: unknown[] = [];
+  const MACHINE1 = "org.freedesktop.machine1";
+  await client.connection.subscribe({ sender: MACHINE1, interface: `${MACHINE1}.Manager` }, ({ body }) =>
+    seen.push(body),
+  );
   const [plan] = await client.call("Plan", "s", ["m"], "s");
   expect(JSON.parse(String(plan))).toMatchObject({ machine: "m" });
   expect(await client.call("Check", "s", ["m"], "as")).toEqual([[]]);
@@ -72,9 +77,15 @@ test("machines are planned, checked, started, paused, told of, waited for, and p
   await client.call("Wait", "ss", ["m", "stopped"], "");
   expect((await client.call("Why", "s", ["m"], "sasas"))[0]).toBe("stopped");
   await expect(client.call("GetMachine", "s", ["nobody"], "a{sv}")).rejects.toMatchObject({
-    errorName: "org.freedesktop.DBus.Error.Failed",
+    errorName: `${MACHINE1}.NoSuchMachine`,
   });
   await poll("the last event", () => (heard.at(-1)?.startsWith("m removed") ? true : undefined));
+  // It comes when it has a leader, and goes.
+  const path = "/org/freedesktop/machine1/machine/m";
+  expect(seen).toEqual([
+    ["m", path],
+    ["m", path],
+  ]);
   expect(heard[0]).toBe("m new starting");
   expect(heard).toContain("m changed paused");
   root.settings("m", "[Exec]\nBoot=x");
@@ -139,7 +150,8 @@ test("a bus that is killed comes again, and so does a daemon; machines notice ne
   await makeMachine(root);
   expect((await root.berth("start", "m")).status).toBe(0);
   const machinectl = machinectlOn(root);
-  const works = async (): Promise<boolean> => (await machinectl("show", "m", "-p", "State", "--value")).stdout === "running\n";
+  const works = async (): Promise<boolean> =>
+    (await machinectl("show", "m", "-p", "State", "--value")).stdout === "running\n";
   await clientOf(root).then((client) => client[Symbol.asyncDispose]());
   const busPid = async (): Promise<number> => {
     const connection = await Connection.open(`unix:path=${root.bus}`);

@@ -1,5 +1,5 @@
 /** org.freedesktop.machine1 as machinectl of Debian 12 uses it, unmodified. */
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, readlinkSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
@@ -16,6 +16,8 @@ checkLeaks();
 beforeAll(() => {
   if (ready) buildBerth();
 });
+
+const MACHINE1 = "org.freedesktop.machine1";
 
 /** With the host's programs. */
 async function startProbe(root: BerthRoot, name = "m"): Promise<Machinectl> {
@@ -93,6 +95,40 @@ describe("a machine", () => {
     expect(await root.berth("start", "m")).toMatchObject({ status: 0 });
     expect(await machinectl("kill", "--signal=SIGKILL", "m")).toMatchObject({ status: 0, stderr: "" });
     await poll("the end", () => (root.record("m") === null ? true : undefined));
+  });
+
+  test("has the addresses of its own network, its users and its root directory", async () => {
+    await using root = berthRoot();
+    const machinectl = await startProbe(root);
+    const inside = (...words: string[]) => root.berth("exec", "m", "--", ...words);
+    for (const address of ["10.1.2.3/32", "fd00::7/128"])
+      expect(await inside("/usr/sbin/ip", "addr", "add", address, "dev", "lo")).toMatchObject({ status: 0 });
+    const list = await machinectl("list", "--no-legend", "--max-addresses=all");
+    expect(list.stdout).toMatch(/10\.1\.2\.3[…,\s]+fd00::7/);
+    const call = (member: string, ...words: readonly string[]): string => {
+      const args = ["call", MACHINE1, "/org/freedesktop/machine1", `${MACHINE1}.Manager`, member, ...words];
+      const { stdout, stderr } = spawnSync("busctl", [`--address=unix:path=${root.bus}`, ...args], {
+        encoding: "utf8",
+      });
+      return `${stdout}${stderr}`.trim();
+    };
+    const shift = root.record("m")?.uidShift ?? 0;
+    expect(call("GetMachineUIDShift", "s", "m")).toBe(`u ${shift}`);
+    expect(call("MapFromMachineUser", "su", "m", "1000")).toBe(`u ${shift + 1000}`);
+    expect(call("MapToMachineGroup", "u", `${shift + 7}`)).toBe('sou "m" "/org/freedesktop/machine1/machine/m" 7');
+    expect(call("MapToMachineUser", "u", "7")).toContain("User 7 belongs to host UID range");
+    expect(call("MapFromMachineUser", "su", "m", "70000")).toContain("has no matching user mappings");
+    const leader = `${root.record("m")?.leader.pid}`;
+    expect(call("GetMachineByPID", "u", leader)).toBe('o "/org/freedesktop/machine1/machine/m"');
+    expect(call("GetMachineByPID", "u", `${process.pid}`)).toContain("does not belong to any known machine");
+    expect(call("OpenMachineRootDirectory", "s", "m")).toMatch(/^h \d+$/);
+    expect(call("OpenMachinePTY", "s", "m")).toMatch(/^hs \d+ "\/dev\/pts\/\d+"$/);
+    expect(call("RegisterMachine", "sayssus", "x", "0", "", "container", "1", "")).toContain("takes no others");
+    expect((await machinectl("terminate", "m")).status).toBe(0);
+    root.settings("m", "[Exec]\nKillSignal=SIGRTMIN+3\n[Network]\nPrivate=no");
+    expect(await root.berth("start", "m")).toMatchObject({ status: 0 });
+    expect(call("GetMachineAddresses", "s", "m")).toContain("Machine m does not use private networking");
+    expect((await machinectl("terminate", "m")).status).toBe(0);
   });
 
   test("takes files and gives them, and sees what is bound", async () => {
