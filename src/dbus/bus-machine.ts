@@ -13,12 +13,16 @@ export interface BusMachine {
   /** 16 bytes; none: it has no id. */
   readonly id: Buffer;
   readonly root: string;
+  /** Indices of network links on the host. */
+  readonly links: readonly number[];
   /** us since the epoch, and on CLOCK_MONOTONIC; 0: not known. */
   readonly since: bigint;
   readonly sinceMonotonic: bigint;
   readonly state: "opening" | "running" | "closing";
   /** Null: it is the host, somebody else's, or its record can't be read. */
   readonly record: MachineRecord | null;
+  /** Somebody else's, who has told of it. */
+  readonly foreign: boolean;
 }
 
 export const HOST_NAME = ".host";
@@ -39,7 +43,7 @@ export function machineOf(record: MachineRecord): BusMachine {
     since: microseconds(began),
     sinceMonotonic: microseconds(executedMonotonic - (executed - began)),
     state: STATES[record.state],
-    record,
+    ...{ record, links: [], foreign: false },
   };
 }
 
@@ -47,14 +51,21 @@ export function machineOf(record: MachineRecord): BusMachine {
 export function unknownMachine(name: string): BusMachine {
   return {
     ...{ name, class: "container", service: "berth", unit: "", leader: 0, id: Buffer.alloc(0), root: "" },
-    ...{ since: 0n, sinceMonotonic: 0n, state: "running", record: null },
+    ...{ since: 0n, sinceMonotonic: 0n, state: "running", record: null, links: [], foreign: false },
   };
 }
 
 export function theHost(): BusMachine {
   return {
     ...{ name: HOST_NAME, class: "host", service: "", unit: "-.slice", leader: 1, id: hostId(), root: "/" },
-    ...{ since: microseconds(Date.now() - uptime() * 1000), sinceMonotonic: 0n, state: "running", record: null },
+    ...{
+      since: microseconds(Date.now() - uptime() * 1000),
+      sinceMonotonic: 0n,
+      state: "running",
+      record: null,
+      links: [],
+      foreign: false,
+    },
   };
 }
 

@@ -33,8 +33,10 @@ export class Faces {
   readonly address: string;
   readonly #link: BusLink;
   readonly #bus: PrivateBus | undefined;
+  readonly #machines: Machines;
 
-  private constructor(address: string, link: BusLink, bus: PrivateBus | undefined) {
+  private constructor(address: string, link: BusLink, bus: PrivateBus | undefined, machines: Machines) {
+    this.#machines = machines;
     this.address = address;
     this.#link = link;
     this.#bus = bus;
@@ -61,13 +63,14 @@ export class Faces {
     // The host's programs look for machines of the host's own root, and of nobody who does not own that name.
     if (paths.run === DEFAULT_RUN && link.state.names[MACHINE1] === "ours")
       keepRuntimeFiles(services.machines, RUNTIME_FILES, log);
-    return new Faces(address, link, bus);
+    return new Faces(address, link, bus, services.machines);
   }
 
   /** One of berth's own ends too. */
   async close(): Promise<void> {
     await this.#link.stop();
     await this.#bus?.stop();
+    this.#machines.registered.close();
   }
 }
 

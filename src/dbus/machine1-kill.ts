@@ -13,7 +13,12 @@ const TIMEOUT_MS = 90_000;
 /** Signals for one process, all, or who supervises it. */
 export async function killOnBus(machine: BusMachine, who: string, signal: number, services: Services): Promise<void> {
   if (signal < 1 || signal > SIGNAL_MAX) throw invalid(`Invalid signal ${signal}`);
-  const { name, record } = machine;
+  const { name, record, foreign } = machine;
+  if (foreign) {
+    // Which processes else are its is not known.
+    if (who === "supervisor") throw notSupported(`Machine ${name} is somebody else's.`);
+    return services.machines.registered.signal(name, signal);
+  }
   if (record === null) throw notSupported(`Nothing is known of machine ${name} that could get a signal.`);
   switch (who) {
     case "leader":

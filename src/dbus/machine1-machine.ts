@@ -10,6 +10,7 @@ import { killOnBus } from "./machine1-kill.ts";
 import { openLoginOn, openPty, openRootDirectory, openShellOn } from "./machine1-open.ts";
 import { MACHINE1 } from "./places.ts";
 import type { Services } from "./services.ts";
+import { mapFromMachine } from "./user-maps.ts";
 
 const [TERMINAL_ARGS, COPY_ARGS] = [
   ["pty", "pty_path"],
@@ -31,7 +32,7 @@ export function machineInterface(machine: BusMachine, services: Services): Inter
       Leader: property({ type: "u", emits: "const", read: () => machine.leader }),
       Class: property({ type: "s", emits: "const", read: () => machine.class }),
       RootDirectory: property({ type: "s", emits: "const", read: () => machine.root }),
-      NetworkInterfaces: property({ type: "ai", emits: "const", read: () => [] }),
+      NetworkInterfaces: property({ type: "ai", emits: "const", read: () => machine.links }),
       VSockCID: property({ type: "u", emits: "const", read: () => NO_CID }),
       SSHAddress: property({ type: "s", emits: "const", read: () => "" }),
       SSHPrivateKeyPath: property({ type: "s", emits: "const", read: () => "" }),
@@ -45,7 +46,8 @@ export function machineInterface(machine: BusMachine, services: Services): Inter
         async handler(call) {
           await allowManaging(call, machine, "terminate");
           requireMachine(machine, "be terminated");
-          await services.manager.terminate(machine.name);
+          if (machine.foreign) services.machines.registered.signal(machine.name, SIGKILL);
+          else await services.manager.terminate(machine.name);
         },
       }),
       Kill: method({
@@ -155,6 +157,7 @@ export function machineInterface(machine: BusMachine, services: Services): Inter
   };
 }
 
+const SIGKILL = 9;
 /** VMADDR_CID_ANY of vsock(7). */
 const NO_CID = 0xffff_ffff;
 
@@ -168,15 +171,19 @@ function addressRows({ name, class: what, leader }: BusMachine): [number, Buffer
   return leader === 0 ? [] : addressesOf(leader).map(({ family, bytes }) => [family, bytes]);
 }
 
-function osReleaseOn({ name, class: what, record }: BusMachine, { paths }: Services): Readonly<Record<string, string>> {
+function osReleaseOn(machine: BusMachine, { paths }: Services): Readonly<Record<string, string>> {
+  const { name, class: what, record, foreign, leader } = machine;
   if (what === "host") return readOsRelease("/");
+  if (foreign) return readOsRelease(`/proc/${leader}/root`);
   const fields = record === null ? undefined : osReleaseOf(record, paths);
   if (fields !== undefined) return fields;
   throw new DBusError("Failed", `Machine ${name} does not contain OS release information`);
 }
 
-function uidShift({ name, class: what, record }: BusMachine): number {
+function uidShift(machine: BusMachine): number {
+  const { name, class: what, record, foreign } = machine;
   if (what === "host") return 0;
+  if (foreign) return mapFromMachine("User", machine, 0);
   if (record === null) throw invalid(`Nothing is known of the users of machine ${name}.`);
   return record.uidShift ?? 0;
 }

@@ -26,7 +26,7 @@ export function managerInterface(services: Services): Interface {
     },
     methods: {
       ...lookUps(services),
-      ...registration(),
+      ...registration(services),
       ...machineMethods(services),
       ...imageMethods(services),
       ...poolMethods(services),

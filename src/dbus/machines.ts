@@ -8,6 +8,7 @@ import type { MachineEvent, Manager } from "../manager/manager.ts";
 import { checkName } from "../spec/name.ts";
 import { type BusMachine, HOST_NAME, machineOf, theHost, unknownMachine } from "./bus-machine.ts";
 import { MACHINE1 } from "./places.ts";
+import { RegisteredMachines } from "./registered.ts";
 
 interface Listener {
   onNew(name: string): void;
@@ -16,6 +17,7 @@ interface Listener {
 
 /** The machines that the bus has: those that run, and the host. One that reboots goes, and comes again. */
 export class Machines {
+  readonly registered = new RegisteredMachines();
   readonly #manager: Manager;
   /** Leaders by name, as they were told last. */
   readonly #shown = new Map<string, number>();
@@ -25,6 +27,9 @@ export class Machines {
     this.#manager = manager;
     for (const view of manager.list()) if (isShown(view)) this.#shown.set(view.name, view.leader ?? 0);
     manager.on("machine", (event) => this.#look(event));
+    this.registered.onChange = (name, there) => {
+      for (const { onNew, onRemoved } of this.#listeners) (there ? onNew : onRemoved)(name);
+    };
   }
 
   /** Tells of those that come and go from now on. */
@@ -37,17 +42,12 @@ export class Machines {
       .list()
       .filter(isShown)
       .map(({ name }) => name);
-    return [theHost(), ...names.flatMap((name) => this.find(name) ?? [])];
+    const others = this.registered.list().filter(({ name }) => !names.includes(name));
+    return [theHost(), ...names.flatMap((name) => this.find(name) ?? []), ...others];
   }
 
   names(): readonly string[] {
-    return [
-      HOST_NAME,
-      ...this.#manager
-        .list()
-        .filter(isShown)
-        .map(({ name }) => name),
-    ];
+    return this.list().map(({ name }) => name);
   }
 
   find(name: string): BusMachine | undefined {
@@ -60,7 +60,7 @@ export class Machines {
       if (!(error instanceof BerthError)) throw error;
       return this.#manager.list().some((view) => view.name === name && view.state === "unknown")
         ? unknownMachine(name)
-        : undefined;
+        : this.registered.find(name);
     }
   }
 
@@ -74,8 +74,8 @@ export class Machines {
   /** Whose cgroup the process is in. */
   byPid(pid: number): BusMachine {
     const cgroup = cgroupOf(pid);
-    const found = this.list().find(
-      ({ record }) => record !== null && isBelow(cgroup, record.cgroup, record.cgroupMount),
+    const found = this.list().find(({ record, foreign, leader }) =>
+      record === null ? foreign && leader === pid : isBelow(cgroup, record.cgroup, record.cgroupMount),
     );
     if (found !== undefined) return found;
     throw new DBusError(`${MACHINE1}.NoMachineForPID`, `PID ${pid} does not belong to any known machine`);

@@ -19,14 +19,15 @@ export function keepRuntimeFiles(machines: Machines, directory: string, log: (li
       log(`${join(directory, machine.name)} could not be written: ${(error as Error).message}`);
     }
   };
-  const all = machines.list().filter((machine) => machine.class !== "host");
+  const all = machines.list().filter((machine) => machine.class !== "host" && !machine.foreign);
   for (const name of ours(directory))
     if (!all.some((machine) => machine.name === name)) rmSync(join(directory, name), { force: true });
   for (const machine of all) write(machine);
   machines.watch({
     onNew(name) {
       const machine = machines.find(name);
-      if (machine !== undefined) write(machine);
+      // Of others nobody would remove them after this daemon.
+      if (machine !== undefined && !machine.foreign) write(machine);
     },
     onRemoved: (name) => rmSync(join(directory, name), { force: true }),
   });

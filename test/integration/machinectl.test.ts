@@ -123,7 +123,6 @@ describe("a machine", () => {
     expect(call("GetMachineByPID", "u", `${process.pid}`)).toContain("does not belong to any known machine");
     expect(call("OpenMachineRootDirectory", "s", "m")).toMatch(/^h \d+$/);
     expect(call("OpenMachinePTY", "s", "m")).toMatch(/^hs \d+ "\/dev\/pts\/\d+"$/);
-    expect(call("RegisterMachine", "sayssus", "x", "0", "", "container", "1", "")).toContain("takes no others");
     expect((await machinectl("terminate", "m")).status).toBe(0);
     root.settings("m", "[Exec]\nKillSignal=SIGRTMIN+3\n[Network]\nPrivate=no");
     expect(await root.berth("start", "m")).toMatchObject({ status: 0 });
@@ -163,6 +162,48 @@ describe("a machine", () => {
     ).toMatch(/1234\r\nb\r\n/);
     expect(await onTerminal(machinectl, ["shell", "nobody-there@m"])).toMatch(/has no .*\[status 1\]/s);
     expect(await machinectl("terminate", "m")).toMatchObject({ status: 0 });
+  });
+});
+
+describe("a machine of somebody else's", () => {
+  test("is known from its registration until its leader ends, or it is forgotten", async () => {
+    await using root = berthRoot();
+    expect((await root.berth("daemon", "start")).status).toBe(0);
+    const machinectl = await onBus(root);
+    const register = (name: string, leader: number): string => {
+      const manager = [MACHINE1, "/org/freedesktop/machine1", `${MACHINE1}.Manager`];
+      const args = ["sayssus", name, "0", "test", "container", `${leader}`, "/"];
+      const call = ["call", ...manager, "RegisterMachine", ...args];
+      const { stdout, stderr } = spawnSync("busctl", [`--address=unix:path=${root.bus}`, ...call], {
+        encoding: "utf8",
+      });
+      return `${stdout}${stderr}`.trim();
+    };
+    const list = async (): Promise<string> => (await machinectl("list", "--no-legend")).stdout;
+    await using leader = root.spawn(["unshare", "-n", "sleep", "1000"]);
+    expect(register("x", leader.pid)).toBe('o "/org/freedesktop/machine1/machine/x"');
+    expect(register("x", leader.pid)).toContain("Machine 'x' already exists");
+    expect(register("y", 1)).toContain("Invalid leader PID");
+    expect(register("../y", leader.pid)).toContain("Invalid machine name");
+    expect(await list()).toMatch(/^x +container +test +debian/);
+    expect((await machinectl("status", "x")).stdout).toContain(`Leader: ${leader.pid} (sleep)`);
+    expect((await machinectl("shell", "x")).status).toBe(1);
+    expect((await machinectl("terminate", "x")).status).toBe(0);
+    expect((await leader.end).signal).toBe("SIGKILL");
+    for (let round = 0; (await list()) !== ""; round++) if (round > 50) throw new Error("it is still there");
+    await using other = root.spawn(["sleep", "1000"]);
+    expect(register("x", other.pid)).toMatch(/^o /);
+    const unregister = [
+      "call",
+      MACHINE1,
+      "/org/freedesktop/machine1",
+      `${MACHINE1}.Manager`,
+      "UnregisterMachine",
+      "s",
+      "x",
+    ];
+    expect(spawnSync("busctl", [`--address=unix:path=${root.bus}`, ...unregister]).status).toBe(0);
+    expect(await list()).toBe("");
   });
 });
 
