@@ -6,9 +6,9 @@ import { monotonic } from "../sys/clock.ts";
 import { closeQuietly } from "../sys/files.ts";
 import { hasSession, openOtherSide } from "../sys/terminal.ts";
 import { runIn } from "./capture.ts";
-import { type JoinOptions, joinedStatus, joinMachine } from "./join.ts";
+import { type JoinOptions, joinedStatus, joinMachine, userIn } from "./join.ts";
 import { openTerminal, type Terminal, takeTerminal, terminalOf } from "./open-terminal.ts";
-import type { MachineRecord } from "./record.ts";
+import { type MachineRecord, readPlan } from "./record.ts";
 
 export interface ShellRequest {
   /** Empty: root. */
@@ -31,6 +31,8 @@ const LOOK_MS = 2;
  * PAM, as systemd-machined has it; else it is joined to the machine as `berth shell` does. It ends when the terminal is hung up.
  */
 export async function openShell(machine: MachineRecord, request: ShellRequest, paths: Paths): Promise<Terminal> {
+  // Said by us in a sentence: systemd's own answer is an exit status.
+  userIn(machine, readPlan(machine.name, paths), request.user === "" ? undefined : request.user);
   if (machine.init === "systemd") {
     const terminal = await openTerminal(machine, paths);
     if (await asked(machine, terminal, shellUnit(terminal, request), paths)) return terminal;

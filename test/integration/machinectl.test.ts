@@ -287,6 +287,9 @@ describe("Debian", () => {
     expect(session).toMatch(/\/dev\/pts\/\d+\r\nsession \w+\r\n[\s\S]*(container-shell@|session-)/);
     expect(await onTerminal(machinectl, ["shell", "deb"], "echo $((6*7)); logout\r", /root@deb/)).toContain("42\r\n");
     expect(await onTerminal(machinectl, ["login", "deb"], "\x1d\x1d\x1d", /deb login: /)).toContain("[status 0]");
+    expect(await onTerminal(machinectl, ["shell", "nobody-there@deb"])).toMatch(
+      /has no user nobody-there.*\[status 1\]/s,
+    );
     const before = root.record("deb")?.leader.pid;
     expect(await machinectl("reboot", "deb")).toMatchObject({ status: 0, stderr: "" });
     await poll("the second boot", () => {
