@@ -60,7 +60,7 @@ kill $bus
 wait $bus
 `;
 
-test("systemctl, journalctl and loginctl -M reach a machine", { timeout: 200_000 }, async () => {
+test("systemctl, journalctl and loginctl of the host reach a machine", { timeout: 200_000 }, async () => {
   await using root = berthRoot();
   execFileSync("cp", ["-a", "--reflink=auto", await debianTree("bookworm"), join(root.machines, "deb")]);
   writeFileSync(join(root.path, "bus.conf"), CONFIG);
