@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError } from "../errors.ts";
 import { INSTALLATION } from "../host/installation.ts";
 import type { Paths } from "../host/paths.ts";
-import { EXIT_BUSY } from "../manager/protocol.ts";
+import { EXIT_BUSY, LOCK } from "../manager/protocol.ts";
 import { DaemonClient } from "./daemon-client.ts";
 import { say } from "./output.ts";
 
@@ -75,7 +75,7 @@ async function attempt(paths: Paths, env: NodeJS.ProcessEnv, log: Log, deadline:
     const client = await DaemonClient.connect(paths);
     if (client !== null) {
       child.unref();
-      const { pid } = await client.call("status", {});
+      const pid = holderOf(paths);
       return { pid: pid === child.pid ? pid : null, client };
     }
     if (ended === EXIT_BUSY) return "busy";
@@ -84,6 +84,15 @@ async function attempt(paths: Paths, env: NodeJS.ProcessEnv, log: Log, deadline:
   }
   child.kill("SIGKILL");
   throw new BerthError(`berthd did not answer within ${PATIENCE_MS / 1000} s`, { hint: `${log.path} may say why` });
+}
+
+/** The pid that the daemon has written into its lock; null: it could not. */
+function holderOf({ run }: Paths): number | null {
+  try {
+    return Number(readFileSync(join(run, LOCK), "utf8"));
+  } catch {
+    return null;
+  }
 }
 
 function environment(paths: Paths, env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {

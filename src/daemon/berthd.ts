@@ -144,8 +144,12 @@ function takeLock({ run }: Paths): number {
       hint: "berth daemon status says more of it, berth daemon stop ends it",
     });
   }
-  ftruncateSync(lock);
-  writeSync(lock, `${process.pid}\n`, 0);
+  try {
+    ftruncateSync(lock);
+    writeSync(lock, `${process.pid}\n`, 0);
+  } catch {
+    // The disk is full.
+  }
   return lock;
 }
 

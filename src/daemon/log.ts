@@ -1,3 +1,4 @@
+import { writeSync } from "node:fs";
 import { isatty } from "node:tty";
 import { type Logger, pino } from "pino";
 import { visible } from "../spec/quote.ts";
@@ -39,7 +40,11 @@ export function openLog(env: NodeJS.ProcessEnv): Logger {
   const level = env["BERTH_LOG_LEVEL"] ?? "info";
   const known = [...WORDS.keys()].some((number) => pino.levels.labels[number] === level);
   const write = (line: string): void => {
-    process.stderr.write(format(line));
+    try {
+      writeSync(2, format(line));
+    } catch {
+      // A disk that is full, a pipe that nobody reads: machines are more important.
+    }
   };
   return pino({ base: null, level: known ? level : "info" }, { write });
 }

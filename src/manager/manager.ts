@@ -86,6 +86,7 @@ export class Manager extends EventEmitter<Events> {
   /** Takes over what runs, goes on with what was interrupted, and cleans up after the rest. */
   async open(): Promise<void> {
     await adoptMachines(this.#with, (name, failure) => this.#make(name, failure));
+    for (const name of this.#machines.keys()) this.#tell(name); // what has failed, too
     this.#foreign.open();
     this.#lookAtForeign();
     // Those that failed under an earlier daemon, of which nothing changes now.
