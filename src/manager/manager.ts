@@ -221,7 +221,8 @@ export class Manager extends EventEmitter<Events> {
   async pause(name: string, frozen: boolean): Promise<void> {
     const record = this.record(name);
     await this.operations.run(name, frozen ? "pause" : "resume", () => freeze(record, frozen));
-    this.#tell(name);
+    if (this.#machines.has(name)) this.#tell(name);
+    else this.#lookAtForeign();
   }
 
   /** Resource controls of a machine that runs, as systemctl set-property has them: `MemoryMax=1G`. */
@@ -301,7 +302,9 @@ export class Manager extends EventEmitter<Events> {
   }
 
   #lookAtForeign(): void {
-    const found = new Map(this.#foreign.list().map((record) => [record.name, viewOf(record)]));
+    const foreign = this.#foreign.list();
+    this.#foreign.follow(foreign);
+    const found = new Map(foreign.map((record) => [record.name, viewOf(record)]));
     for (const [name, view] of found) this.#show(name, view);
     for (const name of this.#shown.keys())
       if (!found.has(name)) {

@@ -97,9 +97,18 @@ async function untilReady(machine: Starting, { onStatus }: StartCaller, signal: 
   do {
     await machine.until(isReady, signal);
     restarts = machine.restarts;
-    if (runsOnly(machine.record)) await Promise.race([machine.ended, sleep(AT_ONCE_MS, undefined, { signal })]);
+    if (runsOnly(machine.record)) await Promise.race([machine.ended, pause(signal)]);
     if (!machine.alive) throw hasEnded(machine);
   } while (machine.restarts !== restarts); // it has ended, and comes again
+}
+
+/** @throws the signal's reason */
+async function pause(signal: AbortSignal): Promise<void> {
+  try {
+    await sleep(AT_ONCE_MS, undefined, { signal });
+  } catch {
+    throw signal.reason;
+  }
 }
 
 /** It neither says nor shows when it is ready. */

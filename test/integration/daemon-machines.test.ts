@@ -189,6 +189,60 @@ describe.each(Object.keys(WAYS))("after %s", (way) => {
   });
 });
 
+/** Its init becomes ready when there is a file. */
+const SLOW = "while [ ! -e /go ]; do sleep 0.05; done; exec /probe init --ready --term";
+
+describe("a start that is not over", () => {
+  test("when the daemon stops hears so; the machine goes on, and is ready under the next one", async () => {
+    await using root = berthRoot();
+    await shellMachine(root, "m", SLOW, "[Exec]\nNotifyReady=yes");
+    await using start = root.start("start", "m");
+    await root.recordWhen("m");
+    await succeeds(root, "daemon", "stop");
+    expect(await start.end).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(/^berth: the daemon ends\nhint: /),
+    });
+    expect(await list(root)).toMatchObject([{ name: "m", state: "starting", ready: false }]);
+    await startDaemon(root);
+    await inside(root, "touch /go");
+    await succeeds(root, "wait", "m", "running");
+    expect(await list(root)).toMatchObject([{ name: "m", state: "running", ready: true, managed: true }]);
+    await succeeds(root, "poweroff", "m");
+    expect(root.leftovers()).toEqual([]);
+  });
+
+  test("within its time has failed, says the console's last lines, and is shown so", async () => {
+    await using root = berthRoot();
+    await shellMachine(root, "m", `echo some words; ${SLOW}`, "[Exec]\nNotifyReady=yes");
+    const { status, stderr } = await root.berth("start", "m", "--timeout=1");
+    expect([status, stderr]).toEqual([
+      1,
+      expect.stringMatching(/^berth: machine m was not ready within 1 s\nberth: console: some words\nhint: /),
+    ]);
+    expect(await list(root)).toMatchObject([{ name: "m", state: "failed", reason: "was not ready within 1 s" }]);
+    expect(root.leftovers()).toEqual([]);
+    expect((await root.berth("wait", "m", "stopped")).status).toBe(0);
+  });
+
+  test("meanwhile can be ended by terminate and poweroff, and says so", async () => {
+    await using root = berthRoot();
+    await shellMachine(root, "m", SLOW, "[Exec]\nNotifyReady=yes");
+    for (const words of [
+      ["terminate", "m"],
+      ["poweroff", "m", "--timeout=1"],
+    ]) {
+      await using start = root.start("start", "m");
+      await root.recordWhen("m");
+      await root.berth(...words);
+      expect((await start.end).status).toBe(1);
+      expect(start.stderr).toMatch(/^berth: .*machine m/);
+      expect((await list(root)).filter(({ state }) => state !== "failed")).toEqual([]);
+      expect(root.leftovers()).toEqual([]);
+    }
+  });
+});
+
 function logOf(root: BerthRoot): string {
   return readFileSync(join(root.path, "run/berthd.log"), "utf8");
 }
