@@ -8,6 +8,7 @@ import { RebootPause } from "../machine/reboot-pause.ts";
 import type { MachineRecord } from "../machine/record.ts";
 import { consoleTail } from "../supervise/console-log.ts";
 import { Change } from "./change.ts";
+import { endInTime } from "./end-in-time.ts";
 import { isAlive, isBetween, isDead } from "./machine-errors.ts";
 import type { ManagedBoot } from "./managed-boot.ts";
 import type { MachinePolicy } from "./policy.ts";
@@ -164,7 +165,7 @@ export class ManagedMachine {
     this.#giveUp();
     if (this.#boot !== undefined) this.#save("stop");
     this.#boot?.kill();
-    await this.#life;
+    await endInTime(this.name, this.ended, this.record?.cgroup);
   }
 
   /** Resolves when something is true of it, which is looked at whenever it changes. */

@@ -262,6 +262,26 @@ describe("keepers", () => {
     await succeeds(root, "terminate", "m");
   });
 
+  test("that does not end when its machine is killed: terminate says so after a while, and nobody else waits", async () => {
+    await using root = berthRoot();
+    await Promise.all([shellMachine(root, "m"), shellMachine(root, "other")]);
+    await succeeds(root, "start", "m", "other");
+    const { keeper } = await root.recordWhen("m");
+    process.kill(keeper.pid, "SIGSTOP");
+    await using terminate = root.start("terminate", "m");
+    await succeeds(root, "poweroff", "other");
+    expect((await root.berth("start", "m")).stderr).toMatch(/^berth: machine m is busy: it is stopping/);
+    const { status, stderr } = await terminate.end;
+    expect(status).toBe(1);
+    expect(stderr).toMatch(
+      /^berth: machine m was killed, and has not ended within 10 s: left are PID \d+ \(berth-keeper, state T\)/,
+    );
+    process.kill(keeper.pid, "SIGCONT");
+    await succeeds(root, "wait", "m", "stopped");
+    expect(await list(root)).toEqual([]);
+    expect(root.leftovers()).toEqual([]);
+  });
+
   test("that was killed while no daemon ran: the machine is seen, and terminate ends all of it", async () => {
     await using root = berthRoot();
     await shellMachine(root, "m");
