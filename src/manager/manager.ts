@@ -329,7 +329,18 @@ export class Manager extends EventEmitter<Events> {
     else this.#shown.set(machine, after);
     const type = before === undefined ? "new" : after === undefined ? "removed" : "changed";
     this.#publisher.touch();
-    this.emit("machine", { type, machine, view });
+    this.#announce({ type, machine, view });
+  }
+
+  /** An error of one who listens is not the machine's, nor that of the others. */
+  #announce(event: MachineEvent): void {
+    for (const listener of this.listeners("machine")) {
+      try {
+        listener.call(this, event);
+      } catch (error) {
+        this.#with.log("error", event.machine, `not everybody could be told of it: ${String(error)}`);
+      }
+    }
   }
 }
 

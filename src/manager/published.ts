@@ -69,7 +69,11 @@ export class Publisher {
   }
 
   #remove(): void {
-    rmSync(this.#file, { force: true });
+    try {
+      rmSync(this.#file, { force: true });
+    } catch {
+      // A file system that has become read-only keeps the old one, and nothing can be done about it.
+    }
   }
 }
 

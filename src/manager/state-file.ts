@@ -65,8 +65,13 @@ export class StateFiles {
     renameSync(`${path}.new`, path);
   }
 
+  /** A file system that can't be written to keeps it: that must not take a machine from its supervision. */
   remove(name: string): void {
-    rmSync(this.#path(name), { force: true });
+    try {
+      rmSync(this.#path(name), { force: true });
+    } catch {
+      // see above
+    }
   }
 
   /** Undefined: there is none that can be read. */

@@ -35,6 +35,12 @@ function put(name: string, content: string | Buffer): string {
   return path;
 }
 
+test("what can't be removed does no harm", () => {
+  mkdirSync(join(run, "state/m.json"), { recursive: true });
+  files.remove("m");
+  expect(readdirSync(join(run, "state"))).toEqual(["m.json"]);
+});
+
 test("what is written is read, until it is removed", () => {
   expect(readAll()).toEqual({ states: [], damages: [] });
   const { version, ...state } = STATE;
