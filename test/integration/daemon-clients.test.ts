@@ -476,3 +476,15 @@ describe("too many open files", () => {
     expect(daemon.stderr).not.toContain("internal error");
   });
 });
+
+test("a log that can't be written to costs its lines, and nothing else", async () => {
+  await using root = berthRoot();
+  await shellMachine(root, "m");
+  await using daemon = root.spawn(["sh", "-c", 'exec "$0" 2>/dev/full', BERTHD]);
+  await expectAlive(root, await poll("the daemon", () => root.daemonPid()));
+  expect((await root.berth("start", "m")).status).toBe(0);
+  expect((await root.berth("exec", "m", "--", "echo", "on")).stdout).toBe("on\n");
+  expect((await root.berth("terminate", "m")).status).toBe(0);
+  daemon.kill();
+  expect((await daemon.end).status).toBe(0);
+});
