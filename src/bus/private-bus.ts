@@ -73,12 +73,10 @@ export class PrivateBus {
       });
     this.#watching = new AbortController();
     const pidfd = await findDaemon(this.#socket);
-    const changed = this.#writeConfig();
-    if (pidfd === undefined) this.#running = await this.#spawn();
-    else {
-      this.#running = running(pidfd);
-      if (changed) this.#running.signal(SIGHUP);
-    }
+    if (pidfd !== undefined) this.#running = running(pidfd);
+    const changed = this.#renewConfig(pidfd !== undefined);
+    this.#running ??= await this.#spawn();
+    if (changed && pidfd !== undefined) this.#running.signal(SIGHUP);
     void this.#keep(this.#running, this.#watching.signal);
   }
 
@@ -140,6 +138,17 @@ export class PrivateBus {
     for (const pipe of [child.stdout, child.stderr]) pipe.destroy();
     child.unref();
     return running(pidfdOpen(child.pid ?? -1));
+  }
+
+  /** Of one that runs: on a disk that is full it goes on with what it has. */
+  #renewConfig(runs: boolean): boolean {
+    try {
+      return this.#writeConfig();
+    } catch (error) {
+      if (!runs) throw error;
+      this.#log(`berth's own bus keeps its rules: ${(error as Error).message}`);
+      return false;
+    }
   }
 
   /** Whether it is another one than was there. */

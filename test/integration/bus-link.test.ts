@@ -276,6 +276,20 @@ describe("berth's own bus", () => {
     return pid;
   }
 
+  test("is found again, and ends when told, where its rules can't be written any more", async () => {
+    const { bus, run } = ownBus("full");
+    await bus.start();
+    const first = await daemonPid(run);
+    bus.release();
+    mkdirSync(join(run, "bus.conf.new")); // no file can be written there, as on a full disk
+    const { bus: next, logged } = ownBus("full", []);
+    await next.start();
+    expect(await daemonPid(run)).toBe(first);
+    expect(logged).toEqual([expect.stringContaining("keeps its rules: ")]);
+    await next.stop();
+    await until(() => !existsSync(`/proc/${first}`), "its end");
+  });
+
   test("serves, outlives us, is found again and started again, and ends when told", async () => {
     const before = openFds();
     const { bus, run, logged } = ownBus("a");
