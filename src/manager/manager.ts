@@ -18,6 +18,7 @@ import { requireName } from "../spec/name.ts";
 import { suggest } from "../spec/nearest.ts";
 import { closeQuietly } from "../sys/files.ts";
 import { adoptMachines } from "./adopt.ts";
+import { announce } from "./announce.ts";
 import { ExecSession } from "./exec-session.ts";
 import { ForeignMachines } from "./foreign.ts";
 import { Launcher } from "./launcher.ts";
@@ -329,18 +330,7 @@ export class Manager extends EventEmitter<Events> {
     else this.#shown.set(machine, after);
     const type = before === undefined ? "new" : after === undefined ? "removed" : "changed";
     this.#publisher.touch();
-    this.#announce({ type, machine, view });
-  }
-
-  /** An error of one who listens is not the machine's, nor that of the others. */
-  #announce(event: MachineEvent): void {
-    for (const listener of this.listeners("machine")) {
-      try {
-        listener.call(this, event);
-      } catch (error) {
-        this.#with.log("error", event.machine, `not everybody could be told of it: ${String(error)}`);
-      }
-    }
+    announce(this, { type, machine, view }, (line) => this.#with.log("error", machine, line));
   }
 }
 
