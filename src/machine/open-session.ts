@@ -9,6 +9,7 @@ import { runIn } from "./capture.ts";
 import { type JoinOptions, joinedStatus, joinMachine, userIn } from "./join.ts";
 import { openTerminal, type Terminal, takeTerminal, terminalOf } from "./open-terminal.ts";
 import { type MachineRecord, readPlan } from "./record.ts";
+import { HUNG_UP, LOGGED_IN, sessionWords } from "./session.ts";
 
 export interface ShellRequest {
   /** Empty: root. */
@@ -95,24 +96,19 @@ function shellUnit({ number, path }: Terminal, { user, argv, environment }: Shel
   const name = user === "" ? "root" : user;
   const properties = [
     ...["StandardInput=tty", "StandardOutput=tty", "StandardError=tty", `TTYPath=${path}`],
-    ...["SendSIGHUP=yes", "IgnoreSIGPIPE=no", "KillMode=mixed", "PAMName=login", "WorkingDirectory=-~"],
+    ...HUNG_UP,
+    ...LOGGED_IN,
     ...[`UtmpIdentifier=${number}`, "UtmpMode=user"],
   ];
-  const words = argv.length > 0 ? argv : ["/bin/sh", "-c", LOGIN_SHELL, "sh", name];
   return [
     ...["systemd-run", "--quiet", "--collect", "--no-ask-password", "--service-type=idle"],
     ...[`--unit=container-shell@${number}`, `--description=Shell for user ${name}`, `--uid=${name}`],
     ...properties.map((property) => `--property=${property}`),
     ...environment.map((variable) => `--setenv=${variable}`),
     "--",
-    // The manager puts variables of its own in place of $NAME.
-    ...words.map((word) => word.replaceAll("$", "$$$$")),
+    ...sessionWords(name, argv),
   ];
 }
-
-/** Of the user $1, looked up by what the machine looks users up. */
-const LOGIN_SHELL =
-  'shell=$(getent passwd "$1" 2>/dev/null | { IFS=: read -r _ _ _ _ _ _ x; echo "$x"; })\n[ -n "$shell" ] || shell=/bin/sh\nexec "$shell" -l';
 
 async function joinWithTerminal(
   machine: MachineRecord,

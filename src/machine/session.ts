@@ -44,26 +44,40 @@ export async function sessionCommand(
 }
 
 /** As machined's own shells and getties: hung up when their terminal is. */
+export const HUNG_UP = ["SendSIGHUP=yes", "IgnoreSIGPIPE=no", "KillMode=mixed"];
+/** Of a session: by PAM, at home. */
+export const LOGGED_IN = ["PAMName=login", "WorkingDirectory=-~"];
+
 const SYSTEMD_RUN = [
   // Newer ones write their command line into the terminal's title, which the shell's own is better for.
   ...["env", "SYSTEMD_ADJUST_TERMINAL_TITLE=0"],
   ...["systemd-run", "--quiet", "--collect", "--pty"],
-  ...["SendSIGHUP=yes", "IgnoreSIGPIPE=no", "KillMode=mixed"].map((property) => `--property=${property}`),
+  ...HUNG_UP.map((property) => `--property=${property}`),
 ];
 /** On its stdin, which is the terminal that systemd-run makes. */
 const GETTY = 'exec agetty --noclear --keep-baud - 115200,38400,9600 "$TERM"';
-const LOGIN = ["--description=Login", "--", "sh", "-c", GETTY];
-/** The shell that the machine's own databases name, whatever they are (nsswitch.conf(5)). */
-const USERS_SHELL = `shell=$(getent passwd "$1" 2>/dev/null | cut -d: -f7); exec "\${shell:-/bin/sh}" -l`;
+const LOGIN = ["--description=Login", "--", ...unitWords(["sh", "-c", GETTY])];
+/** The shell of user $1 that the machine's own databases name, whatever they are (nsswitch.conf(5)). */
+const USERS_SHELL =
+  'shell=$(getent passwd "$1" 2>/dev/null | { IFS=: read -r _ _ _ _ _ _ x; echo "$x"; })\n[ -n "$shell" ] || shell=/bin/sh\nexec "$shell" -l';
+
+/** A command of a session's unit, or the user's shell. */
+export function sessionWords(user: string, argv: readonly string[]): readonly string[] {
+  return unitWords(argv.length > 0 ? argv : ["/bin/sh", "-c", USERS_SHELL, "sh", user]);
+}
+
+/** The manager puts variables of its own in place of $NAME. */
+function unitWords(words: readonly string[]): readonly string[] {
+  return words.map((word) => word.replaceAll("$", "$$$$"));
+}
 
 function shellUnit(user: string, argv: readonly string[]): readonly string[] {
   return [
     `--description=Shell of ${user}`,
     `--uid=${user}`,
-    "--property=PAMName=login",
-    "--property=WorkingDirectory=-~",
+    ...LOGGED_IN.map((property) => `--property=${property}`),
     "--",
-    ...(argv.length > 0 ? argv : ["sh", "-c", USERS_SHELL, "sh", user]),
+    ...sessionWords(user, argv),
   ];
 }
 

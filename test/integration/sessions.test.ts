@@ -66,6 +66,12 @@ describe("in a machine with systemd", () => {
       );
       expect(await end).toEqual({ status: 5, signal: null });
       expect(terminal.output).toMatch(/\/dev\/pts\/\d+\r\na b c\r\n/);
+      // systemd knows variables of its own.
+      await using second = openTerminal();
+      const words = ["$HOME", "$\u007bHOME}", "$$", "%n"];
+      const echo = second.spawn([BERTH, "shell", "deb", "/bin/echo", ...words], root.env);
+      expect((await echo.end).status).toBe(0);
+      expect(second.output).toBe(`${words.join(" ")}\r\n`);
     },
     PATIENCE,
   );
