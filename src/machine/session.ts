@@ -40,7 +40,7 @@ export async function sessionCommand(
     return { argv: kind === "login" ? ["login"] : argv, user, environment, bySystemd: false };
   const unit = kind === "login" ? LOGIN : shellUnit(name, argv);
   const variables = environment.map((each) => `--setenv=${each}`);
-  return { argv: [...SYSTEMD_RUN, ...variables, ...unit], user: undefined, environment: [], bySystemd: true };
+  return { argv: [...SYSTEMD_RUN, ...variables, ...unit], user: undefined, environment: PLAIN, bySystemd: true };
 }
 
 /** As machined's own shells and getties: hung up when their terminal is. */
@@ -48,6 +48,8 @@ export const HUNG_UP = ["SendSIGHUP=yes", "IgnoreSIGPIPE=no", "KillMode=mixed"];
 /** Of a session: by PAM, at home. */
 export const LOGGED_IN = ["PAMName=login", "WorkingDirectory=-~"];
 
+/** No title of systemd-run's own for the caller's window (systemd 257). */
+const PLAIN = ["SYSTEMD_ADJUST_TERMINAL_TITLE=0"];
 const SYSTEMD_RUN = [
   // Newer ones write their command line into the terminal's title, which the shell's own is better for.
   ...["env", "SYSTEMD_ADJUST_TERMINAL_TITLE=0"],
