@@ -4,6 +4,7 @@ import type { Paths } from "../host/paths.ts";
 import { isFrozen } from "../machine/freeze.ts";
 import { listMachines } from "../machine/record.ts";
 import { type MachineView, viewOfRecord, viewOfStopped, viewOfUnknown } from "../manager/machine-view.ts";
+import { type SavedState, StateFiles } from "../manager/state-file.ts";
 import { DaemonClient } from "./daemon-client.ts";
 import type { Context } from "./verb.ts";
 
@@ -22,9 +23,12 @@ function fromRecords(paths: Paths, all: boolean): readonly MachineView[] {
   const running = listMachines(paths).map((machine) =>
     machine.state === "unknown" ? viewOfUnknown(machine) : viewOfRecord(machine, isFrozen(machine)),
   );
-  if (!all) return running;
-  const stopped = listTrees(paths.machines)
-    .filter((name) => !running.some((machine) => machine.name === name))
-    .map((name) => viewOfStopped(name, join(paths.machines, name), null));
-  return [...running, ...stopped].sort((a, b) => (a.name < b.name ? -1 : 1));
+  const views = new Map(running.map((view) => [view.name, view]));
+  const add = (name: string, state?: SavedState): void => {
+    const stopped = viewOfStopped(name, join(paths.machines, name), state?.failure ?? null, state?.restarts);
+    if (!views.has(name)) views.set(name, stopped);
+  };
+  for (const state of new StateFiles(paths).failed()) add(state.name, state);
+  if (all) for (const name of listTrees(paths.machines)) add(name);
+  return [...views.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
 }

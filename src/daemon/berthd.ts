@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { Faces } from "../dbus/faces.ts";
 import { BerthError } from "../errors.ts";
 import { lockFile } from "../exec/lock-file.ts";
+import { bootId } from "../host/boot-id.ts";
 import { INSTALLATION } from "../host/installation.ts";
 import { type Paths, rootOf } from "../host/paths.ts";
 import { Autostart } from "../manager/autostart.ts";
@@ -32,7 +33,7 @@ export class Berthd implements Daemon {
   #bus: Promise<Faces | null> = Promise.resolve(null);
   #ending = false;
   readonly #ends = new AbortController();
-  readonly #bootId = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+  readonly #bootId = bootId();
   readonly #tell: ManagerOptions["log"];
 
   /** @throws BerthError when there is one already */

@@ -1,6 +1,7 @@
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
+import { bootId } from "../host/boot-id.ts";
 import type { Paths } from "../host/paths.ts";
 import { checkName } from "../spec/name.ts";
 
@@ -74,10 +75,18 @@ export class StateFiles {
     }
   }
 
-  /** Undefined: there is none that can be read. */
+  /** Of machines that have failed in this boot of the host; what can't be read is the daemon's affair. */
+  failed(): readonly SavedState[] {
+    return this.#names().flatMap((name) => {
+      const state = this.read(name);
+      return state?.failure ? [state] : [];
+    });
+  }
+
+  /** Undefined: there is none that can be read, or it is of another boot of the host. */
   read(name: string): SavedState | undefined {
     const state = readState(this.#path(name), name);
-    return typeof state === "string" ? undefined : state;
+    return typeof state === "string" || state.bootId !== bootId() ? undefined : state;
   }
 
   /** All that can be read; what can't is set aside, and told. */

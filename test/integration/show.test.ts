@@ -219,6 +219,7 @@ describe("of a machine that", () => {
       const why = (await root.berth("why", "m")).stdout;
       expect(why).toMatch(new RegExp(`^m has failed at \\S+: ${path}:3:\\d+: .*NONSENSE`));
       expect(why).toContain(`\n  ${path}:3: KillSignal=NONSENSE\n`);
+      expect((await root.berth("list")).stdout).toMatch(/^m +container +berth +failed .*m\.nspawn:3:/m);
       await root.berth("daemon", "stop");
     }
     expect(await json(root, "why", "m")).toMatchObject({
