@@ -114,7 +114,7 @@ const LIKE_A_USER = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-group
 test("other users see by the daemon what is no secret", async (ctx) => {
   needsHere(ctx, "tool:setpriv");
   await using root = berthRoot();
-  const path = await makeMachine(root, "echo secret; exit 3", "Environment=PASSWORD=x\n");
+  const path = await makeMachine(root, "echo secret; exit 3", "NotifyReady=yes\nEnvironment=PASSWORD=x\n");
   expect((await root.berth("start", "m")).status).toBe(1);
   const above = dirname(root.path);
   for (const directory of [above, root.path]) chmodSync(directory, 0o755);
@@ -148,7 +148,7 @@ test("other users see by the daemon what is no secret", async (ctx) => {
 
 test("what has failed is forgotten with its image, and when that has another name; with and without a daemon", async () => {
   await using root = berthRoot();
-  await makeMachine(root, "exit 3");
+  await makeMachine(root, "exit 3", "NotifyReady=yes\n"); // however slow the host is: it was never ready
   const failed = async () =>
     JSON.parse((await root.berth("list", "--json")).stdout).map(({ name }: { name: string }) => name);
   expect((await root.berth("start", "m")).status).toBe(1);
