@@ -39,8 +39,6 @@ export function openLog(env: NodeJS.ProcessEnv): Logger {
   const format = isatty(2) ? forPeople : env["JOURNAL_STREAM"] === undefined ? asJson : forJournal;
   const level = env["BERTH_LOG_LEVEL"] ?? "info";
   const known = [...WORDS.keys()].some((number) => pino.levels.labels[number] === level);
-  // A disk that is full, a terminal that is gone: nobody can be told of it, least of all by the log.
-  process.stderr.on("error", () => undefined);
   const write = (line: string): void => {
     try {
       writeSync(2, format(line));
