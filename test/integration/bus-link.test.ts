@@ -258,6 +258,7 @@ describe("berth's own bus", () => {
   });
   afterEach(async () => {
     for (const bus of buses.splice(0)) await bus.stop();
+    chmodSync(tmpdir(), 0o700); // machines of other tests are said to be weaker where users can come to their trees
   });
   afterAll(() => rmSync(root, { recursive: true, force: true }));
 
