@@ -179,7 +179,7 @@ function namesOf(values: Values, paths: Paths): readonly (string | Candidate)[] 
   }
 }
 
-/** As the daemon publishes it for everybody; where none runs, as root may see. */
+/** As the daemon publishes it, or where none runs as the records tell: to root. */
 function running(paths: Paths): readonly string[] {
   const published = readPublished(paths);
   if (published !== null) return published.filter(({ state }) => state !== "failed").map(({ name }) => name);

@@ -44,7 +44,7 @@ it, WATCHDOG=1 twice in that time, from the same loop that does all its work: a 
 
 # WHO MAY DO WHAT
 
-On its socket reading (*list*, *show*, *status*, *why*, *wait*, *events*) is open to every user of the host, everything else to
+On its socket reading (*list*, *show*, *status*, *wait*, *events*) is open to every user of the host, everything else to
 root, by what the kernel says of who has connected. Users other than root are shown settings from files that they could read
 themselves, and nothing of any console. On D-Bus each method of _org.freedesktop.machine1_ and _org.freedesktop.import1_ has the
 polkit action that systemd-machined's has; without polkit only root may do more than read.
@@ -76,7 +76,8 @@ _/run/berth/berthd.lock_
 : Locked by the berthd of this root, whose pid is in it.
 
 _/run/berth/machines.json_
-: The machines as they are now, for *berth list*.
+: The machines as they are now, for *berth list* of root. Others are told by berthd, without what a machine says of itself, why
+one has failed, and where its tree is.
 
 _/run/berth/state/NAME.json_
 : Why a machine has failed, and whether it was about to be started again. A file that is damaged is renamed to

@@ -50,7 +50,7 @@ Settings and options may ask for less, such as the host's network. Everything th
 default is said when it starts, with the setting or option that asked for it, and shown by *berth list* and *berth status*.
 
 Beside each machine runs a small process, its _keeper_, which records its console and how it ended. Everybody
-may use *list*, *status*, *show*, *why*, *wait*, *events*, *plan*, *cat*, *check*, *recipes*, *doctor*, *completion*, *version* and *daemon
+may use *list*, *status*, *show*, *wait*, *events*, *plan*, *cat*, *check*, *recipes*, *doctor*, *completion*, *version* and *daemon
 status*; where these need more than what berthd tells everybody, they leave it out. The other verbs are for root.
 
 A daemon, *berthd*(8), manages the machines that *berth start* boots: it is there for others on the bus, tells who asks what

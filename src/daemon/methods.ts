@@ -2,8 +2,8 @@ import { BerthError } from "../errors.ts";
 import { INSTALLATION } from "../host/installation.ts";
 import { killIn } from "../machine/kill-in.ts";
 import type { Autostart } from "../manager/autostart.ts";
-import type { Reader } from "../manager/machine-details.ts";
-import type { Manager } from "../manager/manager.ts";
+import { type Reader, viewFor } from "../manager/machine-view.ts";
+import type { MachineEvent, Manager } from "../manager/manager.ts";
 import type { DaemonStatus, MethodName, Methods } from "../manager/protocol.ts";
 import { payloadStdio } from "../manager/take-stdio.ts";
 import { TIMER_MAX } from "../manager/timers.ts";
@@ -46,12 +46,19 @@ export const METHODS: { readonly [M in MethodName]: Method<M> } = {
     for: "root",
     run: async (daemon, { params }) => done(daemon.quit(flag(params, "machines"), timeout(params))),
   },
-  list: { for: "all", run: async ({ manager }, { params }) => manager.list(flag(params, "all")) },
+  list: {
+    for: "all",
+    run: async ({ manager }, { params, reader }) =>
+      manager.list(flag(params, "all")).map((view) => viewFor(view, reader)),
+  },
   show: {
     for: "all",
     run: async ({ manager }, { params, reader }) => manager.details(name(params), reader),
   },
-  view: { for: "all", run: async ({ manager }, { params }) => manager.view(name(params)) },
+  view: {
+    for: "all",
+    run: async ({ manager }, { params, reader }) => viewFor(manager.view(name(params)), reader),
+  },
   start: {
     for: "root",
     // Of a client that is killed the machine goes on to be ready.
@@ -89,10 +96,12 @@ export const METHODS: { readonly [M in MethodName]: Method<M> } = {
   },
   events: {
     for: "all",
-    run: async ({ manager }, { signal, event }) => {
-      manager.on("machine", event);
+    run: async ({ manager }, { signal, event, reader }) => {
+      const tell = (told: MachineEvent): void =>
+        event({ ...told, view: told.view === null ? null : viewFor(told.view, reader) });
+      manager.on("machine", tell);
       await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
-      manager.off("machine", event);
+      manager.off("machine", tell);
       return null;
     },
   },

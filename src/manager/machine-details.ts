@@ -11,8 +11,10 @@ import { type Limits, NO_LIMITS, readLimits, readUsage, type Usage } from "../ma
 import { signalName } from "../spec/signals.ts";
 import { showSource } from "../spec/source.ts";
 import { isEnabled } from "./enabled.ts";
-import type { MachineView } from "./machine-view.ts";
+import { type MachineView, type Reader, viewFor } from "./machine-view.ts";
 import type { Failure } from "./state-file.ts";
+
+export type { Reader } from "./machine-view.ts";
 
 /** A machine as `show --json` has it. Null: it does not run, or nothing is known of that. */
 export interface MachineDetails extends MachineView {
@@ -49,13 +51,10 @@ export interface ShownExit {
   readonly signal: string | null;
 }
 
-/** Who asks: what files say is for those who may read them. */
-export type Reader = "root" | "all";
-
 const NO_USAGE: Usage = { memory: null, cpuUsec: null, tasks: null };
 
 export function detailsOf(view: MachineView, failure: Failure | null, reader: Reader, paths: Paths): MachineDetails {
-  const { name, ...seen } = view;
+  const { name, ...seen } = viewFor(view, reader);
   const found = lookUp(name, paths);
   const record: MachineRecord | null = found === null || found.state === "unknown" ? null : found;
   const last = found === null ? lastEndedBoot(name, paths) : null;
@@ -63,14 +62,14 @@ export function detailsOf(view: MachineView, failure: Failure | null, reader: Re
     name,
     ...seen,
     id: record?.machineId ?? last?.record?.machineId ?? null,
-    rootDirectory: view.image,
+    rootDirectory: seen.image,
     settings: settingsOf(name, reader, paths),
     limits: record === null ? NO_LIMITS : readLimits(record.cgroup),
     usage: record === null ? NO_USAGE : readUsage(record.cgroup),
     uidShift: record?.uidShift ?? null,
     cgroup: record?.cgroup ?? null,
     exit: last?.outcome ? shownExit(last.outcome) : null,
-    failure: failure === null ? null : { ...failure, console: reader === "root" ? failure.console : [] },
+    failure: reader === "root" ? failure : null,
     enabled: isEnabled(name, paths),
   };
 }

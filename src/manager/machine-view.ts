@@ -44,6 +44,14 @@ const NOTHING: Omit<MachineView, "name" | "state"> = {
   ...{ startsAgain: null, managed: false, reason: null },
 };
 
+/** Who asks: what files, settings and machines say is not for all. */
+export type Reader = "root" | "all";
+
+/** What everybody may see is which machines there are and in which state: neither what they say nor where they are. */
+export function viewFor(view: MachineView, reader: Reader): MachineView {
+  return reader === "root" ? view : { ...view, status: null, reason: null, image: null, weaknesses: [] };
+}
+
 export function viewOfRecord(record: MachineRecord, paused: boolean, restarts = 0): MachineView {
   const rebooting = record.state === "rebooting";
   return {

@@ -1,4 +1,4 @@
-import { chmodSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Paths } from "../host/paths.ts";
 import { isAlive, type ProcessId, processId } from "../host/process-id.ts";
@@ -17,7 +17,7 @@ function fileOf({ run }: Paths): string {
   return join(run, "machines.json");
 }
 
-/** Keeps the file true, for everybody to read. */
+/** Keeps the file true. It is for root; others ask the daemon, which does not tell them all. */
 export class Publisher {
   readonly #file: string;
   readonly #views: () => readonly string[];
@@ -51,8 +51,8 @@ export class Publisher {
       writeFileSync(
         `${this.#file}.new`,
         `{"daemon":${JSON.stringify(this.#daemon)},"machines":[${this.#views().join(",")}]}`,
+        { mode: 0o600 },
       );
-      chmodSync(`${this.#file}.new`, 0o644);
       renameSync(`${this.#file}.new`, this.#file);
     } catch {
       this.#remove();

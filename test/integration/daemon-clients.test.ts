@@ -1,5 +1,5 @@
 /** berthd's socket: clients that say rubbish, that are killed, that are too many, that are nobody; and what they leave in it. */
-import { mkdirSync, openSync, readdirSync, readFileSync } from "node:fs";
+import { mkdirSync, openSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { beforeAll, describe, expect, test } from "vitest";
@@ -185,8 +185,12 @@ describe("a user who is not root", () => {
       return JSON.parse(stdout.split("\n")[0] ?? "");
     };
     const name = "m";
-    expect(await ask("list", { all: true })).toMatchObject({ result: [{ name, state: "running" }] });
-    expect(await ask("view", { name })).toMatchObject({ result: { name } });
+    // Which there are and in which state; not what they say, or where they are.
+    const hidden = { image: null, status: null, reason: null, weaknesses: [] };
+    expect(await ask("list", { all: true })).toMatchObject({ result: [{ name, state: "running", ...hidden }] });
+    expect(await ask("view", { name })).toMatchObject({ result: { name, ...hidden } });
+    expect(await ask("show", { name })).toMatchObject({ result: { name, rootDirectory: null, ...hidden } });
+    expect(statSync(join(root.path, "run/machines.json")).mode & 0o777).toBe(0o600);
     expect(await ask("wait", { name, state: "running" })).toMatchObject({ result: null });
     expect(await ask("status", {})).toMatchObject({ result: { machines: 1 } });
     const denied = { error: { kind: "AccessDenied", message: expect.stringMatching(/ is for root only$/) } };

@@ -122,20 +122,17 @@ test("other users see by the daemon what is no secret", async (ctx) => {
   ctx.onTestFinished(() => chmodSync(above, 0o700));
   const asNobody = (...words: string[]) => root.spawn([...LIKE_A_USER, BERTH, ...words]).end;
   const shown = JSON.parse((await asNobody("show", "m", "--json")).stdout);
-  expect(shown).toMatchObject({
-    state: "failed",
-    failure: { console: [], reason: expect.stringContaining("status 3") },
-  });
+  expect(shown).toMatchObject({ state: "failed", failure: null, reason: null, image: null });
   expect(JSON.stringify(shown.settings)).toContain("PASSWORD");
   chmodSync(path, 0o600);
   expect(JSON.parse((await asNobody("show", "m", "--json")).stdout).settings).toEqual([]);
   const { status, stdout } = await asNobody("status", "m");
   expect(status).toBe(3);
-  expect(stdout).toMatch(/^m\n {2}State +failed\n {2}Failure .*status 3\n/);
+  expect(stdout).toMatch(/^m\n {2}State +failed\n/);
   expect(stdout).not.toContain("secret");
-  expect((await asNobody("why", "m")).stdout).toMatch(/^m has failed at .*status 3\.\n/);
   expect((await asNobody("logs", "m")).stderr).toMatch(/can be read by root only\nhint: run this as root\n$/);
   for (const words of [
+    ["why", "m"],
     ["poweroff", "m"],
     ["exec", "-u", "1", "m", "--", "true"],
     ["remove", "m"],
