@@ -198,12 +198,16 @@ test("that a machine boots is not said of one that can't", async () => {
   expect(terminal.output).not.toContain("booting");
 });
 
-test("help VERB is VERB --help, which marks what is not in effect", async () => {
+test("help VERB is VERB --help; --help-all marks what is not in effect", async () => {
   await using root = berthRoot();
-  const [help, verbs] = await Promise.all([root.berth("help", "run"), root.berth("help")]);
+  const [help, all, verbs] = await Promise.all([
+    root.berth("help", "run"),
+    root.berth("run", "--help-all"),
+    root.berth("help"),
+  ]);
   expect(help).toMatchObject({ status: 0, stderr: "" });
   expect(help.stdout).toBe((await root.berth("run", "--help")).stdout);
-  expect(help.stdout).toMatch(/--network-bridge <\w+> .*\(not in effect\s+yet\)/s);
+  expect(all.stdout).toMatch(/--network-bridge <\w+> .*\(not in effect\s+yet\)/s);
   expect(verbs.stdout).toContain("berth help VERB");
   expect(await root.berth("help", "nothing")).toMatchObject({ status: 2, stdout: "" });
 });
