@@ -45,6 +45,18 @@ export function systemd1Interfaces(services: Services): readonly Interface[] {
 function systemd1Manager(services: Services, jobs: Jobs): Interface {
   const { paths, machines } = services;
   const open = { unprivileged: true } as const;
+  const unitJob = (verb: "start" | "stop") =>
+    method({
+      ...open,
+      in: "ss",
+      out: "o",
+      inNames: ["name", "mode"],
+      outNames: ["job"],
+      async handler(call, unit) {
+        await allowUnits(call, "manage-units", { unit, verb });
+        return jobs[verb](unit, machineOf(unit));
+      },
+    });
   return {
     name: `${SYSTEMD1}.Manager`,
     methods: {
@@ -75,28 +87,8 @@ function systemd1Manager(services: Services, jobs: Jobs): Interface {
         outNames: ["unit"],
         handler: (_, pid) => unitPath(machines.byPid(pid).unit),
       }),
-      StartUnit: method({
-        ...open,
-        in: "ss",
-        out: "o",
-        inNames: ["name", "mode"],
-        outNames: ["job"],
-        async handler(call, unit) {
-          await allowUnits(call, "manage-units", { unit, verb: "start" });
-          return jobs.start(unit, machineOf(unit));
-        },
-      }),
-      StopUnit: method({
-        ...open,
-        in: "ss",
-        out: "o",
-        inNames: ["name", "mode"],
-        outNames: ["job"],
-        async handler(call, unit) {
-          await allowUnits(call, "manage-units", { unit, verb: "stop" });
-          return jobs.stop(unit, machineOf(unit));
-        },
-      }),
+      StartUnit: unitJob("start"),
+      StopUnit: unitJob("stop"),
       GetUnitProcesses: method({
         ...open,
         in: "s",

@@ -1,7 +1,8 @@
-import { readFileSync, watch, writeFileSync } from "node:fs";
+import { watch, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError, errorCode } from "../errors.ts";
+import { textOf } from "./cgroup-tree.ts";
 import { justEnded } from "./known-machines.ts";
 import type { MachineRecord } from "./record.ts";
 
@@ -10,7 +11,7 @@ const PATIENCE_MS = 5000;
 
 /** Whether a machine's processes are stopped, by us or by whatever is above their cgroup (cgroup.events, cgroups v2). */
 export function isFrozen({ cgroup }: Pick<MachineRecord, "cgroup">): boolean {
-  return text(join(payload(cgroup), "cgroup.freeze")).startsWith("1");
+  return textOf(payload(cgroup), "cgroup.freeze").startsWith("1");
 }
 
 /**
@@ -41,7 +42,7 @@ function write({ name, cgroup }: MachineRecord, frozen: boolean): void {
 /** The kernel says so in cgroup.events, and that the file has changed by inotify. */
 async function came(directory: string): Promise<boolean> {
   const events = join(directory, "cgroup.events");
-  const is = (): boolean => /^frozen 1$/m.test(text(events));
+  const is = (): boolean => /^frozen 1$/m.test(textOf(directory, "cgroup.events"));
   if (is()) return true;
   const end = new AbortController();
   const changed = new Promise<boolean>((resolve) => {
@@ -60,12 +61,4 @@ async function came(directory: string): Promise<boolean> {
 
 function payload(cgroup: string): string {
   return join(cgroup, "payload");
-}
-
-function text(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return "";
-  }
 }

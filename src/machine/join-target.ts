@@ -4,6 +4,7 @@ import { BerthError, errorCode } from "../errors.ts";
 import { parseMemberships } from "../host/cgroups.ts";
 import type { Paths } from "../host/paths.ts";
 import type { JoinTarget } from "../plan/join.ts";
+import { textOf } from "./cgroup-tree.ts";
 import { justEnded } from "./known-machines.ts";
 import { type MachineRecord, planPath, readPlan } from "./record.ts";
 
@@ -43,21 +44,12 @@ function memberships(name: string, pid: number): string {
 function refuseFrozen({ name, cgroup }: MachineRecord, leaderCgroup: string): void {
   const payload = join(cgroup, "payload");
   const frozen = [payload, leaderCgroup].find(
-    (path) => /^frozen 1$/m.test(cgroupText(path, "cgroup.events")) || cgroupText(path, "cgroup.freeze") === "1\n",
+    (path) => /^frozen 1$/m.test(textOf(path, "cgroup.events")) || textOf(path, "cgroup.freeze") === "1\n",
   );
   if (frozen === undefined) return;
-  if (cgroupText(payload, "cgroup.freeze") === "1\n")
+  if (textOf(payload, "cgroup.freeze") === "1\n")
     throw new BerthError(`machine ${name} is paused`, { hint: `berth resume ${name} lets it go on` });
   throw new BerthError(`machine ${name} is frozen`, {
     hint: `echo 0 >${frozen}/cgroup.freeze thaws it, unless a cgroup above is frozen; berth terminate ${name} kills it`,
   });
-}
-
-/** Empty where there is no such file: a cgroup that has just gone, a host whose payload/ is elsewhere. */
-function cgroupText(path: string, file: string): string {
-  try {
-    return readFileSync(join(path, file), "utf8");
-  } catch {
-    return "";
-  }
 }

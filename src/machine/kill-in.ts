@@ -1,16 +1,14 @@
-import { closeSync, readdirSync, readFileSync } from "node:fs";
+import { closeSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { errorCode } from "../errors.ts";
 import { killCgroup } from "../exec/cgroup.ts";
-import { words } from "../host/host-files.ts";
 import { pidfdOpen, pidfdSendSignal } from "../sys/processes.ts";
+import { children, DEPTH_MAX, members } from "./cgroup-tree.ts";
 import type { MachineRecord } from "./record.ts";
 import { signalMachine } from "./signal-machine.ts";
 
 const SIGKILL = 9;
-/** Levels of cgroups that are looked through. */
-const DEPTH_MAX = 64;
 /** Processes that are looked at in one go: a machine may have tens of thousands, and each has an fd meanwhile. */
 const AT_A_TIME = 32;
 
@@ -54,27 +52,5 @@ function open(pid: number): number | undefined {
   } catch (error) {
     if (errorCode(error) === "ESRCH") return undefined;
     throw error;
-  }
-}
-
-function members(cgroup: string): readonly number[] {
-  return words(text(join(cgroup, "cgroup.procs"))).map(Number);
-}
-
-function children(cgroup: string): readonly string[] {
-  try {
-    return readdirSync(cgroup, { withFileTypes: true })
-      .filter((entry) => entry.isDirectory())
-      .map(({ name }) => name);
-  } catch {
-    return []; // it has just gone
-  }
-}
-
-function text(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return "";
   }
 }

@@ -1,6 +1,5 @@
-import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { words } from "../host/host-files.ts";
+import { children, DEPTH_MAX, members } from "./cgroup-tree.ts";
 import type { MachineRecord } from "./record.ts";
 
 export interface MachineProcess {
@@ -9,8 +8,7 @@ export interface MachineProcess {
   readonly cgroup: string;
 }
 
-/** A machine makes as many cgroups and processes as it may: these are looked at. */
-const DEPTH_MAX = 64;
+/** A machine makes as many processes as it may: these are looked at. */
 const PROCESSES_MAX = 4096;
 
 /** The processes in a running machine, by cgroup. */
@@ -18,28 +16,9 @@ export function processesOf({ cgroup, cgroupMount }: MachineRecord): readonly Ma
   const found: MachineProcess[] = [];
   const look = (directory: string, depth: number): void => {
     if (depth > DEPTH_MAX || found.length >= PROCESSES_MAX) return;
-    for (const pid of words(text(join(directory, "cgroup.procs"))))
-      found.push({ pid: Number(pid), cgroup: directory.slice(cgroupMount.length) });
+    for (const pid of members(directory)) found.push({ pid, cgroup: directory.slice(cgroupMount.length) });
     for (const child of children(directory)) look(join(directory, child), depth + 1);
   };
   look(join(cgroup, "payload"), 0);
   return found;
-}
-
-function children(directory: string): readonly string[] {
-  try {
-    return readdirSync(directory, { withFileTypes: true })
-      .filter((entry) => entry.isDirectory())
-      .map(({ name }) => name);
-  } catch {
-    return []; // it has just gone
-  }
-}
-
-function text(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return "";
-  }
 }

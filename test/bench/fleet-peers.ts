@@ -4,7 +4,8 @@ import { closeSync, constants, openSync, readFileSync, readSync } from "node:fs"
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { makeTree } from "./daemon-root.ts";
-import { writeLxcConfig } from "./peers.ts";
+import { installed } from "./lib.ts";
+import { NSPAWN, writeLxcConfig } from "./peers.ts";
 
 const PATIENCE_MS = 60_000;
 
@@ -28,6 +29,20 @@ export async function startLxc(
 
 /** Of a supervisor that is one process a machine. */
 export type Supervisor = (tree: string, name: string) => readonly string[];
+
+/** The managers to compare with that are installed; `work`: for what they keep of their machines. */
+export function fleetPeers(work: string): readonly { readonly name: string; readonly argv: Supervisor }[] {
+  const lxcPath = join(work, "lxc");
+  const lxc: Supervisor = (tree, name) => {
+    writeLxcConfig(join(lxcPath, name), tree);
+    return ["lxc-start", "-F", "-P", lxcPath, "-n", name, "--", "/sbin/init"];
+  };
+  const nspawn: Supervisor = (tree, name) => [...NSPAWN, "--console=pipe", "-M", name, "-D", tree, "/sbin/init"];
+  return installed([
+    { name: "lxc", tool: "lxc-start", argv: lxc },
+    { name: "nspawn", tool: "systemd-nspawn", argv: nspawn },
+  ]);
+}
 
 export class PeerFleet {
   readonly #fifo: number;

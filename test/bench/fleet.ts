@@ -2,22 +2,19 @@
  * 50 machines with an init of a few lines: started by one command and stopped, the event loop's delay in the daemon
  * meanwhile, the list of them; beside lxc and systemd-nspawn, which are a process a machine. The daemon runs already.
  */
-import { join } from "node:path";
 import { DaemonRoot } from "./daemon-root.ts";
-import { PeerFleet, type Supervisor } from "./fleet-peers.ts";
+import { fleetPeers, PeerFleet, type Supervisor } from "./fleet-peers.ts";
 import {
   BERTH,
   type Contestant,
   command,
   compileC,
-  installed,
   options,
   RUNTIME,
   report,
   roundRobin,
   workDirectory,
 } from "./lib.ts";
-import { NSPAWN, writeLxcConfig } from "./peers.ts";
 
 const COUNT = 50;
 const given = options(7);
@@ -28,19 +25,8 @@ const root = new DaemonRoot(work);
 const names = root.machines(COUNT);
 root.berth("daemon", "start");
 
-const lxcPath = join(work, "lxc");
-const lxc: Supervisor = (tree, name) => {
-  writeLxcConfig(join(lxcPath, name), tree);
-  return ["lxc-start", "-F", "-P", lxcPath, "-n", name, "--", "/sbin/init"];
-};
-const nspawn: Supervisor = (tree, name) => [...NSPAWN, "--console=pipe", "-M", name, "-D", tree, "/sbin/init"];
-const peers = installed([
-  { name: "lxc", tool: "lxc-start", argv: lxc },
-  { name: "nspawn", tool: "systemd-nspawn", argv: nspawn },
-]);
-
 const results = await roundRobin(
-  [berth(), ...peers.flatMap(({ name, argv }) => [peer(name, argv, false), peer(name, argv, true)])],
+  [berth(), ...fleetPeers(work).flatMap(({ name, argv }) => [peer(name, argv, false), peer(name, argv, true)])],
   given.rounds,
   1,
 );

@@ -2,12 +2,10 @@
  * Memory of what supervises machines, by their number: berthd and its keepers, lxc-start, systemd-nspawn. And how long
  * berthd lets another client wait while it starts them.
  */
-import { join } from "node:path";
 import { listMachines } from "../../src/machine/record.ts";
 import { DaemonRoot } from "./daemon-root.ts";
-import { PeerFleet, type Supervisor } from "./fleet-peers.ts";
-import { compileC, environment, installed, markdown, options, pss, workDirectory } from "./lib.ts";
-import { NSPAWN, writeLxcConfig } from "./peers.ts";
+import { fleetPeers, PeerFleet } from "./fleet-peers.ts";
+import { compileC, environment, markdown, options, pss, workDirectory } from "./lib.ts";
 
 const COUNTS = [1, 20, 50, 200];
 /** For the daemon to collect its garbage. */
@@ -48,18 +46,8 @@ for (const machines of COUNTS) {
   root.berth("terminate", ...some);
 }
 
-const lxcPath = join(work, "lxc");
-const lxc: Supervisor = (tree, name) => {
-  writeLxcConfig(join(lxcPath, name), tree);
-  return ["lxc-start", "-F", "-P", lxcPath, "-n", name, "--", "/sbin/init"];
-};
-const nspawn: Supervisor = (tree, name) => [...NSPAWN, "--console=pipe", "-M", name, "-D", tree, "/sbin/init"];
-const peers = installed([
-  { name: "lxc", tool: "lxc-start", argv: lxc },
-  { name: "nspawn", tool: "systemd-nspawn", argv: nspawn },
-]);
 const others = new Map<string, readonly number[]>();
-for (const { name, argv } of peers) {
+for (const { name, argv } of fleetPeers(work)) {
   const taken: number[] = [];
   for (const count of COUNTS) {
     const fleet = new PeerFleet(work, `${name}-${count}`, count, init, argv);
