@@ -10,8 +10,8 @@ import { parseSignature } from "./signature.ts";
 import { PEER, PROPERTIES, peer, readVariant, row, standardInterfaces } from "./standard-interfaces.ts";
 import type { Variant } from "./values.ts";
 
-/** Calls that are being answered at a time: who sends more is told so. */
-const CALLS_AT_A_TIME = 1000;
+/** Calls of one sender that are being answered at a time, as dbus-daemon(1) has it: who sends more is told so, and nobody else. */
+const CALLS_AT_A_TIME = 128;
 
 /**
  * Objects with interfaces, and the answers to calls of them, on any number of connections. Every answer is what the
@@ -21,7 +21,8 @@ export class ObjectServer {
   readonly #tree = new ObjectTree();
   readonly #connections = new Set<Connection>();
   readonly #onError: (error: unknown, call: string) => void;
-  #answering = 0;
+  /** By sender. */
+  readonly #answering = new Map<string, number>();
 
   constructor(options: { readonly onError: (error: unknown, call: string) => void }) {
     this.#onError = options.onError;
@@ -85,10 +86,12 @@ export class ObjectServer {
   }
 
   async #serve(call: MethodCall, message: IncomingMessage): Promise<void> {
-    this.#answering++;
+    const { sender } = call;
+    const underway = this.#answering.get(sender) ?? 0;
+    this.#answering.set(sender, underway + 1);
     try {
-      if (this.#answering > CALLS_AT_A_TIME)
-        throw new DBusError("LimitsExceeded", `${CALLS_AT_A_TIME} calls are being answered already.`);
+      if (underway >= CALLS_AT_A_TIME)
+        throw new DBusError("LimitsExceeded", `${CALLS_AT_A_TIME} of your calls are being answered already.`);
       const method = await this.#find(call, message);
       const args = readArguments(method, message);
       if (!method.row.unprivileged) await requireRoot(call, `${method.name}.${call.member}()`);
@@ -100,8 +103,14 @@ export class ObjectServer {
       this.#refuse(call, message, error);
     } finally {
       message.closeFds();
-      this.#answering--;
+      this.#answered(sender);
     }
+  }
+
+  #answered(sender: string): void {
+    const left = (this.#answering.get(sender) ?? 1) - 1;
+    if (left === 0) this.#answering.delete(sender);
+    else this.#answering.set(sender, left);
   }
 
   #refuse(call: MethodCall, message: IncomingMessage, error: unknown): void {

@@ -27,13 +27,15 @@ type Make = (name: string, failure?: Failure | null) => ManagedMachine;
 export async function adoptMachines(surroundings: Surroundings, make: Make): Promise<void> {
   const { paths, log } = surroundings;
   const states = savedStates(surroundings);
-  for (const name of recordNames(surroundings)) {
+  const adopt = async (name: string): Promise<void> => {
     try {
       await adoptOne(name, states.get(name), surroundings, make);
     } catch (error) {
       log("error", name, `could not be taken over: ${(error as Error).message}`);
     }
-  }
+  };
+  // All at once: a keeper that does not answer is waited for, and others may be stopped as well.
+  await Promise.all(recordNames(surroundings).map(adopt));
   const say = (line: string): void => log("warn", null, line);
   const gone = sweep(paths, say, (record, name) => archiveBoot(record, name, paths));
   for (const name of gone) log("warn", name, "was left half-started or half-ended, and has been cleaned up");

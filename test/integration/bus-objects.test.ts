@@ -367,7 +367,7 @@ describe("introspection", () => {
   });
 });
 
-test("2000 calls at once: those beyond the limit are told so, and the next ones are answered", async () => {
+test("2000 calls at once, of 20 clients: all are answered, since the limit is for each one", async () => {
   const clients = await Promise.all(
     Array.from({ length: 20 }, () => Connection.open(bus.address, { outstanding: 100 })),
   );
@@ -382,9 +382,7 @@ test("2000 calls at once: those beyond the limit are told so, and the next ones 
       result.status === "rejected" && result.reason instanceof DBusError ? result.reason.errorName : "?",
     ),
   );
-  expect(
-    [...names].every((name) => ["org.berth.Refused", "org.freedesktop.DBus.Error.LimitsExceeded"].includes(name)),
-  ).toBe(true);
+  expect([...names]).toEqual(["org.berth.Refused"]);
   expect(await call("Two", "", [], "ub")).toEqual([7, true]);
   for (const one of clients) one.close();
 });
