@@ -81,8 +81,6 @@ export class ManagedMachine {
     return this.#life !== undefined;
   }
 
-  // ---- what it is told to do ----
-
   /** Boots it, and resolves when it is ready. A start that fails, takes too long or is given up leaves nothing. */
   async start(caller: StartCaller): Promise<void> {
     await this.#with.operations.run(this.name, "start", async () => {
@@ -153,8 +151,10 @@ export class ManagedMachine {
 
   /** Asks its init to reboot; does not wait for that. */
   async reboot(): Promise<void> {
-    if (this.#boot === undefined) throw this.alive ? isBetween(this.name) : isDead(this.name);
-    await this.#boot.ask("reboot", this.#with.paths);
+    const boot = this.#boot;
+    if (boot === undefined) throw this.alive ? isBetween(this.name) : isDead(this.name);
+    await boot.ask("reboot", this.#with.paths);
+    if (this.#boot === boot) boot.record.update({ state: "stopping" }); // else the next one is here by now
   }
 
   /** Kills all of it, whatever it is doing, and resolves when nothing is left. `verdict`: why it has failed by that. */

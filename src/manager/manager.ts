@@ -1,4 +1,4 @@
-import { EventEmitter } from "node:events";
+import { EventEmitter, once } from "node:events";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { BerthError } from "../errors.ts";
@@ -237,30 +237,13 @@ export class Manager extends EventEmitter<Events> {
     requireName(name);
     const is = (): boolean => {
       const view = this.#look(name);
-      return state === "stopped" ? view === undefined || view.state === "failed" : view?.ready === true;
+      if (state === "stopped") return view === undefined || view.state === "failed";
+      return view?.ready === true && view.state !== "stopping";
     };
-    while (!is()) await this.#next(name, signal);
-  }
-
-  #next(name: string, signal: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const done = (): void => {
-        this.off("machine", heard);
-        signal.removeEventListener("abort", aborted);
-      };
-      const heard = ({ machine }: MachineEvent): void => {
-        if (machine !== name) return;
-        done();
-        resolve();
-      };
-      const aborted = (): void => {
-        done();
-        reject(signal.reason as Error);
-      };
-      if (signal.aborted) return aborted();
-      this.on("machine", heard);
-      signal.addEventListener("abort", aborted);
-    });
+    const aborted = (): never => {
+      throw signal.reason;
+    };
+    while (!is()) await once(this, "machine", { signal }).catch(aborted);
   }
 
   /** A command in a machine that runs, still to be run. Takes over the fds. */

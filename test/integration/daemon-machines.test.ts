@@ -151,6 +151,18 @@ describe.each(Object.keys(WAYS))("after %s", (way) => {
     expect(root.leftovers()).toEqual([]);
   });
 
+  test("who waits for one that was told to reboot waits for its next boot", async () => {
+    await using root = berthRoot();
+    await shellMachine(root, "m", "trap 'exec /probe reboot restart' INT; while :; do sleep 0.5; done");
+    await succeeds(root, "start", "m");
+    const { leader } = await root.recordWhen("m");
+    await succeeds(root, "reboot", "m");
+    expect(root.record("m")?.leader).toEqual(leader); // its init has not even woken up
+    await succeeds(root, "wait", "m");
+    expect(root.record("m")?.leader).not.toEqual(leader);
+    await succeeds(root, "terminate", "m");
+  });
+
   test("one that is held back between two boots is booted by the next, and terminate ends it", async () => {
     await using root = berthRoot();
     await shellMachine(root, "m", "exec /probe reboot restart");
