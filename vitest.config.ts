@@ -15,6 +15,7 @@ import { defineConfig } from "vitest/config";
 const VM_TESTS = "test/**/?(*.)vm.test.ts";
 const LONG_TESTS = "test/**/*.long.test.ts";
 const MINUTE = 60_000;
+const GUARD = fileURLToPath(new URL("test/lib/guard-kill.ts", import.meta.url));
 
 /** A project that has the host to itself: one worker, one file at a time, a temporary directory of its own. */
 function alone(name: string, order: number, timeout: number, include: string[], exclude: string[]) {
@@ -25,6 +26,7 @@ function alone(name: string, order: number, timeout: number, include: string[], 
       exclude,
       pool: "forks" as const,
       fileParallelism: false,
+      setupFiles: [GUARD],
       globalSetup: [fileURLToPath(new URL("test/lib/own-tmpdir.ts", import.meta.url))],
       testTimeout: timeout,
       hookTimeout: 2 * timeout,
@@ -41,6 +43,7 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["test/unit/**/*.test.ts"],
+          setupFiles: [GUARD],
           exclude: [VM_TESTS, LONG_TESTS],
           pool: "forks",
           maxWorkers: 2,

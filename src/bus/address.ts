@@ -1,8 +1,5 @@
 import { BerthError } from "../errors.ts";
 
-/** What is used where nothing else is said (DBUS_SYSTEM_BUS_ADDRESS). */
-export const SYSTEM_BUS = "unix:path=/run/dbus/system_bus_socket";
-
 /**
  * The sockets of a D-Bus address ("Server Addresses"), in the order in which they are to be tried: paths, or abstract
  * names that begin with NUL. Transports other than unix sockets are passed over.

@@ -17,6 +17,7 @@ import {
   SIGNAL,
 } from "./message.ts";
 import { MessageReader } from "./message-reader.ts";
+import { NameWatches } from "./name-watches.ts";
 import { PendingCalls } from "./pending-calls.ts";
 import { BUS_NAME, type SignalMessage, Subscriptions, type Unsubscribe } from "./subscriptions.ts";
 import type { Sendable, Values } from "./values.ts";
@@ -68,6 +69,7 @@ export class Connection {
   #name = "";
   #onCall: ((call: IncomingMessage) => void) | undefined;
   #end: (error: Error | undefined) => void = () => undefined;
+  readonly #watches: NameWatches;
   #isEnded = false;
   /** Resolves when the connection is gone, to the reason where there is one; undefined after `close`. */
   readonly ended: Promise<Error | undefined> = new Promise((resolve) => {
@@ -86,6 +88,10 @@ export class Connection {
       },
       this.#log,
     );
+    this.#watches = new NameWatches({
+      subscribe: (rule, listener) => this.subscribe(rule, listener),
+      ownerOf: (name) => this.#ownerOf(name),
+    });
   }
 
   /** Connects to the first socket of the address that answers. @throws the error of the last one */
@@ -215,28 +221,9 @@ export class Connection {
     return this.#subscriptions.add(rule, listener);
   }
 
-  /** Calls back once when a name (a caller's unique one) has no owner any more; at once where it has none now. */
-  async watchName(name: string, onGone: () => void): Promise<Unsubscribe> {
-    let gone = false;
-    const once = (): void => {
-      if (gone) return;
-      gone = true;
-      unsubscribe();
-      onGone();
-    };
-    let unsubscribe: Unsubscribe = () => undefined;
-    unsubscribe = await this.subscribe(
-      { sender: BUS_NAME, interface: BUS_NAME, member: "NameOwnerChanged", arg0: name },
-      ({ body }) => {
-        if (body[2] === "") once();
-      },
-    );
-    if (!gone && (await this.#ownerOf(name)) === undefined) once();
-    if (gone) unsubscribe();
-    return () => {
-      gone = true;
-      unsubscribe();
-    };
+  /** Calls back once when a name (a caller's unique one) has no owner any more, or the bus has gone; at once where it has none now. */
+  watchName(name: string, onGone: () => void): Promise<Unsubscribe> {
+    return this.#watches.add(name, onGone);
   }
 
   /** Takes a name. "taken": somebody else has it, and we do not wait for it. */
@@ -342,6 +329,7 @@ export class Connection {
         error ? `the connection to the bus is gone: ${error.message}` : "the connection to the bus was closed",
       ),
     );
+    this.#watches.end();
     this.#end(error);
   }
 }

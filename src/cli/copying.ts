@@ -4,6 +4,7 @@ import type { CopyCounts } from "../copy/protocol.ts";
 import { visible } from "../spec/quote.ts";
 import { say } from "./output.ts";
 import { startProgress } from "./progress.ts";
+import { formatBytes } from "./sizes.ts";
 import type { Context } from "./verb.ts";
 
 /** What copy-to and copy-from have in common. */
@@ -40,13 +41,7 @@ export async function withProgress(
 }
 
 function stateOf({ bytes, files }: CopyCounts, size: number | null) {
-  const label = `copying, ${showBytes(bytes)}`;
+  const label = `copying, ${formatBytes(bytes)}`;
   if (size !== null && size > 0) return { label, fraction: bytes / size };
   return { label, fraction: null, detail: `${files} files` };
-}
-
-function showBytes(bytes: number): string {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  const power = Math.min(Math.floor(Math.log2(Math.max(1, bytes)) / 10), units.length - 1);
-  return `${(bytes / 1024 ** power).toFixed(power === 0 ? 0 : 1)} ${units[power]}`;
 }

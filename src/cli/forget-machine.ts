@@ -1,4 +1,5 @@
 import type { Paths } from "../host/paths.ts";
+import { forgetHistory } from "../machine/history.ts";
 import { StateFiles } from "../manager/state-file.ts";
 import { DaemonClient } from "./daemon-client.ts";
 
@@ -7,6 +8,7 @@ export async function forgetMachine(name: string, paths: Paths): Promise<void> {
   const client = await DaemonClient.connect(paths);
   if (client === null) {
     new StateFiles(paths).remove(name);
+    forgetHistory(name, paths);
     return;
   }
   try {

@@ -6,7 +6,7 @@ import type { Transfer } from "../transfer/transfer.ts";
 import { type NewImage, Transfers } from "../transfer/transfers.ts";
 import { followTransfer } from "./follow-transfer.ts";
 import { imageFields } from "./image-fields.ts";
-import { print } from "./output.ts";
+import { printJson } from "./output.ts";
 import type { Context } from "./verb.ts";
 
 /** What the verbs that make an image of something have in common. */
@@ -42,6 +42,6 @@ export async function makeByTransfer(
   const transfers = new Transfers(store);
   const transfer = start(transfers);
   await followTransfer(transfers, transfer, context);
-  if (options.json === true) print(`${JSON.stringify(imageFields(store.get(transfer.local)), null, 2)}\n`);
+  if (options.json === true) printJson(imageFields(store.get(transfer.local)));
   return 0;
 }

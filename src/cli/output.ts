@@ -1,6 +1,6 @@
 import { writeSync } from "node:fs";
 import { errorCode } from "../errors.ts";
-import { visible } from "../spec/quote.ts";
+import { visible, visibleJson } from "../spec/quote.ts";
 
 /**
  * What verbs say. Written at once and whole: nothing is left to flush when berth ends, and Node's streams, which take
@@ -10,6 +10,11 @@ import { visible } from "../spec/quote.ts";
 /** A verb's result, on stdout. @throws what write(2) says: EPIPE when nobody reads it */
 export function print(text: string | Buffer): void {
   writeAll(1, typeof text === "string" ? Buffer.from(text) : text);
+}
+
+/** A verb's result as one JSON document, which does nothing to a terminal either. */
+export function printJson(value: unknown): void {
+  print(`${visibleJson(value, 2)}\n`);
 }
 
 /** News, warnings and errors, on stderr. Nobody is left to tell when that is gone. */

@@ -1,12 +1,12 @@
 import type { MachineView } from "../manager/machine-view.ts";
 import { inSeconds } from "../manager/timers.ts";
 import { printable } from "../spec/quote.ts";
-import { print, say } from "./output.ts";
+import { print, printJson, say } from "./output.ts";
 import { table } from "./table.ts";
 
 /** `berth list`, as a table or as JSON. */
 export function showList(machines: readonly MachineView[], json: boolean): void {
-  if (json) print(`${JSON.stringify(machines, null, 2)}\n`);
+  if (json) printJson(machines);
   else if (machines.length === 0) say("no machines\n");
   else
     print(

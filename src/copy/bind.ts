@@ -77,9 +77,9 @@ export async function unbindFrom(
     ),
   );
   const known = mounts.map((mount) => mount.target);
-  const gone = await perform(plan, signal, (error) => explainUnbind(machine, path, known, error));
+  await perform(plan, signal, (error) => explainUnbind(machine, path, known, error));
   const last = mounts.findLast((mount) => mount.target === path);
-  if (gone && last !== undefined) strikeMount(list, last.id);
+  if (last !== undefined) strikeMount(list, last.id);
 }
 
 function listOf({ name }: MachineRecord, paths: Paths): string {
@@ -132,7 +132,7 @@ async function perform(
   plan: LaunchPlan,
   signal: AbortSignal,
   explain: (error: LaunchError) => BerthError,
-): Promise<boolean> {
+): Promise<void> {
   signal.throwIfAborted();
   const loadFilter = (): Buffer => {
     throw new Error("nothing is executed in the machine, so there is nothing to filter");
@@ -144,7 +144,10 @@ async function perform(
     await launch.run();
     const status = await joinedStatus(launch);
     launch.release();
-    return status === 0;
+    if (status === 0) return;
+    throw new BerthError(`machine ${plan.machine}: the process that mounts in it ended with status ${status}`, {
+      hint: "killed it mostly was for lack of memory: see memory.max of the machine's cgroup",
+    });
   } catch (error) {
     throw error instanceof LaunchError ? explain(error) : error;
   } finally {

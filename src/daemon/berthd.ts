@@ -1,14 +1,15 @@
-import { closeSync, ftruncateSync, mkdirSync, readFileSync, rmSync, writeSync } from "node:fs";
+import { closeSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Faces } from "../dbus/faces.ts";
 import { BerthError } from "../errors.ts";
-import { lockFile } from "../exec/lock-file.ts";
+import { lockWithPid } from "../exec/lock-file.ts";
 import { bootId } from "../host/boot-id.ts";
 import { INSTALLATION } from "../host/installation.ts";
 import { type Paths, rootOf } from "../host/paths.ts";
 import { Autostart } from "../manager/autostart.ts";
 import { Manager, type ManagerOptions } from "../manager/manager.ts";
 import { type DaemonStatus, EXIT_BUSY, LOCK, SOCKET } from "../manager/protocol.ts";
+import { DaemonEnds } from "../manager/when-ready.ts";
 import { selfTest } from "../sys/poll.ts";
 import { becomeSubreaper } from "../sys/processes.ts";
 import type { Logger } from "./log.ts";
@@ -31,6 +32,7 @@ export class Berthd implements Daemon {
   #server: SocketServer | undefined;
   /** Null: there is no bus. */
   #bus: Promise<Faces | null> = Promise.resolve(null);
+  #starting: Promise<void> = Promise.resolve();
   #ending = false;
   readonly #ends = new AbortController();
   readonly #bootId = bootId();
@@ -49,7 +51,12 @@ export class Berthd implements Daemon {
   }
 
   /** Resolves when clients are served. */
-  async start(): Promise<void> {
+  start(): Promise<void> {
+    this.#starting = this.#start();
+    return this.#starting;
+  }
+
+  async #start(): Promise<void> {
     becomeSubreaper(); // of the machine whose keeper is killed, the init comes to us
     await selfTest();
     await this.manager.open();
@@ -102,7 +109,10 @@ export class Berthd implements Daemon {
   }
 
   async quit(machines: boolean, timeout: number | null): Promise<void> {
-    if (machines) await this.manager.powerOffAll(timeout);
+    if (machines) {
+      this.#ends.abort(new DaemonEnds()); // nothing that is enabled is started meanwhile
+      await this.manager.powerOffAll(timeout);
+    }
     // Not before the answer is on its way.
     setImmediate(() => this.end());
   }
@@ -111,12 +121,14 @@ export class Berthd implements Daemon {
   end(): void {
     if (this.#ending) return;
     this.#ending = true;
-    this.#ends.abort();
+    this.#ends.abort(new DaemonEnds());
     this.#service.stopping();
     this.#close().then(this.#ended.resolve, this.#ended.reject);
   }
 
   async #close(): Promise<void> {
+    // Told to end before it serves, it has the lock until it does.
+    await this.#starting.catch(() => undefined);
     rmSync(this.#socket, { force: true });
     await this.#server?.refuse();
     await (await this.#bus)?.close();
@@ -136,7 +148,7 @@ export class Berthd implements Daemon {
 function takeLock({ run }: Paths): number {
   mkdirSync(run, { recursive: true, mode: 0o755 });
   const path = join(run, LOCK);
-  const lock = lockFile(path);
+  const lock = lockWithPid(path);
   if (lock === null) {
     const pid = readFileSync(path, "utf8").trim();
     throw new BerthError(`berthd runs already for ${run}: pid ${pid}`, {
@@ -144,12 +156,6 @@ function takeLock({ run }: Paths): number {
       exitStatus: EXIT_BUSY,
       hint: "berth daemon status says more of it, berth daemon stop ends it",
     });
-  }
-  try {
-    ftruncateSync(lock);
-    writeSync(lock, `${process.pid}\n`, 0);
-  } catch {
-    // The disk is full.
   }
   return lock;
 }

@@ -1,10 +1,11 @@
 import { DBusError } from "../bus/dbus-error.ts";
 import type { MethodCall } from "../bus/method-call.ts";
 import { authorise } from "../bus/polkit.ts";
+import { quote } from "../spec/quote.ts";
 import type { BusMachine } from "./bus-machine.ts";
 import { MACHINE1 } from "./places.ts";
 
-/** polkit's actions of machine1; systemd-container has them, and units/ where that is not installed. */
+/** polkit's actions of machine1; Debian's systemd-container has them. */
 export type Action =
   | "login"
   | "open-pty"
@@ -36,4 +37,10 @@ export function notSupported(what: string): DBusError {
 
 export function invalid(what: string): DBusError {
   return new DBusError("InvalidArgs", what);
+}
+
+/** Each a variable with a name that a shell could give it. */
+export function requireEnvironment(assignments: readonly string[]): void {
+  const wrong = assignments.find((each) => !/^[A-Za-z_][A-Za-z0-9_]*=/.test(each));
+  if (wrong !== undefined) throw invalid(`Invalid environment assignment ${quote(wrong)}`);
 }

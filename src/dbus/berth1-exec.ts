@@ -1,9 +1,9 @@
 import { DBusError } from "../bus/dbus-error.ts";
 import type { MethodCall } from "../bus/method-call.ts";
-import { ExecSession } from "../manager/exec-session.ts";
+import type { ExecSession } from "../manager/exec-session.ts";
 import { payloadStdio } from "../manager/take-stdio.ts";
-import { duplicate } from "../sys/files.ts";
-import { invalid } from "./access.ts";
+import { closeQuietly, duplicate } from "../sys/files.ts";
+import { invalid, requireEnvironment } from "./access.ts";
 import type { Services } from "./services.ts";
 
 export interface ExecArguments {
@@ -17,9 +17,10 @@ export interface ExecArguments {
 
 interface Running {
   readonly session: ExecSession;
-  /** Of whoever began it: it is nobody else's. */
-  readonly owner: string;
+  /** Whose it is, and nobody else's. */
+  readonly caller: Pick<MethodCall, "sender" | "connection">;
   readonly ended: Promise<number>;
+  readonly unwatch: () => void;
 }
 
 /** Commands at a time. */
@@ -37,30 +38,38 @@ export class ExecCalls {
 
   /** Resolves when it runs, to its number. The fds stay the call's. */
   async begin(call: MethodCall, name: string, args: ExecArguments, fds: readonly number[]): Promise<number> {
-    const { manager, paths } = this.#services;
+    const { manager } = this.#services;
     const { argv, environment } = args;
     if (this.#running.size >= CALLS_MAX)
       throw new DBusError("LimitsExceeded", `${CALLS_MAX} commands are running already.`);
     if (argv.length === 0) throw invalid("A command is needed.");
-    if (!environment.every((each) => /^[A-Za-z_][A-Za-z0-9_]*=/.test(each))) throw invalid("Invalid environment.");
+    requireEnvironment(environment);
     const options = {
       ...{ argv, environment, user: args.user === "" ? undefined : args.user, term: undefined },
       directory: args.directory === "" ? undefined : args.directory,
-      fds: payloadStdio(fds.map((fd) => duplicate(fd))),
+      fds: payloadStdio(duplicateAll(fds)),
     };
-    const session = new ExecSession(manager.record(name), options, paths, () => undefined);
+    const session = manager.exec(name, options);
     const started = Promise.withResolvers<void>();
     const ended = session.run(started.resolve);
     ended.catch(started.reject);
     await started.promise;
     const id = ++this.#last;
-    this.#running.set(id, { session, owner: call.sender, ended });
-    const unwatch = await call.onGone(() => {
+    let gone = false;
+    const leave = (): void => {
+      gone = true;
       void session.hangUp();
-      void ended.finally(() => this.#running.delete(id)).catch(() => undefined);
-    });
-    void ended.finally(unwatch).catch(() => undefined);
-    return id;
+      this.#running.delete(id);
+    };
+    try {
+      // Until it has been waited for: one that has ended is remembered, and that has an end as well.
+      const unwatch = await call.onGone(leave);
+      if (!gone) this.#running.set(id, { session, caller: call, ended, unwatch });
+      return id;
+    } catch (error) {
+      leave();
+      throw error;
+    }
   }
 
   signal(call: MethodCall, id: number, signal: number): void {
@@ -70,17 +79,31 @@ export class ExecCalls {
 
   /** Resolves to its exit status, 128+N for a signal; once. */
   async wait(call: MethodCall, id: number): Promise<number> {
-    const { ended } = this.#of(call, id);
+    const { ended, unwatch } = this.#of(call, id);
     try {
       return await ended;
     } finally {
+      unwatch();
       this.#running.delete(id);
     }
   }
 
   #of(call: MethodCall, id: number): Running {
     const running = this.#running.get(id);
-    if (running?.owner === call.sender) return running;
+    // Another bus, or the same when it has been started anew, gives the same names to others.
+    if (running?.caller.sender === call.sender && running.caller.connection === call.connection) return running;
     throw new DBusError("InvalidArgs", `No command ${id} of yours is running.`);
+  }
+}
+
+/** All of them, or none. */
+function duplicateAll(fds: readonly number[]): readonly number[] {
+  const copies: number[] = [];
+  try {
+    for (const fd of fds) copies.push(duplicate(fd));
+    return copies;
+  } catch (error) {
+    for (const fd of copies) closeQuietly(fd);
+    throw error;
   }
 }

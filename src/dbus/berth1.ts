@@ -8,7 +8,7 @@ import { BerthError } from "../errors.ts";
 import { recordsDirectory } from "../machine/places.ts";
 import { explain } from "../manager/explain.ts";
 import { Launcher } from "../manager/launcher.ts";
-import type { MachineView } from "../manager/machine-view.ts";
+import { type MachineView, type Reader, viewFor } from "../manager/machine-view.ts";
 import { planJson } from "../plan/show.ts";
 import { consoleTail } from "../supervise/console-log.ts";
 import { invalid } from "./access.ts";
@@ -22,13 +22,18 @@ const LINES_MAX = 10_000;
 const OPEN = { unprivileged: true } as const;
 type View = Readonly<Record<string, Variant>>;
 
-/** All of org.berth.Manager1: what machine1 has no words for. Described in units/org.berth.Manager1.xml. */
+/** All of org.berth.Manager1: what machine1 has no words for. Described in units/dbus/org.berth.Manager1.xml. */
 export function exportBerth1(server: ObjectServer, services: Services): void {
   const calls = new ExecCalls(services);
   const manager = berth1Manager(services, calls);
   server.export(BERTH1_PATH, [manager]);
   services.manager.on("machine", ({ type, machine, view }) =>
-    server.emit(BERTH1_PATH, manager, "MachineChanged", [machine, type, view === null ? {} : show(view)]),
+    // To all who listen, whoever they are.
+    server.emit(BERTH1_PATH, manager, "MachineChanged", [
+      machine,
+      type,
+      view === null ? {} : show(viewFor(view, "all")),
+    ]),
   );
 }
 
@@ -46,6 +51,11 @@ export function berth1Manager(services: Services, calls: ExecCalls): Interface {
   };
 }
 
+/** As on the private socket. */
+async function readerOf(call: MethodCall): Promise<Reader> {
+  return (await call.credentials()).uid === 0 ? "root" : "all";
+}
+
 function looking({ manager, paths }: Services): NonNullable<Interface["methods"]> {
   return {
     ListMachines: method({
@@ -54,7 +64,10 @@ function looking({ manager, paths }: Services): NonNullable<Interface["methods"]
       out: "aa{sv}",
       inNames: ["all"],
       outNames: ["machines"],
-      handler: (_, all) => manager.list(all).map(show),
+      async handler(call, all) {
+        const reader = await readerOf(call);
+        return manager.list(all).map((view) => show(viewFor(view, reader)));
+      },
     }),
     GetMachine: method({
       ...OPEN,
@@ -62,7 +75,7 @@ function looking({ manager, paths }: Services): NonNullable<Interface["methods"]
       out: "a{sv}",
       inNames: ["name"],
       outNames: ["machine"],
-      handler: (_, name) => show(manager.view(name)),
+      handler: async (call, name) => show(viewFor(manager.view(name), await readerOf(call))),
     }),
     Why: method({
       ...OPEN,

@@ -1,6 +1,7 @@
 import { type Method, method } from "../bus/interface.ts";
 import type { MethodCall } from "../bus/method-call.ts";
 import { authorise } from "../bus/polkit.ts";
+import { closeQuietly } from "../sys/files.ts";
 import { compressionNamed, NONE as UNCOMPRESSED } from "../transfer/compression.ts";
 import type { Transfer } from "../transfer/transfer.ts";
 import type { NewImage, Transfers } from "../transfer/transfers.ts";
@@ -44,10 +45,21 @@ function started({ id }: Transfer): Started {
   return [id, transferPath(id)];
 }
 
+/** The fd is the transfer's, once there is one. */
+function withFd(call: MethodCall, begin: (fd: number) => Transfer): Started {
+  const fd = takeFd(call);
+  try {
+    return started(begin(fd));
+  } catch (error) {
+    closeQuietly(fd);
+    throw error;
+  }
+}
+
 function importing(member: string, begin: Import): Readonly<Record<string, Method>> {
   const run = async (call: MethodCall, image: NewImage): Promise<Started> => {
     await authorise(call, `${IMPORT1}.import`);
-    return started(begin(takeFd(call), image));
+    return withFd(call, (fd) => begin(fd, image));
   };
   return {
     [member]: method({
@@ -72,7 +84,7 @@ function importing(member: string, begin: Import): Readonly<Record<string, Metho
 function exporting(member: string, begin: Export): Readonly<Record<string, Method>> {
   const run = async (call: MethodCall, name: string, format: string): Promise<Started> => {
     await authorise(call, `${IMPORT1}.export`);
-    return started(begin(name, takeFd(call), format));
+    return withFd(call, (fd) => begin(name, fd, format));
   };
   return {
     [member]: method({

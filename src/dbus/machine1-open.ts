@@ -8,7 +8,7 @@ import { openLogin, openShell } from "../machine/open-session.ts";
 import { openTerminal, type Terminal } from "../machine/open-terminal.ts";
 import type { MachineRecord } from "../machine/record.ts";
 import { closeQuietly, O_DIRECTORY } from "../sys/files.ts";
-import { allow, invalid, notSupported } from "./access.ts";
+import { allow, invalid, notSupported, requireEnvironment } from "./access.ts";
 import type { BusMachine } from "./bus-machine.ts";
 import { MACHINE1 } from "./places.ts";
 import type { Services } from "./services.ts";
@@ -41,8 +41,7 @@ export async function openShellOn(
   { paths }: Services,
 ): Promise<Answer> {
   const argv = commandOf(path, args);
-  if (!environment.every((each) => /^[A-Za-z_][A-Za-z0-9_]*=/.test(each)))
-    throw invalid("Invalid environment assignments");
+  requireEnvironment(environment);
   const action = machine.class === "host" ? "host-shell" : "shell";
   const program = argv.length === 0 ? "shell" : argv.join(" ");
   await allow(call, action, { machine: machine.name, user: user === "" ? "root" : user, program });

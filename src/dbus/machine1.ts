@@ -1,5 +1,6 @@
 import { escapeElement, unescapeElement } from "../bus/names.ts";
 import type { ObjectServer } from "../bus/object-server.ts";
+import { BerthError } from "../errors.ts";
 import { imageInterface } from "./machine1-images.ts";
 import { machineInterface } from "./machine1-machine.ts";
 import { managerInterface } from "./machine1-manager.ts";
@@ -21,7 +22,7 @@ export function exportMachine1(server: ObjectServer, services: Services): void {
   server.addSubtree(`${MACHINE1_PATH}/image`, {
     find(element) {
       const name = unescapeElement(element);
-      const image = name === undefined ? undefined : store.list().find((each) => each.name === name);
+      const image = name === undefined ? undefined : imageOrNone(name);
       return image && [imageInterface(image, services)];
     },
     list: () => store.list().map(({ name }) => escapeElement(name)),
@@ -30,6 +31,15 @@ export function exportMachine1(server: ObjectServer, services: Services): void {
     onNew: (name) => server.emit(MACHINE1_PATH, manager, "MachineNew", [name, machinePath(name)]),
     onRemoved: (name) => server.emit(MACHINE1_PATH, manager, "MachineRemoved", [name, machinePath(name)]),
   });
+
+  function imageOrNone(name: string): ReturnType<typeof store.get> | undefined {
+    try {
+      return store.get(name);
+    } catch (error) {
+      if (error instanceof BerthError) return undefined;
+      throw error;
+    }
+  }
 
   function named(element: string): ReturnType<typeof machines.find> {
     const name = unescapeElement(element);

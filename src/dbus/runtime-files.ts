@@ -19,9 +19,15 @@ export function keepRuntimeFiles(machines: Machines, directory: string, log: (li
       log(`${join(directory, machine.name)} could not be written: ${(error as Error).message}`);
     }
   };
+  const remove = (name: string): void => {
+    try {
+      rmSync(join(directory, name), { force: true });
+    } catch (error) {
+      log(`${join(directory, name)} could not be removed: ${(error as Error).message}`);
+    }
+  };
   const all = machines.list().filter((machine) => machine.class !== "host" && !machine.foreign);
-  for (const name of ours(directory))
-    if (!all.some((machine) => machine.name === name)) rmSync(join(directory, name), { force: true });
+  for (const name of ours(directory)) if (!all.some((machine) => machine.name === name)) remove(name);
   for (const machine of all) write(machine);
   machines.watch({
     onNew(name) {
@@ -29,7 +35,7 @@ export function keepRuntimeFiles(machines: Machines, directory: string, log: (li
       // Of others nobody would remove them after this daemon.
       if (machine !== undefined && !machine.foreign) write(machine);
     },
-    onRemoved: (name) => rmSync(join(directory, name), { force: true }),
+    onRemoved: remove,
   });
 }
 
@@ -61,11 +67,17 @@ function uuid(id: Buffer): string {
 
 function ours(directory: string): readonly string[] {
   try {
-    return readdirSync(directory).filter((name) => {
-      const lines = readFileSync(join(directory, name), "utf8").split("\n");
-      return !name.includes(":") && lines.includes(SERVICE);
-    });
+    // With a colon they are machined's links to units.
+    return readdirSync(directory).filter((name) => !name.includes(":") && isOurs(join(directory, name)));
   } catch {
     return []; // nobody has written there yet
+  }
+}
+
+function isOurs(path: string): boolean {
+  try {
+    return readFileSync(path, "utf8").split("\n").includes(SERVICE);
+  } catch {
+    return false; // whoever wrote it has just removed it
   }
 }

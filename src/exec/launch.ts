@@ -193,6 +193,7 @@ export class Launch implements RunningBoot {
       this.executedMonotonic = monotonic();
       this.fds.closeAllBut(isUsed);
     } catch (error) {
+      if (this.#session === undefined) await this.#options.spare?.discard();
       const cause = await this.#session?.abandon();
       this.#state = "over";
       // The first report is the cause, unless the keeper was killed: then everything fails that needs it.

@@ -1,4 +1,4 @@
-import { constants, fstatSync, mkdirSync, openSync, statSync, unlinkSync } from "node:fs";
+import { constants, fstatSync, ftruncateSync, mkdirSync, openSync, statSync, unlinkSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { tryFileLock } from "../sys/file-lock.ts";
 import { closeQuietly } from "../sys/files.ts";
@@ -23,6 +23,19 @@ export function lockFile(path: string, shared = false): number | null {
     }
     closeQuietly(fd);
   }
+}
+
+/** The same, with our pid in it, for people to read. */
+export function lockWithPid(path: string): number | null {
+  const fd = lockFile(path);
+  if (fd === null) return null;
+  try {
+    ftruncateSync(fd);
+    writeSync(fd, `${process.pid}\n`, 0);
+  } catch {
+    // The disk is full: it is locked all the same.
+  }
+  return fd;
 }
 
 /** The lock file of a tree in systemd-nspawn's registry, which knows trees by their inodes. @throws where there is none */

@@ -83,9 +83,10 @@ export async function removeImage(paths: Paths, image: FoundImage): Promise<void
   await using workspace = await createWorkspace(paths.machines, image.name.replace(/^\./, ""));
   const removed = join(workspace.path, "image");
   moveImage(image, removed, false);
-  if (!lstatSync(removed).isSymbolicLink()) image.driver.discard?.(removed);
+  // It is out of the store: nothing of it is left for the next one of that name, whatever its files do.
   removeSettings(paths, image.name);
   forgetRange(ledgerPath(paths.machines), image.name);
+  if (!lstatSync(removed).isSymbolicLink()) image.driver.discard?.(removed);
 }
 
 /** Of the image itself: where the settings say ReadOnly=, a machine can't change it either. */

@@ -19,7 +19,7 @@ export async function copyTree(
   const faults: string[] = [];
   let full = false;
   const onLine = (line: string): void => {
-    if (GONE.test(line)) return;
+    if (GONE.test(line) && !line.startsWith(`cp: cannot stat '${from}'`)) return;
     full ||= line.includes("No space left on device");
     if (faults.length < FAULTS) faults.push(line);
   };

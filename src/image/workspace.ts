@@ -22,7 +22,8 @@ export interface Workspace extends AsyncDisposable {
 
 /** Makes one in `store` and sweeps what those who were killed left there. `name` is for the reader of `ls -a`. */
 export async function createWorkspace(store: string, name: string): Promise<Workspace> {
-  await sweepWorkspaces(store);
+  // What can't be removed is the sweep's to say, and in nobody's way.
+  await sweepWorkspaces(store).catch(() => undefined);
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const path = join(store, `${PREFIX}${name}-${randomBytes(6).toString("hex")}`);
     await mkdir(path, { mode: PRIVATE });
@@ -41,11 +42,19 @@ export async function createWorkspace(store: string, name: string): Promise<Work
 
 export async function sweepWorkspaces(store: string): Promise<void> {
   const left = (await readdir(store)).filter((name) => name.startsWith(PREFIX));
+  const failures: unknown[] = [];
   for (const path of left.map((name) => join(store, name))) {
     const lock = lockDirectory(path);
     if (lock === undefined) continue;
-    await removeLargeTree(path).finally(() => closeSync(lock));
+    try {
+      await removeLargeTree(path);
+    } catch (error) {
+      failures.push(error); // the others are removed all the same
+    } finally {
+      closeSync(lock);
+    }
   }
+  if (failures.length > 0) throw failures[0];
 }
 
 /** An fd that holds the lock; undefined: somebody has it, or there is no such directory any more. */

@@ -1,7 +1,7 @@
-import { closeSync, ftruncateSync, readdirSync, readFileSync, readlinkSync, writeSync } from "node:fs";
+import { closeSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
-import { lockFile } from "../exec/lock-file.ts";
+import { lockWithPid } from "../exec/lock-file.ts";
 import { isAlive } from "../host/process-id.ts";
 import { closeQuietly } from "../sys/files.ts";
 import { pidfdGetfd, pidfdOpen } from "../sys/processes.ts";
@@ -49,10 +49,7 @@ export interface ConsoleWriter {
 /** Takes the right to type on a console, which one at a time has. A number: the pid of who has it. */
 export function takeConsole(recordDirectory: string): ConsoleWriter | number {
   const path = join(recordDirectory, "console.lock");
-  const lock = lockFile(path);
-  // For people: who it is that has it.
+  const lock = lockWithPid(path);
   if (lock === null) return Number(readFileSync(path, "utf8"));
-  ftruncateSync(lock);
-  writeSync(lock, String(process.pid), 0);
   return { close: () => closeSync(lock) };
 }

@@ -22,7 +22,11 @@ export async function freeze(machine: MachineRecord, frozen: boolean): Promise<v
   const directory = payload(machine.cgroup);
   write(machine, frozen);
   if (!frozen) return;
-  if (await came(directory)) return;
+  const frozenNow = came(directory).catch((error: unknown) => {
+    write(machine, false);
+    throw error;
+  });
+  if (await frozenNow) return;
   write(machine, false);
   throw new BerthError(`machine ${machine.name} could not be frozen within ${PATIENCE_MS / 1000} s`, {
     kind: "Timeout",

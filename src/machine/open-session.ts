@@ -117,9 +117,9 @@ async function joinWithTerminal(
 ): Promise<Terminal> {
   const launch = joinMachine(machine, { ...options, term: "xterm", fds: new Map() }, paths);
   await launch.run();
-  const terminal = terminalOf(takeTerminal(launch), machine.name);
-  void untilEnded(launch);
-  return terminal;
+  const fd = takeTerminal(launch);
+  void untilEnded(launch).catch(() => undefined);
+  return terminalOf(fd, machine.name);
 }
 
 async function untilEnded(launch: Launch): Promise<void> {

@@ -1,7 +1,7 @@
-import { closeSync, constants, existsSync, openSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { attach, rendezvous } from "../exec/attachment.ts";
-import { readExitRecord } from "../exec/exit-record.ts";
+import { exitRecordIn } from "../exec/exit-record.ts";
 import { processId } from "../host/process-id.ts";
 import { outcomeOf } from "../machine/exit-status.ts";
 import { archiveBoot } from "../machine/history.ts";
@@ -97,22 +97,13 @@ function ended(
   make: Make,
 ): void {
   const { name } = record;
-  const end: End = record.state === "rebooting" ? { kind: "reboot" } : outcomeOf(exitIn(directory));
+  const end: End = record.state === "rebooting" ? { kind: "reboot" } : outcomeOf(exitRecordIn(directory));
   const tail = consoleTail(directory);
   const onRelease = (from: string): void => archiveBoot(from, name, paths);
   const stays = state?.next === "stop";
   if (!sweepMachine(name, paths, { onRelease, rebooting: end.kind === "reboot" && !stays })) return;
   log("info", name, "ended while no daemon ran");
   if (!stays) make(name).resume(end, state?.restarts ?? 0, tail);
-}
-
-function exitIn(directory: string): ReturnType<typeof readExitRecord> {
-  const fd = openSync(join(directory, "exit"), constants.O_RDONLY | constants.O_NOFOLLOW);
-  try {
-    return readExitRecord(fd);
-  } finally {
-    closeSync(fd);
-  }
 }
 
 function recordNames({ paths }: Surroundings): readonly string[] {

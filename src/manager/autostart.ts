@@ -1,5 +1,5 @@
 import { BerthError } from "../errors.ts";
-import { enabledMachines, isFirstOfBoot } from "./enabled.ts";
+import { enabledMachines, noteStarted, wereStarted } from "./enabled.ts";
 import type { Manager } from "./manager.ts";
 import type { Level } from "./surroundings.ts";
 
@@ -22,13 +22,15 @@ export class Autostart {
   /** Resolves when all are ready or have failed. */
   async run(bootId: string, signal: AbortSignal): Promise<void> {
     const { paths } = this.#manager;
-    if (!isFirstOfBoot(bootId, paths)) return;
+    if (wereStarted(bootId, paths)) return;
     const names = [...enabledMachines(paths)];
     const work = async (): Promise<void> => {
       for (let name = names.shift(); name !== undefined && !signal.aborted; name = names.shift())
         await this.#start(name, signal);
     };
     await Promise.all(Array.from({ length: AT_A_TIME }, work));
+    // Of a daemon that ends before it is through the next one goes on.
+    if (!signal.aborted) noteStarted(bootId, paths);
   }
 
   /** The start of a machine that is under way, for who wants the same: a command that has started the daemon above all. */

@@ -40,12 +40,17 @@ export function disableMachine(name: string, paths: Paths): boolean {
   return true;
 }
 
-/** Whether this daemon is the first one since the host's boot, which is so once: it is noted. */
-export function isFirstOfBoot(bootId: string, { run }: Paths): boolean {
-  const file = join(run, "enabled-started");
-  if (readIfThere(file) === bootId) return false;
-  writeFileSync(file, `${bootId}\n`, { mode: 0o644 });
-  return true;
+/** Whether what is enabled has been started since the host's boot. */
+export function wereStarted(bootId: string, paths: Paths): boolean {
+  return readIfThere(startedFile(paths)) === bootId;
+}
+
+export function noteStarted(bootId: string, paths: Paths): void {
+  writeFileSync(startedFile(paths), `${bootId}\n`, { mode: 0o644 });
+}
+
+function startedFile({ run }: Paths): string {
+  return join(run, "enabled-started");
 }
 
 function readIfThere(file: string): string | undefined {

@@ -1,7 +1,8 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError } from "../errors.ts";
+import { children, DEPTH_MAX, members } from "../machine/cgroup-tree.ts";
 import { printable } from "../spec/quote.ts";
 
 /** What is killed ends within this time, ms, unless the kernel keeps it. */
@@ -17,7 +18,7 @@ export async function endInTime(name: string, ended: Promise<void>, cgroup: stri
   late.abort();
   if (!isLate) return;
   const left = cgroup === undefined ? [] : processesIn(cgroup);
-  const named = left.slice(0, NAMED_MAX).join(", ");
+  const named = left.slice(0, NAMED_MAX).flatMap(describe).join(", ");
   const more = left.length > NAMED_MAX ? `, and ${left.length - NAMED_MAX} more` : "";
   const what = named === "" ? "its keeper, or a stage of its start, does not end" : `left are ${named}${more}`;
   throw new BerthError(`machine ${name} was killed, and has not ended within ${PATIENCE_MS / 1000} s: ${what}`, {
@@ -26,18 +27,14 @@ export async function endInTime(name: string, ended: Promise<void>, cgroup: stri
   });
 }
 
-/** Of a cgroup and those below, each as `PID 7 (sleep, state S)`. */
-function processesIn(cgroup: string): readonly string[] {
-  try {
-    const pids = readFileSync(join(cgroup, "cgroup.procs"), "utf8").split("\n").filter(Boolean);
-    const below = readdirSync(cgroup, { withFileTypes: true }).filter((entry) => entry.isDirectory());
-    return [...pids.flatMap(describe), ...below.flatMap((entry) => processesIn(join(cgroup, entry.name)))];
-  } catch {
-    return []; // it has just gone
-  }
+/** Of a cgroup and those below, by pid. */
+function processesIn(cgroup: string, depth = 0): readonly number[] {
+  if (depth > DEPTH_MAX) return [];
+  return [...members(cgroup), ...children(cgroup).flatMap((child) => processesIn(join(cgroup, child), depth + 1))];
 }
 
-function describe(pid: string): readonly string[] {
+/** As `PID 7 (sleep, state S)`; none: it has ended. */
+function describe(pid: number): readonly string[] {
   try {
     const status = readFileSync(`/proc/${pid}/status`, "utf8");
     const field = (key: string): string => new RegExp(`^${key}:\\s*(\\S*)`, "m").exec(status)?.[1] ?? "?";

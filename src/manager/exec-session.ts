@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { BerthError } from "../errors.ts";
 import type { Launch } from "../exec/launch.ts";
 import type { Paths } from "../host/paths.ts";
 import { type JoinOptions, joinedStatus, joinMachine } from "../machine/join.ts";
@@ -56,5 +57,6 @@ export class ExecSession {
     this.signal(SIGHUP);
     await sleep(HANGUP_MS, undefined, { ref: false });
     this.signal(SIGKILL);
+    if (this.#state === "launching") this.#launch.abort(new BerthError("the caller of the command has gone"));
   }
 }

@@ -117,7 +117,11 @@ export class Launcher {
   /** When nothing else is to be done. */
   refill(): void {
     setImmediate(() => {
-      if (!this.#closed) this.#spare ??= new StageProcess(stagePath(ARCH));
+      try {
+        if (!this.#closed) this.#spare ??= new StageProcess(stagePath(ARCH));
+      } catch {
+        // No processes or fds to be had just now: who needs one will say so.
+      }
     });
   }
 
@@ -134,7 +138,6 @@ export class Launcher {
   /** A stage that is not needed ends. */
   async close(): Promise<void> {
     this.#closed = true;
-    await this.#spare?.discard();
-    this.#spare = undefined;
+    await this.takeSpare()?.discard();
   }
 }

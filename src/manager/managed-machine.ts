@@ -133,6 +133,7 @@ export class ManagedMachine {
   /** The same, without waiting for that. */
   async askPowerOff(): Promise<void> {
     if (!this.alive) throw isDead(this.name);
+    const before = this.#onPurpose;
     this.#giveUp();
     if (this.#boot === undefined) return;
     this.#save("stop");
@@ -141,7 +142,7 @@ export class ManagedMachine {
       this.#boot?.record.update({ state: "stopping" });
     } catch (error) {
       // It was not told.
-      if (!this.#killed) {
+      if (!this.#killed && !before) {
         this.#onPurpose = false;
         this.#saveRunning();
       }
@@ -185,8 +186,6 @@ export class ManagedMachine {
     this.#forget();
     this.#with.files.remove(this.name);
   }
-
-  // ---- its life ----
 
   #forget(): void {
     [this.#onPurpose, this.#killed, this.#verdict, this.#failure] = [false, false, undefined, null];

@@ -7,7 +7,7 @@ import type { Paths } from "../host/paths.ts";
 import { askInit } from "../machine/ask-init.ts";
 import { findAnyMachine, findMachine } from "../machine/find-machine.ts";
 import { freeze, isFrozen } from "../machine/freeze.ts";
-import { archiveBoot } from "../machine/history.ts";
+import { archiveBoot, forgetHistory } from "../machine/history.ts";
 import type { JoinOptions } from "../machine/join.ts";
 import { noSuchMachine } from "../machine/known-machines.ts";
 import { lookUp, type MachineRecord, type UnknownMachine } from "../machine/record.ts";
@@ -19,6 +19,7 @@ import { suggest } from "../spec/nearest.ts";
 import { closeQuietly } from "../sys/files.ts";
 import { adoptMachines } from "./adopt.ts";
 import { announce } from "./announce.ts";
+import { endInTime } from "./end-in-time.ts";
 import { ExecSession } from "./exec-session.ts";
 import { ForeignMachines } from "./foreign.ts";
 import { Launcher } from "./launcher.ts";
@@ -87,11 +88,9 @@ export class Manager extends EventEmitter<Events> {
   /** Takes over what runs, goes on with what was interrupted, and cleans up after the rest. */
   async open(): Promise<void> {
     await adoptMachines(this.#with, (name, failure) => this.#make(name, failure));
-    for (const name of this.#machines.keys()) this.#tell(name); // what has failed, too
+    for (const name of [...this.#machines.keys()]) this.#tell(name); // what failed under an earlier daemon, too
     this.#foreign.open();
     this.#lookAtForeign();
-    // Those that failed under an earlier daemon, of which nothing changes now.
-    for (const name of [...this.#machines.keys()]) this.#tell(name);
     this.#publisher.touch();
     await this.published();
   }
@@ -204,16 +203,19 @@ export class Manager extends EventEmitter<Events> {
     const machine = this.#alive(name);
     if (machine !== undefined) return machine.terminate();
     const found = findAnyMachine(name, this.paths);
-    await (found.state === "unknown" ? killUnknown(found, this.paths) : killMachine(found));
+    if (found.state === "unknown") await killUnknown(found, this.paths);
+    else await endInTime(name, killMachine(found), found.cgroup);
     // Where nobody supervised it, nobody else does this.
     sweepMachine(name, this.paths, { onRelease: (record) => archiveBoot(record, name, this.paths) });
   }
 
-  /** Its failure, of which nobody wants to know any more: its image was removed, or has another name. */
+  /** Its failure and its earlier boots, of which nobody wants to know any more: its image was removed, or has another name. */
   async forget(name: string): Promise<void> {
     requireName(name);
     const machine = this.#machines.get(name);
-    if (machine === undefined || machine.alive) return;
+    if (machine?.alive === true) return;
+    forgetHistory(name, this.paths);
+    if (machine === undefined) return;
     machine.forgetFailure();
     this.#tell(name);
     await this.published();

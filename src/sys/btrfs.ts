@@ -1,6 +1,6 @@
 import { closeSync, constants, openSync, statfsSync, statSync } from "node:fs";
 import { basename, dirname } from "node:path";
-import { bind, check, pinned } from "./libc.ts";
+import { bind, check, failedWith, pinned } from "./libc.ts";
 
 /** Subvolumes of btrfs, by the requests and layouts of linux/btrfs.h: btrfs-progs need not be installed. */
 const ioctlCall = bind("int ioctl(int fd, ulong request, void *argument)");
@@ -113,6 +113,7 @@ export function nestedSubvolumes(fd: number): readonly string[] {
     list.writeBigUInt64LE(least, 0);
     // EOVERFLOW: there are more, from the number on that it leaves in its first field.
     const more = ioctlCall(fd, GET_SUBVOL_ROOTREF, list) < 0;
+    if (more && !failedWith("EOVERFLOW")) check(-1, "ioctl BTRFS_IOC_GET_SUBVOL_ROOTREF", { subject: `fd ${fd}` });
     const count = list.readUInt8(0xff8);
     for (let index = 0; index < count; index++) {
       const lookup = pinned(ARGUMENT);

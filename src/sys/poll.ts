@@ -97,8 +97,8 @@ export function readableWithin(fd: number, ms: number): Promise<boolean> {
       unwatch();
       resolve(readable);
     };
+    const unwatch = watch(fd, { readable: true }, () => end(true)); // throws, maybe: before there is a timer
     const timer = setTimeout(end, ms, false);
-    const unwatch = watch(fd, { readable: true }, () => end(true));
   });
 }
 

@@ -37,17 +37,25 @@ function header(iovec: Buffer, data: Buffer, control: Buffer): Buffer {
   return made;
 }
 
+/** What the kernel reads of a message that is sent: here, so that no collection of garbage takes it away meanwhile. */
+const sending: Record<"iovec" | "control" | "data", Buffer> = {
+  iovec: pinned(16),
+  control: pinned(CONTROL_SIZE),
+  data: Buffer.alloc(0),
+};
+
 /** sendmsg(2) with fds (SCM_RIGHTS, at most MAX_FDS): the result as libc gives it. Never raises SIGPIPE. */
 export function sendmsg(fd: number, data: Buffer, fds: readonly number[], flags = 0): number {
   const length = CMSG_HEADER + fds.length * 4;
-  const control = pinned(aligned(length));
+  const control = sending.control.subarray(0, aligned(length));
+  sending.data = data;
   control.writeBigUInt64LE(BigInt(length), 0);
   control.writeInt32LE(SOL_SOCKET, 8);
   control.writeInt32LE(SCM_RIGHTS, 12);
   fds.forEach((sent, index) => {
     control.writeInt32LE(sent, CMSG_HEADER + index * 4);
   });
-  return sendmsgCall(fd, header(pinned(16), data, control), MSG_NOSIGNAL | flags);
+  return sendmsgCall(fd, header(sending.iovec, data, control), MSG_NOSIGNAL | flags);
 }
 
 /** sendmsg(2) of a whole message with fds (SCM_RIGHTS, at most 253); never raises SIGPIPE. */

@@ -274,7 +274,11 @@ export class FdStream {
           : sendmsg(this.#fd, data, fds, MSG_DONTWAIT);
       if (sent < 0) {
         if (failedWith("EINTR")) continue;
-        if (!failedWith("EAGAIN")) this.#breakWrites(failure("sendmsg"));
+        if (failedWith("EAGAIN")) break;
+        const error = failure("sendmsg");
+        // Who does not read any more may have said something before; of anything else no end would come.
+        if (failedWith("EPIPE", "ECONNRESET")) this.#breakWrites(error);
+        else this.#end(error);
         break;
       }
       // The fds go with the first byte.

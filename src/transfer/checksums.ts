@@ -5,7 +5,8 @@ import { BerthError } from "../errors.ts";
 import { runCommand } from "../host/command.ts";
 import type { Paths } from "../host/paths.ts";
 import { runConfined } from "./confine.ts";
-import { fetchSmall, showUrl } from "./download.ts";
+import { fetchSmall } from "./download.ts";
+import { showUrl } from "./url.ts";
 
 /**
  * What a download's SHA-256 has to be, as the server's files beside it say: NAME.sha256, or SHA256SUMS. As systemd's

@@ -6,6 +6,7 @@ import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { BerthError, UsageError } from "../errors.ts";
 import { quote } from "../spec/quote.ts";
+import { showUrl } from "./url.ts";
 
 const REDIRECTS = 10;
 /** ms in which a server has to say something. */
@@ -23,14 +24,6 @@ export function requireUrl(text: string): URL {
   const url = URL.parse(text);
   if (url !== null && (url.protocol === "http:" || url.protocol === "https:")) return url;
   throw new UsageError(`${quote(text)} is no address to download from`, "http://... or https://...");
-}
-
-/** To show and to keep: without the password that may be in it. */
-export function showUrl(url: URL): string {
-  const shown = new URL(url);
-  shown.username = "";
-  shown.password = "";
-  return shown.href;
 }
 
 /** Writes what is at `url` to a new file. Returns its SHA-256 in hexadecimal digits. @throws BerthError */

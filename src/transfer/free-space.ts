@@ -36,7 +36,7 @@ export async function guardSpace<T>(
 
 async function watch(directory: string, full: AbortController, over: AbortSignal): Promise<void> {
   while (!over.aborted) {
-    const lacking = await whatLacks(directory);
+    const lacking = await whatLacks(directory).catch((error: Error) => `it can't be asked: ${error.message}`);
     if (lacking !== undefined) {
       full.abort(
         new BerthError(`stopped, as the file system of ${directory} is nearly full: ${lacking}`, {

@@ -4,11 +4,12 @@ import { BerthError } from "../errors.ts";
 import type { ImageStore } from "../image/store.ts";
 import { closeQuietly } from "../sys/files.ts";
 import { publishedChecksum, signedChecksum } from "./checksums.ts";
-import { download, requireUrl, showUrl } from "./download.ts";
+import { download, requireUrl } from "./download.ts";
 import { guardSpace } from "./free-space.ts";
 import { unpackInto } from "./import.ts";
 import type { Control, Verify } from "./transfer.ts";
 import type { NewImage } from "./transfers.ts";
+import { showUrl } from "./url.ts";
 
 /** Of the whole what the download takes, for the bar. */
 const DOWNLOAD = 0.7;

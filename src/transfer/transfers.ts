@@ -4,6 +4,7 @@ import type { ImageStore } from "../image/store.ts";
 import { closeQuietly } from "../sys/files.ts";
 import type { Compression } from "./compression.ts";
 import { Transfer, type TransferEvents, type TransferFacts, type Verify, type Work } from "./transfer.ts";
+import { showUrlText } from "./url.ts";
 
 export interface NewImage {
   readonly name: string;
@@ -63,7 +64,7 @@ export class Transfers extends EventEmitter<TransferEvents> {
   pullTar(url: string, image: NewImage, verify: Verify): Transfer {
     const work: Work = async (control) =>
       (await import("./pull-tar.ts")).pullTar(this.#store, url, image, verify, control);
-    return this.#start({ type: "pull-tar", local: image.name, remote: url, verify }, work);
+    return this.#start({ type: "pull-tar", local: image.name, remote: showUrlText(url), verify }, work);
   }
 
   #start(facts: TransferFacts, work: Work, fd?: number): Transfer {

@@ -337,12 +337,6 @@ function copierOf(copying: Running): Promise<number> {
   );
 }
 
-/** To one process and never to a group, or to all. */
-function signal(pid: number, name: NodeJS.Signals): void {
-  if (!Number.isInteger(pid) || pid <= 1) throw new Error(`${pid} is no process to signal`);
-  process.kill(pid, name);
-}
-
 describe("what goes wrong", () => {
   test("a full file system is named, and nothing of the file stays", async () => {
     await using live = await liveMachine(["--tmpfs=/small:size=1M"]);
@@ -394,7 +388,7 @@ describe("what goes wrong", () => {
       await using copying = live.root.start("copy-to", "m", source, "/copy", "--force");
       await poll("the copy", () => (existsSync(join(live.tree, "copy/100")) ? true : undefined));
       const copier = await copierOf(copying);
-      if (how === "copier") signal(copier, "SIGKILL");
+      if (how === "copier") process.kill(copier, "SIGKILL");
       else copying.kill("SIGKILL");
       const { status, stderr } = await copying.end;
       if (how === "copier") {
@@ -415,7 +409,7 @@ describe("what goes wrong", () => {
       await using copying = live.root.start("copy-to", "m", source, "/copy", "--force");
       await poll("the copy", () => (existsSync(join(live.tree, "copy/100")) ? true : undefined));
       const copier = await copierOf(copying);
-      if (stopped) signal(copier, "SIGSTOP");
+      if (stopped) process.kill(copier, "SIGSTOP");
       const began = performance.now();
       copying.kill("SIGINT");
       expect(await copying.end).toMatchObject({ status: 130, stdout: "", stderr: "" });

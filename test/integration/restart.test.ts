@@ -6,6 +6,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import type { MachineRecord } from "../../src/machine/record.ts";
 import type { MachineView } from "../../src/manager/machine-view.ts";
 import { type BerthRoot, berthRoot, buildBerth, type End, isRunning } from "../lib/berth.ts";
+import { killDaemon } from "../lib/daemon.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { probeTree } from "../lib/probe.ts";
 import { needs } from "../lib/requires.ts";
@@ -69,12 +70,6 @@ async function staysStopped(root: BerthRoot): Promise<void> {
   await until(root, (view) => view === undefined);
   await sleep(400);
   expect(await views(root)).toEqual([]);
-}
-
-async function killDaemon(root: BerthRoot): Promise<void> {
-  const pid = root.daemonPid() ?? -1;
-  process.kill(pid, "SIGKILL");
-  while (isRunning(pid)) await sleep(5);
 }
 
 async function timed(work: Promise<End>): Promise<End & { readonly ms: number }> {

@@ -278,7 +278,7 @@ describe("the registry of transfers", () => {
     expect(steps.at(-1)).toBe(1);
     steps.length = 0;
     await transfers.importTar(openSync(archive, "r"), { ...IMAGE, name: "copy" }).done;
-    expect(steps.length).toBeGreaterThan(1);
+    expect(steps.length).toBeGreaterThan(0);
     clearInterval(ticking);
     // Of a quiet machine some ms; others work on this one as well.
     expect(worst).toBeLessThan(200);

@@ -7,7 +7,7 @@ import { showProblem } from "../../spec/problem.ts";
 import { visible } from "../../spec/quote.ts";
 import { showSource } from "../../spec/source.ts";
 import { isTerminal } from "../../supervise/caller-terminal.ts";
-import { print, say } from "../output.ts";
+import { print, printJson, say } from "../output.ts";
 import type { Context, Runner } from "../verb.ts";
 
 interface Options {
@@ -37,7 +37,7 @@ async function cat({ paths }: Context, name: string, options: Options): Promise<
   const hidden = problems.filter(({ source }) => source.from === "default");
   for (const problem of hidden) say(`berth: ${visible(showProblem(problem))}\n`);
   const assignments = files.flatMap((file) => file.assignments);
-  if (options.json === true) print(`${JSON.stringify(asJson(name, files, effective(assignments)), null, 2)}\n`);
+  if (options.json === true) printJson(asJson(name, files, effective(assignments)));
   else if (options.effective === true) print(shown(effectiveText(effective(assignments))));
   else print(shown(files.map(fileText).join("\n")));
   return 0;

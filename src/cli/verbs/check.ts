@@ -4,7 +4,7 @@ import type { Paths } from "../../host/paths.ts";
 import { isSettingsPath, listSettingsFiles } from "../../host/settings-files.ts";
 import { type Problem, showProblem } from "../../spec/problem.ts";
 import { visible } from "../../spec/quote.ts";
-import { print, say } from "../output.ts";
+import { print, printJson, say } from "../output.ts";
 import { type FileSet, ofMachine, oneFile, problemsOf } from "../settings-problems.ts";
 import type { Context, Runner } from "../verb.ts";
 
@@ -26,7 +26,7 @@ export function define(program: Command, run: Runner): void {
 async function check({ paths }: Context, given: readonly string[], options: { json?: boolean }): Promise<number> {
   const { sets, problems: hidden } = given.length > 0 ? named(given, paths) : everyFile(paths);
   const problems = [...hidden, ...sets.flatMap(problemsOf)];
-  if (options.json === true) print(`${JSON.stringify(problems, null, 2)}\n`);
+  if (options.json === true) printJson(problems);
   else {
     print(problems.map((problem) => `${visible(showProblem(problem))}\n`).join(""));
     if (problems.length === 0)

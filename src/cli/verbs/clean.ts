@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { ImageStore } from "../../image/store.ts";
 import { printable } from "../../spec/quote.ts";
-import { print } from "../output.ts";
+import { print, printJson } from "../output.ts";
 import { formatBytes } from "../sizes.ts";
 import type { Context, Runner } from "../verb.ts";
 
@@ -26,7 +26,7 @@ async function clean({ paths }: Context, { all = false, json = false }: Options)
   const store = new ImageStore(paths);
   await store.sweep();
   const removed = await store.clean(all ? "all" : "hidden");
-  if (json) print(`${JSON.stringify(removed, null, 2)}\n`);
+  if (json) printJson(removed);
   else for (const { name, usage } of removed) print(`removed ${printable(name)}, ${formatBytes(usage)}\n`);
   return 0;
 }

@@ -3,7 +3,7 @@ import { BerthError } from "../../errors.ts";
 import type { DaemonStatus } from "../../manager/protocol.ts";
 import { DaemonClient } from "../daemon-client.ts";
 import { startDaemon } from "../daemon-start.ts";
-import { print, say } from "../output.ts";
+import { print, printJson, say } from "../output.ts";
 import { timeoutOrNull } from "../seconds.ts";
 import type { Context, Runner } from "../verb.ts";
 
@@ -83,7 +83,8 @@ async function status({ paths }: Context, { json }: Options): Promise<number> {
   }
   const told = await client.call("status", {});
   client.close();
-  print(json === true ? `${JSON.stringify(told, null, 2)}\n` : page(told));
+  if (json === true) printJson(told);
+  else print(page(told));
   return 0;
 }
 

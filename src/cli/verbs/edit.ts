@@ -38,14 +38,17 @@ async function edit({ paths, env }: Context, name: string): Promise<number> {
     writeFileSync(path, template(name), { mode: 0o644 });
   }
   const undo = (): void => (before === undefined ? rmSync(path, { force: true }) : writeFileSync(path, before));
-  try {
-    openEditor(path, env);
-  } catch (error) {
-    undo();
-    throw error;
-  }
+  const open = (): void => {
+    try {
+      openEditor(path, env);
+    } catch (error) {
+      undo();
+      throw error;
+    }
+  };
+  open();
   for (;;) {
-    if (isUnchanged(path, before ?? template(name))) {
+    if (isUnchanged(path, before, template(name))) {
       undo();
       say(`berth: ${path} is as it was${before === undefined ? ": there is none" : ""}\n`);
       return 0;
@@ -58,7 +61,7 @@ async function edit({ paths, env }: Context, name: string): Promise<number> {
     if (wish === "u") undo();
     if (wish === "k")
       throw new BerthError(`${path} can't be used as it is`, { hint: `berth edit ${name} edits it again` });
-    if (wish === "a") openEditor(path, env);
+    if (wish === "a") open();
   }
 }
 
@@ -68,8 +71,10 @@ function settingsFile(name: string, paths: Paths): string {
   return own?.path ?? join(paths.etc, "machines", `${name}.nspawn`);
 }
 
-function isUnchanged(path: string, before: string): boolean {
-  return existsSync(path) && readFileSync(path, "utf8") === before;
+/** `made`: what was to be edited where there was nothing. */
+function isUnchanged(path: string, before: string | undefined, made: string): boolean {
+  const now = existsSync(path) ? readFileSync(path, "utf8") : undefined;
+  return now === before || (before === undefined && now === made);
 }
 
 function check(name: string, paths: Paths): readonly Problem[] {

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
 import { BerthError } from "../../errors.ts";
 import type { MachineEvent } from "../../manager/manager.ts";
-import { printable } from "../../spec/quote.ts";
+import { printable, visibleJson } from "../../spec/quote.ts";
 import { DaemonClient } from "../daemon-client.ts";
 import { needDaemon } from "../daemon-start.ts";
 import { print, say } from "../output.ts";
@@ -21,7 +21,7 @@ export function define(program: Command, run: Runner): void {
 
 async function events(context: Context, { json }: { json?: boolean }): Promise<number> {
   const { paths, env, signal } = context;
-  const onEvent = (event: MachineEvent): void => print(json === true ? `${JSON.stringify(event)}\n` : line(event));
+  const onEvent = (event: MachineEvent): void => print(json === true ? `${visibleJson(event)}\n` : line(event));
   for (let client = await needDaemon(paths, env); ; client = await nextDaemon(context)) {
     try {
       await client.call("events", {}, { signal, onEvent });

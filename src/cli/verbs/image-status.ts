@@ -4,7 +4,7 @@ import { ImageStore } from "../../image/store.ts";
 import { visible } from "../../spec/quote.ts";
 import { oneByOne } from "../each-machine.ts";
 import { imageFields, showTime } from "../image-fields.ts";
-import { print } from "../output.ts";
+import { print, printJson } from "../output.ts";
 import { formatBytes } from "../sizes.ts";
 import type { Context, Runner } from "../verb.ts";
 
@@ -30,7 +30,7 @@ async function imageStatus({ paths }: Context, names: string[], options: { json?
     if (options.json === true) told.push({ ...imageFields(image), ...inside });
     else print(page(image, inside));
   });
-  if (options.json === true) print(`${JSON.stringify(told, null, 2)}\n`);
+  if (options.json === true) printJson(told);
   return status;
 }
 

@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { HOST_IMAGE, type ImageInfo, isHidden } from "../../image/image.ts";
 import { ImageStore } from "../../image/store.ts";
 import { imageFields, showTime } from "../image-fields.ts";
-import { print, say } from "../output.ts";
+import { print, printJson, say } from "../output.ts";
 import { formatBytes } from "../sizes.ts";
 import { table } from "../table.ts";
 import type { Context, Runner } from "../verb.ts";
@@ -37,7 +37,7 @@ async function listImages({ paths }: Context, { all = false, json = false }: Opt
     PATIENCE,
   );
   const images = store.list().filter(({ name }) => names.includes(name));
-  if (json) print(`${JSON.stringify(images.map(imageFields), null, 2)}\n`);
+  if (json) printJson(images.map(imageFields));
   else if (images.length === 0) say("no images\n");
   else print(table(["NAME", "TYPE", "RO", "USAGE", "CREATED", "MODIFIED"], images.map(row)));
   return 0;

@@ -4,6 +4,7 @@ import { findBoot } from "../../machine/find-boot.ts";
 import { printable } from "../../spec/quote.ts";
 import { readConsole } from "../../supervise/console-log.ts";
 import { LogFollower } from "../../supervise/log-follower.ts";
+import { lineCount } from "../line-count.ts";
 import { LinePrinter, type LogPrinter, RawPrinter } from "../log-printer.ts";
 import { say } from "../output.ts";
 import type { Context, Runner } from "../verb.ts";
@@ -40,7 +41,7 @@ async function logs({ paths, signal }: Context, name: string, options: Options):
   const { follow = false, raw = false, json = false } = options;
   if (raw && json) throw new UsageError("--raw and --json exclude each other");
   const wanted = bootNumber(options.boot);
-  const count = lineCount(options.lines);
+  const count = options.lines === undefined ? undefined : lineCount(options.lines);
   const { boot, directory } = findBoot(name, wanted, paths);
   const printer = raw ? new RawPrinter() : new LinePrinter({ json, follow });
   if (follow) {
@@ -80,12 +81,6 @@ function bootNumber(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   if (/^-?[0-9]{1,9}$/.test(text) && Number(text) <= 0) return Number(text) + 0;
   throw new UsageError(`--boot=${printable(text)} is no boot`, "0 is the one that runs, -1 the last one that ended");
-}
-
-function lineCount(text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  if (/^[0-9]{1,9}$/.test(text)) return Number(text);
-  throw new UsageError(`--lines=${printable(text)} is no number of lines`);
 }
 
 function isOver(name: string, boot: number): BerthError {

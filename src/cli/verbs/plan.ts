@@ -6,7 +6,7 @@ import { planJson, planText } from "../../plan/show.ts";
 import { afterBoot } from "../../spec/after-boot.ts";
 import { showProblem } from "../../spec/problem.ts";
 import { visible } from "../../spec/quote.ts";
-import { print, say } from "../output.ts";
+import { print, printJson, say } from "../output.ts";
 import { addStartOptions, requestFrom, type StartOptions, spellOutOptionalValues } from "../start-options.ts";
 import { type Context, type Runner, withoutDashes } from "../verb.ts";
 
@@ -58,6 +58,7 @@ async function showPlan(
   const { plan, input } = prepared.plan({ foreground: true, stdio: "console", term: null });
   if (!input.machine.tree.readable)
     say(`berth: ${prepared.spec.root.value} can't be read without root: planned as for a Debian tree\n`);
-  print(json ? `${JSON.stringify(planJson(plan), null, 2)}\n` : planText(plan));
+  if (json) printJson(planJson(plan));
+  else print(planText(plan));
   return 0;
 }

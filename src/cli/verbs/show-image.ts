@@ -4,7 +4,7 @@ import { ImageStore, type Pool } from "../../image/store.ts";
 import { visible } from "../../spec/quote.ts";
 import { oneByOne } from "../each-machine.ts";
 import { imageFields } from "../image-fields.ts";
-import { print } from "../output.ts";
+import { print, printJson } from "../output.ts";
 import type { Context, Runner } from "../verb.ts";
 
 const PATIENCE = 10_000;
@@ -47,7 +47,7 @@ async function showImage({ paths }: Context, names: string[], options: Options):
     documents.push(imageFields(image));
     texts.push(lines(imageProperties(image), options));
   });
-  if (options.json === true) print(`${JSON.stringify(names.length > 1 ? documents : documents[0], null, 2)}\n`);
+  if (options.json === true) printJson(names.length > 1 ? documents : documents[0]);
   else print(texts.join("\n"));
   return status;
 }

@@ -9,6 +9,7 @@ import type { MachineDetails } from "../../manager/machine-details.ts";
 import { visibleJson } from "../../spec/quote.ts";
 import { consoleTail } from "../../supervise/console-log.ts";
 import { machineDetails } from "../details.ts";
+import { lineCount } from "../line-count.ts";
 import { print } from "../output.ts";
 import { type Inside, statusPage } from "../status-page.ts";
 import type { Context, Runner } from "../verb.ts";
@@ -31,7 +32,7 @@ export function define(program: Command, run: Runner): void {
 const NOT_RUNNING = 3;
 
 async function status(context: Context, name: string, options: { lines: string; json?: boolean }): Promise<number> {
-  const count = /^[0-9]{1,6}$/.test(options.lines) ? Number(options.lines) : 0;
+  const count = lineCount(options.lines);
   const details = await machineDetails(context, name);
   const inside = await lookInside(details, context, count);
   const { record, inspection, console } = inside ?? {};
