@@ -51,9 +51,12 @@ test("machines are planned, checked, started, paused, told of, waited for, and p
   await makeMachine(root);
   await using client = await clientOf(root);
   const heard: string[] = [];
+  /** To all who listen: what is not for everybody. */
+  const told: string[] = [];
   await client.connection.subscribe({ sender: NAME, interface: NAME, member: "MachineChanged" }, ({ body }) => {
     const [name, type, view] = body as [string, string, Record<string, { readonly value: unknown }>];
     heard.push(`${name} ${type} ${view["state"]?.value ?? ""}`);
+    told.push(...["image", "status", "reason"].filter((key) => key in view));
   });
   const seen: unknown[] = [];
   const MACHINE1 = "org.freedesktop.machine1";
@@ -86,6 +89,7 @@ test("machines are planned, checked, started, paused, told of, waited for, and p
     ["m", path],
     ["m", path],
   ]);
+  expect(told).toEqual([]);
   expect(heard[0]).toBe("m new starting");
   expect(heard).toContain("m changed paused");
   root.settings("m", "[Exec]\nBoot=x");
@@ -130,8 +134,18 @@ test("a command has the caller's fds, a status, and signals; it goes with the ca
   closeSync(pid);
 
   const fds = () => [openNull(), openNull(), openNull()];
-  const nobody = client.call("Exec", "sasssashhh", ["nobody", ["true"], "", "", [], ...fds()], "u");
-  await expect(nobody).rejects.toThrow("nobody");
+  const IMPORT = { destination: "org.freedesktop.import1", path: "/org/freedesktop/import1" };
+  const then = openFds(daemon).length;
+  for (let round = 0; round < 5; round++) {
+    const nobody = client.call("Exec", "sasssashhh", ["nobody", ["true"], "", "", [], ...fds()], "u");
+    await expect(nobody).rejects.toThrow("nobody");
+    const raw = client.connection.call({
+      ...{ ...IMPORT, interface: "org.freedesktop.import1.Manager", member: "ImportRaw" },
+      ...{ in: "hsbb", args: [openNull(), "raw", false, false], out: "uo" },
+    });
+    await expect(raw).rejects.toThrow(/image/);
+  }
+  expect(openFds(daemon).length).toBeLessThan(then + 5); // what was sent with a call that failed is closed
   const terminal = client.call(
     "Exec",
     "sasssashhh",
