@@ -51,7 +51,8 @@ default is said when it starts, with the setting or option that asked for it, an
 
 Beside each machine runs a small process, its _keeper_, which records its console and how it ended. Everybody
 may use *list*, *status*, *show*, *wait*, *events*, *plan*, *cat*, *check*, *recipes*, *doctor*, *completion*, *version* and *daemon
-status*; where these need more than what berthd tells everybody, they leave it out. The other verbs are for root.
+status*; where these need more than what berthd tells everybody, they leave it out. Who may read the store can use *list-images*,
+*image-status* and *show-image*. The other verbs are for root.
 
 A daemon, *berthd*(8), manages the machines that *berth start* boots: it is there for others on the bus, tells who asks what
 happens, and starts again what is to be started again. Where systemd is not PID 1 of the host, the first verb that needs it

@@ -72,7 +72,10 @@ function verbText(command: Command): string {
 }
 
 function argumentText(argument: Argument): string {
-  return `${argument.name().toUpperCase()}${argument.variadic ? "..." : ""}`;
+  const name = argument.name();
+  // Words to type stand as they are typed.
+  const isChoice = /^[a-z]+(\|[a-z]+){2,}$/.test(name);
+  return `${isChoice ? name : name.toUpperCase()}${argument.variadic ? "..." : ""}`;
 }
 
 function optionText(option: Option): string {
@@ -97,12 +100,17 @@ function sharedOptionText(option: Option): string {
   const row = tableRow(option);
   const [setting] = row?.settings ?? [];
   if (row === undefined || setting === undefined) return optionText(option);
-  const { implies, optional } = row.form;
-  const terms = optional ? `${literal(option.short, option.long)}[=${variables(row.takes)}]` : flagsText(option);
-  const assignment = `*${setting.key}=${optional ? "" : (implies ?? "")}*`;
+  if (row.settings.length > 1)
+    return definition(terms(option, row), option.description, "Sets the *Limit...=* of that name.");
+  const { implies } = row.form;
+  const assignment = `*${setting.key}=${row.form.optional ? "" : (implies ?? "")}*`;
   // A setting's help says what its first option does; the others are other words for one of its values.
-  if (setting.options[0] !== row.form) return definition(terms, `stands for ${assignment}`);
-  return definition(terms, option.description, `Sets ${assignment}.`);
+  if (setting.options[0] !== row.form) return definition(terms(option, row), `stands for ${assignment}`);
+  return definition(terms(option, row), option.description, `Sets ${assignment}.`);
+}
+
+function terms(option: Option, { form, takes }: CommandOption): string {
+  return form.optional ? `${literal(option.short, option.long)}[=${variables(takes)}]` : flagsText(option);
 }
 
 function notYetText(): string {

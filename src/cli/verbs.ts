@@ -21,17 +21,14 @@ const GROUPS: Readonly<Record<string, string>> = {
   Launching: "run plan",
   Settings: "edit cat check enable disable",
   Images: "list-images image-status show-image clone rename read-only remove set-limit clean",
-  "Getting trees":
-    "bootstrap recipes pull-tar pull-raw import-tar import-raw import-fs export-tar export-raw list-transfers cancel-transfer",
+  "Getting trees": "bootstrap recipes pull-tar import-tar import-fs export-tar",
   Host: "doctor daemon completion version",
 };
 
 /** The names of all verbs by what they are about. */
 export function verbGroups(): readonly (readonly [string, readonly string[]])[] {
   const all = Object.keys(VERBS);
-  const groups = Object.entries(GROUPS).map(
-    ([title, names]) => [title, names.split(" ").filter((name) => all.includes(name))] as const,
-  );
+  const groups = Object.entries(GROUPS).map(([title, names]) => [title, names.split(" ")] as const);
   const known = new Set(groups.flatMap(([, names]) => names));
   const others = all.filter((name) => !known.has(name));
   return others.length === 0 ? groups : [...groups, ["Others", others]];
@@ -98,7 +95,7 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
     failure: FAILURE,
   },
   plan: { summary: "show what a start would do, without doing it", load: () => import("./verbs/plan.ts") },
-  edit: { summary: "edit a machine's settings file", load: () => import("./verbs/edit.ts") },
+  edit: { summary: "edit a machine's settings file", load: () => import("./verbs/edit.ts"), rootOnly: true },
   enable: { summary: "start machines with the host", load: () => import("./verbs/enable.ts"), rootOnly: true },
   disable: {
     summary: "start machines with the host no more",

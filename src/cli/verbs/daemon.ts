@@ -1,6 +1,7 @@
 import type { Command } from "commander";
-import { BerthError } from "../../errors.ts";
+import { BerthError, UsageError } from "../../errors.ts";
 import type { DaemonStatus } from "../../manager/protocol.ts";
+import { printable } from "../../spec/quote.ts";
 import { DaemonClient } from "../daemon-client.ts";
 import { startDaemon } from "../daemon-start.ts";
 import { print, printJson, say } from "../output.ts";
@@ -40,13 +41,19 @@ async function daemon(context: Context, what: string, options: Options): Promise
     case "status":
       return status(context, options);
     default:
-      throw new BerthError(`${what}: berth daemon can start, stop and show status`, { exitStatus: 2 });
+      throw new UsageError(`${printable(what)}: berth daemon can start, stop and show status`);
   }
+}
+
+function requireRoot(what: string): void {
+  if (process.geteuid?.() === 0) return;
+  throw new BerthError(`berth daemon ${what} is for root only`, { hint: "run this as root", kind: "AccessDenied" });
 }
 
 async function start({ paths, env }: Context): Promise<number> {
   const running = await DaemonClient.connect(paths);
   if (running === null) {
+    requireRoot("start");
     const { pid, client } = await startDaemon(paths, env);
     client.close();
     say(pid === null ? "berth: berthd runs already\n" : `berth: started berthd, pid ${pid}\n`);
@@ -60,8 +67,7 @@ async function start({ paths, env }: Context): Promise<number> {
 
 async function stop({ paths }: Context, { machines = false, timeout }: Options): Promise<number> {
   const ms = timeoutOrNull(timeout);
-  if (process.geteuid?.() !== 0)
-    throw new BerthError("berth daemon stop is for root only", { hint: "run this as root", kind: "AccessDenied" });
+  requireRoot("stop");
   const client = await DaemonClient.connect(paths);
   if (client === null) {
     say(`berth: berthd does not run for ${paths.run}\n`);
