@@ -39,6 +39,7 @@ function filesOfTheStart(root: BerthRoot): string[] {
     "berthd.log",
     "berthd.sock",
     "machines.json",
+    "machines.json.new",
     "enabled-started",
     "bus",
     "bus.conf",
