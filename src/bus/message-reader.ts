@@ -93,7 +93,15 @@ function messageSize(bytes: Buffer): number {
 
 function parseHeader(bytes: Buffer, little: boolean): Header & { readonly unixFds: number } {
   const reader = new Unmarshaller(bytes, { little, at: 12 });
-  const [list] = reader.read("a(yv)") as [[number, { signature: string; value: unknown }][]];
+  const found: Record<string, unknown> = {};
+  reader.fields((code, signature, value) => {
+    const field = FIELDS[code];
+    if (!field) return;
+    const [name, type, check] = field;
+    if (signature !== type || check?.(value as string) === false)
+      throw new Error(`a message has a wrong ${name} in its header`);
+    found[name] = value;
+  });
   reader.align(8);
   const header = {
     type: bytes[1] as number,
@@ -102,15 +110,6 @@ function parseHeader(bytes: Buffer, little: boolean): Header & { readonly unixFd
     signature: "",
     unixFds: 0,
   };
-  const found: Record<string, unknown> = {};
-  for (const [code, { signature, value }] of list) {
-    const field = FIELDS[code];
-    if (!field) continue;
-    const [name, type, check] = field;
-    if (signature !== type || check?.(value as string) === false)
-      throw new Error(`a message has a wrong ${name} in its header`);
-    found[name] = value;
-  }
   const whole: Header & { readonly unixFds: number } = { ...header, ...found };
   requireFields(whole, bytes.length - sizes(bytes, little).body !== bytes.length);
   return whole;

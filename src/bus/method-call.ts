@@ -24,6 +24,11 @@ export class MethodCall {
     return this.#message.header.path ?? "/";
   }
 
+  /** Undefined: any that has the member. */
+  get interface(): string | undefined {
+    return this.#message.header.interface;
+  }
+
   get member(): string {
     return this.#message.header.member ?? "";
   }

@@ -140,7 +140,7 @@ export class ObjectServer {
 
   async #interfacesAt(path: string, call: MethodCall): Promise<readonly Interface[]> {
     const own = await this.#tree.find(path, call);
-    const standard = standardInterfaces(own ?? [], () => this.#tree.children(path));
+    const standard = standardInterfaces(own ?? [], () => this.#tree.children(path), call.interface);
     // What only has objects below it can be introspected, and that is all.
     if (own === undefined || (own.length === 0 && call.member !== "Introspect"))
       throw new DBusError("UnknownObject", `Unknown object '${path}'.`);

@@ -9,8 +9,13 @@ export const PEER = "org.freedesktop.DBus.Peer";
 export const INTROSPECTABLE = "org.freedesktop.DBus.Introspectable";
 export const PROPERTIES = "org.freedesktop.DBus.Properties";
 
-/** What an object has beside its own interfaces; texts of errors are sd-bus's. */
-export function standardInterfaces(own: readonly Interface[], children: () => Promise<readonly string[]>): Interface[] {
+/** What an object has beside its own interfaces; texts of errors are sd-bus's. `wanted`: only that one is looked for. */
+export function standardInterfaces(
+  own: readonly Interface[],
+  children: () => Promise<readonly string[]>,
+  wanted?: string,
+): Interface[] {
+  if (wanted === PROPERTIES) return [properties(own)];
   const all: Interface[] = [peer, introspectable(), properties(own)];
   return all;
 

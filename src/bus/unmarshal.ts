@@ -67,6 +67,18 @@ export class Unmarshaller {
     return this.#little ? this.#bytes.readUInt32LE(at) : this.#bytes.readUInt32BE(at);
   }
 
+  /** Structs of a code and a variant, as the header of a message has them. */
+  fields(take: (code: number, type: string, value: unknown) => void): void {
+    const end = this.#begin(8);
+    while (this.#at < end) {
+      this.align(8);
+      const code = this.#bytes[this.#take(1)] as number;
+      const type = this.#signature();
+      take(code, type, this.#value(parseSingle(type)));
+    }
+    this.#ended(end);
+  }
+
   #value(type: Type): unknown {
     if (++this.#values > MAX_VALUES) throw new Error(`it has more than ${MAX_VALUES} values`);
     if (++this.#depth > MAX_DEPTH) throw new Error("values are nested too deep");
@@ -147,13 +159,18 @@ export class Unmarshaller {
     }
   }
 
-  #array(element: Type): unknown {
+  /** Of an array, whose end this is. */
+  #begin(aligned: number): number {
     const length = this.u32();
     if (length > MAX_ARRAY) throw new Error(`an array has ${length} bytes, over ${MAX_ARRAY}`);
-    this.align(alignment(element.code));
+    this.align(aligned);
     this.#need(length);
-    const end = this.#at + length;
-    if (element.code === "y") return Buffer.from(this.#bytes.subarray(this.#take(length), end));
+    return this.#at + length;
+  }
+
+  #array(element: Type): unknown {
+    const end = this.#begin(alignment(element.code));
+    if (element.code === "y") return Buffer.from(this.#bytes.subarray(this.#take(end - this.#at), end));
     if (element.code === "{") return this.#dict(element, end);
     const values: unknown[] = [];
     while (this.#at < end) values.push(this.#value(element));
@@ -186,11 +203,14 @@ export class Unmarshaller {
 
   #text(length: number): string {
     this.#need(length + 1);
-    const bytes = this.#bytes.subarray(this.#at, this.#at + length);
-    this.#at += length;
-    if (this.#bytes[this.#at++] !== 0 || bytes.includes(0)) throw new Error("a string does not end where it should");
-    if (!isUtf8(bytes)) throw new Error("a string is not UTF-8");
-    return bytes.toString("utf8");
+    const start = this.#at;
+    const end = start + length;
+    this.#at = end + 1;
+    const text = this.#bytes.toString("utf8", start, end);
+    if (this.#bytes[end] !== 0 || text.includes("\0")) throw new Error("a string does not end where it should");
+    // What stands for bytes that are not UTF-8; a sender may have written it as well.
+    if (text.includes("\ufffd") && !isUtf8(this.#bytes.subarray(start, end))) throw new Error("a string is not UTF-8");
+    return text;
   }
 
   /** The beginning of the next `size` bytes, which are used up. */

@@ -29,6 +29,7 @@ export function statusPage(details: MachineDetails, inside: Inside | null): stri
     ...initRow(details, inspection),
     ...(inspection?.problem ? [["Inside", inspection.problem] as const] : []),
     ...(inspection === null ? [] : [["Boot", bootText(inspection.boot)] as const]),
+    ...details.addresses.map((address, index): Row => [index === 0 ? "Address" : "", address]),
     ...usageRow(details),
     ["Tree", `${details.rootDirectory ?? "unknown"}${record?.layer ? " (changes are thrown away)" : ""}`],
     ...(details.cgroup === null ? [] : [["Ids", idsText(details)] as const, ["Cgroup", details.cgroup] as const]),

@@ -29,6 +29,11 @@ export function addressesOf(pid: number): readonly Address[] {
   return [...parseFibTrie(textOf(pid, "fib_trie")), ...parseIfInet6(textOf(pid, "if_inet6"))];
 }
 
+/** The same as people write them; none where the network is the host's, whose addresses are not the machine's. */
+export function showAddressesOf(pid: number): readonly string[] {
+  return hasOwnNetwork(pid) ? addressesOf(pid).map(showAddress) : [];
+}
+
 /** Each address of the host's own is a leaf of the table `local`: its line, then one that ends in `/32 host LOCAL`. */
 export function parseFibTrie(text: string): readonly Address[] {
   const found = [...text.matchAll(/\|-- ([0-9.]+)\n(?:\s+\/\d+ .*\n)*?\s+\/32 host LOCAL/g)].map(

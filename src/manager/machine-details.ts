@@ -4,6 +4,7 @@ import { errorCode } from "../errors.ts";
 import { INSTALLATION } from "../host/installation.ts";
 import type { Paths } from "../host/paths.ts";
 import { readSettings, type SettingsFile } from "../host/settings-files.ts";
+import { showAddressesOf } from "../machine/addresses.ts";
 import { lastEndedBoot } from "../machine/ended-boot.ts";
 import type { Outcome } from "../machine/exit-status.ts";
 import { lookUp, type MachineRecord } from "../machine/record.ts";
@@ -61,6 +62,7 @@ export function detailsOf(view: MachineView, failure: Failure | null, reader: Re
   return {
     name,
     ...seen,
+    addresses: seen.leader === null ? [] : showAddressesOf(seen.leader),
     id: record?.machineId ?? last?.record?.machineId ?? null,
     rootDirectory: seen.image,
     settings: settingsOf(name, reader, paths),

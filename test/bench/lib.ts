@@ -172,7 +172,7 @@ export function compileC(name: string, directory: string): string {
   return program;
 }
 
-/** A process that answers each line with a line of numbers: floor -s and stopwatch. */
+/** A process that answers each line with a line of numbers: floor -s, stopwatch and ask. */
 export class Server {
   readonly #child: ChildProcessWithoutNullStreams;
   readonly #answers: AsyncIterator<string>;
@@ -183,6 +183,11 @@ export class Server {
     this.#child = spawn(program, args, { env });
     this.#child.stderr.on("data", (text) => this.#errors.push(String(text)));
     this.#answers = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
+  }
+
+  /** A line that is not answered. */
+  say(line: string): void {
+    this.#child.stdin.write(`${line}\n`);
   }
 
   async ask(): Promise<number[]> {

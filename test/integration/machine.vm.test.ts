@@ -1,12 +1,14 @@
+import { join } from "node:path";
 import { expect, test } from "vitest";
-import { vm } from "../lib/vm.ts";
+import { INSTALLATION } from "../../src/host/installation.ts";
+import { type JobOptions, vm } from "../lib/vm.ts";
 
 /** A guest under software emulation: minutes on a busy host. */
 const PATIENCE = 30 * 60_000;
 
 /** Runs a script on the systemd host; every line that matters says `KEY=VALUE`. */
-async function inGuest(script: string): Promise<Map<string, string>> {
-  const { status, output } = await vm.run(`set -u\n${script}`, { timeoutSeconds: 1200 });
+async function inGuest(script: string, more: JobOptions = {}): Promise<Map<string, string>> {
+  const { status, output } = await vm.run(`set -u\n${script}`, { timeoutSeconds: 1200, ...more });
   expect(status, output).toBe(0);
   return new Map(
     output
@@ -241,6 +243,74 @@ test(
       ...{ bind: "0", read: "of the host", locked: "1", other: "1", unbind: "0", after: "" },
       ...{ to: "0", owner: "1000:1001", blocks: "0", from: "0", back: "1000:1001:12", same: "yes" },
     });
+  },
+  PATIENCE,
+);
+
+test(
+  "berthd.service: killed with SIGKILL it comes back, and the machine was never away: exec, console, reboot, exit status",
+  async () => {
+    const said = await inGuest(
+      `
+    cd /
+    sed "s,^ExecStart=.*,ExecStart=$(command -v berthd)," /job/berthd.service >/run/systemd/system/berthd.service
+    systemctl daemon-reload; systemctl start berthd || exit 1
+    daemon() { systemctl show berthd -p MainPID --value; }
+    leader() { berth list --json | sed -n 's/.*"leader": \\([0-9]*\\).*/\\1/p'; }
+    berth start debian || exit 1
+    scope=/sys/fs/cgroup/machine.slice/machine-debian.scope
+    first=$(daemon) machine=$(leader)
+    berth exec debian -- sh -c 'echo before; while [ ! -e /run/go ]; do sleep 0.1; done; echo after; exit 7' >/tmp/out 2>&1; echo "cut=$?" >/tmp/cut &
+    for i in $(seq 300); do grep -q before /tmp/out && break; sleep 0.1; done
+    kill -9 $first
+    for i in $(seq 300); do [ "$(systemctl is-active berthd)" = active ] && [ "$(daemon)" != $first ] && break; sleep 0.1; done
+    echo "daemon_is_new=$([ "$(daemon)" != $first ] && echo yes)"
+    echo "same_machine=$([ "$(leader)" = $machine ] && echo yes)"
+    echo "state=$(berth exec debian -- systemctl is-system-running --wait)"
+    echo "exec=$(berth exec debian -- sh -c 'echo out; echo err >&2; exit 9' 2>/dev/null; echo $?)" | tr '\\n' ' '; echo
+    echo "limits=$(berth exec debian -- cat /sys/fs/cgroup/cgroup.controllers)"
+    berth set-property debian MemoryMax=300M && echo "memory_max=$(cat $scope/memory.max)"
+    berth exec debian -- sh -c 'echo on the console >/dev/console'
+    echo "console=$(berth logs debian | grep -c 'on the console')"
+    berth pause debian; echo "frozen=$(cat $scope/payload/cgroup.freeze)"; berth resume debian
+    berth reboot debian; berth wait debian running; echo "wait=$?"
+    echo "rebooted=$([ "$(leader)" != $machine ] && echo yes)"
+    echo "again=$(berth exec debian -- systemctl is-system-running --wait)"
+    # At any other moment, and twice.
+    kill -9 $(daemon); sleep 0.3; berth exec debian -- poweroff
+    for i in $(seq 300); do [ "$(systemctl is-active berthd)" = active ] && break; sleep 0.1; done
+    berth wait debian stopped; echo "stopped=$?"
+    echo "why=$(berth why debian | head -n 1)"
+    echo "left=$(berth list --json | tr -d '\\n ')"
+    echo "scope_left=$(ls -d $scope 2>/dev/null)"
+    berth start debian; echo "start=$?"
+    systemctl stop berthd; echo "goes_on=$(pgrep -c berth-keeper)"
+    systemctl start berthd; berth poweroff debian; echo "poweroff=$?"
+    systemctl stop berthd; systemctl show berthd -p Result
+    echo "host=$(systemctl is-system-running)"
+  `,
+      { directory: join(INSTALLATION, "units") },
+    );
+    expect(said.get("daemon_is_new")).toBe("yes");
+    expect(said.get("same_machine")).toBe("yes");
+    expect(said.get("state")).toBe("running");
+    expect(said.get("exec")).toBe("out 9 ");
+    expect(said.get("limits")).toMatch(/\bmemory\b.*\bpids\b/);
+    expect(said.get("memory_max")).toBe(String(300 * 1024 * 1024));
+    expect(Number(said.get("console"))).toBeGreaterThan(0);
+    expect(said.get("frozen")).toBe("1");
+    expect(said.get("wait")).toBe("0");
+    expect(said.get("rebooted")).toBe("yes");
+    expect(said.get("again")).toBe("running");
+    expect(said.get("stopped")).toBe("0");
+    expect(said.get("why")).toMatch(/debian/);
+    expect(said.get("left")).toBe("[]");
+    expect(said.get("scope_left")).toBe("");
+    expect(said.get("start")).toBe("0");
+    expect(said.get("goes_on")).toBe("1");
+    expect(said.get("poweroff")).toBe("0");
+    expect(said.get("Result")).toBe("success");
+    expect(said.get("host")).toBe("running");
   },
   PATIENCE,
 );

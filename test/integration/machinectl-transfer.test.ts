@@ -1,11 +1,11 @@
-/** org.freedesktop.import1 as machinectl of Debian 12 uses it, unmodified; and limits of images where there can be some. */
+/** org.freedesktop.import1 as machinectl of Debian 12 and of Debian 13 use it, unmodified; and limits of images where there can be some. */
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-import { beforeAll, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { type BerthRoot, berthRoot, buildBerth, poll } from "../lib/berth.ts";
 import { mountFileSystem, toolsOf } from "../lib/file-systems.ts";
 import { checkLeaks } from "../lib/leaks.ts";
@@ -14,6 +14,7 @@ import { manifest } from "../lib/manifest.ts";
 import { needs, needsHere } from "../lib/requires.ts";
 import { richTree } from "../lib/rich-tree.ts";
 import { file, OS, tar } from "../lib/tar.ts";
+import { MACHINECTLS } from "../lib/trixie-machinectl.ts";
 
 const ready = needs("root", "tool:machinectl", "tool:dbus-daemon", "tool:python3", "tool:getcap", "no-systemd");
 checkLeaks();
@@ -21,120 +22,122 @@ beforeAll(() => {
   if (ready) buildBerth();
 });
 
-async function onBus(root: BerthRoot): Promise<Machinectl> {
-  expect(await root.berth("daemon", "start")).toMatchObject({ status: 0 });
-  expect(await root.berth("daemon", "status")).toMatchObject({ status: 0 });
-  return machinectlOn(root);
-}
-
 /** Without what is no image. */
 function images(root: BerthRoot): string[] {
   return readdirSync(root.machines).filter((name) => !name.startsWith(".berth-"));
 }
 
-test("export-tar, import-tar and import-fs keep everything a file can have", async () => {
-  await using root = berthRoot();
-  const tree = richTree(join(root.machines, "web"));
-  const machinectl = await onBus(root);
-  const archive = join(root.path, "copy.tar.gz");
-  expect(await machinectl("export-tar", "web", archive)).toMatchObject({ status: 0 });
-  expect(readFileSync(archive).subarray(0, 2).toString("hex"), "by the file's name").toBe("1f8b");
-  expect(await machinectl("import-tar", "--read-only", archive)).toMatchObject({ status: 0 });
-  expect(manifest(join(root.machines, "copy"))).toEqual(manifest(tree));
-  expect((await machinectl("show-image", "copy", "-p", "ReadOnly")).stdout).toBe("ReadOnly=yes\n");
-  expect(await machinectl("import-tar", archive)).toMatchObject({ status: 1 });
-  expect(await machinectl("import-tar", "--force", archive)).toMatchObject({ status: 0 });
-  expect(await machinectl("import-fs", tree, "third")).toMatchObject({ status: 0 });
-  expect(manifest(join(root.machines, "third"))).toEqual(manifest(tree));
-  writeFileSync(archive, "no archive");
-  const refused = await machinectl("import-tar", archive, "fourth");
-  expect([refused.status, refused.stderr]).toEqual([1, expect.stringContaining("the archive is refused")]);
-  expect(images(root).sort()).toEqual(["copy", "third", "web"]);
-  const raw = await machinectl("import-raw", archive, "fifth");
-  expect([raw.status, raw.stderr]).toEqual([1, expect.stringContaining("disk images")]);
-});
-
-test("pull-tar downloads and verifies; list-transfers and cancel-transfer see and end one", async () => {
-  await using root = berthRoot();
-  const machinectl = await onBus(root);
-  const archive = tar([...OS, file("data", "x")]);
-  const sum = createHash("sha256").update(archive).digest("hex");
-  const server = createServer((request, response) => {
-    if (request.url === "/web.tar") response.end(archive);
-    else if (request.url === "/SHA256SUMS") response.end(`${sum}  web.tar\n`);
-    else if (request.url === "/slow.tar") response.writeHead(200, { "content-length": 1 << 30 }).write(archive);
-    else response.writeHead(404).end();
-  });
-  await new Promise<void>((resolve) => {
-    server.listen(0, "127.0.0.1", resolve);
-  });
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  try {
-    expect((await machinectl("list-transfers")).stdout).toContain("No transfers");
-    expect(await machinectl("pull-tar", "--verify=checksum", `${url}/web.tar`)).toMatchObject({ status: 0 });
-    expect(readFileSync(join(root.machines, "web/data"), "utf8")).toBe("x");
-
-    await using slow = root.spawn(machinectl.argv("pull-tar", "--verify=no", `${url}/slow.tar`), {
-      env: machinectl.env,
-    });
-    await poll("its beginning", () => (readdirSync(root.machines).length > 1 ? true : undefined));
-    const { stdout } = await machinectl("list-transfers", "--no-legend");
-    const [, id = "", rest] = /^\s*(\d+)\s+(.*)$/m.exec(stdout) ?? [];
-    expect(rest).toMatch(/pull-tar\s+slow\s+http:/);
-    expect(await machinectl("cancel-transfer", id)).toMatchObject({ status: 0 });
-    expect((await slow.end).status).toBe(1);
-    expect(await machinectl("cancel-transfer", id)).toMatchObject({
-      status: 1,
-      stderr: expect.stringContaining(`no transfer ${id}`),
-    });
-    expect(images(root)).toEqual(["web"]);
-    expect(readdirSync(root.machines)).toEqual(["web"]);
-  } finally {
-    server.closeAllConnections();
-    server.close();
+describe.each(MACHINECTLS)("machinectl of %s", (_, program) => {
+  async function onBus(root: BerthRoot): Promise<Machinectl> {
+    expect(await root.berth("daemon", "start")).toMatchObject({ status: 0 });
+    expect(await root.berth("daemon", "status")).toMatchObject({ status: 0 });
+    return machinectlOn(root, await program());
   }
-});
 
-test("what a killed daemon was making is gone when it is there again", async () => {
-  await using root = berthRoot();
-  const machinectl = await onBus(root);
-  const pipe = join(root.path, "pipe");
-  execFileSync("mkfifo", [pipe]);
-  await using importing = root.spawn(
-    ["sh", "-c", `exec 3<>${pipe}; exec "$@"`, "sh", ...machinectl.argv("import-tar", pipe, "web")],
-    {
-      env: machinectl.env,
-    },
-  );
-  await poll("its workspace", () => readdirSync(root.machines)[0]);
-  const { stdout } = await root.berth("daemon", "status", "--json");
-  process.kill(JSON.parse(stdout).pid, "SIGKILL");
-  // machinectl(1) goes on waiting for a signal of the transfer.
-  importing.kill("SIGKILL");
-  await importing.end;
-  expect(readdirSync(root.machines).length).toBe(1);
-  await onBus(root);
-  await poll("the sweep", () => (readdirSync(root.machines).length === 0 ? true : undefined));
-});
-
-test("on btrfs with quotas set-limit and clone are what machinectl promises", async (ctx) => {
-  needsHere(ctx, "tool:btrfs", ...toolsOf("btrfs"));
-  await using root = berthRoot();
-  using disk = await mountFileSystem("btrfs", join(root.path, "disk"), async () => undefined);
-  execFileSync("mount", ["--bind", disk.path, root.machines]);
-  try {
-    execFileSync("btrfs", ["quota", "enable", root.machines]);
-    writeFileSync(join(root.path, "web.tar"), tar([...OS, file("data", Buffer.alloc(1 << 20, 7))]));
+  test("export-tar, import-tar and import-fs keep everything a file can have", async () => {
+    await using root = berthRoot();
+    const tree = richTree(join(root.machines, "web"));
     const machinectl = await onBus(root);
-    expect(await machinectl("import-tar", join(root.path, "web.tar"))).toMatchObject({ status: 0 });
-    expect(await machinectl("set-limit", "web", "100M")).toMatchObject({ status: 0, stderr: "" });
-    expect((await machinectl("show-image", "web", "-p", "Limit", "--value")).stdout).toBe(`${100 << 20}\n`);
-    expect(await machinectl("clone", "--read-only", "web", "copy")).toMatchObject({ status: 0, stderr: "" });
-    expect((await machinectl("list-images")).stdout).toMatch(/^copy subvolume yes /m);
-    expect(await machinectl("clean", "--all")).toMatchObject({ status: 0 });
-    expect(existsSync(join(root.machines, "web"))).toBe(false);
-    expect(await root.berth("daemon", "stop")).toMatchObject({ status: 0 });
-  } finally {
-    execFileSync("umount", [root.machines]);
-  }
+    const archive = join(root.path, "copy.tar.gz");
+    expect(await machinectl("export-tar", "web", archive)).toMatchObject({ status: 0 });
+    expect(readFileSync(archive).subarray(0, 2).toString("hex"), "by the file's name").toBe("1f8b");
+    expect(await machinectl("import-tar", "--read-only", archive)).toMatchObject({ status: 0 });
+    expect(manifest(join(root.machines, "copy"))).toEqual(manifest(tree));
+    expect((await machinectl("show-image", "copy", "-p", "ReadOnly")).stdout).toBe("ReadOnly=yes\n");
+    expect(await machinectl("import-tar", archive)).toMatchObject({ status: 1 });
+    expect(await machinectl("import-tar", "--force", archive)).toMatchObject({ status: 0 });
+    expect(await machinectl("import-fs", tree, "third")).toMatchObject({ status: 0 });
+    expect(manifest(join(root.machines, "third"))).toEqual(manifest(tree));
+    writeFileSync(archive, "no archive");
+    const refused = await machinectl("import-tar", archive, "fourth");
+    expect([refused.status, refused.stderr]).toEqual([1, expect.stringContaining("the archive is refused")]);
+    expect(images(root).sort()).toEqual(["copy", "third", "web"]);
+    const raw = await machinectl("import-raw", archive, "fifth");
+    expect([raw.status, raw.stderr]).toEqual([1, expect.stringContaining("disk images")]);
+  });
+
+  test("pull-tar downloads and verifies; list-transfers and cancel-transfer see and end one", async () => {
+    await using root = berthRoot();
+    const machinectl = await onBus(root);
+    const archive = tar([...OS, file("data", "x")]);
+    const sum = createHash("sha256").update(archive).digest("hex");
+    const server = createServer((request, response) => {
+      if (request.url === "/web.tar") response.end(archive);
+      else if (request.url === "/SHA256SUMS") response.end(`${sum}  web.tar\n`);
+      else if (request.url === "/slow.tar") response.writeHead(200, { "content-length": 1 << 30 }).write(archive);
+      else response.writeHead(404).end();
+    });
+    await new Promise<void>((resolve) => {
+      server.listen(0, "127.0.0.1", resolve);
+    });
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    try {
+      expect((await machinectl("list-transfers")).stdout).toContain("No transfers");
+      expect(await machinectl("pull-tar", "--verify=checksum", `${url}/web.tar`)).toMatchObject({ status: 0 });
+      expect(readFileSync(join(root.machines, "web/data"), "utf8")).toBe("x");
+
+      await using slow = root.spawn(machinectl.argv("pull-tar", "--verify=no", `${url}/slow.tar`), {
+        env: machinectl.env,
+      });
+      await poll("its beginning", () => (readdirSync(root.machines).length > 1 ? true : undefined));
+      const { stdout } = await machinectl("list-transfers", "--no-legend");
+      const [, id = "", rest] = /^\s*(\d+)\s+(.*)$/m.exec(stdout) ?? [];
+      expect(rest).toMatch(/pull-tar\s+slow\s+http:/);
+      expect(await machinectl("cancel-transfer", id)).toMatchObject({ status: 0 });
+      expect((await slow.end).status).toBe(1);
+      expect(await machinectl("cancel-transfer", id)).toMatchObject({
+        status: 1,
+        stderr: expect.stringContaining(`no transfer ${id}`),
+      });
+      expect(images(root)).toEqual(["web"]);
+      expect(readdirSync(root.machines)).toEqual(["web"]);
+    } finally {
+      server.closeAllConnections();
+      server.close();
+    }
+  });
+
+  test("what a killed daemon was making is gone when it is there again", async () => {
+    await using root = berthRoot();
+    const machinectl = await onBus(root);
+    const pipe = join(root.path, "pipe");
+    execFileSync("mkfifo", [pipe]);
+    await using importing = root.spawn(
+      ["sh", "-c", `exec 3<>${pipe}; exec "$@"`, "sh", ...machinectl.argv("import-tar", pipe, "web")],
+      {
+        env: machinectl.env,
+      },
+    );
+    await poll("its workspace", () => readdirSync(root.machines)[0]);
+    const { stdout } = await root.berth("daemon", "status", "--json");
+    process.kill(JSON.parse(stdout).pid, "SIGKILL");
+    // machinectl(1) goes on waiting for a signal of the transfer.
+    importing.kill("SIGKILL");
+    await importing.end;
+    expect(readdirSync(root.machines).length).toBe(1);
+    await onBus(root);
+    await poll("the sweep", () => (readdirSync(root.machines).length === 0 ? true : undefined));
+  });
+
+  test("on btrfs with quotas set-limit and clone are what machinectl promises", async (ctx) => {
+    needsHere(ctx, "tool:btrfs", ...toolsOf("btrfs"));
+    await using root = berthRoot();
+    using disk = await mountFileSystem("btrfs", join(root.path, "disk"), async () => undefined);
+    execFileSync("mount", ["--bind", disk.path, root.machines]);
+    try {
+      execFileSync("btrfs", ["quota", "enable", root.machines]);
+      writeFileSync(join(root.path, "web.tar"), tar([...OS, file("data", Buffer.alloc(1 << 20, 7))]));
+      const machinectl = await onBus(root);
+      expect(await machinectl("import-tar", join(root.path, "web.tar"))).toMatchObject({ status: 0 });
+      expect(await machinectl("set-limit", "web", "100M")).toMatchObject({ status: 0, stderr: "" });
+      expect((await machinectl("show-image", "web", "-p", "Limit", "--value")).stdout).toBe(`${100 << 20}\n`);
+      expect(await machinectl("clone", "--read-only", "web", "copy")).toMatchObject({ status: 0, stderr: "" });
+      expect((await machinectl("list-images")).stdout).toMatch(/^copy subvolume yes /m);
+      expect(await machinectl("clean", "--all")).toMatchObject({ status: 0 });
+      expect(existsSync(join(root.machines, "web"))).toBe(false);
+      expect(await root.berth("daemon", "stop")).toMatchObject({ status: 0 });
+    } finally {
+      execFileSync("umount", [root.machines]);
+    }
+  });
 });

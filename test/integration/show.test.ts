@@ -39,6 +39,8 @@ describe("of a machine that runs", () => {
     await using root = berthRoot();
     const path = await makeMachine(root, RUNS);
     expect((await root.berth("start", "m")).status).toBe(0);
+    for (const address of ["10.1.2.3/32", "fd00::7/128"])
+      expect((await root.berth("exec", "m", "--", "/usr/sbin/ip", "addr", "add", address, "dev", "lo")).status).toBe(0);
     const told = await json(root, "show", "m");
     for (const field of FIELDS) expect(told).toHaveProperty(field);
     const record = root.record("m");
@@ -50,6 +52,7 @@ describe("of a machine that runs", () => {
         { section: "Exec", key: "Hostname", value: "emm", source: `${path}:2` },
         { section: "Files", key: "BindReadOnly", value: "/usr", source: `${path}:4` },
       ],
+      addresses: ["10.1.2.3", "fd00::7"],
       // The keeper, and sleep.
       usage: { tasks: 2, cpuUsec: expect.any(Number) },
       failure: null,
@@ -63,6 +66,7 @@ describe("of a machine that runs", () => {
     expect(page.stdout).toMatch(/^ {2}State +running, since /m);
     expect(page.stdout).toMatch(/^ {2}Usage .*2 tasks, CPU /m);
     expect(page.stdout).toMatch(/^ {2}Console it runs$/m);
+    expect(page.stdout).toMatch(/^ {2}Address 10\.1\.2\.3\n {10}fd00::7\n/m);
     expect(await json(root, "status", "m")).toMatchObject({ console: ["it runs"], usage: { tasks: 2 }, failure: null });
     expect((await root.berth("why", "m")).stdout).toMatch(/^m is running since \S+\.\n$/);
     expect((await root.berth("terminate", "m")).status).toBe(0);
