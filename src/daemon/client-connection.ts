@@ -28,6 +28,8 @@ const OTHERS: Limits = { line: 16 << 10, requests: 8, unread: 4 << 20 };
 /** What those ask for. */
 const others = new OneATurn();
 const FDS_MAX = 3;
+/** For what it asked for to end when the daemon does; what takes longer goes on without it, and the next one sees to that. */
+const GIVE_UP_MS = 2000;
 /** For a client to read its answers when the daemon ends. */
 const FLUSH_MS = 500;
 
@@ -81,7 +83,9 @@ export class ClientConnection {
     const ending = new DaemonEnds();
     this.#ending = ending;
     for (const { end, cancel } of this.#running.values()) for (const each of [cancel, end]) each.abort(ending);
-    await Promise.allSettled(this.#work);
+    const late = sleep(GIVE_UP_MS, undefined, { ref: false });
+    await Promise.race([Promise.allSettled(this.#work), late]);
+    for (const id of this.#running.keys()) this.#answered(id, { error: wireError(ending, this.#log, "info") });
   }
 
   /** When it has its answers; one that does not read them is not waited for. */
@@ -202,12 +206,15 @@ export class ClientConnection {
       };
       const result = await run(this.#daemon, call);
       await this.#daemon.manager.published();
-      this.#send({ id, result });
+      this.#answered(id, { result });
     } catch (error) {
-      this.#send({ id, error: wireError(error, log, this.#isRoot ? "info" : "debug") });
-    } finally {
-      this.#running.delete(id);
+      this.#answered(id, { error: wireError(error, log, this.#isRoot ? "info" : "debug") });
     }
+  }
+
+  /** Once: the end of the daemon may have been the answer. */
+  #answered(id: number, answer: { readonly result: unknown } | { readonly error: WireError }): void {
+    if (this.#running.delete(id)) this.#send({ id, ...answer });
   }
 
   /** 0 to 2 of the client's process, which waits: without its having to send them, for which Node has no way. */

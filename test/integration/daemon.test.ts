@@ -197,6 +197,26 @@ describe("its end", () => {
     }
   });
 
+  test("while a machine takes its time to power off: whoever waits for that hears so, and the next one sees it end", async () => {
+    await using root = berthRoot();
+    await makeMachine(root);
+    await using daemon = await berthd(root);
+    expect((await root.berth("start", "m")).status).toBe(0);
+    const { leader } = await root.recordWhen("m");
+    // It hears of nothing until it is continued.
+    process.kill(leader.pid, "SIGSTOP");
+    const poweroff = root.berth("poweroff", "--timeout=300", "m");
+    await root.recordWhen("m", ({ state }) => state === "stopping");
+    daemon.kill();
+    expect((await daemon.end).status).toBe(0);
+    expect(await poweroff).toMatchObject({ status: 1, stderr: expect.stringMatching(/^berth: .*the daemon ends/) });
+    expect((await root.berth("daemon", "start")).status).toBe(0);
+    expect(JSON.parse((await root.berth("list", "--json")).stdout)).toMatchObject([{ name: "m", leader: leader.pid }]);
+    process.kill(leader.pid, "SIGCONT");
+    expect((await root.berth("wait", "m", "stopped")).status).toBe(0);
+    expect(root.leftovers()).toEqual([]);
+  });
+
   test("does not wait for a client that reads nothing", async () => {
     await using root = berthRoot();
     await using daemon = await berthd(root);
