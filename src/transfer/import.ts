@@ -1,5 +1,6 @@
-import { realpath } from "node:fs/promises";
-import { join } from "node:path";
+import { fstatSync } from "node:fs";
+import { realpath, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { BerthError } from "../errors.ts";
 import { copyTree } from "../image/copy-tree.ts";
 import type { Driver } from "../image/driver.ts";
@@ -46,7 +47,7 @@ export async function unpackInto(
 export async function importDirectory(store: ImageStore, fd: number, image: NewImage, control: Control): Promise<void> {
   const { signal, log } = control;
   const source = `/proc/${process.pid}/fd/${fd}`;
-  await refuseStoreInside(await realpath(source), store.paths.machines);
+  await refuseStoreInside(fd, store.paths.machines);
   await store.make({ ...image, signal }, async (workspace, driver) => {
     const directory = join(workspace, "tree");
     driver.create(directory);
@@ -56,8 +57,14 @@ export async function importDirectory(store: ImageStore, fd: number, image: NewI
   log(`${image.name} is complete`);
 }
 
-async function refuseStoreInside(source: string, machines: string): Promise<void> {
+/** By what directories are: at its path, if it has one here at all, may be another where the fd comes from another mount namespace. */
+async function refuseStoreInside(fd: number, machines: string): Promise<void> {
+  const source = fstatSync(fd);
   const store = await realpath(machines).catch(() => machines);
-  if (store !== source && !store.startsWith(source === "/" ? "/" : `${source}/`)) return;
-  throw new BerthError(`${source} holds the store of images itself`, { hint: `${store} would be copied into itself` });
+  for (let at = store; ; at = dirname(at)) {
+    const directory = await stat(at).catch(() => null);
+    if (directory?.dev === source.dev && directory.ino === source.ino)
+      throw new BerthError(`${at} holds the store of images itself`, { hint: `${store} would be copied into itself` });
+    if (at === dirname(at)) return;
+  }
 }

@@ -82,7 +82,8 @@ describe.each(MACHINECTLS)("machinectl of %s", (_, program) => {
       await poll("its beginning", () => (readdirSync(root.machines).length > 1 ? true : undefined));
       const { stdout } = await machinectl("list-transfers", "--no-legend");
       const [, id = "", rest] = /^\s*(\d+)\s+(.*)$/m.exec(stdout) ?? [];
-      expect(rest).toMatch(/pull-tar\s+slow\s+http:/);
+      // 257 says of which class it is.
+      expect(rest).toMatch(/pull-tar\s+(machine\s+)?slow\s+http:/);
       expect(await machinectl("cancel-transfer", id)).toMatchObject({ status: 0 });
       expect((await slow.end).status).toBe(1);
       expect(await machinectl("cancel-transfer", id)).toMatchObject({

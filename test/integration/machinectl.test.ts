@@ -29,7 +29,7 @@ async function onTerminal(machinectl: Machinectl, words: readonly string[], type
   return `${terminal.output}\n[status ${status}]`;
 }
 
-describe.each(MACHINECTLS)("machinectl of %s", (_, program) => {
+describe.each(MACHINECTLS)("machinectl of %s", (release, program) => {
   /** With the host's programs. */
   async function startProbe(root: BerthRoot, name = "m"): Promise<Machinectl> {
     const tree = await probeTree({ at: join(root.machines, name), init: true });
@@ -269,7 +269,8 @@ describe.each(MACHINECTLS)("machinectl of %s", (_, program) => {
       mkdirSync(join(root.machines, "empty"));
       const failed = await machinectl("start", "empty");
       expect(failed.status).toBe(1);
-      expect(failed.stderr).toContain("Job for systemd-nspawn@empty.service failed");
+      // That of 257 says nothing of jobs that fail.
+      if (release === "Debian 12") expect(failed.stderr).toContain("Job for systemd-nspawn@empty.service failed");
     });
   });
 

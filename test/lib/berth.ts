@@ -47,6 +47,8 @@ const CHECKOUT = fileURLToPath(new URL("../..", import.meta.url));
 export const BERTH = join(CHECKOUT, "dist/berth");
 
 /** For a daemon to end. */
+/** ms in which what ends has ended. */
+const SETTLE_MS = 2000;
 const STOP_MS = 10_000;
 
 /** What tests pass between themselves, and nothing a machine's payload should ever see. */
@@ -215,6 +217,9 @@ export class BerthRoot {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    // A daemon removes the record first, and a test may have seen no more than that.
+    for (const end = performance.now() + SETTLE_MS; this.leftovers().length > 0 && performance.now() < end; )
+      await sleep(20);
     const left = this.leftovers();
     try {
       await this.#stopDaemon();
