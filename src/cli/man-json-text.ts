@@ -31,6 +31,11 @@ command), *requests* (how it is asked to *poweroff* and to *reboot*: each a *sig
 asked inside, in at most two seconds: *initState* (of systemd; of sysvinit, OpenRC and runit the runlevel) and *boot* (*launch*, *init* and
 *ready*: ms each took); *problem* says why nothing could be asked.
 
+*berth top*
+: *time* (ISO 8601) and *machines*, an array in the order asked for: each *name*, *state*, *leader*, *cpu* (percent of one CPU, in the last delay), *cpuUsec*,
+*cpuQuota*, *memory* and *memoryMax* in bytes, *tasks*, *tasksMax*, *ioRead* and *ioWritten* (bytes in all), *readRate* and *writeRate* (bytes a
+second) and *pressure* (*cpu*, *memory*, *io*: percent of the last ten seconds in which something in it waited). With *--follow* one document a line.
+
 *berth events*
 : One object a line: *type* (new, changed or removed), *machine*, and *view*, its fields as in *berth list* (null when it has gone).
 

@@ -86,7 +86,7 @@ export const UTF8: Glyphs = { full: "█", empty: "░", spinner: "⠋⠙⠹⠸�
 export const ASCII: Glyphs = { full: "#", empty: ".", spinner: "|/-\\" };
 
 /** locale(7): the first that is set and not empty decides. */
-function hasUtf8(env: NodeJS.ProcessEnv): boolean {
+export function hasUtf8(env: NodeJS.ProcessEnv): boolean {
   return /utf-?8/i.test(env["LC_ALL"] || env["LC_CTYPE"] || env["LANG"] || "");
 }
 

@@ -16,7 +16,7 @@ const FAILURE = 125;
 /** What verbs are about, as help and the manual show them. */
 const GROUPS: Readonly<Record<string, string>> = {
   Machines:
-    "list status show why start poweroff reboot terminate kill pause resume wait login shell exec console logs events " +
+    "list status show why start poweroff reboot terminate kill pause resume wait login shell exec console logs top events " +
     "copy-to copy-from bind unbind set-property",
   Launching: "run plan",
   Settings: "edit cat check enable disable",
@@ -52,6 +52,7 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
   },
   resume: { summary: "let a paused machine go on", load: () => import("./verbs/resume.ts"), rootOnly: true },
   wait: { summary: "wait until a machine runs or has ended", load: () => import("./verbs/wait.ts") },
+  top: { summary: "show what machines take, live", load: () => import("./verbs/top.ts") },
   events: { summary: "show what happens to machines, as it happens", load: () => import("./verbs/events.ts") },
   "set-property": {
     summary: "change resource limits of a running machine",

@@ -7,6 +7,7 @@ import { bootId } from "../host/boot-id.ts";
 import { INSTALLATION } from "../host/installation.ts";
 import { type Paths, rootOf } from "../host/paths.ts";
 import { Autostart } from "../manager/autostart.ts";
+import { Loads, runningOf } from "../manager/loads.ts";
 import { Manager, type ManagerOptions } from "../manager/manager.ts";
 import { type DaemonStatus, EXIT_BUSY, LOCK, SOCKET } from "../manager/protocol.ts";
 import { DaemonEnds } from "../manager/when-ready.ts";
@@ -22,6 +23,7 @@ import { Tidy } from "./tidy.ts";
 export class Berthd implements Daemon {
   readonly manager: Manager;
   readonly autostart: Autostart;
+  readonly loads: Loads;
   readonly #paths: Paths;
   readonly #log: Logger;
   readonly #service: ServiceManager;
@@ -47,6 +49,7 @@ export class Berthd implements Daemon {
     this.#lock = takeLock(paths);
     this.#tell = (level, machine, line) => log[level](machine === null ? {} : { machine }, line);
     this.manager = new Manager({ paths, bootId: this.#bootId, log: this.#tell });
+    this.loads = new Loads(() => runningOf(this.manager));
     this.autostart = new Autostart(this.manager, this.#tell);
   }
 

@@ -2,6 +2,7 @@ import { BerthError } from "../errors.ts";
 import { INSTALLATION } from "../host/installation.ts";
 import { killIn } from "../machine/kill-in.ts";
 import type { Autostart } from "../manager/autostart.ts";
+import type { Loads } from "../manager/loads.ts";
 import { type Reader, viewFor } from "../manager/machine-view.ts";
 import type { MachineEvent, Manager } from "../manager/manager.ts";
 import type { DaemonStatus, MethodName, Methods } from "../manager/protocol.ts";
@@ -28,6 +29,7 @@ export interface Call<M extends MethodName = MethodName> {
 export interface Daemon {
   readonly manager: Manager;
   readonly autostart: Autostart;
+  readonly loads: Loads;
   status(): Promise<DaemonStatus>;
   /** Ends the daemon, after the answer. */
   quit(machines: boolean, timeout: number | null): Promise<void>;
@@ -59,6 +61,7 @@ export const METHODS: { readonly [M in MethodName]: Method<M> } = {
     for: "all",
     run: async ({ manager }, { params, reader }) => viewFor(manager.view(name(params)), reader),
   },
+  loads: { for: "all", run: ({ loads }, { params }) => loads.read(texts(params, "names")) },
   start: {
     for: "root",
     // Of a client that is killed the machine goes on to be ready.

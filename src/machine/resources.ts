@@ -30,6 +30,50 @@ export const NO_LIMITS: Limits = {
   ...{ cpuQuota: null, cpuWeight: null, ioWeight: null, allowedCpus: null },
 };
 
+/** Percent of the last ten seconds in which some of its processes waited for it (PSI). Null: the host does not count that. */
+export interface Pressure {
+  readonly cpu: number | null;
+  readonly memory: number | null;
+  readonly io: number | null;
+}
+
+/** What changes from moment to moment. */
+export interface Load extends Usage, Pick<Limits, "memoryMax" | "tasksMax" | "cpuQuota"> {
+  /** Bytes from and to disks, since it was started. */
+  readonly ioRead: number | null;
+  readonly ioWritten: number | null;
+  readonly pressure: Pressure;
+}
+
+export const NO_LOAD: Load = {
+  ...{ memory: null, cpuUsec: null, tasks: null, memoryMax: null, tasksMax: null, cpuQuota: null },
+  ...{ ioRead: null, ioWritten: null, pressure: { cpu: null, memory: null, io: null } },
+};
+
+/** @param cgroup of the machine */
+export function readLoad(cgroup: string): Load {
+  const io = text(cgroup, "io.stat");
+  return {
+    ...readUsage(cgroup),
+    memoryMax: number(cgroup, "memory.max"),
+    tasksMax: number(cgroup, "pids.max"),
+    cpuQuota: cpuQuota(cgroup),
+    ioRead: io === null ? null : sumOf(io, "rbytes"),
+    ioWritten: io === null ? null : sumOf(io, "wbytes"),
+    pressure: { cpu: pressure(cgroup, "cpu"), memory: pressure(cgroup, "memory"), io: pressure(cgroup, "io") },
+  };
+}
+
+/** Over all disks: `8:0 rbytes=4096 wbytes=0 ...`. */
+function sumOf(io: string, key: string): number {
+  return [...io.matchAll(new RegExp(`\\b${key}=(\\d+)`, "g"))].reduce((sum, [, bytes]) => sum + Number(bytes), 0);
+}
+
+function pressure(cgroup: string, resource: keyof Pressure): number | null {
+  const some = /^some avg10=([\d.]+)/m.exec(text(cgroup, `${resource}.pressure`) ?? "")?.[1];
+  return some === undefined ? null : Number(some);
+}
+
 /** @param cgroup of the machine */
 export function readUsage(cgroup: string): Usage {
   const cpu = /^usage_usec (\d+)$/m.exec(text(cgroup, "cpu.stat") ?? "")?.[1];
@@ -41,17 +85,21 @@ export function readUsage(cgroup: string): Usage {
 }
 
 export function readLimits(cgroup: string): Limits {
-  const [quota, period] = (text(cgroup, "cpu.max") ?? "max").split(" ").map(Number);
   return {
     memoryMax: number(cgroup, "memory.max"),
     memoryHigh: number(cgroup, "memory.high"),
     memorySwapMax: number(cgroup, "memory.swap.max"),
     tasksMax: number(cgroup, "pids.max"),
-    cpuQuota: quota && period ? (quota / period) * 100 : null,
+    cpuQuota: cpuQuota(cgroup),
     cpuWeight: number(cgroup, "cpu.weight"),
     ioWeight: ioWeight(cgroup),
     allowedCpus: text(cgroup, "cpuset.cpus") || null,
   };
+}
+
+function cpuQuota(cgroup: string): number | null {
+  const [quota, period] = (text(cgroup, "cpu.max") ?? "max").split(" ").map(Number);
+  return quota && period ? (quota / period) * 100 : null;
 }
 
 function ioWeight(cgroup: string): number | null {

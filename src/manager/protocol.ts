@@ -1,4 +1,5 @@
 import type { ErrorKind } from "../errors.ts";
+import type { MachineLoad } from "./loads.ts";
 import type { MachineDetails } from "./machine-details.ts";
 import type { MachineView } from "./machine-view.ts";
 import type { MachineEvent } from "./manager.ts";
@@ -23,6 +24,8 @@ export interface Methods {
   list: { params: { readonly all: boolean }; event: never; result: readonly MachineView[] };
   show: { params: Named; event: never; result: MachineDetails };
   view: { params: Named; event: never; result: MachineView };
+  /** Of those of these names that run; none: of all. */
+  loads: { params: { readonly names: readonly string[] }; event: never; result: readonly MachineLoad[] };
   start: { params: Named & Timeout; event: StartEvent; result: null };
   powerOff: { params: Named & Timeout & { readonly wait: boolean }; event: never; result: null };
   reboot: { params: Named; event: never; result: null };

@@ -1,5 +1,5 @@
 import { getWindowSize, inForeground, isTerminal, makeRaw, type WindowSize } from "../sys/terminal.ts";
-import { type Colour, TerminalBackground } from "./terminal-background.ts";
+import type { TerminalLook } from "./terminal-look.ts";
 
 export { isTerminal } from "../sys/terminal.ts";
 
@@ -13,17 +13,16 @@ export class CallerTerminal {
   /** Mostly both are one terminal: it is made raw twice then, and put back last as it was found first. */
   readonly #fds = [STDIN, STDOUT].filter((fd) => isTerminal(fd));
   #found: { readonly fd: number; readonly putBack: () => void }[] = [];
-  readonly #background: TerminalBackground | undefined;
+  readonly #look: TerminalLook | undefined;
   #onSize: () => void = () => undefined;
   readonly #onWindow = (): void => this.#onSize();
   readonly #onContinue = (): void => this.#resume();
   readonly #onSuspend = (): void => this.#suspend();
   readonly #putBack = (): void => this.#putModesBack();
 
-  /** `background`: to be shown for as long as the terminal is lent raw. */
-  constructor(background: Colour | null = null) {
-    if (background !== null && this.#fds.includes(STDOUT))
-      this.#background = new TerminalBackground(STDOUT, background);
+  /** `look`: how it is shown for as long as it is lent raw. */
+  constructor(look?: (fd: number) => TerminalLook) {
+    if (this.#fds.includes(STDOUT)) this.#look = look?.(STDOUT);
   }
 
   /** Of what is looked at; undefined: no terminal, or it was hung up. */
@@ -46,7 +45,7 @@ export class CallerTerminal {
     process.on("SIGTSTP", this.#onSuspend);
     process.on("exit", this.#putBack);
     for (const fd of this.#fds) this.#found.unshift({ fd, putBack: makeRaw(fd) });
-    this.#background?.show();
+    this.#look?.show();
   }
 
   takeBack(): void {
@@ -56,7 +55,7 @@ export class CallerTerminal {
     process.off("exit", this.#putBack);
     this.#putModesBack();
     this.#found = [];
-    this.#background?.close();
+    this.#look?.close();
   }
 
   /**
@@ -71,7 +70,7 @@ export class CallerTerminal {
         // it was hung up while we were stopped
       }
     }
-    if (this.#found.length > 0) this.#background?.show();
+    if (this.#found.length > 0) this.#look?.show();
     this.#onSize();
   }
 
@@ -82,7 +81,7 @@ export class CallerTerminal {
 
   /** In the background the terminal is the shell's, and an attempt would stop us on our way out. */
   #putModesBack(): void {
-    if (this.#found.length > 0 && inForeground(STDOUT)) this.#background?.putBack();
+    if (this.#found.length > 0 && inForeground(STDOUT)) this.#look?.putBack();
     for (const { fd, putBack } of this.#found) if (inForeground(fd)) putBack();
   }
 }

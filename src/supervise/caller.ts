@@ -1,7 +1,7 @@
 import type { Readable } from "node:stream";
 import { CallerTerminal } from "./caller-terminal.ts";
 import { SteadyOutput } from "./steady-output.ts";
-import type { Colour } from "./terminal-background.ts";
+import { type Colour, TerminalBackground } from "./terminal-look.ts";
 
 /** A reader that takes nothing for so long, once the end was asked for, is not waited for any more. */
 const PATIENCE_MS = 3000;
@@ -22,7 +22,9 @@ export class ProcessCaller implements Caller {
 
   /** `background`: of the terminal, while a machine has it. */
   constructor(background: Colour | null = null) {
-    this.terminal = new CallerTerminal(background);
+    this.terminal = new CallerTerminal(
+      background === null ? undefined : (fd) => new TerminalBackground(fd, background),
+    );
   }
 
   get stdin(): NodeJS.ReadStream {
