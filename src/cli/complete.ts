@@ -5,10 +5,12 @@ import { INSTALLATION } from "../host/installation.ts";
 import { listTrees } from "../host/list-trees.ts";
 import { findPaths, type Paths } from "../host/paths.ts";
 import { listSettingsFiles } from "../host/settings-files.ts";
+import { SNAPSHOTS } from "../image/snapshots/places.ts";
 import { knownMachines } from "../machine/known-machines.ts";
 import { listMachines } from "../machine/record.ts";
 import { PROPERTY_NAMES } from "../machine/set-property.ts";
 import { readPublished } from "../manager/published.ts";
+import { checkName } from "../spec/name.ts";
 import { argumentValues, optionValues, type Values } from "./completion-values.ts";
 import type { Runner } from "./verb.ts";
 import { VERBS } from "./verbs.ts";
@@ -73,13 +75,18 @@ function inVerb(command: Command, words: readonly string[], paths: Paths): Compl
   return { candidates: candidates.map(({ word, help }) => ({ word: `${name}=${word}`, help })), also };
 }
 
-function positional(command: Command, index: number, current: string, paths: Paths): Completion {
+function positional(command: Command, given: readonly string[], current: string, paths: Paths): Completion {
+  const index = given.length;
   const all = command.registeredArguments;
   const argument = all[index] ?? (all.at(-1)?.variadic === true ? all.at(-1) : undefined);
   // Behind a command's name come its own arguments.
   if (argument?.name() === "command") return { candidates: [], also: index >= all.length ? "files" : "commands" };
   if (argument === undefined) return NOTHING;
   const values = argumentValues(command.name(), argument, PROPERTY_NAMES);
+  if (values.kind === "snapshots") {
+    const [image = ""] = given;
+    return { candidates: starting(snapshotsOfImage(paths, image), current), also: null };
+  }
   const { user, name } = splitUser(command.name(), current);
   const found = fromValues(values, name, paths);
   return user === ""
@@ -94,7 +101,7 @@ function splitUser(verb: string, word: string): { readonly user: string; readonl
 }
 
 interface Before {
-  readonly positions: number;
+  readonly positions: readonly string[];
   readonly optionsEnded: boolean;
   /** Whose value comes next. */
   readonly waiting: Option | undefined;
@@ -103,17 +110,18 @@ interface Before {
 function readWords(command: Command, words: readonly string[]): Before {
   // After the first words of such a verb all belongs to the command.
   const passes = command.registeredArguments.some((argument) => argument.name() === "command");
-  let [positions, optionsEnded] = [0, false];
+  const positions: string[] = [];
+  let optionsEnded = false;
   let waiting: Option | undefined;
   for (const word of words) {
     if (waiting !== undefined) waiting = undefined;
-    else if (word === "--" && positions < command.registeredArguments.length) optionsEnded = true;
+    else if (word === "--" && positions.length < command.registeredArguments.length) optionsEnded = true;
     else if (word.startsWith("-") && !optionsEnded) {
       const [name = "", value] = splitOnce(word);
       const option = command.options.find(({ long, short }) => long === name || short === name);
       if (option?.required === true && value === undefined) waiting = option;
     } else {
-      positions++;
+      positions.push(word);
       if (passes) optionsEnded = true;
     }
   }
@@ -145,6 +153,8 @@ function fromValues(values: Values, current: string, paths: Paths): Completion {
       return { candidates: [], also: "commands" };
     case "settings":
       return { candidates: starting(settingsNames(paths), current), also: "files" };
+    case "images":
+      return { candidates: starting(imagesOrSnapshots(paths, current), current), also: null };
     default:
       return { candidates: starting(namesOf(values, paths), current), also: null };
   }
@@ -168,8 +178,6 @@ function namesOf(values: Values, paths: Paths): readonly (string | Candidate)[] 
       const known = new Set(running(paths));
       return listTrees(paths.machines).filter((name) => !known.has(name));
     }
-    case "images":
-      return [...listTrees(paths.machines), ...rawImages(paths)];
     case "recipes":
       return recipes();
     case "words":
@@ -193,6 +201,18 @@ function running(paths: Paths): readonly string[] {
 function settingsNames(paths: Paths): readonly string[] {
   const { files } = listSettingsFiles(paths, INSTALLATION);
   return [...new Set(files.flatMap((file) => /([^/]+)\.nspawn$/.exec(file)?.[1] ?? []))];
+}
+
+/** Behind NAME@ the snapshots of that image. */
+function imagesOrSnapshots(paths: Paths, current: string): readonly string[] {
+  const at = current.indexOf("@");
+  if (at < 0) return [...listTrees(paths.machines), ...rawImages(paths)];
+  const image = current.slice(0, at);
+  return snapshotsOfImage(paths, image).map((name) => `${image}@${name}`);
+}
+
+function snapshotsOfImage(paths: Paths, image: string): readonly string[] {
+  return checkName(image) === undefined ? namesIn(join(paths.machines, SNAPSHOTS, image), /^([^.].*)$/) : [];
 }
 
 function rawImages({ machines }: Paths): readonly string[] {

@@ -10,6 +10,8 @@ export type Values =
         | "running"
         | "stopped"
         | "images"
+        /** Of the image that is named before. */
+        | "snapshots"
         | "verbs"
         | "recipes"
         | "files"
@@ -40,10 +42,12 @@ const ARGUMENTS: Readonly<Record<string, Values>> = {
   "check name|file": { kind: "settings" },
   "bootstrap recipe": { kind: "recipes" },
   "bootstrap name": NONE,
+  "snapshot snapshot": NONE,
   "copy-to source": FILES,
   "copy-from target": FILES,
   "bind source": FILES,
   "import-fs directory": { kind: "directories" },
+  "rollback snapshot": { kind: "snapshots" },
   "wait state": words("running", "stopped"),
   "read-only bool": words("yes", "no"),
   "run command": { kind: "command" },

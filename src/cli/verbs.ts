@@ -20,7 +20,8 @@ const GROUPS: Readonly<Record<string, string>> = {
     "copy-to copy-from bind unbind set-property",
   Launching: "run plan",
   Settings: "edit cat check enable disable",
-  Images: "list-images image-status show-image clone rename read-only remove set-limit clean",
+  Images:
+    "list-images image-status show-image clone rename read-only remove set-limit clean snapshot snapshots rollback",
   "Getting trees": "bootstrap recipes pull-tar import-tar import-fs export-tar",
   Host: "doctor daemon completion version",
 };
@@ -122,6 +123,13 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
     rootOnly: true,
   },
   clean: { summary: "remove hidden images, or all", load: () => import("./verbs/clean.ts"), rootOnly: true },
+  snapshot: { summary: "keep an image as it is now", load: () => import("./verbs/snapshot.ts"), rootOnly: true },
+  snapshots: { summary: "show the snapshots of images", load: () => import("./verbs/snapshots.ts"), rootOnly: true },
+  rollback: {
+    summary: "make an image what it was at a snapshot",
+    load: () => import("./verbs/rollback.ts"),
+    rootOnly: true,
+  },
   "import-tar": {
     summary: "make an image of a tar archive",
     load: () => import("./verbs/import-tar.ts"),

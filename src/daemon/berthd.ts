@@ -4,10 +4,11 @@ import type { Faces } from "../dbus/faces.ts";
 import { BerthError } from "../errors.ts";
 import { lockWithPid } from "../exec/lock-file.ts";
 import { bootId } from "../host/boot-id.ts";
-import { INSTALLATION } from "../host/installation.ts";
+import { berthVersion } from "../host/installation.ts";
 import { type Paths, rootOf } from "../host/paths.ts";
 import { Autostart } from "../manager/autostart.ts";
 import { Loads, runningOf } from "../manager/loads.ts";
+import { ImageSnapshots } from "../manager/image-snapshots.ts";
 import { Manager, type ManagerOptions } from "../manager/manager.ts";
 import { type DaemonStatus, EXIT_BUSY, LOCK, SOCKET } from "../manager/protocol.ts";
 import { DaemonEnds } from "../manager/when-ready.ts";
@@ -24,6 +25,7 @@ export class Berthd implements Daemon {
   readonly manager: Manager;
   readonly autostart: Autostart;
   readonly loads: Loads;
+  readonly snapshots: ImageSnapshots;
   readonly #paths: Paths;
   readonly #log: Logger;
   readonly #service: ServiceManager;
@@ -50,6 +52,7 @@ export class Berthd implements Daemon {
     this.#tell = (level, machine, line) => log[level](machine === null ? {} : { machine }, line);
     this.manager = new Manager({ paths, bootId: this.#bootId, log: this.#tell });
     this.loads = new Loads(() => runningOf(this.manager));
+    this.snapshots = new ImageSnapshots(this.manager);
     this.autostart = new Autostart(this.manager, this.#tell);
   }
 
@@ -68,7 +71,7 @@ export class Berthd implements Daemon {
     this.#server = new SocketServer(this.#socket, this, this.#log);
     const { count } = this.manager;
     this.#service.ready(`${count} machines`);
-    this.#log.info(`berthd ${version()} serves ${this.#paths.machines} at ${this.#socket}; machines: ${count}`);
+    this.#log.info(`berthd ${berthVersion()} serves ${this.#paths.machines} at ${this.#socket}; machines: ${count}`);
     this.#bus = this.#openBus();
     this.#startEnabled();
   }
@@ -106,7 +109,7 @@ export class Berthd implements Daemon {
       bus: (await this.#bus)?.address ?? null,
       socket: this.#socket,
       root: rootOf(this.#paths),
-      version: version(),
+      version: berthVersion(),
       machines: this.manager.count,
     };
   }
@@ -161,9 +164,4 @@ function takeLock({ run }: Paths): number {
     });
   }
   return lock;
-}
-
-export function version(): string {
-  const text = readFileSync(join(INSTALLATION, "package.json"), "utf8");
-  return (JSON.parse(text) as { version: string }).version;
 }

@@ -3,6 +3,7 @@ import { INSTALLATION } from "../host/installation.ts";
 import { killIn } from "../machine/kill-in.ts";
 import type { Autostart } from "../manager/autostart.ts";
 import type { Loads } from "../manager/loads.ts";
+import type { ImageSnapshots } from "../manager/image-snapshots.ts";
 import { type Reader, viewFor } from "../manager/machine-view.ts";
 import type { MachineEvent, Manager } from "../manager/manager.ts";
 import type { DaemonStatus, MethodName, Methods } from "../manager/protocol.ts";
@@ -30,6 +31,7 @@ export interface Daemon {
   readonly manager: Manager;
   readonly autostart: Autostart;
   readonly loads: Loads;
+  readonly snapshots: ImageSnapshots;
   status(): Promise<DaemonStatus>;
   /** Ends the daemon, after the answer. */
   quit(machines: boolean, timeout: number | null): Promise<void>;
@@ -109,6 +111,22 @@ export const METHODS: { readonly [M in MethodName]: Method<M> } = {
     },
   },
   exec: { for: "root", run: exec },
+  snapshot: {
+    for: "root",
+    run: ({ snapshots }, { params, cancelled }) =>
+      snapshots.take(name(params), textOrNull(params, "snapshot"), text(params, "comment"), cancelled),
+  },
+  rollback: {
+    for: "root",
+    run: ({ snapshots }, { params, cancelled, event }) =>
+      snapshots.rollBack(
+        {
+          ...{ name: name(params), snapshot: textOrNull(params, "snapshot") },
+          ...{ undo: flag(params, "undo"), restart: flag(params, "restart") },
+        },
+        { signal: cancelled, say: (said) => event({ said }) },
+      ),
+  },
   setProperty: {
     for: "root",
     run: async ({ manager }, { params }) => done(manager.setProperties(name(params), texts(params, "properties"))),

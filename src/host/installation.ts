@@ -1,9 +1,14 @@
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 
 const here = import.meta.dirname;
 /** The directory berth runs from, with dist/, bootstrap/ and node_modules/: a checkout, or /usr/lib/berth. This file is in dist/ or src/host/. */
 export const INSTALLATION = basename(here) === "dist" ? join(here, "..") : join(here, "..", "..");
+
+/** Of package.json. */
+export function berthVersion(): string {
+  return (JSON.parse(readFileSync(join(INSTALLATION, "package.json"), "utf8")) as { version: string }).version;
+}
 
 /** The command line's program, for processes that this one starts: the bundle, or the sources when they run as they are. */
 export function clientProgram(): string {

@@ -1,4 +1,4 @@
-import { lstatSync } from "node:fs";
+import { existsSync, lstatSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
 import { forgetRange, moveRange } from "../exec/range-ledger.ts";
@@ -12,7 +12,10 @@ import { HOST_IMAGE } from "./image.ts";
 import { lockImage } from "./locks.ts";
 import { makeImage, placeOf, requireFree } from "./make.ts";
 import { moveImage } from "./move.ts";
-import { copySettings, removeSettings } from "./settings-follow.ts";
+import { type CopiedSettings, copySettings, removeSettings } from "./settings-follow.ts";
+import { isHalfRolledBack } from "./snapshots/places.ts";
+import { copySavedSettings } from "./snapshots/saved-settings.ts";
+import { findSnapshot, snapshotNames, snapshotsOf, splitSnapshotName } from "./snapshots/snapshot.ts";
 import { createWorkspace } from "./workspace.ts";
 
 /** What changes the store. Each appears at once, by a rename, and leaves nothing when it fails. */
@@ -29,10 +32,15 @@ export interface CloneOptions {
 export async function cloneImage(paths: Paths, from: FoundImage, to: string, options: CloneOptions): Promise<void> {
   requireName(to);
   requireNotHost(from, "cloned");
-  using _copied = lockImage(paths, from.name, "copied");
+  const snapshot = splitSnapshotName(from.name);
+  using _copied = lockImage(paths, snapshot?.image ?? from.name, "copied");
+  const settings = (): CopiedSettings =>
+    snapshot === null
+      ? copySettings(paths, from.name, to)
+      : copySavedSettings(paths, findSnapshot(paths, snapshot.image, snapshot.snapshot), to);
   const { signal } = options;
   const ofFile = from.driver.suffix === "" ? {} : { driver: from.driver };
-  const makeOptions = { ...options, ...ofFile, name: to, replace: false, settingsOf: from.name };
+  const makeOptions = { ...options, ...ofFile, name: to, replace: false, settings };
   await makeImage(paths, makeOptions, async (workspace, driver) => {
     const copy = join(workspace, "image");
     if (driver === from.driver && (await copied(from, copy, signal))) return copy;
@@ -59,6 +67,7 @@ export function renameImage(paths: Paths, image: FoundImage, to: string): void {
   requireNotHost(image, "renamed");
   using _renamed = lockImage(paths, image.name, "renamed");
   using _made = lockImage(paths, to, "made");
+  requireWhole(paths, image.name);
   using _held = holdTree(image, paths);
   // One that can't be read is an error before anything is done.
   readLedger(ledgerPath(paths.machines));
@@ -71,22 +80,49 @@ export function renameImage(paths: Paths, image: FoundImage, to: string): void {
     throw error;
   }
   moveRange(ledgerPath(paths.machines), image.name, to);
+  moveSnapshots(paths, image.name, to);
   settings.removeOriginals();
 }
 
-/** With its settings, and its range of ids is free again. It is gone from the store at once, its files soon after. */
-export async function removeImage(paths: Paths, image: FoundImage): Promise<void> {
+/**
+ * With its settings, and its range of ids is free again. It is gone from the store at once, its files soon after. One that has
+ * snapshots is left alone, but where `snapshots` says that they go, too: they may be all that is left of a mistake.
+ */
+export async function removeImage(paths: Paths, image: FoundImage, snapshots: boolean): Promise<void> {
   requireNotHost(image, "removed");
   using _removed = lockImage(paths, image.name, "removed");
+  const names = snapshotNames(paths, image.name);
+  if (!snapshots && names.length > 0) throw hasSnapshots(image.name, names);
   using _held = holdTree(image, paths);
   readLedger(ledgerPath(paths.machines));
   await using workspace = await createWorkspace(paths.machines, image.name.replace(/^\./, ""));
   const removed = join(workspace.path, "image");
   moveImage(image, removed, false);
+  if (existsSync(snapshotsOf(paths, image.name)))
+    renameSync(snapshotsOf(paths, image.name), join(workspace.path, "snapshots"));
   // It is out of the store: nothing of it is left for the next one of that name, whatever its files do.
   removeSettings(paths, image.name);
   forgetRange(ledgerPath(paths.machines), image.name);
   if (!lstatSync(removed).isSymbolicLink()) image.driver.discard?.(removed);
+}
+
+function hasSnapshots(name: string, names: readonly string[]): BerthError {
+  const what = names.length === 1 ? `a snapshot, ${names[0]}` : `${names.length} snapshots`;
+  return new BerthError(`image ${name} has ${what}`, {
+    hint: `berth remove --snapshots ${name} removes ${names.length === 1 ? "it" : "them"} with the image`,
+    kind: "Busy",
+  });
+}
+
+/** Nobody was killed while it was rolled back: that is gone on with first, by who can wait. */
+function requireWhole(paths: Paths, name: string): void {
+  if (!isHalfRolledBack(paths, name)) return;
+  throw new BerthError(`image ${name} is half rolled back`, { hint: "berth clean finishes that", kind: "Busy" });
+}
+
+/** Over an empty directory of an earlier image's. Where an image went by other hands than ours its snapshots stay in the way. */
+function moveSnapshots(paths: Paths, from: string, to: string): void {
+  if (existsSync(snapshotsOf(paths, from))) renameSync(snapshotsOf(paths, from), snapshotsOf(paths, to));
 }
 
 /** Of the image itself: where the settings say ReadOnly=, a machine can't change it either. */

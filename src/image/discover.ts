@@ -8,6 +8,7 @@ import { directoryDriver } from "./drivers/directory.ts";
 import { rawDriver } from "./drivers/raw.ts";
 import { subvolumeDriver } from "./drivers/subvolume.ts";
 import { HOST_IMAGE, isImageName } from "./image.ts";
+import { findSnapshot, snapshotImage, splitSnapshotName } from "./snapshots/snapshot.ts";
 
 /** An image's place in the store, before anything is known of it. */
 export interface FoundImage {
@@ -33,6 +34,14 @@ export function findImages(paths: Paths): readonly FoundImage[] {
 export function findImage(paths: Paths, name: string): FoundImage | null {
   if (name === HOST_IMAGE) return HOST;
   return imageAt(paths, name) ?? imageAt(paths, `${name}${rawDriver.suffix}`);
+}
+
+/** The same of a snapshot, `NAME@SNAP`, too: for what only reads. */
+export function findSource(paths: Paths, name: string): FoundImage | null {
+  const split = splitSnapshotName(name);
+  return split === null
+    ? findImage(paths, name)
+    : { name, ...snapshotImage(findSnapshot(paths, split.image, split.snapshot)) };
 }
 
 /** The best one for trees in a store. */

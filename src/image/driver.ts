@@ -10,6 +10,8 @@ export interface ImageState extends Partial<ImageUsage> {
   readonly parentIdentity?: string;
 }
 
+export type Still = (act: () => Promise<void>) => Promise<void>;
+
 /**
  * One way to keep images. Paths are those of an image, or of one that is being made in a workspace: names, locks and
  * what appears when are the store's business.
@@ -29,6 +31,11 @@ export interface Driver {
   create(path: string): void;
   /** Makes `to` a copy of `from`, with owners, times, links, holes, ACLs and extended attributes. */
   copy(from: string, to: string, signal: AbortSignal): Promise<void>;
+  /**
+   * The same of one moment, also while a machine writes to `from`: it does not while `still` runs what it is given, which is
+   * to take as little time as it can. What the machine wrote before is on the disk.
+   */
+  snapshot(from: string, to: string, still: Still, signal: AbortSignal): Promise<void>;
   /** Makes removing what nobody needs any more quick, where it can; what is left is removed file by file. */
   discard?(path: string): void;
   /** @throws BerthError of kind NotSupported where there is no such mark */

@@ -6,7 +6,7 @@ import type { Paths } from "../host/paths.ts";
 import { printable } from "../spec/quote.ts";
 
 /** What can be done with an image, as who comes second reads it: `image web is being removed`. */
-export type Operation = "made" | "copied" | "renamed" | "removed" | "changed" | "exported";
+export type Operation = "made" | "copied" | "renamed" | "removed" | "changed" | "rolled back" | "exported";
 
 /** These only read the image: several may do so at a time. */
 const READING: ReadonlySet<Operation> = new Set(["copied", "exported"]);

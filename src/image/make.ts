@@ -6,7 +6,7 @@ import type { Driver } from "./driver.ts";
 import { holdTree } from "./hold-tree.ts";
 import { lockImage } from "./locks.ts";
 import { unmark } from "./move.ts";
-import { copySettings } from "./settings-follow.ts";
+import type { CopiedSettings } from "./settings-follow.ts";
 import { alreadyThere, createWorkspace, prepareStore, publish, publishInstead } from "./workspace.ts";
 
 export interface MakeOptions {
@@ -16,8 +16,8 @@ export interface MakeOptions {
   readonly readOnly: boolean;
   /** In place of an image of that name, should there be one. */
   readonly replace: boolean;
-  /** The image whose settings it gets as well. */
-  readonly settingsOf?: string;
+  /** Gives it settings as well. */
+  readonly settings?: () => Pick<CopiedSettings, "undo">;
   readonly signal: AbortSignal;
 }
 
@@ -41,7 +41,7 @@ export async function makeImage(paths: Paths, options: MakeOptions, fill: Fill):
   const finished = await fill(workspace.path, options.driver ?? bestDriver(paths.machines));
   signal.throwIfAborted();
   const old = check();
-  const settings = options.settingsOf === undefined ? undefined : copySettings(paths, options.settingsOf, name);
+  const settings = options.settings?.();
   try {
     if (old === null) await publish(finished, place);
     else await replace(paths, old, finished);

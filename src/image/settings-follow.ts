@@ -1,4 +1,4 @@
-import { cpSync, lstatSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { cpSync, lchownSync, lstatSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { INSTALLATION } from "../host/installation.ts";
 import type { Paths } from "../host/paths.ts";
@@ -9,7 +9,7 @@ import { renameNoReplace } from "../sys/files.ts";
 const KINDS = [".nspawn", ".nspawn.d"];
 
 /** Hidden, so that nobody takes it for settings. */
-const COPY = ".berth-settings-";
+export const COPY = ".berth-settings-";
 /** ms */
 const COPY_TIME = 60_000;
 
@@ -47,10 +47,19 @@ export function removeSettings(paths: Paths, name: string): void {
   for (const [path] of pairs(paths, name, name)) rmSync(path, { recursive: true, force: true });
 }
 
-function pairs(paths: Paths, from: string, to: string): readonly (readonly [string, string])[] {
+/** Where a machine's settings are or could be. */
+export function settingsPlaces(
+  paths: Paths,
+  name: string,
+): readonly { readonly directory: string; readonly kind: string; readonly path: string }[] {
   return settingsDirectories(paths, INSTALLATION).flatMap((directory) =>
-    KINDS.map((kind) => [join(directory, `${from}${kind}`), join(directory, `${to}${kind}`)] as const),
+    KINDS.map((kind) => ({ directory, kind, path: join(directory, `${name}${kind}`) })),
   );
+}
+
+function pairs(paths: Paths, from: string, to: string): readonly (readonly [string, string])[] {
+  const targets = settingsPlaces(paths, to);
+  return settingsPlaces(paths, from).map(({ path }, index) => [path, targets[index]?.path ?? path] as const);
 }
 
 /** Removes copies that nobody finished: they take no time. */
@@ -68,10 +77,20 @@ function copyWhole(source: string, target: string): void {
   const temporary = mkdtempSync(join(dirname(target), COPY));
   try {
     const copy = join(temporary, "copy");
-    cpSync(source, copy, { recursive: true, preserveTimestamps: true, verbatimSymlinks: true });
+    copyOwned(source, copy);
     renameNoReplace(copy, target);
   } finally {
     rmSync(temporary, { recursive: true, force: true });
+  }
+}
+
+/** With owners: by them it is decided whether settings are trusted. */
+export function copyOwned(source: string, target: string): void {
+  cpSync(source, target, { recursive: true, preserveTimestamps: true, verbatimSymlinks: true });
+  const names = lstatSync(source).isDirectory() ? readdirSync(source, { recursive: true, encoding: "utf8" }) : [];
+  for (const name of ["", ...names]) {
+    const { uid, gid } = lstatSync(join(source, name));
+    lchownSync(join(target, name), uid, gid);
   }
 }
 

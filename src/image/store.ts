@@ -4,15 +4,18 @@ import type { Paths } from "../host/paths.ts";
 import { readFileSystem } from "../host/tree-facts.ts";
 import { requireName } from "../spec/name.ts";
 import { suggest } from "../spec/nearest.ts";
+import { quote } from "../spec/quote.ts";
 import { monotonic } from "../sys/clock.ts";
 import { type CloneOptions, cloneImage, markReadOnly, removeImage, renameImage } from "./changes.ts";
 import { countDisk } from "./count-disk.ts";
-import { type FoundImage, findImage, findImages, HOST } from "./discover.ts";
+import { type FoundImage, findImage, findImages, findSource, HOST } from "./discover.ts";
 import { type ImageInfo, isHidden, isImageName, noSuchImage, requireTree } from "./image.ts";
 import { readHostname, readMachineId, readMachineInfo, readOsRelease } from "./inside.ts";
 import { lockImage, sweepLocks } from "./locks.ts";
 import { type Fill, type MakeOptions, makeImage } from "./make.ts";
 import { sweepCopies } from "./settings-follow.ts";
+import { finishRollbacks } from "./snapshots/half-rollback.ts";
+import { splitSnapshotName } from "./snapshots/snapshot.ts";
 import { sweepWorkspaces } from "./workspace.ts";
 
 /** The store as a whole. */
@@ -66,9 +69,9 @@ export class ImageStore {
     }));
   }
 
-  /** @throws BerthError of kind NoSuchImage */
+  /** Of a snapshot, `NAME@SNAP`, as well. @throws BerthError of kind NoSuchImage */
   get(name: string): ImageInfo {
-    const found = this.#describe(this.#find(name), this.#fsType());
+    const found = this.#describe(this.#source(name), this.#fsType());
     if (found === null) throw noSuchImage(name, "it has just been removed");
     // Only all of them know whose snapshot it is.
     if (found.parentIdentity === undefined) return found.info;
@@ -78,7 +81,7 @@ export class ImageStore {
   /** Counts what images use, so that `list` and `get` know it. Those that take longer than `within` ms are left as they were. */
   async measure(names: readonly string[], within: number): Promise<void> {
     const signal = AbortSignal.timeout(within);
-    const left = names.map((name) => this.#find(name));
+    const left = names.map((name) => this.#source(name));
     const count = async (): Promise<void> => {
       for (let image = left.pop(); image !== undefined && !signal.aborted; image = left.pop()) {
         const usage = await image.driver.measure(image.path, signal).catch(() => null);
@@ -103,7 +106,7 @@ export class ImageStore {
 
   /** @throws BerthError; nothing is there then */
   async clone(name: string, to: string, options: CloneOptions): Promise<void> {
-    await cloneImage(this.paths, this.#find(name), to, options);
+    await cloneImage(this.paths, this.#source(name), to, options);
   }
 
   /**
@@ -117,29 +120,30 @@ export class ImageStore {
   /** Lets nobody remove or rename an image while `use` reads its tree. */
   async read<T>(name: string, use: (image: ImageInfo) => Promise<T>): Promise<T> {
     const image = this.get(name);
-    using _exported = lockImage(this.paths, name, "exported");
+    using _exported = lockImage(this.paths, splitSnapshotName(name)?.image ?? name, "exported");
     return await use(image);
   }
 
   rename(name: string, to: string): void {
-    const image = this.#find(name);
+    const image = this.find(name);
     renameImage(this.paths, image, to);
     this.#usage.delete(image.path);
   }
 
-  async remove(name: string): Promise<void> {
-    const image = this.#find(name);
+  /** `snapshots`: with those that it has; else one that has some is left alone. */
+  async remove(name: string, snapshots = false): Promise<void> {
+    const image = this.find(name);
     this.#usage.delete(image.path);
-    await removeImage(this.paths, image);
+    await removeImage(this.paths, image, snapshots);
   }
 
   setReadOnly(name: string, readOnly: boolean): void {
-    markReadOnly(this.paths, this.#find(name), readOnly);
+    markReadOnly(this.paths, this.find(name), readOnly);
   }
 
   /** `limit`: bytes; null takes it away. @throws BerthError where the image can't have one */
   setLimit(name: string, limit: number | null): void {
-    const { path, driver } = this.#find(name);
+    const { path, driver } = this.find(name);
     driver.setLimit(path, limit);
   }
 
@@ -174,6 +178,7 @@ export class ImageStore {
     if (await exists(this.paths.machines)) await sweepWorkspaces(this.paths.machines);
     sweepLocks(this.paths);
     sweepCopies(this.paths);
+    await finishRollbacks(this.paths);
   }
 
   osRelease(name: string): Readonly<Record<string, string>> {
@@ -198,12 +203,24 @@ export class ImageStore {
     return image.path;
   }
 
-  #find(name: string): FoundImage {
+  /** Where an image lies. @throws BerthError of kind NoSuchImage */
+  find(name: string): FoundImage {
+    const snapshot = splitSnapshotName(name);
+    if (snapshot !== null)
+      throw new BerthError(`${quote(name)} is a snapshot: that can't be done with it`, {
+        hint: `berth clone ${name} NEW makes an image of it`,
+        kind: "NotSupported",
+      });
     if (!isImageName(name) && name !== HOST.name) requireName(name);
     const found = findImage(this.paths, name);
     if (found !== null) return found;
     const names = findImages(this.paths).map((image) => image.name);
     throw noSuchImage(name, suggest(name, names) ?? hintOf(names, this.paths.machines));
+  }
+
+  /** What only reads may also be of a snapshot. */
+  #source(name: string): FoundImage {
+    return (splitSnapshotName(name) === null ? null : findSource(this.paths, name)) ?? this.find(name);
   }
 
   /** Null: it went meanwhile. */

@@ -97,12 +97,12 @@ export async function publishInstead(finished: string, target: string): Promise<
   await syncDirectory(dirname(target));
 }
 
-async function syncTree(path: string): Promise<void> {
+export async function syncTree(path: string): Promise<void> {
   const synced = await runCommand("sync", ["--file-system", path]);
   if (!synced.ok) throw new BerthError(`cannot write ${path} to the disk: ${synced.tail.at(-1) ?? synced.status}`);
 }
 
-async function syncDirectory(path: string): Promise<void> {
+export async function syncDirectory(path: string): Promise<void> {
   const directory = await open(path, constants.O_RDONLY);
   await directory.sync().finally(() => directory.close());
 }

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { BerthError } from "../errors.ts";
 import { listTrees } from "../host/list-trees.ts";
 import type { Paths } from "../host/paths.ts";
+import { isHalfRolledBack } from "../image/snapshots/places.ts";
 import { askInit } from "../machine/ask-init.ts";
 import { findAnyMachine, findMachine } from "../machine/find-machine.ts";
 import { freeze, isFrozen } from "../machine/freeze.ts";
@@ -13,6 +14,7 @@ import { noSuchMachine } from "../machine/known-machines.ts";
 import { lookUp, type MachineRecord, type UnknownMachine } from "../machine/record.ts";
 import { setProperties } from "../machine/set-property.ts";
 import { killMachine, killUnknown, stopSupervisor, whenEnded } from "../machine/signal-machine.ts";
+import { releaseStill } from "../machine/still.ts";
 import { sweepMachine } from "../machine/sweep.ts";
 import { requireName } from "../spec/name.ts";
 import { suggest } from "../spec/nearest.ts";
@@ -87,6 +89,9 @@ export class Manager extends EventEmitter<Events> {
 
   /** Takes over what runs, goes on with what was interrupted, and cleans up after the rest. */
   async open(): Promise<void> {
+    await releaseStill(this.paths, (name) =>
+      this.#with.log("warn", name, "was held still for a snapshot, and goes on"),
+    );
     await adoptMachines(this.#with, (name, failure) => this.#make(name, failure));
     for (const name of [...this.#machines.keys()]) this.#tell(name); // what failed under an earlier daemon, too
     this.#foreign.open();
@@ -172,6 +177,8 @@ export class Manager extends EventEmitter<Events> {
     requireName(name);
     if (this.#foreign.has(name)) throw new BerthError(`machine ${name} is running already`, { kind: "MachineExists" });
     if (!existsSync(join(this.paths.machines, name))) throw noTree(name, this.paths, listTrees(this.paths.machines));
+    if (isHalfRolledBack(this.paths, name))
+      await (await import("../image/snapshots/half-rollback.ts")).finishRollback(this.paths, name);
     await this.#make(name).start(caller);
   }
 

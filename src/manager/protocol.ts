@@ -1,5 +1,7 @@
 import type { ErrorKind } from "../errors.ts";
 import type { MachineLoad } from "./loads.ts";
+import type { SnapshotInfo } from "../image/snapshots/snapshot.ts";
+import type { RollbackRequest, RolledBack } from "./image-snapshots.ts";
 import type { MachineDetails } from "./machine-details.ts";
 import type { MachineView } from "./machine-view.ts";
 import type { MachineEvent } from "./manager.ts";
@@ -38,6 +40,8 @@ export interface Methods {
   wait: { params: Named & { readonly state: WaitState }; event: never; result: null };
   events: { params: Nothing; event: MachineEvent; result: null };
   exec: { params: ExecParams; event: ExecEvent; result: ExecResult };
+  snapshot: { params: SnapshotParams; event: never; result: SnapshotInfo };
+  rollback: { params: RollbackRequest; event: RollbackEvent; result: RolledBack };
   setProperty: { params: Named & { readonly properties: readonly string[] }; event: never; result: null };
 }
 
@@ -72,6 +76,17 @@ export type StartEvent =
   | { readonly status: string }
   /** For the user: a warning, what is weaker than the default. */
   | { readonly said: string };
+
+export interface SnapshotParams extends Named {
+  /** Null: a name is made. */
+  readonly snapshot: string | null;
+  readonly comment: string;
+}
+
+export interface RollbackEvent {
+  /** For the user: what a start of it says. */
+  readonly said: string;
+}
 
 export interface ExecParams {
   readonly name: string;

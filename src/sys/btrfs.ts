@@ -1,9 +1,10 @@
 import { closeSync, constants, openSync, statfsSync, statSync } from "node:fs";
 import { basename, dirname } from "node:path";
-import { bind, check, failedWith, pinned } from "./libc.ts";
+import { bind, bindThreaded, check, failedWith, pinned } from "./libc.ts";
 
 /** Subvolumes of btrfs, by the requests and layouts of linux/btrfs.h: btrfs-progs need not be installed. */
 const ioctlCall = bind("int ioctl(int fd, ulong request, void *argument)");
+const ioctlInThread = bindThreaded("int ioctl(int fd, ulong request, void *argument)");
 
 const SUBVOL_CREATE = 0x5000940e;
 const SNAP_DESTROY = 0x5000940f;
@@ -40,11 +41,14 @@ export function createSubvolume(path: string): void {
   });
 }
 
-/** Makes `name` in the directory `parent` a snapshot of `source` (fds), without the subvolumes in it. */
-export function snapshotSubvolume(source: number, parent: number, name: string): void {
+/**
+ * Makes `name` in the directory `parent` a snapshot of `source` (fds, which stay open until then), without the
+ * subvolumes in it. The kernel writes all of its transaction to the disk by the way, so a thread waits for that.
+ */
+export async function snapshotSubvolume(source: number, parent: number, name: string): Promise<void> {
   const argument = namedArgument(name, 56);
   argument.writeBigInt64LE(BigInt(source), 0);
-  call(parent, SNAP_CREATE_V2, argument, "BTRFS_IOC_SNAP_CREATE_V2", name);
+  await ioctlInThread("ioctl BTRFS_IOC_SNAP_CREATE_V2", { path: name }, parent, SNAP_CREATE_V2, argument);
 }
 
 /** It is gone at once, its blocks are free a little later. Fails with ENOTEMPTY where others are in it. */

@@ -22,6 +22,23 @@ export function bind(signature: string): Native {
   };
 }
 
+/** The same by a thread of its own, for what takes long; throws as `check` does. */
+export function bindThreaded(
+  signature: string,
+): (syscall: string, options: { path?: string }, ...args: readonly unknown[]) => Promise<number> {
+  return (syscall, options, ...args) =>
+    new Promise((resolve, reject) => {
+      libc.func(signature).async(...args, (error: Error | null, result: number) => {
+        try {
+          if (error !== null) throw error;
+          resolve(check(Number(result), syscall, options)); // at once, while errno is that of this call
+        } catch (failed) {
+          reject(failed instanceof Error ? failed : new Error(String(failed)));
+        }
+      });
+    });
+}
+
 /** Throws when `result` says that `syscall` failed (-1 and errno, as libc does it); returns it otherwise. */
 export function check(result: number, syscall: string, options: { path?: string; subject?: string } = {}): number {
   if (result < 0) throw failure(syscall, options);

@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { BerthError } from "../../errors.ts";
 import { loadCredentials } from "../../host/credentials.ts";
 import { INSTALLATION } from "../../host/installation.ts";
+import { isHalfRolledBack } from "../../image/snapshots/places.ts";
 import { prepare as prepareMachine } from "../../machine/prepare.ts";
 import { type ForegroundConsole, runForeground } from "../../machine/run-foreground.ts";
 import { sweep } from "../../machine/sweep.ts";
@@ -42,6 +43,12 @@ async function runMachine(context: Context, options: StartOptions, words: readon
       exitStatus: EXIT_FAILURE,
     });
   if (options.cleanup === true) return cleanUp(context);
+  if (
+    options.machine !== undefined &&
+    options.directory === undefined &&
+    isHalfRolledBack(context.paths, options.machine)
+  )
+    await (await import("../../image/snapshots/half-rollback.ts")).finishRollback(context.paths, options.machine);
   const prepared = prepareMachine(requestFrom(options, words, false), context.paths, INSTALLATION);
   const { spec } = prepared;
   const caller = new ProcessCaller(options.background);

@@ -40,6 +40,10 @@ export const directoryDriver: Driver = {
     await copyTree(from, to, signal);
   },
 
+  async snapshot(from, to, still, signal) {
+    await still(() => copyTree(from, to, signal));
+  },
+
   setReadOnly(path, readOnly) {
     if (setImmutable(path, readOnly) || !readOnly) return;
     throw new BerthError(`${path} can't be marked read-only: its file system has no immutable flag`, {

@@ -34,6 +34,10 @@ export const rawDriver: Driver = {
     chmodSync(to, (statSync(to).mode & 0o777) | 0o200);
   },
 
+  async snapshot(from, to, still, signal) {
+    await still(() => this.copy(from, to, signal));
+  },
+
   setReadOnly(path, readOnly) {
     const mode = statSync(path).mode & 0o777;
     chmodSync(path, readOnly ? mode & ~WRITABLE : mode | 0o200);

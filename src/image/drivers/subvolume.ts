@@ -48,11 +48,15 @@ export const subvolumeDriver: Driver = {
     const source = openSync(from, DIRECTORY);
     const parent = openSync(dirname(to), DIRECTORY);
     try {
-      snapshotAll(source, parent, basename(to));
+      await snapshotAll(source, parent, basename(to));
     } finally {
       closeSync(source);
       closeSync(parent);
     }
+  },
+
+  async snapshot(from, to, still, signal) {
+    await still(() => this.copy(from, to, signal));
   },
 
   discard(path) {
@@ -80,8 +84,8 @@ export const subvolumeDriver: Driver = {
  * The kernel leaves an empty directory in a snapshot where another subvolume was, systemd makes some in its machines.
  * Those get snapshots of their own, in a copy that nobody else has yet.
  */
-function snapshotAll(source: number, parent: number, name: string): void {
-  snapshotSubvolume(source, parent, name);
+async function snapshotAll(source: number, parent: number, name: string): Promise<void> {
+  await snapshotSubvolume(source, parent, name);
   const nested = nestedSubvolumes(source);
   if (nested.length === 0) return;
   const copy = openSync(`/proc/self/fd/${parent}/${name}`, DIRECTORY | constants.O_NOFOLLOW);
@@ -95,7 +99,7 @@ function snapshotAll(source: number, parent: number, name: string): void {
     for (const path of nested) {
       const directory = open(copy, dirname(path));
       rmdirSync(`/proc/self/fd/${directory}/${basename(path)}`);
-      snapshotAll(open(source, path), directory, basename(path));
+      await snapshotAll(open(source, path), directory, basename(path));
     }
   } finally {
     for (const fd of opened) closeSync(fd);

@@ -1,0 +1,116 @@
+import { existsSync, fsyncSync, lstatSync, openSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { BerthError } from "../../errors.ts";
+import type { Paths } from "../../host/paths.ts";
+import { closeQuietly, renameExchange } from "../../sys/files.ts";
+import { findImage } from "../discover.ts";
+import type { Driver } from "../driver.ts";
+import { holdTree } from "../hold-tree.ts";
+import { lockImage } from "../locks.ts";
+import { unmark } from "../move.ts";
+import { createWorkspace } from "../workspace.ts";
+import { HALF, isHalfRolledBack } from "./places.ts";
+import { restoreSettings, type SavedSettings } from "./saved-settings.ts";
+import { imagesWithSnapshots, snapshotsOf } from "./snapshot.ts";
+
+/*
+ * A rollback that is decided is a directory beside the image's snapshots, with all that it takes. What is to be done can
+ * be done again from any point: who is killed in the midst of it is followed by whoever comes next to the image.
+ */
+const PLAN = "plan.json";
+
+export interface RollbackPlan {
+  /** The name of the snapshot that the replaced state becomes. */
+  readonly kept: string;
+  readonly suffix: string;
+  /** Of the tree or file that takes the image's place. */
+  readonly identity: string;
+  /** The image's mark, which stays. */
+  readonly readOnly: boolean;
+  readonly settings: readonly SavedSettings[];
+}
+
+export interface Half {
+  readonly directory: string;
+  /** What takes the place; when it has, what was there. */
+  readonly image: string;
+  readonly settings: string;
+  /** What becomes the snapshot of the replaced state. */
+  readonly before: string;
+}
+
+export function placesIn(directory: string, suffix: string): Half {
+  const [settings, before] = [join(directory, "settings"), join(directory, "before")];
+  return { directory, image: join(directory, `image${suffix}`), settings, before };
+}
+
+export function writePlan(directory: string, plan: RollbackPlan): void {
+  writeFileSync(join(directory, PLAN), JSON.stringify(plan));
+}
+
+/** Stays the same over renames, and no other image that is there has it. */
+export function identityOf(driver: Driver, path: string): string {
+  return driver.read(path).identity ?? `inode ${statSync(path, { bigint: true }).ino}`;
+}
+
+/** Goes on with the rollback of an image that somebody was killed in, if there is one. @throws BerthError of kind Busy */
+export async function finishRollback(paths: Paths, image: string): Promise<void> {
+  if (!isHalfRolledBack(paths, image)) return;
+  using _changed = lockImage(paths, image, "rolled back");
+  await finishLocked(paths, image);
+}
+
+/** Of all images; those that somebody works on are theirs. */
+export async function finishRollbacks(paths: Paths): Promise<void> {
+  const failures: unknown[] = [];
+  for (const image of imagesWithSnapshots(paths))
+    await finishRollback(paths, image).catch((error: unknown) => {
+      if (!(error instanceof BerthError) || error.kind !== "Busy") failures.push(error);
+    });
+  if (failures.length > 0) throw failures[0];
+}
+
+/** For who has the image's lock. `held`: and keeps machines from running from it. */
+export async function finishLocked(paths: Paths, name: string, held = false): Promise<void> {
+  const directory = halfOf(paths, name);
+  if (!existsSync(directory)) return;
+  const plan = JSON.parse(readFileSync(join(directory, PLAN), "utf8")) as RollbackPlan;
+  const half = placesIn(directory, plan.suffix);
+  // The state that was replaced is kept last: while it is not, nothing is known to be done.
+  if (existsSync(half.before)) {
+    const image = findImage(paths, name);
+    if (image === null)
+      throw new BerthError(`image ${name} has gone while it was rolled back`, { kind: "NoSuchImage" });
+    using _held = held ? undefined : holdTree(image, paths);
+    const changed = restoreSettings(paths, name, plan.settings, half.settings);
+    if (identityOf(image.driver, image.path) !== plan.identity && isThere(half.image)) {
+      unmark(image);
+      renameExchange(half.image, image.path);
+    }
+    if (plan.readOnly) findImage(paths, name)?.driver.setReadOnly(image.path, true);
+    if (isThere(half.image)) renameSync(half.image, join(half.before, `image${plan.suffix}`));
+    for (const each of new Set([paths.machines, half.before, directory, ...changed])) syncNow(each);
+    renameSync(half.before, join(snapshotsOf(paths, name), plan.kept));
+    syncNow(snapshotsOf(paths, name));
+  }
+  await using workspace = await createWorkspace(paths.machines, name.replace(/^\./, ""));
+  renameSync(directory, join(workspace.path, "rest"));
+}
+
+function halfOf(paths: Paths, image: string): string {
+  return join(snapshotsOf(paths, image), HALF);
+}
+
+function isThere(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+}
+
+/** Names that changed in a directory. Some milliseconds. */
+function syncNow(directory: string): void {
+  const fd = openSync(directory, "r");
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeQuietly(fd);
+  }
+}

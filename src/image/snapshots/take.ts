@@ -1,0 +1,160 @@
+import { lstatSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { BerthError, errorCode } from "../../errors.ts";
+import { berthVersion } from "../../host/installation.ts";
+import { parseMountinfo } from "../../host/mountinfo.ts";
+import type { Paths } from "../../host/paths.ts";
+import { runningFrom, whileStill, writersOf } from "../../machine/still.ts";
+import { copyTree } from "../copy-tree.ts";
+import { bestDriver, type FoundImage } from "../discover.ts";
+import type { Still } from "../driver.ts";
+import { holdTree } from "../hold-tree.ts";
+import { HOST_IMAGE } from "../image.ts";
+import { lockImage } from "../locks.ts";
+import { createWorkspace, prepareStore, publish, syncTree } from "../workspace.ts";
+import { saveSettings } from "./saved-settings.ts";
+import {
+  fileIn,
+  makeSnapshotsOf,
+  requireSnapshotName,
+  type Snapshot,
+  type SnapshotInfo,
+  snapshotNames,
+  type Written,
+  writtenForm,
+} from "./snapshot.ts";
+
+export interface SnapshotOptions {
+  /** Null: `snap` and the next number. */
+  readonly name: string | null;
+  readonly comment: string;
+  readonly signal: AbortSignal;
+}
+
+/** Of the comment, which is for people. */
+const COMMENT_MAX = 1000;
+
+/**
+ * Makes a snapshot of an image and its settings, which is there whole or not at all. The processes of a machine that runs
+ * from it are stopped meanwhile, for as long as its driver needs: the files are those of one moment, as after a power cut.
+ * @throws BerthError
+ */
+export async function takeSnapshot(paths: Paths, image: FoundImage, options: SnapshotOptions): Promise<SnapshotInfo> {
+  const { comment, signal } = options;
+  if (comment.length > COMMENT_MAX)
+    throw new BerthError(`the comment is longer than ${COMMENT_MAX} characters`, { kind: "InvalidArgs" });
+  requireOwn(image);
+  const name = options.name ?? nextName(paths, image.name);
+  requireSnapshotName(name);
+  requireFree(paths, image.name, name);
+  using _copied = lockImage(paths, image.name, "copied");
+  await prepareStore(paths.machines);
+  await using workspace = await createWorkspace(paths.machines, image.name.replace(/^\./, ""));
+  const made = join(workspace.path, "snapshot");
+  mkdirSync(made);
+  using machines = holdMachines(paths, image);
+  const time = Date.now();
+  const { driver } = await copyStill(image, join(made, `image${image.driver.suffix}`), machines.still, signal);
+  const written: Written = {
+    time,
+    comment,
+    driver: driver.name,
+    running: machines.running,
+    frozenMs: machines.frozenMs(),
+    replacedBy: null,
+    berth: berthVersion(),
+    settings: saveSettings(paths, image.name, join(made, "settings")),
+  };
+  writeFileSync(fileIn(made), writtenForm(written));
+  signal.throwIfAborted();
+  const directory = makeSnapshotsOf(paths, image.name);
+  await publish(made, join(directory, name));
+  const { settings: _, ...info } = written;
+  return { ...info, image: image.name, name };
+}
+
+interface Machines extends Disposable {
+  readonly running: boolean;
+  readonly still: Still;
+  frozenMs(): number | null;
+}
+
+/** Those that run from the image are stopped when it comes to that; where none does, none can be started. */
+function holdMachines(paths: Paths, image: FoundImage): Machines {
+  const running = runningFrom(image.path, paths).length > 0;
+  const tree = running ? undefined : tryHold(paths, image);
+  let ms: number | null = null;
+  const still: Still = async (act) => {
+    await syncTree(image.path); // what a machine has written before is not written while it stands still
+    let all = act;
+    for (const machine of writersOf(image.path, paths)) {
+      const inner = all;
+      all = async () => {
+        const held = await whileStill(machine, paths, inner);
+        ms = Math.max(ms ?? 0, held.ms);
+      };
+    }
+    await all();
+  };
+  return { running, still, frozenMs: () => ms, [Symbol.dispose]: () => tree?.[Symbol.dispose]() };
+}
+
+/** What berth does not run, a container of systemd-nspawn's, can't be stopped: its files are copied as they are. */
+function tryHold(paths: Paths, image: FoundImage): Disposable | undefined {
+  try {
+    return holdTree(image, paths);
+  } catch (error) {
+    if (error instanceof BerthError && error.kind === "Busy") return undefined;
+    throw error;
+  }
+}
+
+/** An image whose file system is not the store's own is copied by files. */
+async function copyStill(
+  { path, driver }: FoundImage,
+  to: string,
+  still: Still,
+  signal: AbortSignal,
+): Promise<Pick<FoundImage, "driver">> {
+  try {
+    await driver.snapshot(path, to, still, signal);
+    return { driver };
+  } catch (error) {
+    if (errorCode(error) !== "EXDEV") throw error;
+  }
+  const best = bestDriver(join(to, ".."));
+  best.create(to);
+  await still(() => copyTree(path, to, signal));
+  return { driver: best };
+}
+
+/** One that lies in the store as itself, so that it can be replaced there. */
+export function requireOwn({ name, path }: FoundImage): void {
+  const not = (why: string, hint?: string): BerthError =>
+    new BerthError(`image ${name} can have no snapshots: ${why}`, { kind: "NotSupported", hint });
+  if (name === HOST_IMAGE) throw not("it is the host itself");
+  if (lstatSync(path).isSymbolicLink())
+    throw not(`${path} is a link to an image elsewhere`, `berth clone ${name} NEW makes one in the store`);
+  const mounts = parseMountinfo(readFileSync("/proc/self/mountinfo", "utf8"));
+  if (mounts.some(({ point }) => point === path)) throw not(`something is mounted at ${path}`);
+}
+
+/** `snap0`, `snap1`, ...: never one that was there after one that is. */
+function nextName(paths: Paths, image: string): string {
+  const numbers = snapshotNames(paths, image).flatMap((name) => {
+    const [, digits] = /^snap(\d{1,9})$/.exec(name) ?? [];
+    return digits === undefined ? [] : [Number(digits)];
+  });
+  return `snap${Math.max(-1, ...numbers) + 1}`;
+}
+
+function requireFree(paths: Paths, image: string, name: string): void {
+  if (snapshotNames(paths, image).includes(name)) throw taken({ image, name });
+}
+
+export function taken({ image, name }: Pick<Snapshot, "image" | "name">): BerthError {
+  return new BerthError(`image ${image} has a snapshot ${name} already`, {
+    kind: "ImageExists",
+    hint: `choose another name, or remove that one first: berth remove ${image}@${name}`,
+  });
+}
