@@ -19,6 +19,17 @@ another one. A renamed image takes its settings and its range of ids along, a re
 *berth read-only* sets the immutable flag of *chattr*(1) on the root of a tree, as *machinectl* does, or a subvolume's own mark. A
 machine that is started by the name of a marked image is started as with *ReadOnly=yes*.
 
+A _snapshot_ keeps an image and its settings as they are at one moment, hidden in the store. The processes of a machine that runs from the
+image are stopped meanwhile, and go on whatever comes of it: on btrfs for some milliseconds, where files are copied (of a
+directory, also with shared blocks) for as long as the copy takes; *--json* says for how long it was. What the machine had written before is
+on the disk; programs in it find what they would find after a power cut. _NAME@SNAPSHOT_ stands for a snapshot where an image is read (*clone*, *export-tar*, *show-image*,
+*image-status*), and for *rename* and *remove*. Snapshots are renamed with their image; an image that has some is removed only with *--snapshots*.
+
+*berth rollback* first makes a copy of the snapshot, so that whatever can fail does before a machine is stopped, and then exchanges tree and
+settings. Should it be killed in between, whoever comes next to the image goes on with it: tree and settings are both of the snapshot, or
+both as they were. The image's name, range of ids, mark and limit stay. What was replaced, settings included, is a snapshot of its own: *--undo* goes back
+to it, *--confirm* removes it.
+
 Archives are unpacked by the host's *tar*(1) (GNU's) in namespaces of its own, where there are the host's programs, read-only, the new tree,
 and nothing else. Owners are numbers; times, hard links, holes, ACLs, user attributes and capabilities are kept, trusted
 attributes are left out. Refused, with nothing left, is what is cut, damaged or empty, has names with "..", wants

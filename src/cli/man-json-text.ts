@@ -78,6 +78,17 @@ with *--follow* these objects, one a line.
 *berth clean*
 : An array of what was removed: *name* and *usage* (bytes, or null).
 
+*berth snapshot*
+: *image*, *name*, *time* (ISO 8601), *comment*, *driver* (what keeps it), *running* (whether a machine ran from the image), *frozenMs* (for how
+long its processes were stopped, or null), *replacedBy* (of what a rollback has replaced: the snapshot it went to, else null) and *berth*
+(the version that made it).
+
+*berth snapshots*
+: An array of the same.
+
+*berth rollback*
+: *kept* (the snapshot that what was there is now) and *restarted*; with *--confirm* *removed*, an array of names.
+
 *berth bootstrap*
 : *name*, *path*, *recipe*, *release*, *fromCache*, *packages* (how many) and *seconds*.
 

@@ -1,0 +1,317 @@
+/** Snapshots: what they keep, of one moment also while a machine writes; rollbacks, which nobody sees half. */
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { beforeAll, describe, expect, test } from "vitest";
+import { BERTH, buildBerth, poll } from "../lib/berth.ts";
+import { killDaemon } from "../lib/daemon.ts";
+import { mountFileSystem, toolsOf } from "../lib/file-systems.ts";
+import { asImage, type ImageRoot, imageRoot } from "../lib/image-root.ts";
+import { checkLeaks } from "../lib/leaks.ts";
+import { manifest } from "../lib/manifest.ts";
+import { probeTree } from "../lib/probe.ts";
+import { needs, needsHere } from "../lib/requires.ts";
+import { richTree } from "../lib/rich-tree.ts";
+import { ENDLESS, shellMachine } from "../lib/shell-machine.ts";
+
+const ready = needs(
+  ...(["root", "userns", "cgroup2", "cc", "tool:python3", "tool:getcap", "tool:btrfs"] as const),
+  ...toolsOf("btrfs"),
+);
+checkLeaks();
+beforeAll(() => {
+  if (ready) buildBerth();
+});
+
+interface Told {
+  readonly name: string;
+  readonly running: boolean;
+  readonly frozenMs: number | null;
+  readonly replacedBy: string | null;
+  readonly comment: string;
+}
+
+async function list({ done }: ImageRoot, name: string): Promise<readonly Told[]> {
+  return JSON.parse(await done("snapshots", name, "--json"));
+}
+
+async function names(store: ImageRoot, name: string): Promise<readonly string[]> {
+  return (await list(store, name)).map((each) => each.name);
+}
+
+/** Counts in /a, then in /b, as fast as it can: /b is never ahead. */
+const WRITER =
+  "trap 'exit 0' TERM; i=0; (while :; do i=$((i+1)); echo $i >/a; echo $i >/b; done) & while :; do sleep 1000 & wait $!; done";
+
+function count(tree: string, name: string): number {
+  return Number(readFileSync(join(tree, name), "utf8"));
+}
+
+describe.each(["directory", "btrfs"] as const)("%s", (driver) => {
+  test("snapshot keeps the tree and its settings; rollback brings both back together, and keeps what was there", async () => {
+    await using store = await imageRoot(driver);
+    const { root, machines, done } = store;
+    richTree(join(machines, "web"));
+    await asImage(store, "web");
+    const web = join(machines, "web");
+    const before = manifest(web);
+    root.settings("web", "[Exec]\nHostname=one");
+    mkdirSync(join(root.etc, "machines/web.nspawn.d"));
+    writeFileSync(join(root.etc, "machines/web.nspawn.d/10-more.conf"), "[Exec]\nUser=1\n");
+    expect(await done("snapshot", "web", "--comment", "as it came")).toBe("snap0\n");
+
+    writeFileSync(join(web, "etc/new"), "new");
+    rmSync(join(web, "etc/os-release"));
+    root.settings("web", "[Exec]\nHostname=two");
+    rmSync(join(root.etc, "machines/web.nspawn.d"), { recursive: true });
+    writeFileSync(`${web}.nspawn`, "[Exec]\nBoot=no\n");
+    const changed = manifest(web);
+    expect(await done("snapshot", "web", "second")).toBe("second\n");
+    expect(await list(store, "web")).toMatchObject([
+      { name: "snap0", comment: "as it came", driver, running: false, frozenMs: null, replacedBy: null },
+      { name: "second", comment: "" },
+    ]);
+
+    await done("rollback", "web", "snap0");
+    expect(manifest(web)).toEqual(before);
+    expect(readFileSync(join(root.etc, "machines/web.nspawn"), "utf8")).toContain("one");
+    expect(readFileSync(join(root.etc, "machines/web.nspawn.d/10-more.conf"), "utf8")).toContain("User=1");
+    expect(existsSync(`${web}.nspawn`)).toBe(false);
+    expect(await names(store, "web")).toEqual(["snap0", "second", "before-rollback"]);
+    await done("rollback", "web", "--undo");
+    expect(manifest(web)).toEqual(changed);
+    expect(readFileSync(join(root.etc, "machines/web.nspawn"), "utf8")).toContain("two");
+    expect(existsSync(join(root.etc, "machines/web.nspawn.d"))).toBe(false);
+    expect(existsSync(`${web}.nspawn`)).toBe(true);
+    await done("rollback", "web", "--confirm");
+    expect(await names(store, "web")).toEqual(["snap0", "second"]);
+    expect(await store.refused("rollback", "web", "--undo")).toContain("was not rolled back");
+
+    // The newest that somebody asked for.
+    await done("rollback", "web");
+    expect(manifest(web)).toEqual(changed);
+    expect(await list(store, "web")).toMatchObject([{}, {}, { name: "before-rollback", replacedBy: "second" }]);
+    expect(readdirSync(`${root.etc}/machines`).filter((name) => name.startsWith("."))).toEqual([]);
+    await done("remove", "--snapshots", "web");
+    expect(readdirSync(join(machines, ".berth-snapshots"))).toEqual([]);
+  });
+
+  test("a machine that writes runs on; its snapshots are each of one moment", async () => {
+    await using store = await imageRoot(driver);
+    const { root, machines, done } = store;
+    await shellMachine(root, "m", WRITER);
+    await asImage(store, "m");
+    await done("start", "m");
+    const tree = join(machines, "m");
+    await poll("its first writes", () => (existsSync(join(tree, "b")) ? true : undefined));
+    for (const name of ["one", "two", "three"]) {
+      await sleep(50);
+      const told = JSON.parse(await done("snapshot", "m", name, "--json"));
+      expect(told).toMatchObject({ name, running: true, frozenMs: expect.any(Number) });
+    }
+    let last = 0;
+    for (const name of ["one", "two", "three"]) {
+      const kept = join(machines, ".berth-snapshots/m", name, "image");
+      const [a, b] = [count(kept, "a"), count(kept, "b")];
+      // What is written is cut before: it may be empty, between the two steps of a shell.
+      if (a > 0 && b > 0) expect([0, 1], `${name}: ${a} ${b}`).toContain(a - b);
+      expect(Math.max(a, b)).toBeGreaterThan(last);
+      last = Math.max(a, b);
+    }
+    const now = count(tree, "a");
+    await poll("its further writes", () => (count(tree, "a") > now ? true : undefined));
+    expect(existsSync(join(root.path, "run/still/m"))).toBe(false);
+    await done("poweroff", "m");
+  });
+
+  test("rollback of a running machine is refused, or with --restart stops it before and boots it after", async () => {
+    await using store = await imageRoot(driver);
+    const { root, machines, done, refused } = store;
+    await shellMachine(root, "m", ENDLESS);
+    await asImage(store, "m");
+    await done("start", "m");
+    await done("snapshot", "m");
+    await done("exec", "m", "--", "sh", "-c", "echo later >/etc/later");
+    const { leader } = await root.recordWhen("m");
+    expect(await refused("rollback", "m")).toBe(
+      "berth: machine m is running\nhint: --restart powers it off before and boots it again\n",
+    );
+    expect(await refused("rollback", "m", "nix", "--restart")).toContain('image m has no snapshot "nix"');
+    expect(root.record("m")?.leader).toEqual(leader);
+    expect(JSON.parse(await done("rollback", "m", "--restart", "--json"))).toEqual({
+      kept: "before-rollback",
+      restarted: true,
+    });
+    expect(root.record("m")?.leader).not.toEqual(leader);
+    expect(existsSync(join(machines, "m/etc/later"))).toBe(false);
+    await done("rollback", "m", "--undo", "--restart");
+    expect(await done("exec", "m", "--", "cat", "/etc/later")).toBe("later\n");
+    await done("poweroff", "m");
+  });
+
+  test("marks, ids and names: a rollback keeps them, a renamed image takes its snapshots along", async () => {
+    await using store = await imageRoot(driver);
+    const { root, machines, done } = store;
+    await probeTree({ at: join(machines, "web") });
+    await asImage(store, "web");
+    expect((await root.berth("run", "-q", "-M", "web", "--pipe", "--", "/probe", "ids")).status).toBe(0);
+    const ranges = (): object => JSON.parse(readFileSync(join(machines, ".berth-ranges.json"), "utf8")).ranges;
+    const before = ranges();
+    await done("snapshot", "web");
+    writeFileSync(join(machines, "web/etc/new"), "");
+    await done("read-only", "web");
+    await done("rollback", "web");
+    expect(existsSync(join(machines, "web/etc/new"))).toBe(false);
+    expect(await done("list-images")).toMatch(/^web +\S+ +yes /m);
+    expect(ranges()).toEqual(before);
+    await done("rename", "web@snap0", "first");
+    await done("rename", "web", "web2");
+    expect(await names(store, "web2")).toEqual(["first", "before-rollback"]);
+    await done("clone", "web2@before-rollback", "other");
+    expect(existsSync(join(machines, "other/etc/new"))).toBe(true);
+    await done("export-tar", "web2@first", join(root.path, "first.tar"));
+    expect(execFileSync("tar", ["-tf", join(root.path, "first.tar")], { encoding: "utf8" })).not.toContain("etc/new");
+    expect(JSON.parse(await done("show-image", "web2@first", "--json"))).toMatchObject({ name: "web2@first" });
+    expect(await store.refused("remove", "web2")).toBe(
+      "berth: image web2 has 2 snapshots\nhint: berth remove --snapshots web2 removes them with the image\n",
+    );
+    expect(await done("clean", "--all")).toMatch(/^removed other, .*\n$/);
+    await done("remove", "web2@first", "web2@before-rollback");
+    await done("remove", "web2");
+  });
+
+  test("whoever is killed at any step of a rollback: the next one finds all of it done, or nothing", async (ctx) => {
+    needsHere(ctx, "tool:strace");
+    await using store = await imageRoot(driver);
+    const { root, machines, done } = store;
+    mkdirSync(join(machines, "web/etc"), { recursive: true });
+    await asImage(store, "web");
+    const file = join(machines, "web/etc/state");
+    const settings = root.settings("web", "[Exec]\nHostname=one");
+    writeFileSync(file, "one");
+    await done("snapshot", "web");
+    writeFileSync(file, "two");
+    root.settings("web", "[Exec]\nHostname=two");
+    const ends = new Set<string>();
+    for (const calls of ["rename,renameat2", "fsync", "mkdir,unlink,rmdir"])
+      for (let step = 1; ; step++) {
+        const inject = `inject=${calls}:signal=SIGKILL:when=${step}`;
+        await using child = root.spawn([
+          "strace",
+          "-f",
+          "-qq",
+          "-o",
+          "/dev/null",
+          "-e",
+          inject,
+          BERTH,
+          "rollback",
+          "web",
+        ]);
+        const { status } = await child.end;
+        await done("clean");
+        const [tree, text] = [readFileSync(file, "utf8"), readFileSync(settings, "utf8")];
+        expect(text, `${calls} ${step}`).toContain(`Hostname=${tree}`);
+        const kept = (await names(store, "web")).filter((name) => name.startsWith("before"));
+        expect(kept, `${calls} ${step}`).toEqual(tree === "one" ? ["before-rollback"] : []);
+        expect(readdirSync(machines).sort(), `${calls} ${step}`).toEqual([".berth-snapshots", "web"]);
+        expect(readdirSync(join(root.etc, "machines")).filter((name) => !name.startsWith(".berth-settings"))).toEqual([
+          "web.nspawn",
+        ]);
+        if (tree === "one") {
+          await done("rollback", "web", "--undo");
+          await done("rollback", "web", "--confirm");
+        }
+        expect(readFileSync(file, "utf8")).toBe("two");
+        ends.add(status === 0 ? "done" : `killed, ${tree}`);
+        if (status === 0) break;
+        expect(step).toBeLessThan(60);
+      }
+    expect([...ends].sort()).toEqual(["done", "killed, one", "killed, two"]);
+  }, 300_000);
+});
+
+test("a daemon that is killed while it holds a machine still: the next one lets it go on", async (ctx) => {
+  needsHere(ctx, "tool:strace");
+  await using store = await imageRoot("directory");
+  const { root, machines, done } = store;
+  await shellMachine(root, "m", WRITER);
+  mkdirSync(join(machines, "m/bulk"));
+  for (let index = 0; index < 3000; index++) writeFileSync(join(machines, "m/bulk", `${index}`), "x".repeat(5000));
+  await done("start", "m");
+  const frozen = (): string => readFileSync(join(root.record("m")?.cgroup ?? "", "payload/cgroup.freeze"), "utf8");
+  await using child = root.start("snapshot", "m");
+  await poll("its stop", () => (frozen() === "1\n" ? true : undefined));
+  await killDaemon(root);
+  expect((await child.end).stderr).toContain("berthd has gone");
+  expect(frozen()).toBe("1\n");
+  expect((await root.berth("daemon", "start")).status).toBe(0);
+  expect(frozen()).toBe("0\n");
+  expect(readdirSync(join(root.path, "run/still"))).toEqual([]);
+  const now = count(join(machines, "m"), "a");
+  await poll("its writes", () => (count(join(machines, "m"), "a") > now ? true : undefined));
+  await poll("what is left is swept", () =>
+    readdirSync(machines).some((name) => name.startsWith(".berth-making")) ? undefined : true,
+  );
+  expect(await names(store, "m")).toEqual([]);
+  // One that its administrator has paused stays so.
+  await done("pause", "m");
+  expect(JSON.parse(await done("snapshot", "m", "--json"))).toMatchObject({ running: true, frozenMs: null });
+  expect(frozen()).toBe("1\n");
+  await done("resume", "m");
+  await done("poweroff", "m");
+});
+
+test("a full disk: nothing is left, and the machine goes on", async () => {
+  await using store = await imageRoot("directory");
+  const { root, done, refused } = store;
+  using disk = await mountFileSystem("tmpfs", join(root.path, "small"), async () => undefined);
+  execFileSync("mount", ["-o", "remount,size=8m", disk.path]);
+  execFileSync("mount", ["--bind", disk.path, root.machines]);
+  try {
+    const tree = await shellMachine(root, "m", ENDLESS);
+    mkdirSync(join(tree, "bulk"));
+    for (let index = 0; index < 400; index++) writeFileSync(join(tree, "bulk", `${index}`), "x".repeat(8000));
+    await done("start", "m");
+    const before = readdirSync(root.machines).sort();
+    const full = async (): Promise<string> => {
+      for (let index = 0; index < 3; index++) {
+        const { status, stderr } = await root.berth("snapshot", "m");
+        if (status !== 0) return stderr;
+      }
+      return "";
+    };
+    expect(await full()).toMatch(/^berth: cannot copy the tree .*No space left on device\nhint: make room on /);
+    expect(await done("exec", "m", "--", "echo", "on")).toBe("on\n");
+    expect(readdirSync(root.machines).sort()).toEqual([...before, ".berth-snapshots"].sort());
+    expect(await refused("rollback", "m")).toContain("machine m is running");
+    const { leader } = await root.recordWhen("m");
+    expect(await refused("rollback", "m", "--restart"), "checked before it is stopped").toContain("No space left");
+    expect(root.record("m")?.leader).toEqual(leader);
+    await done("poweroff", "m");
+  } finally {
+    await root.berth("daemon", "stop", "--machines");
+    execFileSync("umount", [root.machines]);
+  }
+});
+
+test("names are checked, and links and mount points have no snapshots", async () => {
+  await using store = await imageRoot("directory");
+  const { root, machines, done, refused } = store;
+  richTree(join(machines, "web"));
+  for (const words of [["web", "../x"], ["web", ".x"], ["web", "a b"], ["../web"], ["web@snap0"]]) {
+    const { status } = await root.berth("snapshot", ...words);
+    expect([1, 2]).toContain(status);
+  }
+  execFileSync("ln", ["-s", "web", join(machines, "link")]);
+  expect(await refused("snapshot", "link")).toMatch(/link to an image elsewhere\nhint: berth clone link NEW/);
+  expect(await refused("snapshot", ".host")).toContain("the host itself");
+  await done("snapshot", "web", "one");
+  expect(await refused("snapshot", "web", "one")).toMatch(/has a snapshot one already\nhint: .*remove web@one/);
+  expect(await refused("rollback", "web", "on")).toMatch(/no snapshot "on"\nhint: did you mean one\?/);
+  writeFileSync(join(machines, ".berth-snapshots/web/one/snapshot.json"), "{");
+  expect(await names(store, "web")).toEqual([]);
+  await done("remove", "--snapshots", "web");
+  expect(existsSync(join(machines, "web"))).toBe(false);
+});
