@@ -48,6 +48,8 @@ const ARGUMENTS: Readonly<Record<string, Values>> = {
   "bind source": FILES,
   "import-fs directory": { kind: "directories" },
   "rollback snapshot": { kind: "snapshots" },
+  "diff snapshot": { kind: "snapshots" },
+  "diff other": { kind: "snapshots" },
   "wait state": words("running", "stopped"),
   "read-only bool": words("yes", "no"),
   "run command": { kind: "command" },

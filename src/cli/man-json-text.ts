@@ -89,6 +89,11 @@ long its processes were stopped, or null), *replacedBy* (of what a rollback has 
 *berth rollback*
 : *kept* (the snapshot that what was there is now) and *restarted*; with *--confirm* *removed*, an array of names.
 
+*berth diff*
+: *image*, *from*, *to* (names of snapshots; null: the image now), *files*, an array of *path*, *change* (added, removed or changed), *type* and *what* (an array of
+*aspect*, *from* and *to*), *packages*, an array of *manager* (dpkg, apk, pacman or rpm), *added*, *removed* (each *name* and *version*) and *changed* (*name*, *from*, *to*), and
+*problems* (sentences about packages that could not be compared).
+
 *berth bootstrap*
 : *name*, *path*, *recipe*, *release*, *fromCache*, *packages* (how many) and *seconds*.
 

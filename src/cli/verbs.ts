@@ -21,7 +21,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   Launching: "run plan",
   Settings: "edit cat check enable disable",
   Images:
-    "list-images image-status show-image clone rename read-only remove set-limit clean snapshot snapshots rollback",
+    "list-images image-status show-image clone rename read-only remove set-limit clean snapshot snapshots rollback diff",
   "Getting trees": "bootstrap recipes pull-tar import-tar import-fs export-tar",
   Host: "doctor daemon completion version",
 };
@@ -129,6 +129,12 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
     summary: "make an image what it was at a snapshot",
     load: () => import("./verbs/rollback.ts"),
     rootOnly: true,
+  },
+  diff: {
+    summary: "show what has changed since a snapshot",
+    load: () => import("./verbs/diff.ts"),
+    rootOnly: true,
+    failure: 2,
   },
   "import-tar": {
     summary: "make an image of a tar archive",

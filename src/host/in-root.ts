@@ -1,4 +1,14 @@
-import { closeSync, constants, fstatSync, openSync, readFileSync, readlinkSync, readSync, type Stats } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  readSync,
+  type Stats,
+} from "node:fs";
 import { errorCode } from "../errors.ts";
 import { O_PATH } from "../sys/constants.ts";
 import { SysError } from "../sys/errno.ts";
@@ -79,6 +89,11 @@ export class InRoot {
       const stat = fstatSync(fd);
       return stat.isFile() ? readUpTo(fd, Math.min(max, stat.size + 1)) : null;
     });
+  }
+
+  /** Names in a directory. Null: nothing there, or no directory. */
+  list(path: string): readonly string[] | null {
+    return this.#with(path, O_PATH, (fd) => (fstatSync(fd).isDirectory() ? readdirSync(`/proc/self/fd/${fd}`) : null));
   }
 
   /** Both `resolve` and `readHead` of one walk, for a regular file. Null: nothing there, or something else. */

@@ -55,9 +55,13 @@ export function openat2(
 
 /** readlinkat(2) of a symbolic link that an O_PATH | O_NOFOLLOW fd holds. */
 export function readLink(fd: number): string {
+  return readLinkBytes(fd).toString("utf8");
+}
+
+export function readLinkBytes(fd: number): Buffer {
   const target = pinned(PATH_MAX);
   const length = check(readlinkatCall(fd, "", target, target.length), "readlinkat", { subject: `fd ${fd}` });
-  return target.toString("utf8", 0, length);
+  return target.subarray(0, length);
 }
 
 /** open(2) flags of this architecture that Node has no constants for. */

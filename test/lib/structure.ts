@@ -22,6 +22,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   bootstrap: ["image", "sys", "host", "spec", "config", "plan", "exec", "supervise", "machine"],
   image: ["machine", "supervise", "exec", "sys", "host", "plan", "spec", "config"],
   transfer: ["image", "machine", "exec", "sys", "host", "plan", "spec", "config"],
+  // What differs between states of an image.
+  diff: ["transfer", "image", "sys", "host", "spec"],
   copy: ["machine", "supervise", "exec", "sys", "host", "plan", "spec", "config"],
   bus: ["sys", "host", "spec"],
   manager: ["copy", "transfer", "image", "machine", "supervise", "exec", "sys", "host", "plan", "spec", "config"],
@@ -56,6 +58,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ],
   cli: [
     "manager",
+    "diff",
     "copy",
     "transfer",
     "image",

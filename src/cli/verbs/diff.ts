@@ -1,0 +1,48 @@
+import type { Command } from "commander";
+import { diffImage } from "../../diff/diff.ts";
+import { changeLine, packageLines, pathText } from "../../diff/show.ts";
+import type { Change } from "../../diff/tree-diff.ts";
+import { ImageStore } from "../../image/store.ts";
+import { visible } from "../../spec/quote.ts";
+import { print, printJson, say } from "../output.ts";
+import type { Context, Runner } from "../verb.ts";
+
+interface Options {
+  readonly exitCode?: boolean;
+  readonly json?: boolean;
+}
+
+export function define(program: Command, run: Runner): void {
+  program
+    .command("diff")
+    .summary("show what has changed since a snapshot")
+    .description(
+      "Shows which files of image NAME were added (A), deleted (D) and modified (M) since a snapshot, each with what differs, " +
+        "and which packages of dpkg, apk, pacman and rpm. The content of a file is compared where its size is the same and its " +
+        "time is not.",
+    )
+    .argument("<name>", "the image")
+    .argument("<snapshot>", "the earlier state")
+    .argument("[other]", "the later state, a snapshot; the image as it is now without it, or for .")
+    .option("--exit-code", "exit with status 1 where anything differs; a failure is 2")
+    .option("--json", "print as JSON")
+    .action(run(diff));
+}
+
+async function diff({ paths }: Context, image: string, from: string, other = ".", options: Options): Promise<number> {
+  const to = other === "." ? null : other;
+  // Not the context's: what reads both trees in one go is ended by ^C itself.
+  const { signal } = new AbortController();
+  const { files, packages, problems } = await diffImage(new ImageStore(paths), { image, from, to, signal });
+  if (options.json === true) printJson({ image, from, to, files: files.map(fieldsOf), packages, problems });
+  else print([...files.map(changeLine), ...packages.flatMap(packageLines), ""].join("\n"));
+  if (options.json !== true) for (const problem of problems) say(`berth: ${visible(problem)}\n`);
+  const differs = files.length > 0;
+  return options.exitCode === true && differs ? 1 : 0;
+}
+
+function fieldsOf({ path, change, type, what }: Change): object {
+  const text = (value: string | null): string | null => (value === null ? null : pathText(value));
+  const differences = what.map(({ aspect, from, to }) => ({ aspect, from: text(from), to: text(to) }));
+  return { path: pathText(path), change, type, what: differences };
+}

@@ -1,0 +1,34 @@
+import { requireTree } from "../image/image.ts";
+import type { ImageStore } from "../image/store.ts";
+import type { PackageDiff } from "./read-packages.ts";
+import { diffPackages } from "./read-packages.ts";
+import { type Change, diffTrees } from "./tree-diff.ts";
+
+export interface DiffRequest {
+  readonly image: string;
+  /** The earlier state. */
+  readonly from: string;
+  /** Null: the image as it is now, also while a machine runs from it. */
+  readonly to: string | null;
+  readonly signal: AbortSignal;
+}
+
+export interface Diff extends PackageDiff {
+  readonly files: readonly Change[];
+}
+
+/** What has changed from one state of an image to another. For a process of its own: it reads both trees in one go. */
+export function diffImage(store: ImageStore, { image, from, to, signal }: DiffRequest): Promise<Diff> {
+  const treeOf = (snapshot: string | null): string => {
+    const found = store.get(snapshot === null ? image : `${image}@${snapshot}`);
+    requireTree(found, "cannot look into image");
+    return found.path;
+  };
+  // Nobody removes or replaces them meanwhile.
+  return store.read(image, async () => {
+    const [before, after] = [treeOf(from), treeOf(to)];
+    const files: Change[] = [];
+    diffTrees(before, after, (change) => files.push(change));
+    return { files, ...(await diffPackages(before, after, signal)) };
+  });
+}
