@@ -82,7 +82,7 @@ const NOT_HERE = 127;
 
 /** rpm writes to what it reads, so it gets a copy; as nobody, since what it parses is the tree's. */
 const RPM_SCRIPT = `
-command -v rpm >/dev/null || exit ${NOT_HERE}
+[ -n "$(command -v rpm)" ] || exit ${NOT_HERE}
 mount -t tmpfs -o mode=0755,size=512m,nosuid,nodev,noexec berth-rpm /old
 cp -rP "/tree/$1" /old/db
 chown -R 65534:65534 /old/db
