@@ -1,7 +1,7 @@
 import type { ErrorKind } from "../errors.ts";
-import type { MachineLoad } from "./loads.ts";
 import type { SnapshotInfo } from "../image/snapshots/snapshot.ts";
 import type { RollbackRequest, RolledBack } from "./image-snapshots.ts";
+import type { MachineLoad } from "./loads.ts";
 import type { MachineDetails } from "./machine-details.ts";
 import type { MachineView } from "./machine-view.ts";
 import type { MachineEvent } from "./manager.ts";
