@@ -201,7 +201,8 @@ function buildRpm(directory: string, version: string): string {
   const spec = join(directory, "one.spec");
   const head = "Name: one\nVersion: %{v}\nRelease: 1\nSummary: one\nLicense: MIT\nBuildArch: noarch\n";
   writeFileSync(spec, `${head}%description\none\n%files\n`);
-  const defines = ["--define", `v ${version}`, "--define", `_topdir ${directory}/build`];
+  const macros = [`v ${version}`, `_topdir ${directory}/build`, `_dbpath ${directory}/rpmdb`];
+  const defines = macros.flatMap((macro) => ["--define", macro]);
   execFileSync("rpmbuild", ["-bb", "--quiet", ...defines, spec], { stdio: "pipe" });
   return join(directory, `build/RPMS/noarch/one-${version}-1.noarch.rpm`);
 }
