@@ -38,7 +38,7 @@ _/run/berth/running/NAME/binds.json_
 : What *berth bind* has mounted in it, which *berth unbind* takes away and nothing else.
 
 _/run/berth/history/NAME/1_, _2_, ...
-: What earlier boots of a machine left, the last five: console, exit record and _record.json_. Boots of throw-away machines and mere
+: What earlier boots of a machine left, the last five: console, exit record, _plan.json_ and _record.json_. Boots of throw-away machines and mere
 commands are not kept.
 
 _/run/berth/running/NAME/console.lock_

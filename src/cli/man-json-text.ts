@@ -36,6 +36,11 @@ asked inside, in at most two seconds: *initState* (of systemd; of sysvinit, Open
 *cpuQuota*, *memory* and *memoryMax* in bytes, *tasks*, *tasksMax*, *ioRead* and *ioWritten* (bytes in all), *readRate* and *writeRate* (bytes a
 second) and *pressure* (*cpu*, *memory*, *io*: percent of the last ten seconds in which something in it waited). With *--follow* one document a line.
 
+*berth boot*
+: *machine*, *boot*, *began* (ISO 8601), *init*, *executed* and *ready* (ms since it began), *spans*, an array of parts: each *kind*
+(prepare, before it began; step, of the host's plan; phase and unit, of the machine's systemd), *name*, *start* and *end* (ms since it began), *index* and *source* of
+a step; *before* (*executed* and *ready* of the boot before), and *problem*, why nothing is known of what its init did.
+
 *berth events*
 : One object a line: *type* (new, changed or removed), *machine*, and *view*, its fields as in *berth list* (null when it has gone).
 

@@ -18,7 +18,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   Machines:
     "list status show why start poweroff reboot terminate kill pause resume wait login shell exec console logs top events " +
     "copy-to copy-from bind unbind set-property",
-  Launching: "run plan",
+  Launching: "run plan boot",
   Settings: "edit cat check enable disable",
   Images:
     "list-images image-status show-image clone rename read-only remove set-limit clean snapshot snapshots rollback diff",
@@ -95,6 +95,11 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
     summary: "run a machine, or a command in one, here and now",
     load: () => import("./verbs/run.ts"),
     failure: FAILURE,
+  },
+  boot: {
+    summary: "show what a machine's start took its time for",
+    load: () => import("./verbs/boot.ts"),
+    rootOnly: true,
   },
   plan: { summary: "show what a start would do, without doing it", load: () => import("./verbs/plan.ts") },
   edit: { summary: "edit a machine's settings file", load: () => import("./verbs/edit.ts"), rootOnly: true },

@@ -34,6 +34,8 @@ export interface LaunchOptions {
   /** For the user, one line each: what a step takes long for. */
   readonly say?: (line: string) => void;
   readonly onRelease?: OnRelease;
+  /** When the start was asked for, ms of CLOCK_MONOTONIC, if that was before the launch is made. */
+  readonly asked?: number;
   /** Tests: the step with this index fails with this result (a negative errno). */
   readonly fail?: { readonly step: number; readonly result: number };
 }
@@ -41,6 +43,20 @@ export interface LaunchOptions {
 /** fds the host itself goes on using when the machine runs; the others are closed then. */
 const HELD = new Set(["leader", "keeper", "stage", "console", "terminal", "notify-socket", "record", "name-lock"]);
 const isUsed = (name: string): boolean => HELD.has(name) || isHeld(name);
+
+/** How long a launch took: ms. What of it the stage did is in the time of the steps that wait for it. */
+export interface LaunchTrace {
+  /** Before it began, to read settings and facts and to plan. */
+  readonly prepared: number;
+  /** When each step was over, since it began; null: it is not the host's. */
+  readonly ended: readonly (number | null)[];
+  readonly executed: number;
+}
+
+/** To a microsecond. */
+function round(ms: number): number {
+  return Math.round(ms * 1000) / 1000;
+}
 
 /** One start of one machine, from the first host step to its release; what actions in host-steps.ts work on. */
 export class Launch implements RunningBoot {
@@ -59,6 +75,8 @@ export class Launch implements RunningBoot {
   executed = 0;
   /** The latter on CLOCK_MONOTONIC, ms. */
   executedMonotonic = 0;
+  readonly #beganMonotonic = monotonic();
+  #ended: (number | null)[] = [];
 
   constructor(plan: LaunchPlan, options: LaunchOptions) {
     this.#plan = plan;
@@ -71,11 +89,19 @@ export class Launch implements RunningBoot {
     return this.#plan;
   }
 
+  /** What took how long, when it is over. */
+  get trace(): LaunchTrace {
+    const began = this.#beganMonotonic;
+    const { asked = began } = this.#options;
+    return { prepared: round(began - asked), ended: this.#ended, executed: round(this.executedMonotonic - began) };
+  }
+
   /** Lets go of all that was for the launch alone, when the machine runs: 150 kB, which a daemon would have of each. */
   forget(): void {
     this.#plan = { machine: this.#plan.machine, steps: [] };
     this.filter = Buffer.alloc(0);
     this.#paths.clear();
+    this.#ended = [];
     this.#session?.forget();
   }
 
@@ -183,6 +209,7 @@ export class Launch implements RunningBoot {
           if (this.#options.fail?.step === index) throw new SysError("injected", -this.#options.fail.result);
           await this.#perform(step);
         }
+        this.#ended.push(step.phase === "host" ? round(monotonic() - this.#beganMonotonic) : null);
         index++;
       }
       this.throwIfAborted();

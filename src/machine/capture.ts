@@ -26,6 +26,13 @@ export async function captureIn(
   return answer?.status === 0 ? answer.said : undefined;
 }
 
+interface RunOptions {
+  readonly time: number;
+  /** What it says there is part of the answer. */
+  readonly stderr: boolean;
+  readonly bytes?: number;
+}
+
 export interface Answer {
   /** 128+N: it was killed by signal N. */
   readonly status: number;
@@ -34,14 +41,14 @@ export interface Answer {
 
 /**
  * Runs a command in a machine, without input; undefined: it can't be executed. Its programs are the machine's: they get
- * `time` in ms, and 64 KiB for what they say.
+ * `time` in ms, and `bytes`, 64 KiB by default, for what they say.
  * @throws BerthError when the machine can't be entered, or the command goes beyond that; it is killed then
  */
 export async function runIn(
   machine: MachineRecord,
   argv: readonly string[],
   paths: Paths,
-  { time, stderr }: { readonly time: number; readonly stderr: boolean },
+  { time, stderr, bytes = BYTES_MAX }: RunOptions,
 ): Promise<Answer | undefined> {
   const [output, writeEnd] = pipe();
   const socket = new Socket({ fd: output, readable: true, writable: false });
@@ -52,7 +59,7 @@ export async function runIn(
       ["stdio:2", stderr ? duplicate(writeEnd) : openNull()],
     ]);
     const launch = joinMachine(machine, { argv, term: undefined, fds }, paths);
-    const work = capture(launch, socket);
+    const work = capture(launch, socket, bytes);
     const answer = await Promise.race([work, sleep(time, LATE, { ref: false })]);
     if (answer !== LATE) return answer;
     const late = new BerthError(`${argv[0]} in machine ${machine.name} did not end within ${time / 1000} s`);
@@ -66,13 +73,13 @@ export async function runIn(
   }
 }
 
-async function capture(launch: Launch, output: Socket): Promise<Answer | undefined> {
+async function capture(launch: Launch, output: Socket, bytes: number): Promise<Answer | undefined> {
   try {
     await launch.run();
-    const said = await readAll(output);
+    const said = await readAll(output, bytes);
     if (said === undefined) kill(launch);
     const status = await joinedStatus(launch);
-    if (said === undefined) throw new BerthError(`the answer from inside is longer than ${BYTES_MAX} bytes`);
+    if (said === undefined) throw new BerthError(`the answer from inside is longer than ${bytes} bytes`);
     return { status, said };
   } catch (error) {
     const isMissing = error instanceof LaunchError && error.step?.kind === "execute";
@@ -84,12 +91,12 @@ async function capture(launch: Launch, output: Socket): Promise<Answer | undefin
 }
 
 /** Undefined: too much. */
-async function readAll(output: Socket): Promise<string | undefined> {
+async function readAll(output: Socket, bytes: number): Promise<string | undefined> {
   const chunks: Buffer[] = [];
   let length = 0;
   for await (const chunk of output as AsyncIterable<Buffer>) {
     length += chunk.length;
-    if (length > BYTES_MAX) return undefined;
+    if (length > bytes) return undefined;
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString("utf8");

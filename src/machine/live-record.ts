@@ -3,12 +3,11 @@ import { processId } from "../host/process-id.ts";
 import { cgroupPath, unitName } from "../plan/cgroup.ts";
 import { initName, initRequests } from "../plan/init-requests.ts";
 import { idRange, machineId, type PlanInput } from "../plan/input.ts";
-import type { LaunchPlan } from "../plan/step.ts";
 import { rootKind } from "../spec/root-kind.ts";
 import { hasBootEnd } from "../supervise/init-boot.ts";
 import type { Notification } from "../supervise/notify.ts";
 import type { Prepared } from "./prepare.ts";
-import { type MachineRecord, writePlan, writeRecord } from "./record.ts";
+import { type MachineRecord, type StartedPlan, writePlan, writeRecord } from "./record.ts";
 
 export interface RecordListener {
   /** For the user, one line each: that the record can't be written. */
@@ -29,10 +28,10 @@ export class LiveRecord {
   readonly #listener: RecordListener;
   #current: MachineRecord;
   /** Still to be written. */
-  #plan: LaunchPlan | null;
+  #plan: StartedPlan | null;
 
   /** Of a machine that another process has launched. */
-  constructor(directory: string, current: MachineRecord, listener: RecordListener, plan: LaunchPlan | null = null) {
+  constructor(directory: string, current: MachineRecord, listener: RecordListener, plan: StartedPlan | null = null) {
     this.#directory = directory;
     this.#listener = listener;
     this.#current = current;
@@ -48,7 +47,7 @@ export class LiveRecord {
     listener: RecordListener,
   ): LiveRecord {
     const first = firstRecord(prepared, input, launch, how);
-    const record = new LiveRecord(input.places.record, first, listener, launch.plan);
+    const record = new LiveRecord(input.places.record, first, listener, { ...launch.plan, trace: launch.trace });
     record.update({});
     return record;
   }

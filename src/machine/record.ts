@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
+import type { LaunchTrace } from "../exec/launch.ts";
 import type { Paths } from "../host/paths.ts";
 import { isAlive } from "../host/process-id.ts";
 import type { LaunchPlan } from "../plan/step.ts";
@@ -30,9 +31,24 @@ export function writeRecord(directory: string, record: MachineRecord): void {
   renameSync(`${path}.new`, path);
 }
 
-/** The plan a machine was started by, for commands that join it. */
-export function writePlan(directory: string, plan: LaunchPlan): void {
+/** The plan a machine was started by, and how long its steps took. */
+export interface StartedPlan extends LaunchPlan {
+  readonly trace?: LaunchTrace;
+}
+
+/** For commands that join it. */
+export function writePlan(directory: string, plan: StartedPlan): void {
   writeFileSync(join(directory, PLAN), JSON.stringify(plan), { mode: 0o600 });
+}
+
+/** Of a boot that runs or is kept, by its directory. Null: it is not there, or of another version. */
+export function planOfBoot(directory: string): StartedPlan | null {
+  try {
+    return readJson(join(directory, PLAN), planFault) as StartedPlan;
+  } catch (error) {
+    if (error instanceof FileFault) return null;
+    throw error;
+  }
 }
 
 /** @throws BerthError that names the file when it is missing or damaged */

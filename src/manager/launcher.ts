@@ -67,6 +67,7 @@ export class Launcher {
   async #launch(name: string, rebooting: boolean, caller: LaunchCaller): Promise<ManagedBoot> {
     // What reboots or is to be started again while this daemon ends is the next one's, which finds that in its state.
     if (this.#closed) return new Promise<never>(() => undefined);
+    const asked = monotonic();
     const planned = this.prepare(name);
     for (const warning of planned.warnings) caller.say(showProblem(warning));
     for (const { what, source } of planned.weaknesses)
@@ -75,7 +76,7 @@ export class Launcher {
     // Of one that somebody else ran, and who was killed; or what could not be cleaned up when it was to be.
     if (existsSync(input.places.record))
       sweepMachine(name, this.#paths, { rebooting, onRelease: (record) => archiveBoot(record, name, this.#paths) });
-    const launch = this.#make(plan, name, caller);
+    const launch = this.#make(plan, name, asked, caller);
     caller.onLaunch(launch);
     try {
       await launch.run();
@@ -95,7 +96,7 @@ export class Launcher {
     return new ManagedBoot(launch, record, saysReady, policyOf(planned.spec));
   }
 
-  #make(plan: LaunchPlan, name: string, { say }: LaunchCaller): Launch {
+  #make(plan: LaunchPlan, name: string, asked: number, { say }: LaunchCaller): Launch {
     const spare = this.takeSpare();
     return new Launch(plan, {
       stage: stagePath(ARCH),
@@ -103,6 +104,7 @@ export class Launcher {
       loadFilter: (policy) => filterFor(policy, this.#paths.cache),
       ...(spare === undefined ? {} : { spare }),
       say,
+      asked,
       onRelease: (directory) => archiveBoot(directory, name, this.#paths),
     });
   }

@@ -1,9 +1,9 @@
 import type { Command } from "commander";
 import { BerthError, UsageError } from "../../errors.ts";
 import { findBoot } from "../../machine/find-boot.ts";
-import { printable } from "../../spec/quote.ts";
 import { readConsole } from "../../supervise/console-log.ts";
 import { LogFollower } from "../../supervise/log-follower.ts";
+import { bootNumber } from "../boot-number.ts";
 import { lineCount } from "../line-count.ts";
 import { LinePrinter, type LogPrinter, RawPrinter } from "../log-printer.ts";
 import { say } from "../output.ts";
@@ -75,12 +75,6 @@ function followLog(directory: string, printer: LogPrinter, count: number, signal
     };
     signal.addEventListener("abort", enough, { once: true });
   });
-}
-
-function bootNumber(text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  if (/^-?[0-9]{1,9}$/.test(text) && Number(text) <= 0) return Number(text) + 0;
-  throw new UsageError(`--boot=${printable(text)} is no boot`, "0 is the one that runs, -1 the last one that ended");
 }
 
 function isOver(name: string, boot: number): BerthError {
