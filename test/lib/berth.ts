@@ -46,9 +46,9 @@ import { TEST_CACHE } from "./trees.ts";
 const CHECKOUT = fileURLToPath(new URL("../..", import.meta.url));
 export const BERTH = join(CHECKOUT, "dist/berth");
 
-/** For a daemon to end. */
 /** ms in which what ends has ended. */
 const SETTLE_MS = 2000;
+/** For a daemon to end. */
 const STOP_MS = 10_000;
 
 /** What tests pass between themselves, and nothing a machine's payload should ever see. */
