@@ -12,8 +12,8 @@ export class DaemonRoot {
   readonly env: NodeJS.ProcessEnv;
   readonly #init: string;
 
-  constructor(work: string) {
-    this.env = { ...process.env, BERTH_ROOT: join(work, "root") };
+  constructor(work: string, env: NodeJS.ProcessEnv = {}) {
+    this.env = { ...process.env, ...env, BERTH_ROOT: join(work, "root") };
     this.paths = findPaths(this.env, INSTALLATION, undefined);
     this.#init = compileC("tinyinit", work);
     process.on("exit", () => this.stop());

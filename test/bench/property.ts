@@ -1,6 +1,6 @@
 /**
  * One property of the manager, read over a message bus by a client in C: of berthd, and of the systemd-machined of this
- * host, which starts without systemd. Each is on a bus of its own of the same dbus-daemon; the bus's own answer is the floor.
+ * host, which starts without systemd. Each is on a bus of its own with the same configuration; the bus's own answer is the floor.
  */
 import { spawn } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -19,9 +19,9 @@ const READS = 20;
 const given = options(301);
 const work = workDirectory();
 const ask = compileC("ask", work);
-const root = new DaemonRoot(work);
+const [bus, berthBus] = [await startTestBus(), await startTestBus()];
+const root = new DaemonRoot(work, { DBUS_SYSTEM_BUS_ADDRESS: berthBus.address });
 for (const name of root.machines(1)) root.berth("start", name);
-const bus = await startTestBus();
 const machined = spawn(MACHINED, { env: { ...process.env, DBUS_SYSTEM_BUS_ADDRESS: bus.address }, stdio: "ignore" });
 machined.on("error", () => undefined);
 
@@ -74,9 +74,9 @@ const get = call(MACHINE1, "/org/freedesktop/machine1", `${BUS}.Properties`, "Ge
   `${MACHINE1}.Manager`,
   "PoolPath",
 ]);
-const berthBus = JSON.parse(root.berth("daemon", "status", "--json")).bus.replace("unix:path=", "");
+await waitFor(berthBus.address);
 const contestants = [
-  await contestant("berthd", "PoolPath of machine1", berthBus, get),
+  await contestant("berthd", "PoolPath of machine1", berthBus.socket, get),
   await contestant(
     "bus alone",
     "GetId of the bus itself",
@@ -93,5 +93,6 @@ report(
   results,
   given,
 );
-await bus.remove();
+root.stop();
+for (const each of [bus, berthBus]) await each.remove();
 process.exit();
