@@ -39,11 +39,12 @@ export interface Mounted extends Disposable {
   readonly path: string;
 }
 
-/** `fill` gets an empty directory, whose content the file system has. */
+/** `fill` gets an empty directory, whose content the file system has. `size`: bytes, of one on a loop device. */
 export async function mountFileSystem(
   type: FileSystem,
   directory: string,
   fill: (directory: string) => Promise<unknown>,
+  size = SIZE,
 ): Promise<Mounted> {
   const part = (name: string): string => join(directory, name);
   const path = part("mount");
@@ -52,7 +53,7 @@ export async function mountFileSystem(
     mkdirSync(part("content"));
     await fill(part("content"));
   }
-  const mounted = mount(type, path, part);
+  const mounted = mount(type, path, part, size);
   try {
     if (!isPacked(type)) await fill(path);
   } catch (error) {
@@ -62,8 +63,8 @@ export async function mountFileSystem(
   return mounted;
 }
 
-function mount(type: FileSystem, path: string, part: (name: string) => string): Mounted {
-  run("mount", [...mountWords(type, part), path]);
+function mount(type: FileSystem, path: string, part: (name: string) => string, size: number): Mounted {
+  run("mount", [...mountWords(type, part, size), path]);
   return {
     path,
     [Symbol.dispose]() {
@@ -73,7 +74,7 @@ function mount(type: FileSystem, path: string, part: (name: string) => string): 
   };
 }
 
-function mountWords(type: FileSystem, part: (name: string) => string): readonly string[] {
+function mountWords(type: FileSystem, part: (name: string) => string, size: number): readonly string[] {
   const image = part("image");
   const pack = PACK[type]?.(image, part("content"));
   if (pack !== undefined) {
@@ -92,7 +93,7 @@ function mountWords(type: FileSystem, part: (name: string) => string): readonly 
     default: {
       const [tool = "", ...words] = MAKE[type] ?? [];
       writeFileSync(image, "");
-      truncateSync(image, SIZE);
+      truncateSync(image, size);
       run(tool, [...words, image]);
       return ["-t", type, "-o", "loop", image];
     }
