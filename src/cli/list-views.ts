@@ -1,6 +1,6 @@
-import { join } from "node:path";
 import { listTrees } from "../host/list-trees.ts";
 import type { Paths } from "../host/paths.ts";
+import { treeOf } from "../host/tree-place.ts";
 import { isFrozen } from "../machine/freeze.ts";
 import { listMachines } from "../machine/record.ts";
 import { type MachineView, viewOfRecord, viewOfStopped, viewOfUnknown } from "../manager/machine-view.ts";
@@ -25,7 +25,7 @@ function fromRecords(paths: Paths, all: boolean): readonly MachineView[] {
   );
   const views = new Map(running.map((view) => [view.name, view]));
   const add = (name: string, state?: SavedState): void => {
-    const stopped = viewOfStopped(name, join(paths.machines, name), state?.failure ?? null, state?.restarts);
+    const stopped = viewOfStopped(name, treeOf(paths.machines, name), state?.failure ?? null, state?.restarts);
     if (!views.has(name)) views.set(name, stopped);
   };
   for (const state of new StateFiles(paths).failed()) add(state.name, state);

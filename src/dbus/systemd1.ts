@@ -7,6 +7,7 @@ import { escapeElement, unescapeElement } from "../bus/names.ts";
 import type { ObjectServer } from "../bus/object-server.ts";
 import { authorise } from "../bus/polkit.ts";
 import { BerthError } from "../errors.ts";
+import { treeOf } from "../host/tree-place.ts";
 import { processesOf } from "../machine/processes.ts";
 import { disableMachine, enableMachine } from "../manager/enabled.ts";
 import { checkName } from "../spec/name.ts";
@@ -147,7 +148,7 @@ function changes(
   const names = units.filter((unit) => !OTHER_UNITS.includes(unit)).map(machineOf);
   return names.filter(change).map((name) => {
     const link = join(paths.etc, "enabled", name);
-    return [type, link, type === "symlink" ? join(paths.machines, name) : ""];
+    return [type, link, type === "symlink" ? treeOf(paths.machines, name) : ""];
   });
 }
 

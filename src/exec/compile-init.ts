@@ -63,10 +63,8 @@ export const APIVFS: Compilers<ApivfsKinds> = {
     const { asm, apivfs } = c;
     const place = c.makeFileSystem(apivfs, "tmpfs", ["mode=700", ...limits], []);
     asm.call(apivfs, "move_mount", [place, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH]);
-    for (const [name, layer] of [
-      ["lower", lower],
-      ["upper", upper],
-    ] as const) {
+    const names = lower.map((_, index) => `${index}`);
+    for (const [name, layer] of [...lower.map((fd, index) => [`${index}`, fd] as const), ["upper", upper] as const]) {
       asm.call(apivfs, "mkdirat", [place, name, 0o700]);
       if (layer !== null) asm.call(apivfs, "move_mount", [c.fd(layer), "", place, name, MOVE_MOUNT_F_EMPTY_PATH]);
     }
@@ -74,7 +72,7 @@ export const APIVFS: Compilers<ApivfsKinds> = {
     if (upper === null)
       for (const part of ["upper/data", "upper/work"]) asm.call(apivfs, "mkdirat", [place, part, 0o755]);
     asm.call(apivfs, "fchdir", [place]);
-    const options = ["lowerdir=lower", "upperdir=upper/data", "workdir=upper/work"];
+    const options = [`lowerdir=${names.join(":")}`, "index=off", "upperdir=upper/data", "workdir=upper/work"];
     if (attributes === "user") options.push("userxattr");
     const mount = c.makeFileSystem(apivfs, "overlay", options, ["nodev"]);
     asm.pseudo(apivfs, "result", [mount], { into: c.named(fd) });

@@ -8,13 +8,13 @@ import { InRoot } from "./in-root.ts";
 import { type Mount, mountOf } from "./mountinfo.ts";
 import { readFileSystem, readInsideFacts, readMounts, readPathFacts } from "./tree-facts.ts";
 
-/** What the planner wants to know of what the settings mount. What can't be read is not told: steps that fail say more. */
+/** What the planner wants to know of what the settings mount; `root` is the whole tree. What can't be read is not told: steps that fail say more. */
 export function readMountFacts(
   spec: MachineSpec,
+  root: string,
   tree: TreeFacts,
   temporary: string,
 ): Pick<MachineFacts, "bindSources" | "mappedSources" | "targetOwners" | "layers" | "temporaryFsType"> {
-  const root = spec.root.value;
   const binds = spec.binds.map(({ value }) => value).filter(({ source }) => source !== "");
   const mapped = binds.filter(({ idmap }) => idmap !== "noidmap");
   // Once for all of them, and not for a machine that has none.
@@ -44,13 +44,14 @@ export function readMountFacts(
       (target) => target,
       (target) => ownersIn(root, pathInTree(spec, target)),
     ),
-    layers: layerFacts(spec, tree, mounts),
+    layers: layerFacts(spec, root, tree, mounts),
     temporaryFsType: wantsTemporary(spec) ? readFileSystem(nearest(dirname(temporary)), mounts()).fsType : null,
   };
 }
 
 function layerFacts(
-  { overlays, root, ...spec }: MachineSpec,
+  { overlays, ...spec }: MachineSpec,
+  root: string,
   tree: TreeFacts,
   mounts: () => readonly Mount[],
 ): Readonly<Record<string, LayerFacts>> {
@@ -59,7 +60,7 @@ function layerFacts(
     layers.map((layer) => [
       bindKey(layer),
       layer.fromRoot
-        ? layerInTree(root.value, pathInTree(spec, layer.source), tree, mounts())
+        ? layerInTree(root, pathInTree(spec, layer.source), tree, mounts())
         : layerOnHost(layer.source, mounts()),
     ]),
   );

@@ -1,7 +1,6 @@
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
+import { findTree } from "../host/tree-place.ts";
 import { requireName } from "../spec/name.ts";
 import { type KnownBoot, knownBoots } from "./history.ts";
 import { noSuchMachine } from "./known-machines.ts";
@@ -22,7 +21,7 @@ export function findBoot(name: string, boot: number | undefined, paths: Paths): 
       kind: "NoSuchMachine",
     });
   }
-  if (!existsSync(join(paths.machines, name))) throw noSuchMachine(name, paths);
+  if (findTree(paths.machines, name) === null) throw noSuchMachine(name, paths);
   throw new BerthError(`machine ${name} has not run since the host's boot`, {
     kind: "NoSuchMachine",
     hint: `berth start ${name} boots it`,

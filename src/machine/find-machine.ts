@@ -1,8 +1,7 @@
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { BerthError } from "../errors.ts";
 import { listTrees } from "../host/list-trees.ts";
 import type { Paths } from "../host/paths.ts";
+import { findTree } from "../host/tree-place.ts";
 import { requireName } from "../spec/name.ts";
 import { nearest, suggest } from "../spec/nearest.ts";
 import { quote } from "../spec/quote.ts";
@@ -26,7 +25,7 @@ export function findAnyMachine(name: string, paths: Paths): MachineRecord | Unkn
   requireName(name);
   const machine = lookUp(name, paths);
   if (machine !== null) return machine;
-  if (existsSync(join(paths.machines, name))) throw notRunning(name, `berth start ${name} boots it`);
+  if (findTree(paths.machines, name) !== null) throw notRunning(name, `berth start ${name} boots it`);
   const running = listMachines(paths).map((each) => each.name);
   const near = nearest(name, listTrees(paths.machines));
   const stopped = near === undefined ? undefined : `did you mean ${near}? It does not run either`;

@@ -4,6 +4,7 @@ import { Launch } from "../exec/launch.ts";
 import { filterFor } from "../exec/seccomp-filter.ts";
 import type { StageProcess } from "../exec/stage-process.ts";
 import { stagePath } from "../host/installation.ts";
+import { openTree } from "../host/open-tree.ts";
 import type { Paths } from "../host/paths.ts";
 import { findUser } from "../host/users.ts";
 import { boundIn } from "../plan/bind-users.ts";
@@ -102,8 +103,10 @@ export function userIn(machine: MachineRecord, plan: LaunchPlan, name: string | 
  * could wait for ever on one that it serves itself.
  */
 function userOf({ name, root, layer }: MachineRecord, plan: LaunchPlan, user: string): UserFacts {
-  const tree = { tree: root, inside: rootOf(plan) };
-  const roots = hasOwnEtc(plan) ? [] : [...(layer === null ? [] : [join(layer, "data")]), tree];
+  using opened = openTree(root);
+  const inside = rootOf(plan);
+  const trees = opened.roots.map((tree) => ({ tree, inside }));
+  const roots = hasOwnEtc(plan) ? [] : [...(layer === null ? [] : [join(layer, "data")]), ...trees];
   const found = findUser(user, roots);
   const fault = userFault(user, found, root);
   if (fault !== undefined) throw new BerthError(`machine ${name}: ${fault.what}`, { hint: fault.hint });

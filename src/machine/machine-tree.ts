@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
 import { InRoot, type TreeRoot } from "../host/in-root.ts";
+import { type OpenTree, openTree } from "../host/open-tree.ts";
 import { OS_RELEASE_PATHS, parseOsRelease } from "../host/os-release.ts";
 import type { Paths } from "../host/paths.ts";
 import { rootOf } from "../plan/pivot.ts";
@@ -15,21 +16,28 @@ const OS_RELEASE_MAX = 64 * 1024;
  * machine's own programs need not tell the truth about that, or anything at all.
  */
 export function osReleaseOf(machine: MachineRecord, paths: Paths): Readonly<Record<string, string>> | undefined {
-  for (const root of rootsOf(machine, paths)) {
-    const text = readFirst(root);
-    if (text !== undefined) return parseOsRelease(text);
+  try {
+    using opened = openTree(machine.root);
+    for (const root of rootsOf(machine, opened, paths)) {
+      const text = readFirst(root);
+      if (text !== undefined) return parseOsRelease(text);
+    }
+  } catch (error) {
+    if (!(error instanceof BerthError)) throw error;
+    // What keeps the tree was taken away while its machine runs.
   }
   return undefined;
 }
 
 /** The directories that the machine has as its root, laid over each other; of a machine without a plan, the tree. */
-function rootsOf({ name, root, layer }: MachineRecord, paths: Paths): readonly TreeRoot[] {
+function rootsOf({ name, layer }: MachineRecord, { roots }: OpenTree, paths: Paths): readonly TreeRoot[] {
   try {
     const plan = readPlan(name, paths);
-    const tree = { tree: root, inside: rootOf(plan) };
-    return layer === null || hasOwnEtc(plan) ? [tree] : [join(layer, "data"), tree];
+    const inside = rootOf(plan);
+    const trees = roots.map((tree) => ({ tree, inside }));
+    return layer === null || hasOwnEtc(plan) ? trees : [join(layer, "data"), ...trees];
   } catch (error) {
-    if (error instanceof BerthError) return [root];
+    if (error instanceof BerthError) return roots;
     throw error;
   }
 }

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
-import { basename, dirname, join, resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import type { OptionAssignment } from "../config/setting.ts";
 import { BerthError, EXIT_FAILED, EXIT_USAGE } from "../errors.ts";
 import { readBindUsers } from "../host/bind-users.ts";
@@ -11,11 +11,14 @@ import { hostFiles, sysctl } from "../host/host-files.ts";
 import type { TreeRoot } from "../host/in-root.ts";
 import { readJournalFacts } from "../host/journal.ts";
 import { readMountFacts } from "../host/mount-facts.ts";
+import { type OpenTree, openTree } from "../host/open-tree.ts";
 import type { Paths } from "../host/paths.ts";
 import { pickRange } from "../host/ranges.ts";
 import { readHostFacts } from "../host/read-facts.ts";
 import { type FoundSettings, readSettings, type SettingsMode } from "../host/settings-files.ts";
+import { isStackMarked, usrRoots } from "../host/stack.ts";
 import { readFileSystem, readPlace, readTreeFacts } from "../host/tree-facts.ts";
+import { kindOfTree, nameOfTree, treeOf } from "../host/tree-place.ts";
 import { assumeUser } from "../host/users.ts";
 import { readUsrFacts } from "../host/usr-facts.ts";
 import { buildPlan } from "../plan/build.ts";
@@ -42,7 +45,7 @@ import { placesOf } from "./places.ts";
 export interface MachineRequest {
   /** -M; default: named after the tree. */
   readonly name: string | undefined;
-  /** -D; default: the tree of that name in the machines directory. */
+  /** -D; default: what has that name in the machines directory. */
   readonly directory: string | undefined;
   readonly options: readonly OptionAssignment[];
   readonly command: readonly string[];
@@ -82,7 +85,7 @@ export function prepare(
 ): Prepared {
   const root = findRoot(request, paths);
   const ephemeral = request.options.some(({ key, value }) => key === "Ephemeral" && value === "yes");
-  const tree = root.value === "/" ? hostname() : basename(root.value);
+  const tree = root.value === "/" ? hostname() : nameOfTree(root.value);
   // Several throw-away copies of one tree may run at once.
   const name = request.name ?? (ephemeral ? `${tree}-${randomId().slice(0, 8)}` : tree);
   const settings = readSettings(request.name ?? tree, paths, installation, request.settings);
@@ -113,7 +116,7 @@ export function prepare(
     weaknesses: weaknesses(
       spec,
       isExposed(spec.root.value, () => readFileSync("/proc/self/mountinfo", "utf8")),
-      spec.privateUsers.value.mode === "yes" ? (diskBase(readTreeFacts(rootOf(spec), host)) ?? 0) : 0,
+      spec.privateUsers.value.mode === "yes" ? ownersFrom(spec, host) : 0,
     ),
     plan: (planRequest) => {
       const machine = readMachineFacts(spec, host, paths);
@@ -131,13 +134,14 @@ function findRoot(request: MachineRequest, paths: Paths): Sourced<string> {
       value: resolve(request.directory),
       source: { from: "option", option: `--directory=${request.directory}` },
     };
-  if (request.name !== undefined) return { value: join(paths.machines, request.name), source: DEFAULT };
+  if (request.name !== undefined) return { value: treeOf(paths.machines, request.name), source: DEFAULT };
   return { value: process.cwd(), source: DEFAULT };
 }
 
 /** What can't be looked at is told of where it is used. */
 function isMarked(tree: string): boolean {
   try {
+    if (kindOfTree(tree) === "stack") return isStackMarked(tree);
     return isImmutable(tree) || (isSubvolume(tree) && readSubvolume(tree).readOnly);
   } catch {
     return false;
@@ -146,19 +150,21 @@ function isMarked(tree: string): boolean {
 
 /** Everything about the tree and the sources that the planner needs to know. */
 export function readMachineFacts(spec: MachineSpec, host: HostFacts, paths: Paths): MachineFacts {
-  const root = rootOf(spec);
-  const tree = readTreeFacts(root, host);
+  using opened = openTree(spec.root.value);
+  const root = rootOf(spec, opened);
+  const tree = { ...readTreeFacts(root, host), ...opened.fileSystem() };
   const places = placesOf(spec.name, spec.root.value, paths);
   const random = randomId();
   const mode = resolvConfMode(spec, host, tree.readOnly);
   const file = resolvConfFile(mode);
   return {
     tree,
-    ...readMountFacts(spec, tree, places.temporary),
+    storage: opened.storage,
+    ...readMountFacts(spec, opened.path, tree, places.temporary),
     journal:
       spec.linkJournal.value === "no"
         ? null
-        : readJournalFacts(knownMachineId(spec, tree) ?? random, spec.root.value, pathInTree(spec, JOURNALS), places),
+        : readJournalFacts(knownMachineId(spec, tree) ?? random, opened.path, pathInTree(spec, JOURNALS), places),
     rangeBase: spec.privateUsers.value.mode === "pick" ? pickRange(spec.name, paths.machines, diskBase(tree)) : null,
     resolvConf: file === null ? null : readIfThere(file),
     localtime: ["copy", "bind"].includes(spec.timezone.value) ? readIfThere("/etc/localtime") : null,
@@ -170,7 +176,7 @@ export function readMachineFacts(spec: MachineSpec, host: HostFacts, paths: Path
       root,
       spec.bindUserGroups.map(({ value }) => value),
     ),
-    usr: rootKind(spec) === "memory" ? readUsrFacts(root) : null,
+    usr: rootKind(spec) === "memory" ? { ...readUsrFacts(root), ...usrOf(opened) } : null,
     resolvConfPlace: mode.startsWith("bind-") ? readPlace(root, "/etc/resolv.conf") : null,
     randomId: random,
     credentialSources: readCredentialFacts(spec.credentials.map(({ value }) => value)),
@@ -178,8 +184,18 @@ export function readMachineFacts(spec: MachineSpec, host: HostFacts, paths: Path
 }
 
 /** What the machine has as its root. */
-function rootOf(spec: MachineSpec): TreeRoot {
-  return spec.pivotRoot.value === undefined ? spec.root.value : { tree: spec.root.value, inside: rootInTree(spec) };
+function rootOf(spec: MachineSpec, { path }: OpenTree): TreeRoot {
+  return spec.pivotRoot.value === undefined ? path : { tree: path, inside: rootInTree(spec) };
+}
+
+function usrOf({ storage, roots }: OpenTree): { readonly roots?: readonly string[] } {
+  return storage.kind === "stack" ? { roots: usrRoots(roots) } : {};
+}
+
+/** First id of the tree's owners on disk. */
+function ownersFrom(spec: MachineSpec, host: HostFacts): number {
+  using opened = openTree(spec.root.value);
+  return diskBase(readTreeFacts(rootOf(spec, opened), host)) ?? 0;
 }
 
 function readIfThere(path: string): string | null {

@@ -2,6 +2,7 @@ import { lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, w
 import { join } from "node:path";
 import { errorCode } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
+import { treeOf } from "../host/tree-place.ts";
 import { checkName } from "../spec/name.ts";
 
 /** A link to its tree for each machine that is to be started with the host: for people to see what it is about. */
@@ -29,7 +30,7 @@ export function isEnabled(name: string, paths: Paths): boolean {
 export function enableMachine(name: string, paths: Paths): boolean {
   if (isEnabled(name, paths)) return false;
   mkdirSync(join(paths.etc, "enabled"), { recursive: true, mode: 0o755 });
-  symlinkSync(join(paths.machines, name), linkOf(name, paths));
+  symlinkSync(treeOf(paths.machines, name), linkOf(name, paths));
   return true;
 }
 

@@ -1,9 +1,9 @@
 import { EventEmitter, once } from "node:events";
 import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { BerthError } from "../errors.ts";
 import { listTrees } from "../host/list-trees.ts";
 import type { Paths } from "../host/paths.ts";
+import { findTree, treeOf } from "../host/tree-place.ts";
 import { isHalfRolledBack } from "../image/snapshots/places.ts";
 import { askInit } from "../machine/ask-init.ts";
 import { findAnyMachine, findMachine } from "../machine/find-machine.ts";
@@ -132,7 +132,7 @@ export class Manager extends EventEmitter<Events> {
     }
     if (all)
       for (const name of listTrees(this.paths.machines))
-        if (!views.has(name)) views.set(name, viewOfStopped(name, join(this.paths.machines, name), null));
+        if (!views.has(name)) views.set(name, viewOfStopped(name, treeOf(this.paths.machines, name), null));
     return [...views.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
@@ -155,7 +155,7 @@ export class Manager extends EventEmitter<Events> {
   details(name: string, reader: Reader): MachineDetails {
     requireName(name);
     const machine = this.#machines.get(name);
-    const tree = join(this.paths.machines, name);
+    const tree = treeOf(this.paths.machines, name);
     const isIdle = machine === undefined && lookUp(name, this.paths) === null;
     if (isIdle && !existsSync(tree)) throw noSuchMachine(name, this.paths);
     const view = isIdle ? viewOfStopped(name, tree, null) : this.view(name);
@@ -176,7 +176,7 @@ export class Manager extends EventEmitter<Events> {
   async start(name: string, caller: StartCaller): Promise<void> {
     requireName(name);
     if (this.#foreign.has(name)) throw new BerthError(`machine ${name} is running already`, { kind: "MachineExists" });
-    if (!existsSync(join(this.paths.machines, name))) throw noTree(name, this.paths, listTrees(this.paths.machines));
+    if (findTree(this.paths.machines, name) === null) throw noTree(name, this.paths, listTrees(this.paths.machines));
     if (isHalfRolledBack(this.paths, name))
       await (await import("../image/snapshots/half-rollback.ts")).finishRollback(this.paths, name);
     await this.#make(name).start(caller);
@@ -290,7 +290,7 @@ export class Manager extends EventEmitter<Events> {
   #viewOf(machine: ManagedMachine): MachineView {
     const { name, record, restarts } = machine;
     if (record !== undefined) return viewOfRecord(record, record.state !== "starting" && isFrozen(record), restarts);
-    const stopped = viewOfStopped(name, join(this.paths.machines, name), machine.failure, restarts);
+    const stopped = viewOfStopped(name, treeOf(this.paths.machines, name), machine.failure, restarts);
     return machine.alive ? viewOfWaiting(stopped, machine.stopping, machine.pending) : stopped;
   }
 

@@ -1,6 +1,5 @@
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import type { Paths } from "../host/paths.ts";
+import { findTree, treeOf } from "../host/tree-place.ts";
 import { isFrozen } from "../machine/freeze.ts";
 import { noSuchMachine } from "../machine/known-machines.ts";
 import { lookUp } from "../machine/record.ts";
@@ -18,8 +17,13 @@ export function offlineDetails(name: string, paths: Paths): MachineDetails {
     return detailsOf(view, null, "root", paths);
   }
   const state = new StateFiles(paths).read(name);
-  const tree = join(paths.machines, name);
-  if (state === undefined && !existsSync(tree)) throw noSuchMachine(name, paths);
+  const tree = findTree(paths.machines, name);
+  if (state === undefined && tree === null) throw noSuchMachine(name, paths);
   const failure = state?.failure ?? null;
-  return detailsOf(viewOfStopped(name, tree, failure, state?.restarts), failure, "root", paths);
+  return detailsOf(
+    viewOfStopped(name, tree ?? treeOf(paths.machines, name), failure, state?.restarts),
+    failure,
+    "root",
+    paths,
+  );
 }

@@ -6,6 +6,7 @@ import { apivfs, host, init, keeper } from "./make-step.ts";
 import { makeOverlays, overlayFds } from "./overlays.ts";
 import { removesMountPoints } from "./root.ts";
 import { withContext } from "./selinux.ts";
+import { combinesUsr, combineUsr, isStack, isStackRoot, lowerFds, stackUpper } from "./stack.ts";
 import type { FdName, MountFlag, Step, StepKinds } from "./step.ts";
 import { MEMORY_LIMITS } from "./volatile.ts";
 
@@ -78,21 +79,32 @@ export function apiFileSystems(input: PlanInput): Step[] {
   ];
 }
 
-/** The root of a machine whose changes are kept apart from its tree. */
-export function isOverlay({ spec }: PlanInput): boolean {
-  return ["layer", "memory layer"].includes(rootKind(spec));
+/** The root of a machine whose changes are kept apart from its tree, or from what is below it. */
+export function isOverlay(input: PlanInput): boolean {
+  return ["layer", "memory layer"].includes(rootKind(input.spec)) || isStackRoot(input);
+}
+
+/** Whether the root, or all that it is to have, is made by a child of init. */
+export function awaitsRoot(input: PlanInput): boolean {
+  return isOverlay(input) || combinesUsr(input);
 }
 
 function makeOverlay(input: PlanInput): Step[] {
   const { spec } = input;
   const { ephemeral, volatile, privateUsers } = spec;
-  const overlay = { fd: "overlay", lower: "root" };
+  const overlay = { fd: "overlay", lower: lowerFds(input) };
   switch (rootKind(spec)) {
+    case "tree": {
+      if (!isStackRoot(input)) return [];
+      const upper = stackUpper(input);
+      const limits = upper === null ? withContext(input, MEMORY_LIMITS) : [];
+      return [apivfs("make-overlay", { ...overlay, upper, limits, attributes: "user" }, spec.root.source)];
+    }
     case "layer":
       return [apivfs("make-overlay", { ...overlay, upper: "layer", limits: [], attributes: "user" }, ephemeral.source)];
     case "memory layer": {
       // Of trusted ones the root of a user namespace can't set any, and tmpfs has had others since Linux 6.6 only.
-      const attributes = privateUsers.value.mode === "no" ? "trusted" : "user";
+      const attributes = privateUsers.value.mode === "no" && !isStack(input) ? "trusted" : "user";
       return [
         apivfs(
           "make-overlay",
@@ -101,8 +113,8 @@ function makeOverlay(input: PlanInput): Step[] {
         ),
       ];
     }
-    default:
-      return [];
+    case "memory":
+      return combineUsr(input);
   }
 }
 
@@ -113,6 +125,7 @@ function madeFds(input: PlanInput): FdName[] {
   return [
     ...kernelFileSystems(input).map(({ fd }) => fd),
     ...(isOverlay(input) ? ["overlay"] : []),
+    ...(combinesUsr(input) ? ["usr"] : []),
     ...overlayFds(input),
   ];
 }

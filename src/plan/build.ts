@@ -3,8 +3,8 @@ import {
   apiFileSystems,
   attachApiFileSystems,
   awaitApiFileSystems,
+  awaitsRoot,
   freshFileSystems,
-  isOverlay,
   ownMounts,
 } from "./api-file-systems.ts";
 import { mapBinds } from "./bind-owners.ts";
@@ -30,6 +30,7 @@ import { changeDirectory, choosePersonality, chooseProcessors, stayAsInit } from
 import { attachRoot, lockRoot, lockTree, openRoot } from "./root.ts";
 import { confine, giveUp, loadFilter } from "./security.ts";
 import { labelProcess } from "./selinux.ts";
+import { isStack, mapStack } from "./stack.ts";
 import type { LaunchPlan, Namespace, Step } from "./step.ts";
 import { becomeUser } from "./user.ts";
 
@@ -153,7 +154,7 @@ function mapOwners(input: PlanInput): Step[] {
   const { source } = spec.privateUsers;
   const kind = rootKind(spec);
   return [
-    ...mapTree(input, kind === "memory" ? "usr" : "root", true, spec.privateUsers),
+    ...(isStack(input) ? mapStack(input) : mapTree(input, kind === "memory" ? "usr" : "root", true, spec.privateUsers)),
     ...mapOldRoot(input),
     ...(kind === "layer" ? [host("map-owners", { fd: "layer", recursive: false, mapping: null }, source)] : []),
     ...mapBinds(input),
@@ -177,7 +178,7 @@ function prepareInit(input: PlanInput): Step[] {
 function assembleRoot(input: PlanInput): Step[] {
   const { capabilities } = input.host;
   // Keeper and init work at the same time, unless the root itself is one of the file systems that init makes.
-  const first = isOverlay(input);
+  const first = awaitsRoot(input);
   return [
     keeper("act-as", { uid: rootId(input), capabilities }, input.spec.privateUsers.source),
     ...(first ? awaitApiFileSystems(input) : []),

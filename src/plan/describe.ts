@@ -83,7 +83,7 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   "leave-root": () => "go back to the host's mount namespace",
   "make-file-system": ({ fd, type, options, flags }) => `make ${type} as ${fd}${flagText([...flags, ...options])}`,
   "make-overlay": ({ fd, lower, upper, limits }) =>
-    `make overlay of ${lower} and ${upper ?? `a file system in memory${flagText(limits)}`} as ${fd}`,
+    `make overlay of ${lower.toReversed().join(", ")} and ${upper ?? `a file system in memory${flagText(limits)}`} as ${fd}`,
   "combine-layers": ({ fd, lower, upper, flags }) =>
     `make overlay of ${lower.toReversed().join(", ")}${upper === null ? "" : ` and ${upper.data} of ${upper.fd}`} as ${fd}${flagText(flags)}`,
   "enter-machine": ({ namespaces, sync }) =>

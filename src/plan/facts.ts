@@ -72,6 +72,7 @@ export interface CgroupFacts {
 /** What is known about one machine's tree and bind sources before it starts. */
 export interface MachineFacts {
   readonly tree: TreeFacts;
+  readonly storage: StorageFacts;
   /** By bindKey. */
   readonly bindSources: Readonly<Record<string, PathFacts>>;
   /** The same of binds that map owners: those that are there. */
@@ -188,6 +189,17 @@ export interface TreeFacts {
   readonly timezone: string | null;
 }
 
+/** How the image keeps its tree: what a start has to open. */
+export type StorageFacts =
+  | { readonly kind: "directory" }
+  | {
+      /** An overlay of directories, the topmost first. */
+      readonly kind: "stack";
+      readonly layers: readonly string[];
+      /** Has `data` and `work`, which it is written to with. Null: it can't be written to. */
+      readonly rw: string | null;
+    };
+
 export interface FileSystemFacts {
   /** As in /proc/self/mountinfo (`ext4`, `btrfs`, `overlay`). */
   readonly fsType: string;
@@ -200,6 +212,8 @@ export interface UsrFacts {
   readonly links: Readonly<Record<string, string>>;
   /** What /bin is where it is not one. */
   readonly bin: "directory" | "other" | null;
+  /** Of a stack: the trees whose /usr it is put together of, topmost first. */
+  readonly roots?: readonly string[];
 }
 
 /** A user of the machine, from its passwd(5) and group(5). */

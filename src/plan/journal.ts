@@ -52,6 +52,8 @@ type Refuse = (what: string, hint: string) => Way;
 function guestWay(input: PlanInput, refuse: Refuse): Way {
   const journal = input.machine.journal;
   const { path, target } = placesOf(input);
+  if (input.machine.storage.kind !== "directory")
+    return refuse(`${input.spec.root.value} is no directory of the host that a link could lead into`, HOST_HINT);
   const kept = keeping(input.spec);
   if (kept !== null) return refuse(`${kept.machine} keeps no journal in its tree`, HOST_HINT);
   if (journal === null || !journal.isPlainInTree)

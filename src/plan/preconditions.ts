@@ -14,6 +14,7 @@ import { layersFit } from "./overlays.ts";
 import { ownersFit } from "./owner-checks.ts";
 import { PERSONALITY_BITS } from "./process.ts";
 import { rootFits } from "./root-checks.ts";
+import { stackFits } from "./stack.ts";
 import { unitOf } from "./unit.ts";
 import { foreignId, userFault } from "./user.ts";
 
@@ -30,6 +31,7 @@ const CHECKS: readonly Check[] = [
   ownersFit,
   rangeIsFree,
   rootFits,
+  stackFits,
   bindsExist,
   bindOwnersFit,
   layersFit,

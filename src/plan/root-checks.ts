@@ -76,8 +76,10 @@ function layerIsPossible(input: PlanInput): readonly Problem[] {
 const USER_ATTRIBUTES: readonly [number, number] = [6, 6];
 
 /** An overlay marks directories that were made anew by attributes. */
-function memoryTakesLayers({ spec, host }: PlanInput): readonly Problem[] {
-  if (rootKind(spec) !== "memory layer" || spec.privateUsers.value.mode === "no") return [];
+function memoryTakesLayers({ spec, host, machine }: PlanInput): readonly Problem[] {
+  if (rootKind(spec) !== "memory layer") return [];
+  // Those of a stack are for every user's overlays.
+  if (spec.privateUsers.value.mode === "no" && machine.storage.kind !== "stack") return [];
   const [major, minor] = host.kernel.version;
   if (major > USER_ATTRIBUTES[0] || (major === USER_ATTRIBUTES[0] && minor >= USER_ATTRIBUTES[1])) return [];
   const what = `before Linux 6.6 a tmpfs has no attributes that the root of a user namespace may set; this is ${host.kernel.release}`;

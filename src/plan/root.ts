@@ -2,6 +2,7 @@ import { isRootReadOnly, rootKind, writesTree } from "../spec/root-kind.ts";
 import type { Source } from "../spec/source.ts";
 import type { PlanInput } from "./input.ts";
 import { host, keeper } from "./make-step.ts";
+import { isStack, isStackReadOnly, isStackRoot, openStack } from "./stack.ts";
 import type { MountFlag, Step } from "./step.ts";
 import { fillMemory, makeMemory, mountState, openUsr } from "./volatile.ts";
 
@@ -15,8 +16,8 @@ export function lockTree({ spec, machine, places }: PlanInput): Step[] {
 /** A detached copy of the tree's mount, and for an ephemeral machine a directory for what it changes. */
 export function openRoot(input: PlanInput): Step[] {
   const kind = rootKind(input.spec);
-  if (kind === "memory") return openUsr(input);
-  return [...cloneTree(input), ...(kind === "layer" ? makeLayer(input) : [])];
+  const tree = isStack(input) ? openStack(input) : kind === "memory" ? openUsr(input) : cloneTree(input);
+  return [...tree, ...(kind === "layer" ? makeLayer(input) : [])];
 }
 
 function cloneTree(input: PlanInput): Step[] {
@@ -45,7 +46,12 @@ function makeLayer({ spec, places, request }: PlanInput): Step[] {
 
 /** The `/` that everything else is mounted in. */
 export function attachRoot(input: PlanInput): Step[] {
-  const fd = { tree: "root", layer: "overlay", "memory layer": "overlay", memory: "memory" }[rootKind(input.spec)];
+  const fd = {
+    tree: isStack(input) ? "overlay" : "root",
+    layer: "overlay",
+    "memory layer": "overlay",
+    memory: "memory",
+  }[rootKind(input.spec)];
   return [
     ...makeMemory(input),
     keeper("attach-root", { fd }, input.spec.root.source),
@@ -57,7 +63,8 @@ export function attachRoot(input: PlanInput): Step[] {
 /** Last of all: the mount points that the tree lacks have been made by then. */
 export function lockRoot(input: PlanInput): Step[] {
   const { spec, machine } = input;
-  if (!isRootReadOnly(spec) || (rootKind(spec) === "tree" && machine.tree.readOnly)) return [];
+  const stack = isStackRoot(input) && isStackReadOnly(input);
+  if (!stack && (!isRootReadOnly(spec) || (rootKind(spec) === "tree" && machine.tree.readOnly))) return [];
   return [keeper("set-read-only", { path: "/" }, readOnlySource(input))];
 }
 

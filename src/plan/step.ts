@@ -113,7 +113,8 @@ export interface StepKinds {
   "make-file-system": { fd: FdName; type: string; options: string[]; flags: MountFlag[] };
   "make-overlay": {
     fd: FdName;
-    lower: FdName;
+    /** Topmost first. */
+    lower: FdName[];
     /** null: in memory, within `limits`, which are mount options of tmpfs(5). */
     upper: FdName | null;
     limits: string[];

@@ -1,13 +1,19 @@
 import { openSync } from "node:fs";
+import { errorCode } from "../errors.ts";
 import {
   AT_EMPTY_PATH,
   AT_FDCWD,
   AT_RECURSIVE,
   FSCONFIG_CMD_CREATE,
+  FSCONFIG_SET_FLAG,
   FSCONFIG_SET_STRING,
   FSMOUNT_CLOEXEC,
   FSOPEN_CLOEXEC,
   MOUNT_ATTR_IDMAP,
+  MOUNT_ATTR_NODEV,
+  MOUNT_ATTR_NOEXEC,
+  MOUNT_ATTR_NOSUID,
+  MOUNT_ATTR_RDONLY,
   O_PATH,
   OPEN_TREE_CLOEXEC,
   OPEN_TREE_CLONE,
@@ -47,10 +53,10 @@ export function cloneInside(root: string, path: string, recursive: boolean): num
   }
 }
 
-/** fsopen(2), fsconfig(2), fsmount(2): a new file system, detached, with MOUNT_ATTR_* set. */
+/** fsopen(2), fsconfig(2), fsmount(2): a new file system, detached, with MOUNT_ATTR_* set. Null: an option without a value. */
 export function makeFileSystem(
   type: string,
-  options: readonly (readonly [name: string, value: string])[],
+  options: readonly (readonly [name: string, value: string | null])[],
   attributes: number,
 ): number {
   const path = type;
@@ -59,13 +65,39 @@ export function makeFileSystem(
     const configure = (command: number, name: string | null, value: string | null): void => {
       check(fsconfigCall(syscallNumber("fsconfig", ARCH), context, command, name, value, 0), "fsconfig", { path });
     };
-    for (const [name, value] of options) configure(FSCONFIG_SET_STRING, name, value);
+    for (const [name, value] of options)
+      configure(value === null ? FSCONFIG_SET_FLAG : FSCONFIG_SET_STRING, name, value);
     configure(FSCONFIG_CMD_CREATE, null, null);
     return check(fsmountCall(syscallNumber("fsmount", ARCH), context, FSMOUNT_CLOEXEC, attributes), "fsmount", {
       path,
     });
   } finally {
     closeQuietly(context);
+  }
+}
+
+const ONLY_READ = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+
+/** A detached overlay of directories, given by fds of them, topmost first: to be read only. */
+export function mountLayers(layers: readonly number[]): number {
+  const mount = (lower: readonly (readonly [string, string])[]): number =>
+    makeFileSystem("overlay", [...lower, ["userxattr", null], ["index", "off"]], ONLY_READ);
+  try {
+    return mount(layers.map((fd) => ["lowerdir+", `/proc/self/fd/${fd}`] as const));
+  } catch (error) {
+    if (errorCode(error) !== "EINVAL") throw error;
+    return fromDescriptors(() => mount([["lowerdir", layers.join(":")]]));
+  }
+}
+
+/** Before Linux 6.5 all layers are one text, of at most 255 characters: so these have names as short as can be. */
+function fromDescriptors<T>(use: () => T): T {
+  const before = process.cwd();
+  process.chdir("/proc/self/fd");
+  try {
+    return use();
+  } finally {
+    process.chdir(before);
   }
 }
 

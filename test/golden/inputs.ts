@@ -2,7 +2,7 @@
  * The inputs of the golden plans: each NAME.nspawn here, with the facts of a made-up host and tree. NAME.json beside
  * it may change those, and add what a command line would:
  *
- *   { "options": ["--bind=/srv"], "credentials": ["ID:VALUE"], "command": ["true"], "boot": true, "name": "x", "host": {...}, "machine": {...},
+ *   { "root": "/srv/tree", "options": ["--bind=/srv"], "credentials": ["ID:VALUE"], "command": ["true"], "boot": true, "name": "x", "host": {...}, "machine": {...},
  *     "slice": "web", "properties": ["MemoryMax=1G"], "keepUnit": true, "bindUserGroups": ["wheel"],
  *     "selinux": ["PROCESS CONTEXT", "FILE CONTEXT"], "request": {...} }
  */
@@ -57,6 +57,7 @@ export const TREE: TreeFacts = {
 
 const MACHINE: MachineFacts = {
   tree: TREE,
+  storage: { kind: "directory" },
   bindSources: {},
   mappedSources: {},
   targetOwners: {},
@@ -85,6 +86,7 @@ const MERGED: UsrFacts = {
 
 export interface Changes {
   readonly name?: string;
+  readonly root?: string;
   readonly options?: readonly string[];
   readonly command?: readonly string[];
   readonly boot?: boolean;
@@ -122,7 +124,7 @@ export function inputOf(golden: string, settings: string, changes: Changes): Pla
   const name = changes.name ?? golden;
   const spec = specOf({
     name,
-    root: `/var/lib/machines/${name}`,
+    root: changes.root ?? `/var/lib/machines/${name}`,
     settings,
     file: `/etc/berth/machines/${golden}.nspawn`,
     options: changes.options ?? [],

@@ -5,6 +5,7 @@ import { BerthError } from "../../errors.ts";
 import { INSTALLATION } from "../../host/installation.ts";
 import type { Paths } from "../../host/paths.ts";
 import { readSettings } from "../../host/settings-files.ts";
+import { findTree } from "../../host/tree-place.ts";
 import { lookUp } from "../../machine/record.ts";
 import { requireName } from "../../spec/name.ts";
 import { type Problem, showProblem } from "../../spec/problem.ts";
@@ -84,7 +85,7 @@ function check(name: string, paths: Paths): readonly Problem[] {
 
 function done(name: string, path: string, paths: Paths): number {
   const runs = lookUp(name, paths) !== null;
-  const isThere = runs || existsSync(join(paths.machines, name));
+  const isThere = runs || findTree(paths.machines, name) !== null;
   const next = runs
     ? `: they hold from the next start of ${name} on`
     : isThere

@@ -1,7 +1,6 @@
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import type { Command } from "commander";
 import type { Paths } from "../../host/paths.ts";
+import { findTree } from "../../host/tree-place.ts";
 import { noSuchMachine } from "../../machine/known-machines.ts";
 import { enableMachine } from "../../manager/enabled.ts";
 import { requireName } from "../../spec/name.ts";
@@ -26,7 +25,7 @@ export function define(program: Command, run: Runner): void {
 async function enable(context: Context, names: string[], { now = false }: { now?: boolean }): Promise<number> {
   for (const name of names) requireName(name);
   return oneByOne(names, async (name) => {
-    if (!existsSync(join(context.paths.machines, name))) throw noSuchMachine(name, context.paths);
+    if (findTree(context.paths.machines, name) === null) throw noSuchMachine(name, context.paths);
     if (!enableMachine(name, context.paths)) say(`berth: machine ${name} is enabled already\n`);
     if (now) await startNow(name, context);
   });

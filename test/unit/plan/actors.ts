@@ -218,7 +218,7 @@ function usesOf(step: Step): readonly string[] {
     case "set-oom-score":
       return step.args.of === "init" ? ["leader"] : [];
     case "make-overlay":
-      return [step.args.lower, ...(step.args.upper === null ? [] : [step.args.upper])];
+      return [...step.args.lower, ...(step.args.upper === null ? [] : [step.args.upper])];
     case "combine-layers":
       return [...step.args.lower, ...(step.args.upper === null ? [] : [step.args.upper.fd])];
     case "notify-socket":
