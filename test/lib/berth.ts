@@ -172,7 +172,7 @@ export class BerthRoot {
     return [
       ...of("run/locks"),
       ...of("run/running"),
-      ...list(this.machines).filter((name) => name.startsWith(".berth-layer") || name.startsWith(".berth-temporary")),
+      ...list(this.machines).filter((name) => /^\.berth-(layer-|temporary)/.test(name)),
       ...Object.values(ranges)
         .map((base) => `/run/systemd/nspawn-uid/${base}`)
         .filter(existsSync),
