@@ -7,9 +7,12 @@ import type { Context } from "./verb.ts";
 
 const LABELS: Readonly<Record<TransferType, string>> = {
   "import-tar": "importing",
+  "import-raw": "importing",
   "import-fs": "importing",
   "export-tar": "exporting",
+  "export-raw": "exporting",
   "pull-tar": "downloading",
+  "pull-raw": "downloading",
 };
 
 /** syslog(3): what is less than a warning is for who looks into a transfer. */

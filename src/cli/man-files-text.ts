@@ -48,7 +48,7 @@ _/run/berth/locks/NAME_
 : Locked while a machine of that name runs.
 
 _/var/lib/machines/NAME.raw_
-: A disk image: it is listed, copied, renamed and removed, but no machine runs from it in this version.
+: A disk image that a machine runs from (see _IMAGES_).
 
 _/var/lib/machines/.berth-making-*/_
 : An image that is being made or removed. What is left of a killed berth goes with the next one, or by *berth clean*.

@@ -1,8 +1,7 @@
 /** The section of berth(1) about the store, in the markup of man-roff.ts. */
 export const IMAGES_TEXT = `# IMAGES
 
-An _image_ is what a machine runs from: a tree, or a disk image in a file _NAME.raw_, which can be kept, copied, renamed and
-removed, but which no machine runs from in this version. Names and meaning of the verbs are those of *machinectl*(1). On btrfs
+An _image_ is what a machine runs from: a tree, or a disk image in a file _NAME.raw_. Names and meaning of the verbs are those of *machinectl*(1). On btrfs
 trees that berth makes are subvolumes: a clone is a snapshot and takes no time and no space, and an image can have a limit where
 quotas are on (*btrfs quota enable*). Elsewhere a tree is a directory, and a clone shares the blocks of its files where the file
 system can (XFS), or is a copy. *berth show-image* says which, and why.
@@ -29,6 +28,19 @@ on the disk; programs in it find what they would find after a power cut. _NAME@S
 settings. Should it be killed in between, whoever comes next to the image goes on with it: tree and settings are both of the snapshot, or
 both as they were. The image's name, range of ids, mark and limit stay. What was replaced, settings included, is a snapshot of its own: *--undo* goes back
 to it, *--confirm* removes it.
+
+A disk image has a partition table, or is one file system (ext4, XFS, Btrfs, SquashFS, EROFS). In a GPT the root is the
+partition of the type that the Discoverable Partitions Specification has for the processor (of several the newest by its label), or
+else the only one of type "Linux"; in an MBR the bootable partition of type 83, or the only one. Partitions for _/usr_, _/home_, _/srv_,
+_/var_ and _/var/tmp_ are mounted there, those of boot loaders on _/boot_ and _/efi_ where these are there (and, of an EFI system
+partition, empty); flags that say read-only or not to be mounted are heeded. *berth plan* lists what is mounted. Encrypted
+partitions are refused, and so is an image beside which a file _NAME.roothash_ asks for dm-verity. A machine may change the image
+unless it is marked read-only, ephemeral, volatile or read-only: then several may run from it at a time. Loop devices and mounts are the
+machine's alone and go with it, however it ends.
+
+The partition table is read by *partx*(8) and *blkid*(8) without any rights, and only the file systems above and FAT are given to the
+kernel, with nodev always. What a damaged or hostile file system does to the kernel's driver is another matter: take disk images from
+where you take kernels.
 
 Archives are unpacked by the host's *tar*(1) (GNU's) in namespaces of its own, where there are the host's programs, read-only, the new tree,
 and nothing else. Owners are numbers; times, hard links, holes, ACLs, user attributes and capabilities are kept, trusted

@@ -71,13 +71,13 @@ with *--follow* these objects, one a line.
 *path*, *parent* (the image whose files it shares), *driver* (what keeps it) and *why* (that one).
 
 *berth image-status*
-: An array of the same, with *os*, *hostname* and *machineId* of what is in the image.
+: An array of the same, with *os*, *hostname* and *machineId* of what is in the image, or *problem*, why nothing is known of that.
 
 *berth show-image*
 : The same fields as *list-images*: an object for one image, an array for several; without an image an object of the store: *path*,
 *usage* and *limit*.
 
-*berth import-tar*, *berth import-fs*, *berth pull-tar*
+*berth import-tar*, *berth import-raw*, *berth import-fs*, *berth pull-tar*
 : The image that was made, as in *list-images*.
 
 *berth clean*

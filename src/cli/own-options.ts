@@ -18,6 +18,7 @@ import { withoutSecrets } from "./secrets.ts";
 export interface StartOptions {
   machine?: string | undefined;
   directory?: string | undefined;
+  image?: string | undefined;
   quiet?: boolean;
   console?: Sourced<ConsoleMode>;
   background?: Rgb | null;
@@ -56,6 +57,13 @@ export function ownOptions(options: StartOptions): readonly OptionDefinition[] {
       help: "the tree to use as root; without this and -M the current directory",
       take: (path) => {
         options.directory = path;
+      },
+    },
+    {
+      flags: "-i, --image <PATH>",
+      help: "the same from a disk image: a file or block device with a partition table, or with one file system",
+      take: (path) => {
+        options.image = path;
       },
     },
     {

@@ -1,18 +1,18 @@
 import { UsageError } from "../errors.ts";
 import type { OptionDefinition } from "./option-set.ts";
 
-const IMAGES = "comes with disk images and OCI bundles";
+const IMAGES = "comes with OCI bundles and stacks of layers that are no image of the store";
+const VERITY = "comes with dm-verity; an image is mounted as it is";
 const JOURNAL = "comes with journals of machines on the host";
 
 /** systemd-nspawn's options that berth knows and refuses by name, and what each waits for. Never ignored. */
 const REFUSED: readonly (readonly [flags: string, why: string])[] = [
-  ["-i, --image <PATH>", IMAGES],
-  ["--image-policy <POLICY>", IMAGES],
+  ["--image-policy <POLICY>", "comes with dm-verity and encryption of disk images, which it is about"],
   ["--oci-bundle <PATH>", IMAGES],
   ["--mstack <PATH>", IMAGES],
-  ["--root-hash <HASH>", IMAGES],
-  ["--root-hash-sig <SIGNATURE>", IMAGES],
-  ["--verity-data <PATH>", IMAGES],
+  ["--root-hash <HASH>", VERITY],
+  ["--root-hash-sig <SIGNATURE>", VERITY],
+  ["--verity-data <PATH>", VERITY],
   [
     "--template <PATH>",
     "comes with images and their clones; until then cp -a --reflink=auto makes a tree from another",

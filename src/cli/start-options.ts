@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { assignOption, COMMAND_OPTIONS, type CommandOption } from "../config/settings.ts";
+import { UsageError } from "../errors.ts";
 import type { MachineRequest } from "../machine/prepare.ts";
 import { defineOptions, type OptionDefinition } from "./option-set.ts";
 import { ownOptions, type StartOptions } from "./own-options.ts";
@@ -78,9 +79,12 @@ export function spellOutOptionalValues(words: readonly string[]): readonly strin
 }
 
 export function requestFrom(options: StartOptions, command: readonly string[], boot: boolean): MachineRequest {
+  if (options.directory !== undefined && options.image !== undefined)
+    throw new UsageError("--directory= and --image= can't be used together", "a machine has one tree");
   return {
     name: options.machine,
     directory: options.directory,
+    image: options.image,
     options: options.assignments,
     command,
     boot,

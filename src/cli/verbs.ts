@@ -22,7 +22,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   Settings: "edit cat check enable disable",
   Images:
     "list-images image-status show-image clone rename read-only remove set-limit clean snapshot snapshots rollback diff",
-  "Getting trees": "bootstrap recipes pull-tar import-tar import-fs export-tar",
+  "Getting trees": "bootstrap recipes pull-tar pull-raw import-tar import-raw import-fs export-tar export-raw",
   Host: "doctor daemon completion version",
 };
 
@@ -141,15 +141,30 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
     rootOnly: true,
     failure: 2,
   },
+  "pull-raw": {
+    summary: "download a disk image and make an image of it",
+    load: () => import("./verbs/pull-raw.ts"),
+    rootOnly: true,
+  },
   "import-tar": {
     summary: "make an image of a tar archive",
     load: () => import("./verbs/import-tar.ts"),
+    rootOnly: true,
+  },
+  "import-raw": {
+    summary: "make an image of a disk image",
+    load: () => import("./verbs/import-raw.ts"),
     rootOnly: true,
   },
   "import-fs": { summary: "make an image of a directory", load: () => import("./verbs/import-fs.ts"), rootOnly: true },
   "export-tar": {
     summary: "write an image to a tar archive",
     load: () => import("./verbs/export-tar.ts"),
+    rootOnly: true,
+  },
+  "export-raw": {
+    summary: "write an image to a disk image",
+    load: () => import("./verbs/export-raw.ts"),
     rootOnly: true,
   },
   "pull-tar": {

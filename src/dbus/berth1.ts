@@ -120,7 +120,9 @@ function looking({ manager, paths }: Services): NonNullable<Interface["methods"]
       outNames: ["json"],
       async handler(call, name) {
         await allow(call, "manage", name, "plan");
-        const { plan } = new Launcher(paths).prepare(name).plan({ foreground: false, stdio: "console", term: null });
+        const { plan } = await new Launcher(paths)
+          .prepare(name)
+          .plan({ foreground: false, stdio: "console", term: null });
         return JSON.stringify(planJson(plan));
       },
     }),

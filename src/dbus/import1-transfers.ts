@@ -2,7 +2,7 @@ import { type Method, method } from "../bus/interface.ts";
 import type { MethodCall } from "../bus/method-call.ts";
 import { authorise } from "../bus/polkit.ts";
 import { closeQuietly } from "../sys/files.ts";
-import { compressionNamed, NONE as UNCOMPRESSED } from "../transfer/compression.ts";
+import { type Compression, compressionNamed, NONE as UNCOMPRESSED } from "../transfer/compression.ts";
 import type { Transfer } from "../transfer/transfer.ts";
 import type { NewImage, Transfers } from "../transfer/transfers.ts";
 import { invalid, notSupported } from "./access.ts";
@@ -12,7 +12,6 @@ import { IMPORT1, transferPath } from "./places.ts";
 export const MACHINE = "machine";
 export const STARTED = ["transfer_id", "transfer_path"] as const;
 const OPEN = { unprivileged: true } as const;
-const RAW = "berth does not yet read or write disk images: use tar archives.";
 const VERIFY = ["no", "checksum", "signature"] as const;
 /** Flags of the calls that end in Ex; keep-download is about a cache that berth does not have. */
 const [FORCE, READ_ONLY, KEEP_DOWNLOAD] = [1n, 2n, 4n] as const;
@@ -23,20 +22,19 @@ type Pull = (url: string, image: NewImage, verify: (typeof VERIFY)[number]) => T
 
 /** The methods that begin a transfer, each also as systemd 256 has it: with a class of images, and flags. */
 export function transferMethods(transfers: Transfers): Readonly<Record<string, Method>> {
-  const raw = (): Transfer => {
-    throw notSupported(RAW);
-  };
   return {
     ...importing("ImportTar", (fd, image) => transfers.importTar(fd, image)),
-    ...importing("ImportRaw", raw),
+    ...importing("ImportRaw", (fd, image) => transfers.importRaw(fd, image)),
     ...importing("ImportFileSystem", (fd, image) => transfers.importFs(fd, image)),
-    ...exporting("ExportTar", (name, fd, format) =>
-      transfers.exportTar(name, fd, format === "" ? UNCOMPRESSED : compressionNamed(format)),
-    ),
-    ...exporting("ExportRaw", raw),
+    ...exporting("ExportTar", (name, fd, format) => transfers.exportTar(name, fd, formatOf(format))),
+    ...exporting("ExportRaw", (name, fd, format) => transfers.exportRaw(name, fd, formatOf(format))),
     ...pulling("PullTar", (url, image, verify) => transfers.pullTar(url, image, verify)),
-    ...pulling("PullRaw", raw),
+    ...pulling("PullRaw", (url, image, verify) => transfers.pullRaw(url, image, verify)),
   };
+}
+
+function formatOf(format: string): Compression {
+  return format === "" ? UNCOMPRESSED : compressionNamed(format);
 }
 
 type Started = [id: number, path: string];

@@ -71,15 +71,30 @@ export function imageInterface(image: ImageInfo, { store, manager }: Services): 
           store.setLimit(name, limitOf(limit));
         },
       }),
-      GetHostname: method({ ...open, in: "", out: "s", handler: () => store.hostname(name) ?? "" }),
+      GetHostname: method({
+        ...open,
+        in: "",
+        out: "s",
+        handler: async () => (await store.inside(name)).hostname ?? "",
+      }),
       GetMachineID: method({
         ...open,
         in: "",
         out: "ay",
-        handler: () => Buffer.from(store.machineId(name) ?? "", "hex"),
+        handler: async () => Buffer.from((await store.inside(name)).machineId ?? "", "hex"),
       }),
-      GetMachineInfo: method({ ...open, in: "", out: "a{ss}", handler: () => store.machineInfo(name) }),
-      GetOSRelease: method({ ...open, in: "", out: "a{ss}", handler: () => store.osRelease(name) }),
+      GetMachineInfo: method({
+        ...open,
+        in: "",
+        out: "a{ss}",
+        handler: async () => (await store.inside(name)).machineInfo,
+      }),
+      GetOSRelease: method({
+        ...open,
+        in: "",
+        out: "a{ss}",
+        handler: async () => (await store.inside(name)).osRelease,
+      }),
     },
   };
 }

@@ -1,6 +1,6 @@
 import { BerthError } from "../errors.ts";
+import { runConfined } from "../host/confine.ts";
 import { InRoot } from "../host/in-root.ts";
-import { runConfined } from "../transfer/confine.ts";
 import {
   apkPackages,
   comparePackages,

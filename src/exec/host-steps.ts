@@ -11,6 +11,7 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
+import { mountPart } from "../host/disk-image/mount-part.ts";
 import { startTimeOf } from "../host/process-id.ts";
 import type { StepKind, StepOf } from "../plan/step.ts";
 import { visible } from "../spec/quote.ts";
@@ -42,6 +43,7 @@ import { openUpper } from "./overlay-upper.ts";
 import { makeRamfs } from "./ramfs.ts";
 import { claimFiles, claimRange, releaseRange } from "./range-claim.ts";
 import { recordRange } from "./range-ledger.ts";
+import { isRunning, makeRecordDirectory } from "./record-directory.ts";
 import { requireDelegated, setUnitProperty, startScope } from "./units.ts";
 import { writeUserRecords } from "./user-records.ts";
 
@@ -67,6 +69,7 @@ type Kinds =
   | "use-unit"
   | "enable-controllers"
   | "clone-tree"
+  | "mount-part"
   | "lock-submounts"
   | "open-network"
   | "make-layer"
@@ -205,6 +208,10 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     setMountAttributes(tree, { set: mountAttributes(flags), propagation: mode }, recursive, path);
   },
 
+  "mount-part": async ({ fd, image, part, access }, launch) => {
+    launch.fds.name(fd, await mountPart(image, part, access));
+  },
+
   "lock-submounts": ({ fd, flags }, launch) => {
     const attributes = mountAttributes(flags);
     setMountAttributes(launch.fds.get(fd), { set: attributes }, true, launch.pathOf(fd));
@@ -327,20 +334,3 @@ const SHARED_USE: Readonly<Record<StepOf<"lock-use">["args"]["as"], string>> = {
   journal: "it has the same machine id; a copy of a tree needs one of its own: empty its etc/machine-id",
   layer: "the kernel promises nothing for a layer that is written to twice at a time: give each overlay one of its own",
 };
-
-/** Its own, and new: in one that is there another machine lives, or what is left of one. */
-function makeRecordDirectory(directory: string, machine: string): void {
-  mkdirSync(dirname(directory), { recursive: true, mode: 0o700 });
-  try {
-    mkdirSync(directory, 0o700);
-  } catch (error) {
-    if (errorCode(error) !== "EEXIST") throw error;
-    throw isRunning(machine, `or what is left of it could not be cleaned up: ${directory}`);
-  }
-}
-
-function isRunning(machine: string, more: string): BerthError {
-  return new BerthError(`machine ${machine} is running already, ${more}`, {
-    hint: "berth list shows what runs; a start says what it could not clean up, and why",
-  });
-}

@@ -82,7 +82,10 @@ export class Launch implements RunningBoot {
     this.#plan = plan;
     this.#options = options;
     for (const [name, fd] of options.fds ?? []) this.fds.name(name, fd);
-    for (const step of plan.steps) if (step.kind === "clone-tree") this.#paths.set(step.args.fd, step.args.path);
+    for (const { kind, args } of plan.steps) {
+      if (kind === "clone-tree") this.#paths.set(args.fd, args.path);
+      if (kind === "mount-part") this.#paths.set(args.fd, args.image);
+    }
   }
 
   get plan(): LaunchPlan {

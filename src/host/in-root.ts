@@ -2,6 +2,7 @@ import {
   closeSync,
   constants,
   fstatSync,
+  opendirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -10,7 +11,7 @@ import {
   type Stats,
 } from "node:fs";
 import { errorCode } from "../errors.ts";
-import { O_PATH } from "../sys/constants.ts";
+import { O_PATH, RESOLVE_IN_ROOT, RESOLVE_NO_XDEV } from "../sys/constants.ts";
 import { SysError } from "../sys/errno.ts";
 import { O_DIRECTORY, O_NOFOLLOW, openat2, readLink } from "../sys/files.ts";
 
@@ -53,11 +54,13 @@ export function showRoot(root: TreeRoot): string {
  */
 export class InRoot {
   readonly #root: number;
+  readonly #resolve: number;
   /** The root's own path, which those of everything in it begin with. */
   readonly #prefix: string;
 
-  /** @throws the errno error of open(2) when `root` (a trusted path of the host) is no directory we may search */
-  constructor(root: TreeRoot) {
+  /** `ownMount`: without what is mounted below it. @throws the errno error of open(2) when `root` (a trusted path of the host) is no directory we may search */
+  constructor(root: TreeRoot, options: { readonly ownMount?: boolean } = {}) {
+    this.#resolve = RESOLVE_IN_ROOT | (options.ownMount ? RESOLVE_NO_XDEV : 0);
     this.#root = openRoot(root);
     const path = readlinkSync(`/proc/self/fd/${this.#root}`);
     this.#prefix = path === "/" ? "" : path;
@@ -75,6 +78,20 @@ export class InRoot {
   /** What is at `path` itself, a last link not followed. */
   lstat(path: string): Entry | null {
     return this.#with(path, O_PATH | O_NOFOLLOW, (fd) => this.#entry(fd));
+  }
+
+  /** Whether a directory is there, and nothing in it. */
+  isEmptyDirectory(path: string): boolean {
+    const empty = this.#with(path, O_PATH, (fd) => {
+      if (!fstatSync(fd).isDirectory()) return false;
+      const directory = opendirSync(`/proc/self/fd/${fd}`);
+      try {
+        return directory.readSync() === null;
+      } finally {
+        directory.closeSync();
+      }
+    });
+    return empty === true;
   }
 
   /** The whole content. Null: nothing there, no regular file, or more than `max` bytes. */
@@ -128,7 +145,7 @@ export class InRoot {
   #open(path: string, flags: number): number | null {
     for (let tried = 1; ; tried++) {
       try {
-        return openat2(this.#root, path, flags);
+        return openat2(this.#root, path, flags, this.#resolve);
       } catch (error) {
         if (!(error instanceof SysError)) throw error;
         if (MISSING.has(error.code)) return null;

@@ -38,6 +38,8 @@ export function openTree(image: string): OpenTree {
       return new DirectoryTree(image);
     case "stack":
       return new StackTree(existingStack(image));
+    case "disk":
+      throw new Error(`${image} is a disk image, which openImage opens`);
   }
 }
 

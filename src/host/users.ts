@@ -10,10 +10,11 @@ const MAX_TEXT = 1024 * 1024;
  * run. `roots` are laid over each other, the first one that has a file counts (an ephemeral machine's changes, its tree).
  * A number needs no entry; who has none is in the group of that number and at home in `/`.
  *
+ * `ownMount`: without what is mounted below them.
  * @throws the errno error when there is no directory at one of `roots`; BerthError never
  */
-export function findUser(user: string, roots: readonly TreeRoot[]): UserSearch {
-  const passwd = readFirst("/etc/passwd", roots);
+export function findUser(user: string, roots: readonly TreeRoot[], ownMount = false): UserSearch {
+  const passwd = readFirst("/etc/passwd", roots, ownMount);
   const users = parsePasswd(passwd ?? "");
   const number = /^[0-9]+$/.test(user) ? Number(user) : null;
   const entry = users.find(({ name, uid }) => (number === null ? name === user : uid === number));
@@ -24,7 +25,7 @@ export function findUser(user: string, roots: readonly TreeRoot[]): UserSearch {
           known: known(users),
         }
       : { name: user, uid: number, gid: number, groups: [number], home: "/", shell: "/bin/sh" };
-  const groups = parseGroups(readFirst("/etc/group", roots) ?? "", entry.name);
+  const groups = parseGroups(readFirst("/etc/group", roots, ownMount) ?? "", entry.name);
   return { ...entry, groups: [...new Set([entry.gid, ...groups])] };
 }
 
@@ -40,9 +41,9 @@ export function assumeUser(user: string, roots: readonly TreeRoot[]): UserSearch
 }
 
 /** Text of a tree, of the first of `roots` that has the file. Null: none has. @throws as findUser */
-export function readFirst(path: string, roots: readonly TreeRoot[]): string | null {
+export function readFirst(path: string, roots: readonly TreeRoot[], ownMount = false): string | null {
   for (const root of roots) {
-    const tree = new InRoot(root);
+    const tree = new InRoot(root, { ownMount });
     try {
       const text = tree.readFile(path, MAX_TEXT)?.toString("utf8");
       if (text !== undefined) return text;

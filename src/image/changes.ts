@@ -7,7 +7,8 @@ import { ledgerPath, readLedger } from "../host/ranges.ts";
 import { requireName } from "../spec/name.ts";
 import { copyTree } from "./copy-tree.ts";
 import type { FoundImage } from "./discover.ts";
-import { holdTree } from "./hold-tree.ts";
+import { rawDriver, shareBlocks } from "./drivers/raw.ts";
+import { holdTree, shareDisk } from "./hold-tree.ts";
 import { HOST_IMAGE } from "./image.ts";
 import { lockImage } from "./locks.ts";
 import { makeImage, placeOf, requireFree } from "./make.ts";
@@ -43,7 +44,7 @@ export async function cloneImage(paths: Paths, from: FoundImage, to: string, opt
   const makeOptions = { ...options, ...ofFile, name: to, replace: false, settings };
   await makeImage(paths, makeOptions, async (workspace, driver) => {
     const copy = join(workspace, "image");
-    if (driver === from.driver && (await copied(from, copy, signal))) return copy;
+    if (driver === from.driver && (await copied(paths, from, copy, signal))) return copy;
     driver.create(copy);
     await copyTree(from.path, copy, signal);
     return copy;
@@ -51,14 +52,28 @@ export async function cloneImage(paths: Paths, from: FoundImage, to: string, opt
 }
 
 /** False: it lies on another file system, and its driver copies within one only. */
-async function copied({ path, driver }: FoundImage, to: string, signal: AbortSignal): Promise<boolean> {
+async function copied(paths: Paths, from: FoundImage, to: string, signal: AbortSignal): Promise<boolean> {
   try {
-    await driver.copy(path, to, signal);
+    if (from.driver === rawDriver) await copyDisk(paths, from, to, signal);
+    else await from.driver.copy(from.path, to, signal);
     return true;
   } catch (error) {
     if (errorCode(error) === "EXDEV") return false;
     throw error;
   }
+}
+
+/** Of one that a machine may change meanwhile only a copy of one moment is a disk: by shared blocks, as a power cut would have left it. */
+async function copyDisk(paths: Paths, from: FoundImage, to: string, signal: AbortSignal): Promise<void> {
+  let busy: BerthError;
+  try {
+    using _unchanged = shareDisk(from, paths);
+    return await from.driver.copy(from.path, to, signal);
+  } catch (error) {
+    if (!(error instanceof BerthError) || error.kind !== "Busy") throw error;
+    busy = error;
+  }
+  if (!(await shareBlocks(from.path, to, signal))) throw busy;
 }
 
 /** With its settings, its range of ids, and its mark. */

@@ -1,6 +1,6 @@
 import { realpathSync } from "node:fs";
 import { BerthError } from "../errors.ts";
-import { lockFile, treeLock, unlinkLocked } from "../exec/lock-file.ts";
+import { lockFile, treeLock, unlinkLocked, unlinkShared } from "../exec/lock-file.ts";
 import type { Paths } from "../host/paths.ts";
 import { TREES_IN_USE } from "../machine/places.ts";
 import { listMachines } from "../machine/record.ts";
@@ -39,4 +39,18 @@ function realPath(path: string): string {
 
 function inUse(name: string, why: string, hint?: string): BerthError {
   return new BerthError(`image ${name} is in use: ${why}`, { hint, kind: "Busy" });
+}
+
+/**
+ * Keeps machines from changing a disk image until it is let go: what is read of one meanwhile is of many moments, and
+ * no disk any more. Those that only read it go on.
+ * @throws BerthError of kind Busy when one may change it
+ */
+export function shareDisk({ name, path }: Pick<FoundImage, "name" | "path">, paths: Paths): Disposable {
+  const file = treeLock(TREES_IN_USE, path);
+  const fd = lockFile(file, true);
+  if (fd !== null) return { [Symbol.dispose]: () => unlinkShared(file, fd) };
+  const machine = machineOf(name, path, paths);
+  const what = machine === undefined ? "a machine of somebody else's" : `machine ${machine}`;
+  throw inUse(name, `${what} may change it`, machine && `berth poweroff ${machine} stops it`);
 }

@@ -1,5 +1,5 @@
 import { InRoot } from "../host/in-root.ts";
-import { openTree } from "../host/open-tree.ts";
+import { openImage } from "../host/open-image.ts";
 import { OS_RELEASE_PATHS, parseOsRelease } from "../host/os-release.ts";
 import { checkHostname } from "../spec/name.ts";
 
@@ -9,31 +9,42 @@ const SIZE_MAX = 64 << 10;
 
 type Fields = Readonly<Record<string, string>>;
 
-/** Empty: it has none. */
-export function readOsRelease(image: string): Fields {
-  return parseOsRelease(firstOf(image, OS_RELEASE_PATHS) ?? "");
+export interface Inside {
+  /** Empty: it has none. */
+  readonly osRelease: Fields;
+  /** machine-info(5), which is written as os-release is. */
+  readonly machineInfo: Fields;
+  /** hostname(5). Null: none, or none that could be one. */
+  readonly hostname: string | null;
+  /** machine-id(5), 32 hexadecimal digits. Null: it gets one when it first boots. */
+  readonly machineId: string | null;
 }
 
-/** machine-info(5), which is written as os-release is. */
-export function readMachineInfo(image: string): Fields {
-  return parseOsRelease(firstOf(image, ["/etc/machine-info"]) ?? "");
+/** @throws BerthError when the image can't be opened */
+export async function readInside(image: string): Promise<Inside> {
+  using tree = await openImage(image);
+  const { roots } = tree;
+  return {
+    osRelease: parseOsRelease(firstOf(roots, OS_RELEASE_PATHS) ?? ""),
+    machineInfo: parseOsRelease(firstOf(roots, ["/etc/machine-info"]) ?? ""),
+    hostname: hostnameIn(firstOf(roots, ["/etc/hostname"]) ?? ""),
+    machineId: /^([0-9a-f]{32})\n?$/.exec(firstOf(roots, ["/etc/machine-id"]) ?? "")?.[1] ?? null,
+  };
 }
 
-/** hostname(5). Null: none, or none that could be one. */
-export function readHostname(image: string): string | null {
-  const lines = (firstOf(image, ["/etc/hostname"]) ?? "").split("\n").map((line) => line.trim());
+/** The same of a directory alone. */
+export function readOsRelease(tree: string): Fields {
+  return parseOsRelease(firstOf([tree], OS_RELEASE_PATHS) ?? "");
+}
+
+function hostnameIn(text: string): string | null {
+  const lines = text.split("\n").map((line) => line.trim());
   const name = lines.find((line) => line !== "" && !line.startsWith("#"));
   return name === undefined || checkHostname(name) !== undefined ? null : name;
 }
 
-/** machine-id(5), 32 hexadecimal digits. Null: it gets one when it first boots. */
-export function readMachineId(image: string): string | null {
-  return /^([0-9a-f]{32})\n?$/.exec(firstOf(image, ["/etc/machine-id"]) ?? "")?.[1] ?? null;
-}
-
-function firstOf(image: string, places: readonly string[]): string | null {
-  using opened = openTree(image);
-  for (const tree of opened.roots) {
+function firstOf(roots: readonly string[], places: readonly string[]): string | null {
+  for (const tree of roots) {
     const root = new InRoot(tree);
     try {
       for (const place of places) {

@@ -9,8 +9,8 @@ import { monotonic } from "../sys/clock.ts";
 import { type CloneOptions, cloneImage, markReadOnly, removeImage, renameImage } from "./changes.ts";
 import { countDisk } from "./count-disk.ts";
 import { type FoundImage, findImage, findImages, findSource, HOST } from "./discover.ts";
-import { type ImageInfo, isHidden, isImageName, noSuchImage, requireTree } from "./image.ts";
-import { readHostname, readMachineId, readMachineInfo, readOsRelease } from "./inside.ts";
+import { type ImageInfo, isHidden, isImageName, noSuchImage } from "./image.ts";
+import { type Inside, readInside } from "./inside.ts";
 import { lockImage, sweepLocks } from "./locks.ts";
 import { type Fill, type MakeOptions, makeImage } from "./make.ts";
 import { sweepCopies } from "./settings-follow.ts";
@@ -52,6 +52,9 @@ export class ImageStore {
   readonly #usage = new Map<string, number>();
   /** All that the store holds. */
   #counted: { readonly usage: Promise<number | null>; readonly until: number } | undefined;
+
+  /** Of disk images, by path. */
+  readonly #inside = new Map<string, { readonly inside: Promise<Inside>; readonly until: number }>();
 
   constructor(paths: Paths) {
     this.paths = paths;
@@ -113,7 +116,7 @@ export class ImageStore {
    * Makes an image of the tree that `fill` puts into the empty directory it gets.
    * @throws BerthError; nothing is left then
    */
-  async make(options: Omit<MakeOptions, "driver">, fill: Fill): Promise<string> {
+  async make(options: MakeOptions, fill: Fill): Promise<string> {
     return makeImage(this.paths, options, fill);
   }
 
@@ -181,26 +184,15 @@ export class ImageStore {
     await finishRollbacks(this.paths);
   }
 
-  osRelease(name: string): Readonly<Record<string, string>> {
-    return readOsRelease(this.#tree(name));
-  }
-
-  machineInfo(name: string): Readonly<Record<string, string>> {
-    return readMachineInfo(this.#tree(name));
-  }
-
-  hostname(name: string): string | null {
-    return readHostname(this.#tree(name));
-  }
-
-  machineId(name: string): string | null {
-    return readMachineId(this.#tree(name));
-  }
-
-  #tree(name: string): string {
-    const image = this.get(name);
-    requireTree(image, "cannot look into image");
-    return image.path;
+  /** What an image says of itself. Anybody may ask, as often as they like, so a disk image is mounted once in a while only. */
+  async inside(name: string): Promise<Inside> {
+    const { path, type } = this.get(name);
+    if (type !== "raw") return readInside(path);
+    const known = this.#inside.get(path);
+    if (known !== undefined && monotonic() < known.until) return known.inside;
+    const inside = readInside(path);
+    this.#inside.set(path, { inside, until: monotonic() + COUNT_MS });
+    return inside;
   }
 
   /** Where an image lies. @throws BerthError of kind NoSuchImage */

@@ -21,7 +21,7 @@ import { type Outcome, outcomeOf } from "./exit-status.ts";
 import { abortedBy, ForegroundStop, killMachineNow } from "./foreground-stop.ts";
 import { archiveBoot } from "./history.ts";
 import { LiveRecord } from "./live-record.ts";
-import type { Prepared } from "./prepare.ts";
+import type { Planned, Prepared } from "./prepare.ts";
 
 export type ForegroundConsole = "interactive" | "read-only" | "passive" | "pipe";
 
@@ -52,11 +52,10 @@ export class ForegroundBoot {
   #writer: ConsoleWriter | number | undefined;
   #stopping = false;
 
-  /** Nothing has been made yet. @throws BerthError when the machine can't be started as things are now */
-  constructor(prepared: Prepared, options: ForegroundOptions) {
+  /** Nothing has been made yet. */
+  constructor(prepared: Prepared, { plan, input }: Planned, options: ForegroundOptions) {
     this.#prepared = prepared;
     this.#options = options;
-    const { plan, input } = prepared.plan(requestOf(options));
     this.#input = input;
     const { arch } = prepared.host;
     const fds = new Map<string, number>();
@@ -209,7 +208,7 @@ function isKept({ spec }: Prepared): boolean {
   return spec.boot.value && rootKind(spec) !== "layer";
 }
 
-function requestOf({ console, caller, env }: ForegroundOptions): PlanRequest {
+export function requestOf({ console, caller, env }: ForegroundOptions): PlanRequest {
   const { size } = caller.terminal;
   return {
     foreground: true,

@@ -1,17 +1,14 @@
-import { join } from "node:path";
 import { BerthError } from "../errors.ts";
 import { Launch } from "../exec/launch.ts";
 import { filterFor } from "../exec/seccomp-filter.ts";
 import type { StageProcess } from "../exec/stage-process.ts";
 import { stagePath } from "../host/installation.ts";
-import { openTree } from "../host/open-tree.ts";
 import type { Paths } from "../host/paths.ts";
 import { findUser } from "../host/users.ts";
 import { boundIn } from "../plan/bind-users.ts";
 import { candidatesFor, LOGIN_SHELLS, loginEnvironment } from "../plan/execute.ts";
 import type { UserFacts } from "../plan/facts.ts";
 import { buildJoin } from "../plan/join.ts";
-import { rootOf } from "../plan/pivot.ts";
 import type { LaunchPlan, WindowSize } from "../plan/step.ts";
 import { ROOT, userFault } from "../plan/user.ts";
 import { hasOwnEtc } from "../plan/volatile.ts";
@@ -20,6 +17,7 @@ import { closeQuietly } from "../sys/files.ts";
 import { ARCH } from "../sys/libc.ts";
 import { damagedPlan, joinTarget } from "./join-target.ts";
 import type { MachineRecord } from "./record.ts";
+import { openRunningTree } from "./running-tree.ts";
 
 export interface JoinOptions {
   /** Empty: a login shell. */
@@ -98,16 +96,10 @@ export function userIn(machine: MachineRecord, plan: LaunchPlan, name: string | 
   return name === undefined || isRoot(name) ? null : (boundIn(plan, name) ?? userOf(machine, plan, name));
 }
 
-/**
- * As the host sees the machine's tree, with what an ephemeral one has changed: a look through the machine's own mounts
- * could wait for ever on one that it serves itself.
- */
-function userOf({ name, root, layer }: MachineRecord, plan: LaunchPlan, user: string): UserFacts {
-  using opened = openTree(root);
-  const inside = rootOf(plan);
-  const trees = opened.roots.map((tree) => ({ tree, inside }));
-  const roots = hasOwnEtc(plan) ? [] : [...(layer === null ? [] : [join(layer, "data")]), ...trees];
-  const found = findUser(user, roots);
+function userOf(machine: MachineRecord, plan: LaunchPlan, user: string): UserFacts {
+  const { name, root } = machine;
+  using tree = openRunningTree(machine, plan);
+  const found = findUser(user, hasOwnEtc(plan) ? [] : tree.roots, tree.ownMount);
   const fault = userFault(user, found, root);
   if (fault !== undefined) throw new BerthError(`machine ${name}: ${fault.what}`, { hint: fault.hint });
   return found as UserFacts;

@@ -1,12 +1,10 @@
-import { join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
 import { InRoot, type TreeRoot } from "../host/in-root.ts";
-import { type OpenTree, openTree } from "../host/open-tree.ts";
 import { OS_RELEASE_PATHS, parseOsRelease } from "../host/os-release.ts";
 import type { Paths } from "../host/paths.ts";
-import { rootOf } from "../plan/pivot.ts";
-import { hasOwnEtc } from "../plan/volatile.ts";
+import type { LaunchPlan } from "../plan/step.ts";
 import { type MachineRecord, readPlan } from "./record.ts";
+import { openRunningTree } from "./running-tree.ts";
 
 /** Bytes: more is none. */
 const OS_RELEASE_MAX = 64 * 1024;
@@ -17,35 +15,31 @@ const OS_RELEASE_MAX = 64 * 1024;
  */
 export function osReleaseOf(machine: MachineRecord, paths: Paths): Readonly<Record<string, string>> | undefined {
   try {
-    using opened = openTree(machine.root);
-    for (const root of rootsOf(machine, opened, paths)) {
-      const text = readFirst(root);
+    using tree = openRunningTree(machine, planOf(machine, paths));
+    for (const root of tree.roots) {
+      const text = readFirst(root, tree.ownMount);
       if (text !== undefined) return parseOsRelease(text);
     }
   } catch (error) {
-    if (!(error instanceof BerthError)) throw error;
-    // What keeps the tree was taken away while its machine runs.
+    // What keeps the tree was taken away while its machine runs, or the machine has just ended.
+    if (!(error instanceof BerthError) && errorCode(error) === undefined) throw error;
   }
   return undefined;
 }
 
-/** The directories that the machine has as its root, laid over each other; of a machine without a plan, the tree. */
-function rootsOf({ name, layer }: MachineRecord, { roots }: OpenTree, paths: Paths): readonly TreeRoot[] {
+function planOf({ name }: MachineRecord, paths: Paths): LaunchPlan | null {
   try {
-    const plan = readPlan(name, paths);
-    const inside = rootOf(plan);
-    const trees = roots.map((tree) => ({ tree, inside }));
-    return layer === null || hasOwnEtc(plan) ? trees : [join(layer, "data"), ...trees];
+    return readPlan(name, paths);
   } catch (error) {
-    if (error instanceof BerthError) return roots;
+    if (error instanceof BerthError) return null;
     throw error;
   }
 }
 
-function readFirst(root: TreeRoot): string | undefined {
+function readFirst(root: TreeRoot, ownMount: boolean): string | undefined {
   let tree: InRoot | undefined;
   try {
-    tree = new InRoot(root);
+    tree = new InRoot(root, { ownMount });
     for (const path of OS_RELEASE_PATHS) {
       const text = tree.readFile(path, OS_RELEASE_MAX);
       if (text !== null) return text.toString("utf8");

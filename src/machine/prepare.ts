@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, resolve } from "node:path";
 import type { OptionAssignment } from "../config/setting.ts";
@@ -11,6 +11,7 @@ import { hostFiles, sysctl } from "../host/host-files.ts";
 import type { TreeRoot } from "../host/in-root.ts";
 import { readJournalFacts } from "../host/journal.ts";
 import { readMountFacts } from "../host/mount-facts.ts";
+import { openImage } from "../host/open-image.ts";
 import { type OpenTree, openTree } from "../host/open-tree.ts";
 import type { Paths } from "../host/paths.ts";
 import { pickRange } from "../host/ranges.ts";
@@ -18,7 +19,7 @@ import { readHostFacts } from "../host/read-facts.ts";
 import { type FoundSettings, readSettings, type SettingsMode } from "../host/settings-files.ts";
 import { isStackMarked, usrRoots } from "../host/stack.ts";
 import { readFileSystem, readPlace, readTreeFacts } from "../host/tree-facts.ts";
-import { kindOfTree, nameOfTree, treeOf } from "../host/tree-place.ts";
+import { isDisk, kindOfTree, nameOfTree, treeOf } from "../host/tree-place.ts";
 import { assumeUser } from "../host/users.ts";
 import { readUsrFacts } from "../host/usr-facts.ts";
 import { buildPlan } from "../plan/build.ts";
@@ -33,6 +34,7 @@ import { buildSpec } from "../spec/build-spec.ts";
 import type { ConsoleMode, Credential, MachineSpec, SelinuxContexts, UnitPlacement } from "../spec/machine-spec.ts";
 import { pathInTree, rootInTree } from "../spec/pivot.ts";
 import { type Problem, showProblem } from "../spec/problem.ts";
+import { visible } from "../spec/quote.ts";
 import { rootKind } from "../spec/root-kind.ts";
 import { DEFAULT, type Sourced } from "../spec/source.ts";
 import { isRoot } from "../spec/validate.ts";
@@ -47,6 +49,8 @@ export interface MachineRequest {
   readonly name: string | undefined;
   /** -D; default: what has that name in the machines directory. */
   readonly directory: string | undefined;
+  /** -i: a disk image. */
+  readonly image?: string | undefined;
   readonly options: readonly OptionAssignment[];
   readonly command: readonly string[];
   /** What Boot= is when nobody says. */
@@ -70,7 +74,12 @@ export interface Prepared {
   readonly warnings: readonly Problem[];
   readonly weaknesses: readonly Weakness[];
   /** Facts are read anew for each start (a reboot may find another tree), so the plan is made on demand. */
-  plan(request: PlanRequest): { plan: LaunchPlan; input: PlanInput };
+  plan(request: PlanRequest): Promise<Planned>;
+}
+
+export interface Planned {
+  readonly plan: LaunchPlan;
+  readonly input: PlanInput;
 }
 
 /**
@@ -98,7 +107,7 @@ export function prepare(
     filesWin: request.settings === "override",
     command: request.command,
     boot: request.boot,
-    readOnlyImage: request.directory === undefined && request.name !== undefined && isMarked(root.value),
+    readOnlyImage: isFromStore(request) && isMarked(root.value),
     directory: process.cwd(),
     ...(request.console === undefined ? {} : { console: request.console }),
     credentials: request.credentials ?? [],
@@ -115,11 +124,13 @@ export function prepare(
     warnings: problems,
     weaknesses: weaknesses(
       spec,
-      isExposed(spec.root.value, () => readFileSync("/proc/self/mountinfo", "utf8")),
+      // Nobody comes to the files in a disk image but by a mount of it.
+      !isDisk(spec.root.value) && isExposed(spec.root.value, () => readFileSync("/proc/self/mountinfo", "utf8")),
       spec.privateUsers.value.mode === "yes" ? ownersFrom(spec, host) : 0,
     ),
-    plan: (planRequest) => {
-      const machine = readMachineFacts(spec, host, paths);
+    plan: async (planRequest) => {
+      using opened = await openImage(spec.root.value);
+      const machine = readMachineFacts(spec, host, paths, opened);
       const input = { spec, host, machine, places: placesOf(spec.name, spec.root.value, paths), request: planRequest };
       const blockers = checkPreconditions(input);
       if (blockers.length > 0) throw refuse(blockers);
@@ -129,19 +140,42 @@ export function prepare(
 }
 
 function findRoot(request: MachineRequest, paths: Paths): Sourced<string> {
-  if (request.directory !== undefined)
-    return {
-      value: resolve(request.directory),
-      source: { from: "option", option: `--directory=${request.directory}` },
-    };
-  if (request.name !== undefined) return { value: treeOf(paths.machines, request.name), source: DEFAULT };
+  const { directory, image, name } = request;
+  if (image !== undefined) return fromOption("image", requireDisk(image));
+  if (directory !== undefined) return fromOption("directory", requireDirectory(directory));
+  if (name !== undefined) return { value: treeOf(paths.machines, name), source: DEFAULT };
   return { value: process.cwd(), source: DEFAULT };
 }
+
+/** What is marked there as read-only is so for its machine. */
+function isFromStore({ directory, image, name }: MachineRequest): boolean {
+  return directory === undefined && image === undefined && name !== undefined;
+}
+
+function fromOption(option: string, path: string): Sourced<string> {
+  return { value: resolve(path), source: { from: "option", option: `--${option}=${path}` } };
+}
+
+function requireDisk(path: string): string {
+  if (isDisk(path)) return path;
+  const is = existsSync(path) ? "neither a file nor a block device" : "no such disk image";
+  throw new BerthError(`${visible(path)}: ${is}`, {
+    hint: existsSync(path) ? "-D takes a directory" : undefined,
+  });
+}
+
+function requireDirectory(path: string): string {
+  if (!isDisk(path)) return path;
+  throw new BerthError(`${visible(resolve(path))}: not a directory`, { hint: "-i takes a disk image" });
+}
+
+const WRITABLE = 0o222;
 
 /** What can't be looked at is told of where it is used. */
 function isMarked(tree: string): boolean {
   try {
     if (kindOfTree(tree) === "stack") return isStackMarked(tree);
+    if (isDisk(tree)) return (statSync(tree).mode & WRITABLE) === 0;
     return isImmutable(tree) || (isSubvolume(tree) && readSubvolume(tree).readOnly);
   } catch {
     return false;
@@ -149,8 +183,12 @@ function isMarked(tree: string): boolean {
 }
 
 /** Everything about the tree and the sources that the planner needs to know. */
-export function readMachineFacts(spec: MachineSpec, host: HostFacts, paths: Paths): MachineFacts {
-  using opened = openTree(spec.root.value);
+export function readMachineFacts(
+  spec: MachineSpec,
+  host: HostFacts,
+  paths: Paths,
+  opened: OpenTree = openTree(spec.root.value),
+): MachineFacts {
   const root = rootOf(spec, opened);
   const tree = { ...readTreeFacts(root, host), ...opened.fileSystem() };
   const places = placesOf(spec.name, spec.root.value, paths);
@@ -194,6 +232,8 @@ function usrOf({ storage, roots }: OpenTree): { readonly roots?: readonly string
 
 /** First id of the tree's owners on disk. */
 function ownersFrom(spec: MachineSpec, host: HostFacts): number {
+  // That of an image is known only when it is mounted: for that there has to be a start, or a plan of one.
+  if (kindOfTree(spec.root.value) === "disk") return 0;
   using opened = openTree(spec.root.value);
   return diskBase(readTreeFacts(rootOf(spec, opened), host)) ?? 0;
 }

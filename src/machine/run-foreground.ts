@@ -1,6 +1,6 @@
-import { onStopSignals } from "../supervise/stop-signals.ts";
+import { onStopSignals, type StopSignal } from "../supervise/stop-signals.ts";
 import { exitStatusOf } from "./exit-status.ts";
-import { ForegroundBoot, type ForegroundOptions } from "./foreground-boot.ts";
+import { ForegroundBoot, type ForegroundOptions, requestOf } from "./foreground-boot.ts";
 import { archiveBoot } from "./history.ts";
 import type { Prepared } from "./prepare.ts";
 import { RebootPause } from "./reboot-pause.ts";
@@ -11,15 +11,21 @@ export type { ForegroundConsole } from "./foreground-boot.ts";
 /** Runs a machine until it has ended, through its reboots. Returns the exit status of `berth run`. */
 export async function runForeground(prepared: Prepared, options: ForegroundOptions): Promise<number> {
   let boot: ForegroundBoot | undefined;
+  let asked: StopSignal | undefined;
   const { name } = prepared.spec;
   const pause = new RebootPause();
   // From before anything is made until nothing is left: a signal between two boots must not leave something behind.
-  const release = onStopSignals((signal) => boot?.stop(signal));
+  const release = onStopSignals((signal) => {
+    asked = signal;
+    boot?.stop(signal);
+  });
   try {
     sweep(options.paths, options.say, (record, gone) => archiveBoot(record, gone, options.paths));
     for (let machine = prepared; ; machine = rebooting(prepared)) {
-      const current = new ForegroundBoot(machine, options);
+      const current = new ForegroundBoot(machine, await machine.plan(requestOf(options)), options);
       boot = current;
+      // While it was planned.
+      if (asked !== undefined) current.stop(asked);
       pause.booting();
       // Not before: from here on it can be started, as far as can be told.
       if (machine === prepared && options.console === "interactive" && prepared.spec.boot.value)

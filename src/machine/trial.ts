@@ -45,7 +45,7 @@ async function tryLaunch(paths: Paths): Promise<Finding> {
       console: undefined,
     };
     const prepared = prepare(request, own, INSTALLATION);
-    const { plan } = prepared.plan({ foreground: false, stdio: "console", term: null });
+    const { plan } = await prepared.plan({ foreground: false, stdio: "console", term: null });
     const { arch } = prepared.host;
     const load = (policy: Parameters<typeof filterFor>[0]): Buffer => filterFor(policy, paths.cache);
     await new Launch(plan, { stage: stagePath(arch), arch, loadFilter: load }).run();

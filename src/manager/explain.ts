@@ -36,7 +36,7 @@ export async function explain(details: MachineDetails, paths: Paths): Promise<Ex
   const last = isRoot() ? lastEndedBoot(name, paths) : null;
   const runs = !["stopped", "failed"].includes(state);
   // What a start says now is of interest where it has not just said it.
-  const obstacle = runs || !isRoot() ? undefined : obstacleNow(name, paths);
+  const obstacle = runs || !isRoot() ? undefined : await obstacleNow(name, paths);
   const isNews = obstacle !== undefined && obstacle.message !== failure?.reason;
   const sentences = [
     ...(runs ? running(details) : notRunning(details)),
@@ -131,10 +131,10 @@ function duration(ms: number): string {
 }
 
 /** What keeps it from being started, as far as can be told without doing that. */
-function obstacleNow(name: string, paths: Paths): BerthError | undefined {
+async function obstacleNow(name: string, paths: Paths): Promise<BerthError | undefined> {
   try {
     const prepared = new Launcher(paths).prepare(name);
-    prepared.plan({ foreground: false, stdio: "console", term: null });
+    await prepared.plan({ foreground: false, stdio: "console", term: null });
     return undefined;
   } catch (error) {
     if (error instanceof BerthError) return error;

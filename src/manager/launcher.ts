@@ -72,7 +72,7 @@ export class Launcher {
     for (const warning of planned.warnings) caller.say(showProblem(warning));
     for (const { what, source } of planned.weaknesses)
       caller.say(`weaker than the default: ${what} [${showSource(source)}]`);
-    const { plan, input } = planned.plan({ foreground: false, stdio: "console", term: null, reboot: rebooting });
+    const { plan, input } = await planned.plan({ foreground: false, stdio: "console", term: null, reboot: rebooting });
     // Of one that somebody else ran, and who was killed; or what could not be cleaned up when it was to be.
     if (existsSync(input.places.record))
       sweepMachine(name, this.#paths, { rebooting, onRelease: (record) => archiveBoot(record, name, this.#paths) });

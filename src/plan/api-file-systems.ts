@@ -1,6 +1,7 @@
 import { customMounts } from "../spec/custom-mounts.ts";
 import { rootKind } from "../spec/root-kind.ts";
 import { DEFAULT } from "../spec/source.ts";
+import { diskOverlayFds, makeDiskOverlays } from "./disk.ts";
 import { type PlanInput, terminalGroup } from "./input.ts";
 import { apivfs, host, init, keeper } from "./make-step.ts";
 import { makeOverlays, overlayFds } from "./overlays.ts";
@@ -74,6 +75,7 @@ export function apiFileSystems(input: PlanInput): Step[] {
     init("make-api-file-systems", {}),
     ...made,
     ...makeOverlay(input),
+    ...makeDiskOverlays(input),
     ...makeOverlays(input),
     init("signal", { sync: 6, to: "keeper", says: MADE, carries: madeFds(input) }),
   ];
@@ -126,6 +128,7 @@ function madeFds(input: PlanInput): FdName[] {
     ...kernelFileSystems(input).map(({ fd }) => fd),
     ...(isOverlay(input) ? ["overlay"] : []),
     ...(combinesUsr(input) ? ["usr"] : []),
+    ...diskOverlayFds(input),
     ...overlayFds(input),
   ];
 }

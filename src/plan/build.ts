@@ -15,6 +15,7 @@ import { configurationSources, configureTree } from "./configure-tree.ts";
 import { attachConsole, connectStdio } from "./console.ts";
 import { makeCredentials } from "./credentials.ts";
 import { attachCustomMounts } from "./custom-mounts.ts";
+import { isDisk, mapDisk } from "./disk.ts";
 import { executePayload } from "./execute.ts";
 import { identify, publishIdentity } from "./identity.ts";
 import { idRange, type PlanInput, rootId } from "./input.ts";
@@ -154,13 +155,19 @@ function mapOwners(input: PlanInput): Step[] {
   const { source } = spec.privateUsers;
   const kind = rootKind(spec);
   return [
-    ...(isStack(input) ? mapStack(input) : mapTree(input, kind === "memory" ? "usr" : "root", true, spec.privateUsers)),
+    ...mapRoot(input),
     ...mapOldRoot(input),
     ...(kind === "layer" ? [host("map-owners", { fd: "layer", recursive: false, mapping: null }, source)] : []),
     ...mapBinds(input),
     ...mapLayers(input),
     ...mapHomes(input),
   ];
+}
+
+function mapRoot(input: PlanInput): Step[] {
+  if (isStack(input)) return mapStack(input);
+  if (isDisk(input)) return mapDisk(input);
+  return mapTree(input, rootKind(input.spec) === "memory" ? "usr" : "root", true, input.spec.privateUsers);
 }
 
 /** What init can do by itself, while the keeper assembles the root. */

@@ -17,6 +17,8 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   "enable-controllers": ({ path }) => `hand the controllers of ${path} down to payload/`,
   "clone-tree": ({ fd, path, inside, recursive, flags, propagation }) =>
     `copy mount ${inside === null ? path : `${inside} of ${path}`} as ${fd}${flagText([...flags, ...(recursive ? ["recursive"] : []), propagation])}`,
+  "mount-part": ({ fd, image, part: { number, fsType }, access }) =>
+    `mount ${number === null ? `the ${fsType} in` : `partition ${number} (${fsType}) of`} ${image} as ${fd}${flagText(["nodev", ...(access === "writable" ? [] : ["ro"])])}`,
   "lock-submounts": ({ fd, flags }) => `what is mounted below ${fd}:${flagText(flags)}`,
   "open-network": ({ fd, path }) => `open the network namespace ${path} as ${fd}`,
   "make-layer": ({ fd, directory, content }) =>

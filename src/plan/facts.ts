@@ -1,4 +1,5 @@
 import type { Bind } from "../spec/machine-spec.ts";
+import type { DiskMount, DiskPart } from "./disk-part.ts";
 
 /**
  * What the planner knows about the host and the tree. Read once, by src/host/, into plain values: the planner
@@ -198,6 +199,13 @@ export type StorageFacts =
       readonly layers: readonly string[];
       /** Has `data` and `work`, which it is written to with. Null: it can't be written to. */
       readonly rw: string | null;
+    }
+  | {
+      /** Partitions of a disk image. */
+      readonly kind: "disk";
+      readonly root: DiskPart;
+      /** What is mounted below it, in this order. */
+      readonly mounts: readonly DiskMount[];
     };
 
 export interface FileSystemFacts {

@@ -5,6 +5,7 @@ import { bindOwnersFit } from "./bind-owners.ts";
 import { bindUsersFit, boundUser } from "./bind-users.ts";
 import { credentialsExist } from "./credentials.ts";
 import { tmpfsOwnersFit } from "./custom-mounts.ts";
+import { diskFits } from "./disk.ts";
 import { bindKey, type InitMachine } from "./facts.ts";
 import type { PlanInput } from "./input.ts";
 import { journalFits } from "./journal.ts";
@@ -32,6 +33,7 @@ const CHECKS: readonly Check[] = [
   rangeIsFree,
   rootFits,
   stackFits,
+  diskFits,
   bindsExist,
   bindOwnersFit,
   layersFit,

@@ -1,5 +1,6 @@
 import { isRootReadOnly, rootKind, writesTree } from "../spec/root-kind.ts";
 import type { Source } from "../spec/source.ts";
+import { attachDisk, isDisk, makeDiskLayers, openDisk } from "./disk.ts";
 import type { PlanInput } from "./input.ts";
 import { host, keeper } from "./make-step.ts";
 import { isStack, isStackReadOnly, isStackRoot, openStack } from "./stack.ts";
@@ -9,6 +10,11 @@ import { fillMemory, makeMemory, mountState, openUsr } from "./volatile.ts";
 /** One machine at a time may write to a tree, and nobody does while others count on its staying as it is. */
 export function lockTree({ spec, machine, places }: PlanInput): Step[] {
   const { root, ephemeral } = spec;
+  // Whoever reads a disk image counts on its blocks.
+  if (machine.storage.kind === "disk") {
+    const lock = { tree: root.value, registry: places.trees, shared: !writesTree(spec) || machine.tree.readOnly };
+    return [host("lock-tree", lock, root.source)];
+  }
   if (ephemeral.value || machine.tree.readOnly) return [];
   return [host("lock-tree", { tree: root.value, registry: places.trees, shared: !writesTree(spec) }, root.source)];
 }
@@ -16,8 +22,13 @@ export function lockTree({ spec, machine, places }: PlanInput): Step[] {
 /** A detached copy of the tree's mount, and for an ephemeral machine a directory for what it changes. */
 export function openRoot(input: PlanInput): Step[] {
   const kind = rootKind(input.spec);
-  const tree = isStack(input) ? openStack(input) : kind === "memory" ? openUsr(input) : cloneTree(input);
-  return [...tree, ...(kind === "layer" ? makeLayer(input) : [])];
+  return [...openTree(input), ...(kind === "layer" ? makeLayer(input) : []), ...makeDiskLayers(input)];
+}
+
+function openTree(input: PlanInput): Step[] {
+  if (isStack(input)) return openStack(input);
+  if (isDisk(input)) return openDisk(input);
+  return rootKind(input.spec) === "memory" ? openUsr(input) : cloneTree(input);
 }
 
 function cloneTree(input: PlanInput): Step[] {
@@ -56,6 +67,7 @@ export function attachRoot(input: PlanInput): Step[] {
     ...makeMemory(input),
     keeper("attach-root", { fd }, input.spec.root.source),
     ...fillMemory(input),
+    ...attachDisk(input),
     ...mountState(input),
   ];
 }

@@ -1,5 +1,6 @@
 import type { ResourceLimit, TMPFS_FLAGS } from "../spec/machine-spec.ts";
 import type { Source } from "../spec/source.ts";
+import type { DiskAccess, DiskPart } from "./disk-part.ts";
 import type { InitKind } from "./facts.ts";
 import type { SeccompPolicy } from "./seccomp-policy.ts";
 
@@ -42,6 +43,8 @@ export interface StepKinds {
     flags: MountFlag[];
     propagation: "private" | "slave";
   };
+  /** A partition of a disk image, or all of one: by a loop device that goes with the mount. */
+  "mount-part": { fd: FdName; image: string; part: DiskPart; access: DiskAccess };
   /** What is mounted below the mount itself. */
   "lock-submounts": { fd: FdName; flags: MountFlag[] };
   "open-network": { fd: FdName; path: string };

@@ -19,6 +19,7 @@ const UNDO: { readonly [K in StepKind]: string } = {
   "use-unit": "kill what is in payload/, remove it; supervisor/, where berth itself is, goes with the unit",
   "enable-controllers": "removed with the cgroup",
   "clone-tree": WITH_FD,
+  "mount-part": WITH_FD,
   "lock-submounts": "none: the mounts end with the fd",
   "open-network": WITH_FD,
   "make-layer": "remove the directory, unless the machine reboots",

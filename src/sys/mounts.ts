@@ -14,6 +14,8 @@ import {
   MOUNT_ATTR_NOEXEC,
   MOUNT_ATTR_NOSUID,
   MOUNT_ATTR_RDONLY,
+  MOVE_MOUNT_F_EMPTY_PATH,
+  MOVE_MOUNT_T_EMPTY_PATH,
   O_PATH,
   OPEN_TREE_CLOEXEC,
   OPEN_TREE_CLONE,
@@ -29,6 +31,9 @@ const fsconfigCall = bind(
   "long syscall(long number, int fd, uint command, const char *name, const char *value, int aux)",
 );
 const fsmountCall = bind("long syscall(long number, int fd, uint flags, uint attributes)");
+const moveMountCall = bind(
+  "long syscall(long number, int from, const char *path, int to, const char *target, uint flags)",
+);
 const mountSetattrCall = bind(
   "long syscall(long number, int dirfd, const char *path, uint flags, void *attr, size_t size)",
 );
@@ -37,6 +42,18 @@ const mountSetattrCall = bind(
 export function cloneTree(path: string, recursive: boolean): number {
   const flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (recursive ? AT_RECURSIVE : 0);
   return check(openTreeCall(syscallNumber("open_tree", ARCH), AT_FDCWD, path, flags), "open_tree", { path });
+}
+
+/** move_mount(2): puts a detached mount (an fd of it) on a directory of another one that is detached, too: since Linux 6.15. */
+export function moveMountInto(mount: number, root: number, name: string): void {
+  const directory = openat2(root, name, O_PATH | O_DIRECTORY, RESOLVE_IN_ROOT);
+  try {
+    const flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
+    const number = syscallNumber("move_mount", ARCH);
+    check(moveMountCall(number, mount, "", directory, "", flags), "move_mount", { path: name });
+  } finally {
+    closeQuietly(directory);
+  }
 }
 
 /** The same of a place below `root`, a tree that is not trusted: no link in it leads out of it. */

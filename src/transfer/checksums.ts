@@ -3,8 +3,8 @@ import { copyFile, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { BerthError } from "../errors.ts";
 import { runCommand } from "../host/command.ts";
+import { runConfined } from "../host/confine.ts";
 import type { Paths } from "../host/paths.ts";
-import { runConfined } from "./confine.ts";
 import { fetchSmall } from "./download.ts";
 import { showUrl } from "./url.ts";
 

@@ -73,6 +73,16 @@ export function compressionNamed(name: string): Compression {
   throw new UsageError(`unknown format ${name}`, `one of ${COMPRESSIONS.map((each) => each.name).join(", ")}`);
 }
 
+/** The same by that of a disk image: `web` of `a/web.raw.xz` or `web.qcow2`. */
+export function diskNameOf(file: string): string {
+  const base = file.replace(/\/+$/, "").split("/").at(-1) ?? "";
+  const endings = COMPRESSIONS.flatMap(({ suffixes }) => suffixes)
+    .filter((suffix) => suffix.startsWith("tar."))
+    .map((suffix) => suffix.slice("tar".length));
+  const ending = endings.find((each) => base.endsWith(each)) ?? "";
+  return base.slice(0, base.length - ending.length).replace(/\.(raw|img|qcow2)$/, "");
+}
+
 /** The name that an image gets by that of its archive: `web` of `a/web.tar.xz`. */
 export function imageNameOf(file: string): string {
   const base = file.replace(/\/+$/, "").split("/").at(-1) ?? "";

@@ -1,8 +1,8 @@
 import { BerthError } from "../errors.ts";
+import { runConfined } from "../host/confine.ts";
 import { requireTree } from "../image/image.ts";
 import type { ImageStore } from "../image/store.ts";
 import type { Compression } from "./compression.ts";
-import { runConfined } from "./confine.ts";
 import type { Control } from "./transfer.ts";
 
 /** tar(1) counts in these. */

@@ -1,8 +1,8 @@
 import { readdir } from "node:fs/promises";
 import { BerthError } from "../errors.ts";
+import { runConfined } from "../host/confine.ts";
 import type { ArchiveInput } from "./archive-input.ts";
 import { missingProgram } from "./compression.ts";
-import { runConfined } from "./confine.ts";
 import { guardSpace } from "./free-space.ts";
 
 /** To give files to every owner, with every mode, node and capability. No right to mount, trace, or leave a root directory. */

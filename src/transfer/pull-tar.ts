@@ -1,12 +1,14 @@
 import { openSync } from "node:fs";
 import { join } from "node:path";
 import { BerthError } from "../errors.ts";
+import { rawDriver } from "../image/drivers/raw.ts";
 import type { ImageStore } from "../image/store.ts";
 import { closeQuietly } from "../sys/files.ts";
 import { publishedChecksum, signedChecksum } from "./checksums.ts";
 import { download, requireUrl } from "./download.ts";
 import { guardSpace } from "./free-space.ts";
 import { unpackInto } from "./import.ts";
+import { writeDisk } from "./import-raw.ts";
 import type { Control, Verify } from "./transfer.ts";
 import type { NewImage } from "./transfers.ts";
 import { showUrl } from "./url.ts";
@@ -15,7 +17,7 @@ import { showUrl } from "./url.ts";
 const DOWNLOAD = 0.7;
 
 /**
- * An image of the archive at `address`. It is on the disk and verified before anything looks into it, so that what
+ * An image of the archive, or of the disk image, at `address`. It is on the disk and verified before anything looks into it, so that what
  * nobody vouches for is never unpacked.
  * @throws BerthError; nothing is left then
  */
@@ -25,10 +27,12 @@ export async function pullTar(
   image: NewImage,
   verify: Verify,
   control: Control,
+  kind: "tar" | "raw" = "tar",
 ): Promise<void> {
   const { signal, log } = control;
   const url = requireUrl(address);
-  await store.make({ ...image, signal }, async (workspace, driver) => {
+  const make = { ...image, signal, ...(kind === "raw" ? { driver: rawDriver } : {}) };
+  await store.make(make, async (workspace, driver) => {
     const expected = await expectedChecksum(store, url, verify, workspace, signal);
     log(`downloading ${showUrl(url)}`);
     const path = join(workspace, "download");
@@ -44,7 +48,9 @@ export async function pullTar(
     const fd = openSync(path, "r");
     try {
       const progress = (fraction: number): void => control.progress(DOWNLOAD + fraction * (1 - DOWNLOAD));
-      return await unpackInto(workspace, driver, fd, { ...control, progress });
+      const unpacking = { ...control, progress };
+      if (kind === "raw") return await writeDisk(workspace, fd, unpacking);
+      return await unpackInto(workspace, driver, fd, unpacking);
     } finally {
       closeQuietly(fd);
     }

@@ -2,7 +2,14 @@ import type { EventEmitter } from "node:events";
 import { BerthError } from "../errors.ts";
 
 /** As org.freedesktop.import1 calls them. */
-export type TransferType = "import-tar" | "import-fs" | "export-tar" | "pull-tar";
+export type TransferType =
+  | "import-tar"
+  | "import-raw"
+  | "import-fs"
+  | "export-tar"
+  | "export-raw"
+  | "pull-tar"
+  | "pull-raw";
 
 export type Verify = "no" | "checksum" | "signature";
 

@@ -48,6 +48,12 @@ export class Transfers extends EventEmitter<TransferEvents> {
     return this.#start({ type: "import-tar", local: image.name, remote, verify: "no" }, work, fd);
   }
 
+  /** Of a disk image in a file, or from a pipe. */
+  importRaw(fd: number, image: NewImage, remote = ""): Transfer {
+    const work: Work = async (control) => (await import("./import-raw.ts")).importRaw(this.#store, fd, image, control);
+    return this.#start({ type: "import-raw", local: image.name, remote, verify: "no" }, work, fd);
+  }
+
   /** Of a directory. */
   importFs(fd: number, image: NewImage, remote = ""): Transfer {
     const work: Work = async (control) =>
@@ -61,10 +67,22 @@ export class Transfers extends EventEmitter<TransferEvents> {
     return this.#start({ type: "export-tar", local: name, remote, verify: "no" }, work, fd);
   }
 
+  exportRaw(name: string, fd: number, compression: Compression, remote = ""): Transfer {
+    const work: Work = async (control) =>
+      (await import("./export-raw.ts")).exportRaw(this.#store, name, fd, compression, control);
+    return this.#start({ type: "export-raw", local: name, remote, verify: "no" }, work, fd);
+  }
+
   pullTar(url: string, image: NewImage, verify: Verify): Transfer {
     const work: Work = async (control) =>
       (await import("./pull-tar.ts")).pullTar(this.#store, url, image, verify, control);
     return this.#start({ type: "pull-tar", local: image.name, remote: showUrlText(url), verify }, work);
+  }
+
+  pullRaw(url: string, image: NewImage, verify: Verify): Transfer {
+    const work: Work = async (control) =>
+      (await import("./pull-tar.ts")).pullTar(this.#store, url, image, verify, control, "raw");
+    return this.#start({ type: "pull-raw", local: image.name, remote: showUrlText(url), verify }, work);
   }
 
   #start(facts: TransferFacts, work: Work, fd?: number): Transfer {

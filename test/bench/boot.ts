@@ -62,7 +62,7 @@ const managers = [
     name: "floor in C",
     tool: floor.program,
     note: PROTECTED,
-    argv: [floor.program, ...floor.protectedBy(planNow()), tree, INIT],
+    argv: [floor.program, ...floor.protectedBy(await planNow()), tree, INIT],
   },
   { name: "floor in C, unprotected", tool: floor.program, note: UNPROTECTED, argv: [floor.program, tree, INIT] },
   {
@@ -123,8 +123,8 @@ function addMark(tree: string): void {
   }
 }
 
-function planNow() {
-  return prepared.plan({ foreground: false, stdio: "console", term: null }).plan;
+async function planNow() {
+  return (await prepared.plan({ foreground: false, stdio: "console", term: null })).plan;
 }
 
 /** A machine that is being started. */
@@ -171,7 +171,7 @@ function start(argv: readonly string[], env: NodeJS.ProcessEnv = {}): Booting {
 async function launch(): Promise<Booting> {
   const { arch } = prepared.host;
   const loadFilterOf = (policy: SeccompPolicy) => loadFilter(policy, paths.cache);
-  const launch = new Launch(planNow(), { stage: stagePath(arch), arch, loadFilter: loadFilterOf });
+  const launch = new Launch(await planNow(), { stage: stagePath(arch), arch, loadFilter: loadFilterOf });
   await launch.run();
   const ended = launch.keeperEnd().then(() => {
     launch.release();

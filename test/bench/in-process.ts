@@ -21,11 +21,11 @@ export interface LaunchSample extends Readonly<Record<string, number>> {
 }
 
 export interface InProcess {
-  plan(): LaunchPlan;
+  plan(): Promise<LaunchPlan>;
   /** Facts of the tree, plan and launch, from the call on. Milliseconds. */
   launch(): Promise<LaunchSample>;
   /** How many system calls and the like the stage is given to do. */
-  operations(): number;
+  operations(): Promise<number>;
 }
 
 /** A daemon has a stage waiting, 12 kB, and spawns the next one when a machine has been started. */
@@ -43,10 +43,11 @@ export function inProcess(
   const prepared = prepare(request, paths, INSTALLATION);
   const { arch } = prepared.host;
   const stage = stagePath(arch);
-  const plan = (): LaunchPlan => prepared.plan({ foreground: false, stdio: "console", term: null }).plan;
+  const plan = async (): Promise<LaunchPlan> =>
+    (await prepared.plan({ foreground: false, stdio: "console", term: null })).plan;
   const launch = async (): Promise<LaunchSample> => {
     const begin = performance.now();
-    const planNow = plan();
+    const planNow = await plan();
     const planned = performance.now();
     const launch = new Launch(planNow, {
       stage,
@@ -69,8 +70,8 @@ export function inProcess(
       released: released - begin,
     };
   };
-  const operations = (): number => {
-    const { steps } = plan();
+  const operations = async (): Promise<number> => {
+    const { steps } = await plan();
     const fds = numberFds(steps.flatMap(({ args }) => ("fd" in args ? [args.fd] : [])));
     const { programs } = compile({ machine: "bench", steps }, arch, fds, Buffer.alloc(8));
     return programs.reduce((sum, { ops }) => sum + ops.length, 0);

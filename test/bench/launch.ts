@@ -27,13 +27,13 @@ const tree = await copyOfDebian(join(work, "tree"));
 const stopwatch = compileC("stopwatch", work);
 const machine = inProcess(work, tree, PAYLOAD);
 const floor = makeFloor(work);
-keepCgroup(machine.plan());
+keepCgroup(await machine.plan());
 const first = (await machine.launch())["to exit"];
 // A daemon's code is hot: V8 has compiled what it does often.
 for (let n = 0; n < WARMUP; n++) await machine.launch();
 const note = `all protections on; masks locked, keeper; hot, after ${WARMUP} launches: the first took ${first.toFixed(1)}`;
 
-const protection = floor.protectedBy(machine.plan());
+const protection = floor.protectedBy(await machine.plan());
 const results = await roundRobin(
   [
     { name: "berth", note, run: () => machine.launch() },

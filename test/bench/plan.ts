@@ -158,7 +158,7 @@ async function reportKeepers(): Promise<void> {
       boot: false,
       console: undefined,
     };
-    const { plan } = prepare(machineRequest, paths, INSTALLATION).plan(request);
+    const { plan } = await prepare(machineRequest, paths, INSTALLATION).plan(request);
     const launch = new Launch(plan, {
       stage: stagePath(host.arch),
       arch: host.arch,

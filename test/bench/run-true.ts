@@ -26,7 +26,7 @@ const work = workDirectory();
 const tree = await copyOfDebian(join(work, "tree"));
 const stopwatch = compileC("stopwatch", work);
 const floor = makeFloor(work);
-const { plan } = prepare(
+const { plan } = await prepare(
   { name: "bench", directory: tree, options: [], command: PAYLOAD, boot: false, console: undefined },
   findPaths(process.env, INSTALLATION, work),
   INSTALLATION,

@@ -44,7 +44,7 @@ const together = Object.values(MORE)
   .filter((line) => !/^(ReadOnly)=/.test(line));
 const machines = Object.entries({ default: [], ...MORE, everything: together });
 const [first] = machines;
-const contestants = machines.map(([name, lines]): Contestant & { warm(): Promise<void> } => {
+const making = machines.map(async ([name, lines]): Promise<Contestant & { warm(): Promise<void> }> => {
   const assignments = lines.map((text) => {
     const [, key = "", value = ""] = /^(\w+)=(.*)$/.exec(text) ?? [];
     const section = SETTINGS.find((setting) => setting.key === key)?.section;
@@ -52,16 +52,17 @@ const contestants = machines.map(([name, lines]): Contestant & { warm(): Promise
     return { section, key, value, option: text };
   });
   const machine = inProcess(work, tree, ["/bin/true"], assignments);
-  if (name === first?.[0]) keepCgroup(machine.plan());
+  if (name === first?.[0]) keepCgroup(await machine.plan());
   return {
     name,
-    note: `${machine.operations()} operations of the stage`,
+    note: `${await machine.operations()} operations of the stage`,
     run: () => machine.launch(),
     warm: async () => {
       for (let n = 0; n < WARMUP; n++) await machine.launch();
     },
   };
 });
+const contestants = await Promise.all(making);
 for (const { warm } of contestants) await warm();
 const results = await roundRobin(contestants, given.rounds);
 await discardSpare();

@@ -77,7 +77,7 @@ describe("usage", () => {
     [["plan", "m", "--ephemeral=no"], /^berth: --ephemeral takes no value\n$/],
     [["list", "--json=x"], /^berth: --json takes no value\n$/],
     [["run", "-n"], /^berth: -n: VirtualEthernet= is not in effect yet .*\nhint: it comes with networking\n$/],
-    [["run", "--image=/x"], /--image is not in effect yet/],
+    [["run", "--oci-bundle=/x"], /--oci-bundle is not in effect yet/],
     [["--root"], /--root needs a directory/],
   ])("%j is wrong: exit status 2", async (words, pattern) => {
     await using root = berthRoot();

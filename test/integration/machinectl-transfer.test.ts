@@ -7,10 +7,12 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { type BerthRoot, berthRoot, buildBerth, poll } from "../lib/berth.ts";
+import { DISK_TOOLS, makeDisk } from "../lib/disk-images.ts";
 import { mountFileSystem, toolsOf } from "../lib/file-systems.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { type Machinectl, machinectlOn } from "../lib/machinectl.ts";
 import { manifest } from "../lib/manifest.ts";
+import { probeTree } from "../lib/probe.ts";
 import { needs, needsHere } from "../lib/requires.ts";
 import { richTree } from "../lib/rich-tree.ts";
 import { file, OS, tar } from "../lib/tar.ts";
@@ -52,8 +54,53 @@ describe.each(MACHINECTLS)("machinectl of %s", (_, program) => {
     const refused = await machinectl("import-tar", archive, "fourth");
     expect([refused.status, refused.stderr]).toEqual([1, expect.stringContaining("the archive is refused")]);
     expect(images(root).sort()).toEqual(["copy", "third", "web"]);
-    const raw = await machinectl("import-raw", archive, "fifth");
-    expect([raw.status, raw.stderr]).toEqual([1, expect.stringContaining("disk images")]);
+  });
+
+  test("import-raw, export-raw and pull-raw keep a disk image, and a machine starts from it", async (ctx) => {
+    needsHere(ctx, "userns", "cgroup2", "cc", ...DISK_TOOLS);
+    await using root = berthRoot();
+    const machinectl = await onBus(root);
+    const source = join(root.path, "web.raw");
+    const tree = await probeTree({ at: join(root.path, "tree"), init: true });
+    makeDisk(source, { parts: [{ type: "root", size: 16 << 20, fs: "ext4", from: tree }] });
+    expect(await machinectl("import-raw", source)).toMatchObject({ status: 0 });
+    const image = join(root.machines, "web.raw");
+    expect(readFileSync(image).equals(readFileSync(source))).toBe(true);
+    expect((await machinectl("list-images")).stdout).toMatch(/^web +raw +no /m);
+    const { stdout } = await machinectl("image-status", "web");
+    expect(stdout).toContain("OS: berth test probe");
+    expect(stdout).toContain(image);
+    root.settings("web", "[Exec]\nKillSignal=SIGRTMIN+3");
+    expect(await machinectl("start", "web")).toMatchObject({ status: 0 });
+    expect((await machinectl("list")).stdout).toMatch(/^web +container +/m);
+    const busy = await machinectl("export-raw", "web", join(root.path, "busy.raw"));
+    expect([busy.status, busy.stderr]).toEqual([1, expect.stringContaining("machine web may change it")]);
+    expect(await root.berth("poweroff", "web")).toMatchObject({ status: 0 });
+    expect(await root.berth("wait", "web", "stopped")).toMatchObject({ status: 0 });
+
+    const packed = join(root.path, "web.raw.xz");
+    expect(await machinectl("export-raw", "web", packed)).toMatchObject({ status: 0 });
+    expect(await machinectl("import-raw", "--read-only", packed, "again")).toMatchObject({ status: 0 });
+    expect(readFileSync(join(root.machines, "again.raw")).equals(readFileSync(image))).toBe(true);
+    expect((await machinectl("list-images")).stdout).toMatch(/^again +raw +yes /m);
+
+    const server = createServer((request, response) => {
+      if (request.url === "/far.raw.xz") response.end(readFileSync(packed));
+      else response.writeHead(404).end();
+    });
+    await new Promise<void>((resolve) => {
+      server.listen(0, "127.0.0.1", resolve);
+    });
+    try {
+      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/far.raw.xz`;
+      expect(await machinectl("pull-raw", "--verify=checksum", url)).toMatchObject({ status: 1 });
+      expect(await machinectl("pull-raw", "--verify=no", url)).toMatchObject({ status: 0 });
+      expect(readFileSync(join(root.machines, "far.raw")).equals(readFileSync(image))).toBe(true);
+    } finally {
+      server.close();
+    }
+    expect(await machinectl("remove", "far")).toMatchObject({ status: 0 });
+    expect(images(root).sort()).toEqual(["again.raw", "web.raw"]);
   });
 
   test("pull-tar downloads and verifies; list-transfers and cancel-transfer see and end one", async () => {

@@ -102,7 +102,7 @@ describe("wrong usage is status 2, whoever finds it", () => {
     [["--bind-user-group=a:b"], "no group name"],
     [["--slice=a/b"], "no name of a slice"],
     [["--property=MemoryMax"], "sets nothing"],
-    [["--image=/x.raw"], "not in effect yet"],
+    [["--oci-bundle=/x"], "not in effect yet"],
   ])("%j", async (options, message) => {
     await using root = berthRoot();
     for (const verb of ["run", "plan"]) {

@@ -206,7 +206,7 @@ Port=80`;
 
   test("as an option is wrong usage, or refused by its name", async () => {
     await using root = berthRoot();
-    for (const option of ["--image=/x", "--template=/x", "--network-veth", "-n", "--network-bridge=br0"]) {
+    for (const option of ["--oci-bundle=/x", "--template=/x", "--network-veth", "-n", "--network-bridge=br0"]) {
       const { status, stdout, stderr } = await root.run(tree, [option], probe("cwd"));
       expect([2, 125], option).toContain(status);
       expect(stdout, option).toBe("");

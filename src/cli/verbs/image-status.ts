@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { BerthError } from "../../errors.ts";
 import type { ImageInfo } from "../../image/image.ts";
 import { ImageStore } from "../../image/store.ts";
 import { visible } from "../../spec/quote.ts";
@@ -26,7 +27,7 @@ async function imageStatus({ paths }: Context, names: string[], options: { json?
   const status = await oneByOne(names, async (name) => {
     await store.measure([name], PATIENCE);
     const image = store.get(name);
-    const inside = lookInside(store, image);
+    const inside = await lookInside(store, image);
     if (options.json === true) told.push({ ...imageFields(image), ...inside });
     else print(page(image, inside));
   });
@@ -38,22 +39,27 @@ interface Inside {
   readonly os: string | null;
   readonly hostname: string | null;
   readonly machineId: string | null;
+  /** Why nothing is known of that. */
+  readonly problem: string | null;
 }
 
-function lookInside(store: ImageStore, { name, type }: ImageInfo): Inside {
-  if (type === "raw") return { os: null, hostname: null, machineId: null };
-  const { PRETTY_NAME, NAME, ID } = store.osRelease(name);
-  return {
-    os: PRETTY_NAME ?? NAME ?? ID ?? null,
-    hostname: store.hostname(name),
-    machineId: store.machineId(name),
-  };
+async function lookInside(store: ImageStore, { name, type }: ImageInfo): Promise<Inside> {
+  try {
+    const { osRelease, hostname, machineId } = await store.inside(name);
+    const { PRETTY_NAME, NAME, ID } = osRelease;
+    return { os: PRETTY_NAME ?? NAME ?? ID ?? null, hostname, machineId, problem: null };
+  } catch (error) {
+    // A disk may have anything in it; what is known of the file is told all the same.
+    if (type !== "raw" || !(error instanceof BerthError)) throw error;
+    return { os: null, hostname: null, machineId: null, problem: error.message };
+  }
 }
 
-function page(image: ImageInfo, { os, hostname, machineId }: Inside): string {
+function page(image: ImageInfo, { os, hostname, machineId, problem }: Inside): string {
   const rows: readonly (readonly [string, string | null])[] = [
     ["Type", `${image.type}, ${image.why}`],
     ["Path", image.path],
+    ["Problem", problem],
     ["OS", os],
     ["Hostname", hostname],
     ["ID", machineId],

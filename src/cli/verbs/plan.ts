@@ -55,7 +55,7 @@ async function showPlan(
   const prepared = prepareMachine(request, context.paths, INSTALLATION);
   for (const warning of prepared.warnings) say(`berth: ${visible(showProblem(warning))}\n`);
   if (asStart === true) for (const line of afterBoot(prepared.spec)) say(`berth: berthd minds ${visible(line)}\n`);
-  const { plan, input } = prepared.plan({ foreground: true, stdio: "console", term: null });
+  const { plan, input } = await prepared.plan({ foreground: true, stdio: "console", term: null });
   if (!input.machine.tree.readable)
     say(`berth: ${prepared.spec.root.value} can't be read without root: planned as for a Debian tree\n`);
   if (json) printJson(planJson(plan));

@@ -1,5 +1,6 @@
-import { chmodSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { BerthError } from "../../errors.ts";
+import { runCommand } from "../../host/command.ts";
 import { copyTree } from "../copy-tree.ts";
 import type { Driver } from "../driver.ts";
 
@@ -30,8 +31,7 @@ export const rawDriver: Driver = {
 
   async copy(from, to, signal) {
     await copyTree(from, to, signal);
-    // It is a machine's own, whoever may not write to what it was made of.
-    chmodSync(to, (statSync(to).mode & 0o777) | 0o200);
+    makeOwn(to);
   },
 
   async snapshot(from, to, still, signal) {
@@ -49,3 +49,16 @@ export const rawDriver: Driver = {
     });
   },
 };
+
+/** Makes `to` a copy of `from` as it is at this moment. False: the file system shares no blocks. */
+export async function shareBlocks(from: string, to: string, signal: AbortSignal): Promise<boolean> {
+  const { ok } = await runCommand("cp", ["-a", "--reflink=always", "-T", "--", from, to], { signal });
+  if (ok) makeOwn(to);
+  else rmSync(to, { force: true });
+  return ok;
+}
+
+/** It is a machine's own, whoever may not write to what it was made of. */
+function makeOwn(path: string): void {
+  chmodSync(path, (statSync(path).mode & 0o777) | 0o200);
+}

@@ -85,28 +85,28 @@ test("counting ends when its time is up, and the image is listed without", async
   expect(store.get("web").usage).toBeNull();
 });
 
-test("what an image says of itself is read in the tree: links out of it lead nowhere", () => {
+test("what an image says of itself is read in the tree: links out of it lead nowhere", async () => {
   tree("web", {
     "os-release": 'ID=debian\nPRETTY_NAME="Debian GNU/Linux"\n',
     hostname: "# a comment\n\nweb.example\n",
     "machine-id": "0123456789abcdef0123456789abcdef\n",
     "machine-info": "PRETTY_HOSTNAME='The web'\n",
   });
-  expect(store.osRelease("web")).toEqual({ ID: "debian", PRETTY_NAME: "Debian GNU/Linux" });
-  expect(store.hostname("web")).toBe("web.example");
-  expect(store.machineId("web")).toBe("0123456789abcdef0123456789abcdef");
-  expect(store.machineInfo("web")).toEqual({ PRETTY_HOSTNAME: "The web" });
+  expect((await store.inside("web")).osRelease).toEqual({ ID: "debian", PRETTY_NAME: "Debian GNU/Linux" });
+  expect((await store.inside("web")).hostname).toBe("web.example");
+  expect((await store.inside("web")).machineId).toBe("0123456789abcdef0123456789abcdef");
+  expect((await store.inside("web")).machineInfo).toEqual({ PRETTY_HOSTNAME: "The web" });
 
   const outside = join(root, "outside");
   writeFileSync(outside, "host");
   const hostile = tree("hostile", { hostname: "-bad-\n", "machine-id": "uninitialized\n" });
   for (const name of ["os-release", "machine-info"]) symlinkSync(outside, join(hostile, "etc", name));
-  expect(store.osRelease("hostile")).toEqual({});
-  expect(store.hostname("hostile")).toBeNull();
-  expect(store.machineId("hostile")).toBeNull();
-  expect(store.machineInfo("hostile")).toEqual({});
+  expect((await store.inside("hostile")).osRelease).toEqual({});
+  expect((await store.inside("hostile")).hostname).toBeNull();
+  expect((await store.inside("hostile")).machineId).toBeNull();
+  expect((await store.inside("hostile")).machineInfo).toEqual({});
   file("disk.raw", 4096);
-  expect(() => store.osRelease("disk")).toThrow(expect.objectContaining({ kind: "NotSupported" }));
+  await expect(store.inside("disk")).rejects.toThrow("it has no file system that is known");
 });
 
 test("a name that is none never becomes a path", () => {

@@ -183,6 +183,7 @@ const MAKES: Partial<Record<Step["kind"], readonly string[]>> = {
 };
 const MAKES_ITS_FD: readonly Step["kind"][] = [
   "clone-tree",
+  "mount-part",
   "open-network",
   "make-layer",
   "make-credentials",

@@ -1,8 +1,10 @@
-import { type CommandResult, runCommand } from "../host/command.ts";
+import { type CommandResult, runCommand } from "./command.ts";
 
 export interface ConfinedOptions {
-  /** Seen as /tree: all there is besides the host's programs, which can't be written to. */
+  /** A directory, or a file: seen as /tree, all there is besides the host's programs, which can't be written to. */
   readonly directory: string;
+  /** It is a file, or a block device. */
+  readonly isFile?: "file" | "device";
   readonly writable: boolean;
   readonly signal: AbortSignal;
   readonly stdin?: number;
@@ -19,24 +21,30 @@ const VIEW = `
 set -eu
 umask 022
 mount -t tmpfs -o mode=0755,size=64k,nosuid,nodev,noexec berth-view /mnt
-mkdir /mnt/usr /mnt/tree /mnt/old
+mkdir /mnt/usr /mnt/old
+if [ "$BERTH_SOURCE" = . ]; then mkdir /mnt/tree; else : >/mnt/tree; fi
 for name in bin sbin lib lib32 lib64 libx32; do
   if [ -L "/$name" ]; then cp -P "/$name" "/mnt/$name"
   elif [ -d "/$name" ]; then mkdir "/mnt/$name"; mount -o bind,ro,nosuid,nodev "/$name" "/mnt/$name"
   fi
 done
 mount -o bind,ro,nosuid,nodev /usr /mnt/usr
-mount -c -o "bind,nosuid,nodev,noexec,$BERTH_ACCESS" . /mnt/tree
+mount -c -o "bind,nosuid,noexec,$BERTH_ACCESS" "$BERTH_SOURCE" /mnt/tree
 cd /mnt
 ln -s old/proc proc
 mount -o remount,ro,nosuid,nodev,noexec berth-view /mnt
 pivot_root . old
 umount -l /old
-cd /tree
-unset BERTH_ACCESS
+if [ -d /tree ]; then cd /tree; else cd /; fi
+unset BERTH_ACCESS BERTH_SOURCE
 # Who parses what somebody else made needs no rights at all; who makes or reads files of all owners needs these.
 as_nobody() {
   setpriv --reuid=65534 --regid=65534 --clear-groups --bounding-set=-all --inh-caps=-all --no-new-privs "$@"
+}
+# The same for a file that is root's alone, of which there is no other in the view.
+as_reader() {
+  setpriv --reuid=65534 --regid=65534 --clear-groups --bounding-set=-all,+dac_read_search --inh-caps=-all,+dac_read_search \\
+    --ambient-caps=-all,+dac_read_search --no-new-privs "$@"
 }
 with_capabilities() {
   capabilities=$1
@@ -55,12 +63,15 @@ const NAMESPACES = "--mount --propagation private --pid --fork --kill-child --ne
 export function runConfined(
   script: string,
   words: readonly string[],
-  { directory, writable, ...options }: ConfinedOptions,
+  { directory, isFile, writable, ...options }: ConfinedOptions,
 ): Promise<CommandResult> {
   return runCommand("unshare", [...NAMESPACES, "sh", "-c", `${VIEW}${script}`, "berth-transfer", ...words], {
     ...options,
-    cwd: directory,
-    env: { BERTH_ACCESS: writable ? "rw" : "ro" },
+    cwd: isFile === undefined ? directory : "/",
+    env: {
+      BERTH_ACCESS: `${writable ? "rw" : "ro"}${isFile === "device" ? "" : ",nodev"}`,
+      BERTH_SOURCE: isFile === undefined ? "." : directory,
+    },
     pidNamespace: true,
   });
 }

@@ -1,0 +1,171 @@
+import { closeSync, constants, openSync } from "node:fs";
+import { rename, stat, statfs } from "node:fs/promises";
+import { join } from "node:path";
+import { BerthError } from "../errors.ts";
+import { runCommand } from "../host/command.ts";
+import { runConfined } from "../host/confine.ts";
+import { layoutOf } from "../host/disk-image/layout.ts";
+import { readDisk } from "../host/disk-image/read-table.ts";
+import { rawDriver } from "../image/drivers/raw.ts";
+import type { ImageStore } from "../image/store.ts";
+import { offsetOf, readHead } from "../sys/files.ts";
+import { type ArchiveInput, openArchive } from "./archive-input.ts";
+import { missingProgram } from "./compression.ts";
+import { guardSpace } from "./free-space.ts";
+import type { Control } from "./transfer.ts";
+import type { NewImage } from "./transfers.ts";
+
+/** ms between two looks at how far it is. */
+const LOOK = 200;
+/** How many times as large as its file system an image may be that is nearly all holes. */
+const HOLLOW = 4;
+
+/** A disk image of what is open at `fd`: raw or qcow2, compressed or not. @throws BerthError; nothing is left then */
+export async function importRaw(store: ImageStore, fd: number, image: NewImage, control: Control): Promise<void> {
+  const { signal, log } = control;
+  await store.make({ ...image, signal, driver: rawDriver }, (workspace) => writeDisk(workspace, fd, control));
+  log(`${image.name} is complete`);
+}
+
+/** Writes it into the workspace, with holes where there are zeros; returns its path. */
+export async function writeDisk(workspace: string, fd: number, { signal, progress, log }: Control): Promise<string> {
+  const input = await openArchive(fd, signal);
+  log(`writing, compression: ${input.compression.name}`);
+  const path = join(workspace, "disk");
+  const looking = setInterval(() => progress(input.fraction() ?? 0), LOOK);
+  try {
+    await guardSpace(workspace, signal, (either) => unpackDisk(input, workspace, path, either));
+    if (isQcow(path)) await convert(workspace, signal, log);
+  } finally {
+    clearInterval(looking);
+  }
+  if ((await stat(path)).size === 0) throw refused("there is nothing in it");
+  progress(1);
+  await tellContent(path, log);
+  return path;
+}
+
+async function unpackDisk(input: ArchiveInput, workspace: string, path: string, signal: AbortSignal): Promise<void> {
+  const { compression, head: first, fd } = input;
+  // A whole file: its blocks are shared where that can be.
+  if (compression.unpack === null && input.fraction() !== null && offsetOf(fd) === 0) return copyFile(fd, path, signal);
+  const { blocks, bsize } = await statfs(workspace);
+  const limit = blocks * bsize * HOLLOW;
+  const lines: string[] = [];
+  const result = await runConfined(SCRIPT, [String(limit + 1), escaped(first), ...(compression.unpack ?? [])], {
+    directory: workspace,
+    writable: true,
+    signal,
+    stdin: fd,
+    onLine: (line) => lines.push(line),
+  });
+  const fault = faultOf(input, lines, result.status);
+  if (fault !== undefined) throw fault;
+  if ((await stat(path)).size > limit)
+    throw refused(`it is larger than ${limit} bytes, which this disk could never hold`);
+}
+
+/**
+ * Arguments: how many bytes are taken; what to put before the input, in printf(1)'s escapes; then the unpacker, if any.
+ * Holes are made by dd(1), which gets the file open and has no rights.
+ */
+const SCRIPT = `
+set +e
+limit=$1
+head=$2
+shift 2
+umask 077
+input() {
+  if [ -n "$head" ]; then printf "$head"; fi
+  cat
+}
+unpack() {
+  if [ "$#" -gt 0 ]; then input | as_nobody "$@"; else input; fi
+  echo "unpacker=$?" >&3
+}
+write() {
+  as_nobody head -c "$limit" | as_nobody dd bs=64k iflag=fullblock conv=sparse status=none
+  echo "dd=$?" >&3
+}
+status=$( { unpack "$@" | write >disk; } 3>&1 )
+echo berth-status $status
+`;
+
+function faultOf({ compression }: ArchiveInput, lines: readonly string[], status: string): BerthError | undefined {
+  const said = lines.filter((line) => !line.startsWith("berth-status "));
+  const end = lines.find((line) => line.startsWith("berth-status "));
+  const [unpacked, written] = ["unpacker", "dd"].map((who) => new RegExp(`\\b${who}=(\\d+)`).exec(end ?? "")?.[1]);
+  const full = said.find((line) => line.includes("No space left on device"));
+  if (full !== undefined) return new BerthError(`cannot write the image: ${full}`, { hint: "make room on the disk" });
+  if (written !== "0") return new BerthError(`cannot write the image: ${said.at(-1) ?? status}`);
+  if (unpacked === "127") return missingProgram(compression);
+  // What is over the limit is told of after.
+  if (unpacked !== "0" && unpacked !== SIGPIPE)
+    return refused(said[0] ?? `${compression.unpack?.[0]} ended with status ${unpacked}`);
+  return undefined;
+}
+
+const SIGPIPE = "141";
+
+async function copyFile(fd: number, path: string, signal: AbortSignal): Promise<void> {
+  const source = `/proc/${process.pid}/fd/${fd}`;
+  const words = ["--reflink=auto", "--sparse=always", "--no-preserve=mode", "--", source, path];
+  closeSync(openSync(path, constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY, 0o600));
+  const result = await runCommand("cp", words, { signal });
+  if (!result.ok) throw new BerthError(`cannot write the image: ${result.tail.at(-1) ?? result.status}`);
+}
+
+function isQcow(path: string): boolean {
+  return readHead(path, QCOW.length).toString("latin1") === QCOW;
+}
+
+const QCOW = "QFI\xfb";
+
+/** What names other files is read where there are none. */
+const CONVERT = `
+set +e
+umask 077
+setpriv --bounding-set=-all --inh-caps=-all --no-new-privs \\
+  prlimit --as=4294967296 qemu-img convert -f qcow2 -O raw -S 4k /tree/disk /tree/converted
+echo "berth-status $?"
+`;
+
+async function convert(workspace: string, signal: AbortSignal, log: Control["log"]): Promise<void> {
+  log("converting from qcow2");
+  const lines: string[] = [];
+  await guardSpace(workspace, signal, (either) =>
+    runConfined(CONVERT, [], {
+      directory: workspace,
+      writable: true,
+      signal: either,
+      onLine: (line) => lines.push(line),
+    }),
+  );
+  const status = /^berth-status (\d+)$/.exec(lines.at(-1) ?? "")?.[1];
+  if (status === "127")
+    throw new BerthError("the image is of the format qcow2, which needs qemu-img, not installed here", {
+      hint: "apt-get install qemu-utils, or convert it elsewhere: qemu-img convert -O raw",
+      kind: "NotSupported",
+    });
+  if (status !== "0") throw refused(lines.at(-2) ?? "qemu-img can't convert it");
+  await rename(join(workspace, "converted"), join(workspace, "disk"));
+}
+
+/** It may be meant for something else than a machine of berth's: that is said, and no more. */
+async function tellContent(path: string, log: Control["log"]): Promise<void> {
+  try {
+    const { disk, table } = await readDisk(path);
+    layoutOf(disk, table);
+  } catch (error) {
+    if (!(error instanceof BerthError)) throw error;
+    log(`no machine can run from it: ${error.message.replace(/^.* can't be used as a disk image: /, "")}`, 4);
+  }
+}
+
+function refused(why: string): BerthError {
+  return new BerthError(`the image is refused: ${why}`, { hint: "nothing of it is left here" });
+}
+
+function escaped(bytes: Buffer): string {
+  return [...bytes].map((byte) => `\\${byte.toString(8).padStart(3, "0")}`).join("");
+}
