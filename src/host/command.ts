@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
 import { BerthError } from "../errors.ts";
 
 export interface CommandOptions {
@@ -56,8 +56,7 @@ export async function runCommand(
   const kill = () => killAll(child.pid, options.pidNamespace === true);
   signal?.addEventListener("abort", kill, { once: true });
   try {
-    for (const stream of [child.stdout, child.stderr])
-      if (stream !== null) createInterface({ input: stream }).on("line", take);
+    for (const stream of [child.stdout, child.stderr]) if (stream !== null) byLine(stream, take);
     const status = await new Promise<string>((resolve, reject) => {
       child.once("error", (error) => {
         const hint = "setpriv is part of util-linux";
@@ -111,6 +110,18 @@ function environment(): NodeJS.ProcessEnv {
     LC_ALL: "C.UTF-8",
     ...Object.fromEntries(passed),
   };
+}
+
+/** Of a line without end no more is kept than of any other. */
+function byLine(stream: Readable, take: (line: string) => void): void {
+  let pending = "";
+  stream.setEncoding("utf8");
+  stream.on("data", (text: string) => {
+    const lines = (pending + text).split(/\r\n|\n|\r/);
+    pending = lines.pop()?.slice(0, LINE_LENGTH) ?? "";
+    for (const line of lines) take(line);
+  });
+  stream.once("end", () => pending !== "" && take(pending));
 }
 
 function printableLine(line: string): string {

@@ -1,10 +1,13 @@
 import { BerthError } from "../errors.ts";
 import { runCommand } from "../host/command.ts";
 
-/** Bytes on the disk of a tree, hard links once, by du(1): also while a machine changes it. */
-export async function countDisk(path: string, signal: AbortSignal): Promise<number> {
+/**
+ * Bytes on the disk of a tree, hard links once, by du(1): also while a machine changes it. `all`: what is mounted in it
+ * counts as well, which on btrfs subvolumes are taken for.
+ */
+export async function countDisk(path: string, signal: AbortSignal, all = false): Promise<number> {
   const sums: number[] = [];
-  const { tail } = await runCommand("du", ["-sx", "--block-size=1", "--", path], {
+  const { tail } = await runCommand("du", [all ? "-s" : "-sx", "--block-size=1", "--", path], {
     signal,
     onLine: (line) => sums.push(...[/^(\d+)\D/.exec(line)?.[1]].filter((sum) => sum !== undefined).map(Number)),
   });

@@ -5,6 +5,7 @@ import { readFileSystem } from "../host/tree-facts.ts";
 import { requireName } from "../spec/name.ts";
 import { suggest } from "../spec/nearest.ts";
 import { quote } from "../spec/quote.ts";
+import { isBtrfs } from "../sys/btrfs.ts";
 import { monotonic } from "../sys/clock.ts";
 import { type CloneOptions, cloneImage, markReadOnly, removeImage, renameImage } from "./changes.ts";
 import { countDisk } from "./count-disk.ts";
@@ -104,7 +105,7 @@ export class ImageStore {
 
   async #countPool(within: number): Promise<number | null> {
     const path = this.paths.machines;
-    return (await exists(path)) ? countDisk(path, AbortSignal.timeout(within)).catch(() => null) : 0;
+    return (await exists(path)) ? countDisk(path, AbortSignal.timeout(within), isBtrfs(path)).catch(() => null) : 0;
   }
 
   /** @throws BerthError; nothing is there then */

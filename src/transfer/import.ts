@@ -8,7 +8,7 @@ import type { ImageStore } from "../image/store.ts";
 import { openArchive } from "./archive-input.ts";
 import { extractArchive } from "./extract.ts";
 import { guardSpace } from "./free-space.ts";
-import { osTreeIn } from "./os-tree.ts";
+import { liftOsTree } from "./os-tree.ts";
 import type { Control } from "./transfer.ts";
 import type { NewImage } from "./transfers.ts";
 
@@ -40,7 +40,8 @@ export async function unpackInto(
     clearInterval(looking);
   }
   progress(1);
-  return osTreeIn(directory);
+  await liftOsTree(directory, signal);
+  return directory;
 }
 
 /** An image of a copy of the directory that is open at `fd`, without what is mounted below it. */
@@ -52,7 +53,8 @@ export async function importDirectory(store: ImageStore, fd: number, image: NewI
     const directory = join(workspace, "tree");
     driver.create(directory);
     await guardSpace(workspace, signal, (either) => copyTree(`${source}/.`, directory, either, ["--one-file-system"]));
-    return osTreeIn(directory);
+    await liftOsTree(directory, signal);
+    return directory;
   });
   log(`${image.name} is complete`);
 }

@@ -1,9 +1,10 @@
 /** Images on btrfs: trees are subvolumes, clones are snapshots, and they can have limits. */
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import type { ImageInfo } from "../../src/image/image.ts";
+import { ImageStore } from "../../src/image/store.ts";
 import { isSubvolume } from "../../src/sys/btrfs.ts";
 import { type BerthRoot, berthRoot, buildBerth } from "../lib/berth.ts";
 import { mountFileSystem, toolsOf } from "../lib/file-systems.ts";
@@ -13,6 +14,7 @@ import { probe, probeTree } from "../lib/probe.ts";
 import { needs } from "../lib/requires.ts";
 import { richTree } from "../lib/rich-tree.ts";
 import { OS, tar } from "../lib/tar.ts";
+import { testPaths } from "../lib/trees.ts";
 
 const ready = needs(
   ...(["root", "userns", "cgroup2", "cc", "tool:python3", "tool:getcap", "tool:btrfs"] as const),
@@ -78,6 +80,23 @@ test("what is imported is a subvolume, a clone of it a snapshot that knows its p
   await done("import-tar", join(root.path, "tar.tar"), "copy", "--force");
   expect(readdirSync(join(machines, "copy"))).toEqual(["etc"]);
   expect(readdirSync(machines)).toEqual(["copy"]);
+});
+
+test("an archive with its tree one level down becomes a subvolume that is the tree, with its root's attributes", async () => {
+  await using store = await btrfsStore();
+  const { root, machines, done } = store;
+  const tree = richTree(join(root.path, "web"));
+  mkdirSync(join(tree, "web"));
+  chmodSync(tree, 0o1711);
+  execFileSync("python3", ["-c", `import os; os.setxattr("${tree}", "user.root", b"of the tree")`]);
+  execFileSync("tar", ["-C", root.path, "--xattrs", "--acls", "--sparse", "-cf", join(root.path, "web.tar"), "web"]);
+  await done("import-tar", join(root.path, "web.tar"));
+  expect(isSubvolume(join(machines, "web"))).toBe(true);
+  expect(manifest(join(machines, "web"))).toEqual(manifest(tree));
+  expect(
+    (await new ImageStore({ ...testPaths(root.path), machines }).pool(10_000)).usage,
+    "of subvolumes",
+  ).toBeGreaterThan(100_000);
 });
 
 test("a plain directory, and an image from another file system, become subvolumes when they are cloned", async () => {

@@ -18,6 +18,13 @@ test("only the end of a long output is kept", async () => {
   expect(tail.at(-1)).toBe("5000");
 });
 
+test("a line without end takes no memory, and the end of it no line", async () => {
+  const before = process.memoryUsage().rss;
+  const { tail } = await runCommand("sh", ["-c", "head -c 300M /dev/zero | tr '\\0' x; printf '\ny\r\nz'"]);
+  expect(tail.map((line) => line.length)).toEqual([240, 1, 1]);
+  expect(process.memoryUsage().rss - before).toBeLessThan(150 << 20);
+});
+
 test("the user's environment does not reach the program", async () => {
   process.env["BERTH_TEST_LEAK"] = "1";
   const { tail } = await runCommand("env", []);
