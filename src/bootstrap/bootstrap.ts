@@ -3,14 +3,21 @@ import { BerthError } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
 import { copyTree } from "../image/copy-tree.ts";
 import { makeImage } from "../image/make.ts";
+import { writeOrigin } from "../image/origin.ts";
 import { type BuildPlan, planBuild } from "./build-plan.ts";
 import { type TreeMeta, withCachedTree } from "./cache.ts";
+import { dressTree, requireFiles } from "./dress-tree.ts";
+import { digestFiles } from "./file-digests.ts";
 import { findRelease } from "./find-release.ts";
-import { finishTree, installedPackages } from "./finish-tree.ts";
+import { dpkgPackages, finishTree } from "./finish-tree.ts";
 import { findHostArchives } from "./host-apt.ts";
+import { differences, type Lock, type Packages, showLock } from "./lock.ts";
 import { runMmdebstrap } from "./mmdebstrap.ts";
-import { readRecipes } from "./recipe.ts";
+import { hostArchitecture, readRecipes } from "./read-recipes.ts";
+import { runCommands } from "./run-commands.ts";
+import { runTool } from "./run-tool.ts";
 import { makeEvent, type OnProgress } from "./stage.ts";
+import { makeToolDirectory, removeToolDirectory } from "./tool-directory.ts";
 
 export interface TreeOptions {
   /** `debian`, `debian/trixie` or `trixie`. */
@@ -21,6 +28,15 @@ export interface TreeOptions {
   readonly onProgress: OnProgress;
   /** Builds even if there is a tree in the cache, and puts the new one there. */
   readonly refresh?: boolean;
+  /** Besides the recipe's. */
+  readonly packages?: readonly string[];
+  readonly commands?: readonly string[];
+  /** In place of the recipe's, or of the host's apt. */
+  readonly mirror?: string | undefined;
+  /** In place of the recipe's. */
+  readonly keyrings?: readonly string[];
+  /** What is to be installed, and nothing else. */
+  readonly lock?: Lock | undefined;
 }
 
 export interface BootstrapOptions extends TreeOptions {
@@ -37,6 +53,7 @@ export interface BootstrapResult {
   /** How many are installed. */
   readonly packages: number;
   readonly seconds: number;
+  readonly lock: Lock;
 }
 
 /**
@@ -64,16 +81,20 @@ export async function bootstrap(options: BootstrapOptions): Promise<BootstrapRes
                 await copyTree(cached.tree, tree, signal);
                 return cached;
               });
+        writeOrigin(paths, name, showLock(made.meta));
         return tree;
       },
     );
+    if (made === undefined) throw new Error("an image was made of nothing");
+    const { meta, fromCache } = made;
     return {
       path,
       recipe: plan.recipe,
       release: plan.release,
-      fromCache: made?.fromCache === true,
-      packages: Object.keys(made?.meta.packages ?? {}).length,
+      fromCache,
+      packages: Object.keys(meta.packages).length,
       seconds: (performance.now() - started) / 1000,
+      lock: meta,
     };
   } catch (error) {
     throw signal.aborted ? interrupted(name) : explained(name, error);
@@ -90,9 +111,30 @@ export async function cachedTree(options: TreeOptions): Promise<{ path: string; 
   }));
 }
 
-async function planTree({ recipe, release, paths }: TreeOptions): Promise<BuildPlan> {
-  const [recipes, archives] = await Promise.all([readRecipes(paths.recipes), findHostArchives()]);
-  return planBuild(findRelease(recipes, recipe, release), archives, process.arch);
+async function planTree(options: TreeOptions): Promise<BuildPlan> {
+  const [recipes, archives] = await Promise.all([readRecipes(options.paths), findHostArchives()]);
+  const { recipe, release } = findRelease(recipes, options.recipe, options.release);
+  const { keyrings = [], lock } = options;
+  if (lock !== undefined) requireSameRelease(lock, `${recipe.name}/${release.name}`);
+  const build = keyrings.length === 0 ? release.build : { ...release.build, keyrings };
+  const context = {
+    ...options,
+    archives,
+    architecture: hostArchitecture(),
+    digests: await digestFiles(release.additions),
+  };
+  const plan = planBuild({ recipe, release: { ...release, build } }, context);
+  requireFiles(plan);
+  return plan;
+}
+
+function requireSameRelease({ recipe, release, architecture }: Lock, wanted: string): void {
+  const locked = `${recipe}/${release}`;
+  const is = hostArchitecture();
+  if (locked === wanted && architecture === is) return;
+  throw new BerthError(`the lock file is of ${locked} for ${architecture}, not of ${wanted} for ${is}`, {
+    exitStatus: 2,
+  });
 }
 
 function cacheRequest(plan: BuildPlan, { paths, signal, onProgress, refresh = false }: TreeOptions) {
@@ -104,13 +146,38 @@ function builder(plan: BuildPlan, options: TreeOptions) {
 }
 
 /** Makes `directory`/tree. */
-async function buildTree(plan: BuildPlan, directory: string, { signal, onProgress }: TreeOptions): Promise<TreeMeta> {
-  await runMmdebstrap(plan, { directory, signal, onProgress });
-  const tree = join(directory, "tree");
-  await finishTree(tree);
-  const packages = await installedPackages(tree);
-  const { recipe, release, architecture } = plan;
-  return { recipe, release, architecture, created: new Date().toISOString(), packages };
+async function buildTree(plan: BuildPlan, directory: string, options: TreeOptions): Promise<TreeMeta> {
+  const { signal, onProgress } = options;
+  await makeToolDirectory(directory);
+  const packages = await install(plan, directory, options);
+  requireLocked(plan, packages);
+  if (plan.files.length + plan.users.length > 0) onProgress(makeEvent("dress"));
+  await dressTree(plan, directory, signal);
+  await runCommands(plan.commands, { ...options, directory });
+  onProgress(makeEvent("finish"));
+  await finishTree(directory, signal);
+  await removeToolDirectory(directory);
+  const { recipe, release, architecture, build } = plan;
+  const { tool, sources } = build;
+  return { version: 1, recipe, release, architecture, tool, created: new Date().toISOString(), sources, packages };
+}
+
+async function install(plan: BuildPlan, directory: string, options: TreeOptions): Promise<Packages> {
+  if (plan.build.tool !== "mmdebstrap") return runTool(plan, plan.build, { ...options, directory });
+  await runMmdebstrap(plan, plan.build, { ...options, directory });
+  return dpkgPackages(join(directory, "tree"));
+}
+
+const SHOWN_DIFFERENCES = 10;
+
+function requireLocked({ locked, recipe, release }: BuildPlan, packages: Packages): void {
+  const all = locked === null ? [] : differences(locked, packages);
+  if (all.length === 0) return;
+  const more = all.length > SHOWN_DIFFERENCES ? [`and ${all.length - SHOWN_DIFFERENCES} more`] : [];
+  const shown = [...all.slice(0, SHOWN_DIFFERENCES), ...more].map((line) => `\n  ${line}`);
+  throw new BerthError(`${recipe}/${release} can't be made as the lock file says:${shown.join("")}`, {
+    hint: "the archive has moved on: --mirror with a snapshot of that time, or a new lock file (--lock)",
+  });
 }
 
 /** Node's own errors about files name the call, the path and the errno; the reader needs no stack for a full disk. */

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { createWorkspace, makePrivateDirectory, prepareStore, publish } from "../image/workspace.ts";
 import { tryLock } from "../sys/files.ts";
 import type { BuildPlan } from "./build-plan.ts";
+import { type Lock, parseLock, showLock } from "./lock.ts";
 import { makeEvent, type OnProgress } from "./stage.ts";
 
 /**
@@ -18,15 +19,8 @@ export interface CachedTree {
   readonly fromCache: boolean;
 }
 
-export interface TreeMeta {
-  readonly recipe: string;
-  readonly release: string;
-  readonly architecture: string;
-  /** ISO 8601. */
-  readonly created: string;
-  /** Versions by `package:architecture`. */
-  readonly packages: Readonly<Record<string, string>>;
-}
+/** meta.json: what is in the tree, as a lock file has it. */
+export type TreeMeta = Lock;
 
 export interface CacheRequest {
   /** Paths.cache */
@@ -81,7 +75,7 @@ async function fillEntry(trees: string, key: string, build: BuildTree): Promise<
   const entry = join(workspace.path, "entry");
   await mkdir(entry, { mode: 0o700 });
   const meta = await build(entry);
-  await writeFile(join(entry, "meta.json"), `${JSON.stringify(meta, null, 2)}\n`);
+  await writeFile(join(entry, "meta.json"), showLock(meta));
   // The old ones are moved away only now that there is a better one, and removed with the workspace.
   for (const old of await outdated(trees, key)) await rename(join(trees, old), join(workspace.path, old));
   await publish(entry, join(trees, key));
@@ -106,21 +100,13 @@ async function outdated(trees: string, key: string): Promise<string[]> {
 /** Undefined: there is no entry, it is too old, made by a clock that was ahead, or unreadable. */
 async function readFreshMeta(entry: string): Promise<TreeMeta | undefined> {
   try {
-    const meta: unknown = JSON.parse(await readFile(join(entry, "meta.json"), "utf8"));
-    if (!isTreeMeta(meta)) return undefined;
+    const meta = parseLock(await readFile(join(entry, "meta.json"), "utf8"));
+    if (typeof meta === "string") return undefined;
     const age = Date.now() - Date.parse(meta.created);
     return age >= 0 && age < MAX_AGE ? meta : undefined;
   } catch {
     return undefined;
   }
-}
-
-function isTreeMeta(value: unknown): value is TreeMeta {
-  if (typeof value !== "object" || value === null) return false;
-  const has = (key: string, type: string) => typeof Reflect.get(value, key) === type;
-  return (
-    ["recipe", "release", "architecture", "created"].every((key) => has(key, "string")) && has("packages", "object")
-  );
 }
 
 async function lockKey(trees: string, { plan, signal, onProgress }: CacheRequest): Promise<number> {

@@ -1,8 +1,9 @@
-import { chmod, lstat, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
 import { BerthError } from "../errors.ts";
+import { InRoot } from "../host/in-root.ts";
+import { runInToolView } from "./confine-tool.ts";
+import type { Packages } from "./lock.ts";
 
-/** What belongs to one machine, or was there for mmdebstrap only. Directories go whole. */
+/** What belongs to one machine, or was there for a tool only. Directories go whole. */
 const REMOVED = [
   "etc/hostname",
   "etc/apt/apt.conf.d/99mmdebstrap",
@@ -16,10 +17,20 @@ const REMOVED = [
   "var/cache/apt/srcpkgcache.bin",
   "var/cache/debconf/templates.dat-old",
   "var/cache/debconf/config.dat-old",
+  "var/cache/dnf",
+  "var/cache/zypp",
+  "var/log/dnf.log",
+  "var/log/dnf.rpm.log",
+  "var/log/dnf.librepo.log",
+  "var/log/hawkey.log",
+  "var/log/zypp",
+  "var/log/zypper.log",
 ];
 
 /** A machine gets fresh ones; without device nodes a tree can be copied and kept anywhere. */
 const EMPTIED = ["dev", "run", "tmp"];
+/** To be mounted upon. */
+const MOUNT_POINTS = ["proc", "sys"];
 
 /**
  * Written empty, as regular files: an empty machine-id is filled in by the first boot without its being a "first boot"
@@ -28,34 +39,57 @@ const EMPTIED = ["dev", "run", "tmp"];
 const EMPTY_FILES = ["etc/machine-id", "etc/resolv.conf"];
 
 /**
- * Makes a general tree of what mmdebstrap left. `/` gets 0755: it is the machine's root directory, where its users have
- * to get in (with 0700 not even Debian 13's dbus.service starts); the host's users are kept out by the store, 0700.
+ * `/` gets 0755: it is the machine's root directory, where its users have to get in (with 0700 not even Debian 13's
+ * dbus.service starts); the host's users are kept out by the store, 0700.
  */
-export async function finishTree(tree: string): Promise<void> {
-  await Promise.all(REMOVED.map((path) => rm(join(tree, path), { recursive: true, force: true })));
-  await Promise.all(EMPTIED.map((path) => emptyDirectory(join(tree, path))));
-  for (const path of EMPTY_FILES) {
-    await rm(join(tree, path), { force: true });
-    await writeFile(join(tree, path), "", { mode: 0o644, flag: "wx" });
-    await chmod(join(tree, path), 0o644);
+const SCRIPT = `
+set -eu
+umask 022
+cd /tree
+rm -rf ${REMOVED.join(" ")}
+for name in ${EMPTIED.join(" ")}; do
+  [ ! -L "$name" ] || { echo "/$name is a link"; exit 1; }
+  [ -d "$name" ] || mkdir "$name"
+  find "./$name" -xdev -mindepth 1 -delete
+done
+chmod 1777 tmp
+for name in ${MOUNT_POINTS.join(" ")}; do
+  [ -d "$name" ] || mkdir "$name"
+done
+[ -d etc ] || mkdir etc
+for name in ${EMPTY_FILES.join(" ")}; do
+  rm -f "$name"
+  : >"$name"
+  chmod 0644 "$name"
+done
+chmod 0755 .
+`;
+
+/** Makes a general tree of what a tool left in `directory`/tree. */
+export async function finishTree(directory: string, signal: AbortSignal): Promise<void> {
+  const result = await runInToolView(["sh", "-c", SCRIPT], { directory, may: "fetch", signal });
+  if (!result.ok) throw new BerthError(`cannot clean the tree up: ${result.tail.at(-1) ?? result.status}`);
+}
+
+/** Bytes that a status file may have: a hundred times a large one's. */
+const STATUS_MAX = 256 << 20;
+
+/** What is installed by `package:architecture`, as dpkg's status file has it. */
+export function dpkgPackages(tree: string): Packages {
+  const root = new InRoot(tree);
+  try {
+    return parseDpkgStatus(root.readFile("/var/lib/dpkg/status", STATUS_MAX)?.toString("utf8") ?? "");
+  } finally {
+    root.close();
   }
-  await chmod(tree, 0o755);
 }
 
-async function emptyDirectory(path: string): Promise<void> {
-  if (!(await lstat(path)).isDirectory()) throw new BerthError(`${path} is no directory`);
-  const entries = await readdir(path);
-  await Promise.all(entries.map((entry) => rm(join(path, entry), { recursive: true })));
-}
-
-/** Versions by `package:architecture` of what is installed, dpkg's status file. */
-export async function installedPackages(tree: string): Promise<Record<string, string>> {
-  const status = await readFile(join(tree, "var/lib/dpkg/status"), "utf8");
+export function parseDpkgStatus(status: string): Packages {
   const installed = status.split("\n\n").flatMap((paragraph) => {
     const field = (name: string) => new RegExp(`^${name}: (.+)$`, "m").exec(paragraph)?.[1];
     const [name, version] = [field("Package"), field("Version")];
     const there = field("Status") === "install ok installed" && name !== undefined && version !== undefined;
-    return there ? [[`${name}:${field("Architecture") ?? "all"}`, version] as const] : [];
+    return there ? [[`${name}:${field("Architecture") ?? "all"}`, { version, digest: null }] as const] : [];
   });
   return Object.fromEntries(installed);
 }

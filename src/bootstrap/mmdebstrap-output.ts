@@ -7,8 +7,8 @@ const BEGINNINGS: readonly (readonly [RegExp, StageName])[] = [
   [/^I: extracting archives/, "extract"],
   [/^I: installing essential/, "essential"],
   [/^I: installing remaining/, "install"],
-  [/^I: cleaning/, "finish"],
-  [/^I: copying the tree/, "copy"],
+  [/^I: cleaning/, "clean"],
+  [/^I: copying the tree/, "unload"],
 ];
 
 /** apt and dpkg say each of these once a package; the name ends at a space or at its architecture. */

@@ -5,8 +5,10 @@ import { BerthError } from "../errors.ts";
 import { runCommand } from "../host/command.ts";
 import type { BuildPlan } from "./build-plan.ts";
 import { hostAptConfiguration } from "./host-apt.ts";
+import { keyringPackages } from "./keyring-packages.ts";
 import { mmdebstrapFailure } from "./mmdebstrap-failure.ts";
 import { followMmdebstrap } from "./mmdebstrap-output.ts";
+import type { MmdebstrapPlan } from "./mmdebstrap-plan.ts";
 import type { OnProgress } from "./stage.ts";
 
 const MMDEBSTRAP = "/usr/bin/mmdebstrap";
@@ -59,10 +61,15 @@ export interface MmdebstrapOptions {
 }
 
 /** Makes `directory`/tree as `plan` says. @throws BerthError with the end of mmdebstrap's output */
-export async function runMmdebstrap(plan: BuildPlan, options: MmdebstrapOptions): Promise<void> {
+export async function runMmdebstrap(
+  { recipe, release }: Pick<BuildPlan, "recipe" | "release">,
+  plan: MmdebstrapPlan,
+  options: MmdebstrapOptions,
+): Promise<void> {
   const { directory, signal, onProgress, memory = process.availableMemory() } = options;
-  requireTools(plan);
-  await writeFile(join(directory, "apt.conf"), await hostAptConfiguration(), { mode: 0o600 });
+  const what = `bootstrap of ${recipe}/${release}`;
+  requireTools(what, plan);
+  await writeFile(join(directory, "apt.conf"), await aptConfiguration(plan, directory), { mode: 0o600 });
   const namespaces = ["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"];
   const script = ["sh", "-c", SCRIPT, "berth-bootstrap", String(tmpfsSize(memory))];
   const result = await runCommand("unshare", [...namespaces, ...script, ...mmdebstrapArguments(plan, existsSync)], {
@@ -71,10 +78,19 @@ export async function runMmdebstrap(plan: BuildPlan, options: MmdebstrapOptions)
     pidNamespace: true,
     onLine: followMmdebstrap(onProgress),
   });
-  if (!result.ok) throw mmdebstrapFailure(`bootstrap of ${plan.recipe}/${plan.release}`, result.status, result.tail);
+  if (!result.ok) throw mmdebstrapFailure(what, result.status, result.tail);
 }
 
-export function mmdebstrapArguments(plan: BuildPlan, exists: (path: string) => boolean): string[] {
+/** Preferences in a file of their own: apt takes none from its configuration. */
+async function aptConfiguration({ preferences }: MmdebstrapPlan, directory: string): Promise<string> {
+  const host = await hostAptConfiguration();
+  if (preferences === "") return host;
+  const path = join(directory, "preferences");
+  await writeFile(path, preferences);
+  return `${host}Dir::Etc::Preferences "${path}";\n`;
+}
+
+export function mmdebstrapArguments(plan: MmdebstrapPlan, exists: (path: string) => boolean): string[] {
   const hooks = plan.hooks.map((hook) => join(HOOKS, hook)).filter(exists);
   return [
     "--verbose",
@@ -96,16 +112,13 @@ export function tmpfsSize(memory: number): number {
   return half >= GIB ? half : 0;
 }
 
-function requireTools(plan: BuildPlan): void {
-  const lacking = [
-    ...(existsSync(MMDEBSTRAP) ? [] : ["mmdebstrap"]),
-    ...(existsSync(plan.keyring) ? [] : ["debian-archive-keyring"]),
-  ];
-  if (lacking.length === 0) return;
-  throw new BerthError(
-    `bootstrap of ${plan.recipe}/${plan.release} needs ${lacking.join(" and ")}, not installed here`,
-    {
+function requireTools(what: string, { keyrings }: MmdebstrapPlan): void {
+  const missing = keyrings.filter((keyring) => !existsSync(keyring));
+  const lacking = [...(existsSync(MMDEBSTRAP) ? [] : ["mmdebstrap"]), ...keyringPackages(missing)];
+  if (lacking.length > 0)
+    throw new BerthError(`${what} needs ${lacking.join(" and ")}, not installed here`, {
       hint: `apt-get install --no-install-recommends ${lacking.join(" ")}`,
-    },
-  );
+    });
+  const [keyring] = missing;
+  if (keyring !== undefined) throw new BerthError(`${what} needs the keyring ${keyring}, which is not there`);
 }

@@ -1,8 +1,8 @@
-import { readdir, readFile } from "node:fs/promises";
-import { basename, join } from "node:path";
-import { parse } from "ini";
+import { basename } from "node:path";
 import { BerthError } from "../errors.ts";
 import { quote } from "../spec/quote.ts";
+import { ADDITION_KEYS, type Additions, addedUp, readAdditions } from "./additions.ts";
+import { type Architecture, checkSection, type Keys, overlaid, type Sections, type Values } from "./recipe-text.ts";
 
 /** One distribution: a file of bootstrap/. Its format is described in bootstrap/README.md. */
 export interface Recipe {
@@ -10,6 +10,8 @@ export interface Recipe {
   readonly name: string;
   readonly title: string;
   readonly defaultRelease: string;
+  /** Empty: every architecture. */
+  readonly architectures: readonly string[];
   /** In the order of the file. */
   readonly releases: readonly Release[];
 }
@@ -18,10 +20,44 @@ export interface Release {
   readonly name: string;
   readonly title: string;
   readonly aliases: readonly string[];
-  readonly suite: string;
+  /** What the archive calls it. */
+  readonly version: string;
+  /** The recipe's sections with this release's own values applied. */
+  readonly build: ToolSettings;
+  readonly additions: Additions;
+}
+
+export type ToolSettings = MmdebstrapSettings | RepositorySettings;
+
+export interface MmdebstrapSettings {
+  readonly tool: "mmdebstrap";
+  readonly variant: string;
+  readonly components: string;
+  readonly keyrings: readonly string[];
+  /** The archive's address, where the host's apt has none of its own for this distribution. */
+  readonly mirror: string | undefined;
   readonly sources: readonly Source[];
-  /** The recipe's section with this release's own values applied. */
-  readonly mmdebstrap: MmdebstrapSettings;
+  /** `path-exclude=GLOB` and `path-include=GLOB` in the order dpkg(1) applies them: the last that matches wins. */
+  readonly pathFilters: readonly string[];
+  readonly hooks: readonly string[];
+}
+
+/** Of a tool that works on repositories with addresses. */
+export interface RepositorySettings {
+  readonly tool: RepositoryTool;
+  /** Files of the host, or directories with several keys, as the tool wants them. */
+  readonly keyrings: readonly string[];
+  readonly mirror: string | undefined;
+  readonly repositories: readonly Repository[];
+  /** Of the distribution's own rpm: where its database is in the tree, and of what kind. */
+  readonly database: string | undefined;
+  readonly databaseBackend: string | undefined;
+}
+
+export interface Repository {
+  readonly name: string;
+  /** With `$mirror`, `$version` and `$arch` in it. */
+  readonly address: string;
 }
 
 export interface Source {
@@ -29,91 +65,117 @@ export interface Source {
   readonly suite: string;
 }
 
-export const ARCHIVES = ["debian", "debian-security"] as const;
+/** The last one: at the recipe's `mirror`. */
+export const ARCHIVES = ["debian", "debian-security", "mirror"] as const;
 export type Archive = (typeof ARCHIVES)[number];
 
-export interface MmdebstrapSettings {
-  readonly variant: string;
-  readonly components: string;
-  readonly keyring: string;
-  readonly include: readonly string[];
-  /** `path-exclude=GLOB` and `path-include=GLOB` in the order dpkg(1) applies them: the last that matches wins. */
-  readonly pathFilters: readonly string[];
-  readonly hooks: readonly string[];
-}
+const REPOSITORY_TOOLS = ["dnf", "zypper", "pacman", "apk", "xbps"] as const;
+export type RepositoryTool = (typeof REPOSITORY_TOOLS)[number];
+export type ToolName = "mmdebstrap" | RepositoryTool;
+const TOOLS: readonly ToolName[] = ["mmdebstrap", ...REPOSITORY_TOOLS];
 
-type Shape = "text" | "list";
-type Section = Readonly<Record<string, Shape>>;
-
-/** What each section may hold. ini(npm) keeps no line numbers, so messages name section and key. */
-const RECIPE_KEYS: Section = { title: "text", "default-release": "text" };
-const MMDEBSTRAP_KEYS: Section = {
+const RECIPE_KEYS: Keys = { title: "text", "default-release": "text", extends: "text", architecture: "list" };
+const MMDEBSTRAP_KEYS: Keys = {
   variant: "text",
   components: "text",
-  keyring: "text",
-  include: "list",
+  keyring: "list",
+  mirror: "text",
   "path-exclude": "list",
   "path-include": "list",
   hook: "list",
 };
-const RELEASE_KEYS: Section = { title: "text", suite: "text", alias: "list", source: "list", ...MMDEBSTRAP_KEYS };
+const REPOSITORY_KEYS: Keys = { keyring: "list", mirror: "text", repository: "list" };
+const RPM_KEYS: Keys = { ...REPOSITORY_KEYS, database: "text", "database-backend": "text" };
 
-/** All recipes of a directory, by name. @throws BerthError that names the file, section and key */
-export async function readRecipes(directory: string): Promise<Recipe[]> {
-  const files = await readdir(directory).catch((error: NodeJS.ErrnoException) => {
-    throw new BerthError(`cannot read the recipes in ${directory}: ${error.code ?? error.message}`);
-  });
-  const recipes = files.filter((file) => file.endsWith(".ini")).sort();
-  return Promise.all(
-    recipes.map(async (file) => {
-      const path = join(directory, file);
-      return parseRecipe(await readFile(path, "utf8"), path);
-    }),
-  );
-}
+/** What the section of each tool may hold. */
+const TOOL_KEYS: Readonly<Record<ToolName, Keys>> = {
+  mmdebstrap: MMDEBSTRAP_KEYS,
+  dnf: RPM_KEYS,
+  zypper: RPM_KEYS,
+  pacman: REPOSITORY_KEYS,
+  apk: REPOSITORY_KEYS,
+  xbps: REPOSITORY_KEYS,
+};
+const RELEASE_KEYS: Keys = { title: "text", alias: "list", ...ADDITION_KEYS };
+const MMDEBSTRAP_RELEASE: Keys = { ...RELEASE_KEYS, suite: "text", source: "list", ...MMDEBSTRAP_KEYS };
 
-/** `path` is for the recipe's name and for messages. */
-export function parseRecipe(text: string, path: string): Recipe {
-  const sections = new Map(Object.entries(parse(text)));
-  const releaseNames = [...sections.keys()].flatMap((name) => /^release ([a-z0-9][a-z0-9-]*)$/.exec(name)?.[1] ?? []);
-  const read = (section: string, keys: Section) => readSection(sections.get(section), keys, `${path}: [${section}]`);
-
+/** `path` is for the recipe's name and for messages. @throws BerthError that names the file, section and key */
+export function makeRecipe(sections: Sections, path: string, architecture: Architecture): Recipe {
+  const releaseNames = [...sections.keys()].flatMap((name) => /^release ([a-z0-9][a-z0-9.-]*)$/.exec(name)?.[1] ?? []);
+  const read = (section: string, keys: Keys): Values =>
+    checkSection(sections.get(section), keys, `${path}: [${section}]`, architecture);
+  if (!sections.has("recipe")) throw new BerthError(`${path}: [recipe] is missing`);
+  const tool = toolOf(sections, path);
   for (const name of sections.keys()) {
-    if (name === "recipe" || name === "mmdebstrap" || releaseNames.includes(name.slice("release ".length))) continue;
+    if (["recipe", "tree", tool].includes(name) || releaseNames.includes(name.slice("release ".length))) continue;
     throw new BerthError(`${path}: unknown section [${name}]`, {
-      hint: "a recipe has [recipe], [mmdebstrap] and one [release NAME] a release",
+      hint: `a recipe has [recipe], [${tool}], [tree] and one [release NAME] a release`,
     });
   }
   const recipe = read("recipe", RECIPE_KEYS);
-  const common = read("mmdebstrap", MMDEBSTRAP_KEYS);
-  const releases = releaseNames.map((name) => makeRelease(name, common, read(`release ${name}`, RELEASE_KEYS)));
+  const common = read(tool, TOOL_KEYS[tool]);
+  const tree = readAdditions(read("tree", ADDITION_KEYS));
+  const releaseKeys =
+    tool === "mmdebstrap" ? MMDEBSTRAP_RELEASE : { ...RELEASE_KEYS, version: "text" as const, ...TOOL_KEYS[tool] };
+  const releases = releaseNames.map((name): Release => {
+    const own = read(`release ${name}`, releaseKeys);
+    const version = tool === "mmdebstrap" ? "suite" : "version";
+    return {
+      name,
+      title: own.text("title"),
+      aliases: own.list("alias"),
+      version: own.has(version) ? own.text(version) : name,
+      build: settingsOf(tool, overlaid(common, own)),
+      additions: addedUp(tree, readAdditions(own)),
+    };
+  });
   const defaultRelease = recipe.text("default-release");
   if (!releaseNames.includes(defaultRelease)) {
     throw new BerthError(
       `${path}: default-release ${quote(defaultRelease)} has no [release ${defaultRelease}] section`,
     );
   }
-  return { name: basename(path, ".ini"), title: recipe.text("title"), defaultRelease, releases };
+  return {
+    name: basename(path, ".ini"),
+    title: recipe.text("title"),
+    defaultRelease,
+    architectures: recipe.list("architecture"),
+    releases,
+  };
 }
 
-function makeRelease(name: string, common: Values, own: Values): Release {
-  const either = (key: string) => (own.has(key) ? own.text(key) : common.text(key));
-  const both = (key: string) => [...common.list(key), ...own.list(key)];
+function toolOf(sections: Sections, path: string): ToolName {
+  const [tool, another] = TOOLS.filter((name) => sections.has(name));
+  if (tool !== undefined && another === undefined) return tool;
+  const fault = tool === undefined ? "no section says what builds it" : `both [${tool}] and [${another}] build it`;
+  throw new BerthError(`${path}: ${fault}`, {
+    hint: `a recipe has one of ${TOOLS.map((name) => `[${name}]`).join(", ")}`,
+  });
+}
+
+function settingsOf(tool: ToolName, values: Values): ToolSettings {
+  const text = (key: string): string | undefined => (values.has(key) ? values.text(key) : undefined);
+  const keyrings = values.list("keyring");
+  const mirror = text("mirror");
+  if (tool !== "mmdebstrap")
+    return {
+      tool,
+      keyrings,
+      mirror,
+      repositories: values.list("repository").map((line) => parseRepository(line, values.where)),
+      database: text("database"),
+      databaseBackend: text("database-backend"),
+    };
   return {
-    name,
-    title: own.text("title"),
-    aliases: own.list("alias"),
-    suite: own.text("suite"),
-    sources: own.list("source").map((line) => parseSource(line, own.where)),
-    mmdebstrap: {
-      variant: either("variant"),
-      components: either("components"),
-      keyring: either("keyring"),
-      include: both("include"),
-      // ini(npm) keeps the order within one key only: excludes come first, so that an include can take a part back.
-      pathFilters: ["path-exclude", "path-include"].flatMap((key) => both(key).map((glob) => `${key}=${glob}`)),
-      hooks: both("hook"),
-    },
+    tool,
+    keyrings,
+    mirror,
+    variant: values.text("variant"),
+    components: values.text("components"),
+    sources: values.list("source").map((line) => parseSource(line, values.where)),
+    // ini(npm) keeps the order within one key only: excludes come first, so that an include can take a part back.
+    pathFilters: ["path-exclude", "path-include"].flatMap((key) => values.list(key).map((glob) => `${key}=${glob}`)),
+    hooks: values.list("hook"),
   };
 }
 
@@ -128,38 +190,10 @@ function parseSource(line: string, where: string): Source {
   return { archive, suite };
 }
 
-interface Values {
-  readonly where: string;
-  has(key: string): boolean;
-  text(key: string): string;
-  list(key: string): readonly string[];
-}
-
-function readSection(raw: unknown, keys: Section, where: string): Values {
-  if (typeof raw !== "object" || raw === null) throw new BerthError(`${where} is missing`);
-  const values = new Map<string, unknown>(Object.entries(raw));
-  for (const [key, value] of values) {
-    const shape = Object.hasOwn(keys, key) ? keys[key] : undefined;
-    if (shape === undefined) {
-      throw new BerthError(`${where}: unknown key ${quote(key)}`, {
-        hint: `known keys: ${Object.keys(keys).join(", ")}`,
-      });
-    }
-    const fits = shape === "list" ? Array.isArray(value) : typeof value === "string" && value !== "";
-    if (!fits)
-      throw new BerthError(`${where} ${key}: must be ${shape === "list" ? `a list, ${key}[] = ...` : "one text"}`);
-  }
-  return {
-    where,
-    has: (key) => values.has(key),
-    text(key) {
-      const value = values.get(key);
-      if (typeof value !== "string") throw new BerthError(`${where}: ${key} is missing`);
-      return value;
-    },
-    list(key) {
-      const value = values.get(key);
-      return Array.isArray(value) ? value.map(String) : [];
-    },
-  };
+function parseRepository(line: string, where: string): Repository {
+  const [name = "", address = "", more] = line.split(/\s+/);
+  if (/^[a-z0-9][a-z0-9-]*$/.test(name) && address !== "" && more === undefined) return { name, address };
+  throw new BerthError(`${where} repository: ${quote(line)} is not NAME ADDRESS`, {
+    hint: "in ADDRESS, $mirror, $version and $arch stand for what they say",
+  });
 }

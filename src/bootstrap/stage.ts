@@ -9,8 +9,12 @@ export const STAGES = [
   { name: "extract", label: "extracting essential packages", share: 20 },
   { name: "essential", label: "installing essential packages", share: 22 },
   { name: "install", label: "installing the other packages", share: 28 },
-  { name: "finish", label: "cleaning up", share: 3 },
-  { name: "copy", label: "copying the tree", share: 6 },
+  { name: "clean", label: "cleaning up", share: 3 },
+  { name: "unload", label: "writing the tree to the disk", share: 3 },
+  { name: "dress", label: "adding files and users", share: 0 },
+  { name: "commands", label: "running the recipe's commands", share: 0 },
+  { name: "finish", label: "finishing the tree", share: 0 },
+  { name: "copy", label: "copying the tree", share: 3 },
 ] as const;
 
 export type StageName = (typeof STAGES)[number]["name"];

@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import type { Readable } from "node:stream";
 import { BerthError } from "../errors.ts";
+import { SYSTEM_PATH } from "./find-program.ts";
 
 export interface CommandOptions {
   readonly cwd?: string;
@@ -14,6 +15,8 @@ export interface CommandOptions {
   readonly stdout?: number;
   /** The program is unshare(1) with --pid --fork: its child is the init of a pid namespace. */
   readonly pidNamespace?: boolean;
+  /** Ends a program that has to clean up after itself, in place of killing it. */
+  readonly onAbort?: (pid: number) => Disposable;
 }
 
 export interface CommandResult {
@@ -53,7 +56,11 @@ export async function runCommand(
     detached: true,
     stdio: [options.stdin ?? "ignore", options.stdout ?? "pipe", "pipe"],
   });
-  const kill = () => killAll(child.pid, options.pidNamespace === true);
+  let ending: Disposable | undefined;
+  const kill = () => {
+    if (options.onAbort === undefined || child.pid === undefined) killAll(child.pid, options.pidNamespace === true);
+    else ending = options.onAbort(child.pid);
+  };
   signal?.addEventListener("abort", kill, { once: true });
   try {
     for (const stream of [child.stdout, child.stderr]) if (stream !== null) byLine(stream, take);
@@ -70,6 +77,7 @@ export async function runCommand(
     return { ok: status === "ended with status 0", status, tail };
   } finally {
     signal?.removeEventListener("abort", kill);
+    ending?.[Symbol.dispose]();
   }
 }
 
@@ -105,7 +113,7 @@ function environment(): NodeJS.ProcessEnv {
     return value === undefined ? [] : [[name, value] as const];
   });
   return {
-    PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    PATH: SYSTEM_PATH,
     HOME: "/root",
     LC_ALL: "C.UTF-8",
     ...Object.fromEntries(passed),

@@ -1,4 +1,5 @@
 import { type CommandResult, runCommand } from "./command.ts";
+import { VIEW_ENTER, VIEW_NAMESPACES, VIEW_PROGRAMS } from "./host-view.ts";
 
 export interface ConfinedOptions {
   /** A directory, or a file: seen as /tree, all there is besides the host's programs, which can't be written to. */
@@ -21,20 +22,13 @@ const VIEW = `
 set -eu
 umask 022
 mount -t tmpfs -o mode=0755,size=64k,nosuid,nodev,noexec berth-view /mnt
-mkdir /mnt/usr /mnt/old
+mkdir /mnt/old
 if [ "$BERTH_SOURCE" = . ]; then mkdir /mnt/tree; else : >/mnt/tree; fi
-for name in bin sbin lib lib32 lib64 libx32; do
-  if [ -L "/$name" ]; then cp -P "/$name" "/mnt/$name"
-  elif [ -d "/$name" ]; then mkdir "/mnt/$name"; mount -o bind,ro,nosuid,nodev "/$name" "/mnt/$name"
-  fi
-done
-mount -o bind,ro,nosuid,nodev /usr /mnt/usr
+${VIEW_PROGRAMS}
 mount -c -o "bind,nosuid,noexec,$BERTH_ACCESS" "$BERTH_SOURCE" /mnt/tree
-cd /mnt
-ln -s old/proc proc
+ln -s old/proc /mnt/proc
 mount -o remount,ro,nosuid,nodev,noexec berth-view /mnt
-pivot_root . old
-umount -l /old
+${VIEW_ENTER}
 if [ -d /tree ]; then cd /tree; else cd /; fi
 unset BERTH_ACCESS BERTH_SOURCE
 # Who parses what somebody else made needs no rights at all; who makes or reads files of all owners needs these.
@@ -53,9 +47,6 @@ with_capabilities() {
 }
 `;
 
-/** All but user namespaces: root has to give files to every owner. Its init is the shell, whose end ends all. */
-const NAMESPACES = "--mount --propagation private --pid --fork --kill-child --net --ipc --uts".split(" ");
-
 /**
  * Runs a script of programs that read what is not trusted: in namespaces of its own, where the file system is a read-only
  * view of the host's programs and one directory, no device can be opened, and there is no network and no other process.
@@ -65,7 +56,7 @@ export function runConfined(
   words: readonly string[],
   { directory, isFile, writable, ...options }: ConfinedOptions,
 ): Promise<CommandResult> {
-  return runCommand("unshare", [...NAMESPACES, "sh", "-c", `${VIEW}${script}`, "berth-transfer", ...words], {
+  return runCommand("unshare", [...VIEW_NAMESPACES, "--net", "sh", "-c", `${VIEW}${script}`, "berth-transfer", ...words], {
     ...options,
     cwd: isFile === undefined ? directory : "/",
     env: {

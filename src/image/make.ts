@@ -6,6 +6,7 @@ import type { Driver } from "./driver.ts";
 import { holdTree } from "./hold-tree.ts";
 import { lockImage } from "./locks.ts";
 import { unmark } from "./move.ts";
+import { forgetOrigin } from "./origin.ts";
 import type { CopiedSettings } from "./settings-follow.ts";
 import { alreadyThere, createWorkspace, prepareStore, publish, publishInstead } from "./workspace.ts";
 
@@ -37,18 +38,23 @@ export async function makeImage(paths: Paths, options: MakeOptions, fill: Fill):
   check();
   using _made = lockImage(paths, name, "made");
   await prepareStore(paths.machines);
+  // Of an image that went by a hand that knows nothing of it, or that was never finished.
+  if (!options.replace) forgetOrigin(paths, name);
   await using workspace = await createWorkspace(paths.machines, name);
-  const finished = await fill(workspace.path, options.driver ?? bestDriver(paths.machines));
-  signal.throwIfAborted();
-  const old = check();
-  const settings = options.settings?.();
+  let settings: CopiedSettings | undefined;
   try {
+    const finished = await fill(workspace.path, options.driver ?? bestDriver(paths.machines));
+    signal.throwIfAborted();
+    const old = check();
+    settings = options.settings?.();
     if (old === null) await publish(finished, place);
     else await replace(paths, old, finished);
   } catch (error) {
     settings?.undo();
+    if (!options.replace) forgetOrigin(paths, name);
     throw error;
   }
+  if (options.replace) forgetOrigin(paths, name);
   // Not before: what is marked so can't be renamed.
   if (options.readOnly) findImage(paths, name)?.driver.setReadOnly(place, true);
   return place;

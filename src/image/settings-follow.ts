@@ -4,6 +4,7 @@ import { INSTALLATION } from "../host/installation.ts";
 import type { Paths } from "../host/paths.ts";
 import { settingsDirectories } from "../host/settings-files.ts";
 import { renameNoReplace } from "../sys/files.ts";
+import { originPath } from "./origin.ts";
 
 /** A machine's settings in one place: its file, or the directory of its drop-ins. */
 const KINDS = [".nspawn", ".nspawn.d"];
@@ -59,7 +60,8 @@ export function settingsPlaces(
 
 function pairs(paths: Paths, from: string, to: string): readonly (readonly [string, string])[] {
   const targets = settingsPlaces(paths, to);
-  return settingsPlaces(paths, from).map(({ path }, index) => [path, targets[index]?.path ?? path] as const);
+  const settings = settingsPlaces(paths, from).map(({ path }, index) => [path, targets[index]?.path ?? path] as const);
+  return [...settings, [originPath(paths, from), originPath(paths, to)]];
 }
 
 /** Removes copies that nobody finished: they take no time. */

@@ -1,11 +1,23 @@
+import { writeFile } from "node:fs/promises";
+import { resolve } from "node:path";
 import type { Command } from "commander";
+import { requirePackage } from "../../bootstrap/additions.ts";
 import { type BootstrapResult, bootstrap } from "../../bootstrap/bootstrap.ts";
+import { readLock, showLock } from "../../bootstrap/lock.ts";
 import type { OnProgress } from "../../bootstrap/stage.ts";
+import { UsageError } from "../../errors.ts";
+import { quote } from "../../spec/quote.ts";
 import { type Progress, startProgress } from "../progress.ts";
 import type { Context, Runner } from "../verb.ts";
 
 interface Options {
   readonly release?: string;
+  readonly package?: readonly string[];
+  readonly run?: readonly string[];
+  readonly mirror?: string;
+  readonly keyring?: readonly string[];
+  readonly lock?: string;
+  readonly locked?: string;
   readonly refresh?: boolean;
   readonly cache: boolean;
   readonly json?: boolean;
@@ -22,6 +34,16 @@ export function define(program: Command, run: Runner): void {
     .argument("<recipe>", "what to build")
     .argument("<name>", "the new machine's name")
     .option("--release <release>", "which release of the recipe")
+    .option("--package <package>", "install this one too (again: several)", collect)
+    .option(
+      "--run <command>",
+      "run this in the finished tree, as a machine, after the recipe's own (again: several)",
+      collect,
+    )
+    .option("--mirror <address>", "take packages from there")
+    .option("--keyring <file>", "check packages with these keys, in place of the recipe's (again: several)", collect)
+    .option("--lock <file>", "write down what was installed")
+    .option("--locked <file>", "install what is written down there, and nothing else")
     .option("--refresh", "build anew even if the cache has a tree that is recent enough")
     .option("--no-cache", "neither use nor fill the cache")
     .option("--json", "print the result as JSON")
@@ -39,6 +61,11 @@ async function bootstrapVerb(context: Context, recipe: string, name: string, opt
       name,
       paths,
       signal,
+      packages: (options.package ?? []).map((one) => requirePackage(one, "--package")),
+      commands: options.run ?? [],
+      mirror: options.mirror === undefined ? undefined : requireMirror(options.mirror),
+      keyrings: (options.keyring ?? []).map((path) => resolve(path)),
+      lock: options.locked === undefined ? undefined : await readLock(options.locked),
       refresh: options.refresh === true,
       useCache: options.cache,
       onProgress: showOn(progress),
@@ -46,8 +73,19 @@ async function bootstrapVerb(context: Context, recipe: string, name: string, opt
   } finally {
     progress.end();
   }
-  console.log(options.json === true ? JSON.stringify({ name, ...result }) : sentence(name, result));
+  const { lock, ...shown } = result;
+  if (options.lock !== undefined) await writeFile(options.lock, showLock(lock));
+  console.log(options.json === true ? JSON.stringify({ name, ...shown }) : sentence(name, result));
   return 0;
+}
+
+function collect(value: string, before: readonly string[] = []): readonly string[] {
+  return [...before, value];
+}
+
+function requireMirror(address: string): string {
+  if (/^https?:\/\/[^\s"]+$/.test(address)) return address;
+  throw new UsageError(`--mirror ${quote(address)} is no http or https address`);
 }
 
 function showOn(progress: Progress): OnProgress {

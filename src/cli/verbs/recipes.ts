@@ -6,7 +6,9 @@ export function define(program: Command, run: Runner): void {
   program
     .command("recipes")
     .summary("list what can be bootstrapped")
-    .description("Lists the recipes of `berth bootstrap` with their releases, and which of them are in the cache.")
+    .description(
+      "Lists the recipes of `berth bootstrap` with their releases, the tool that builds each and whether it is here, and which are in the cache.",
+    )
     .option("--json", "print as JSON")
     .action(run(recipesVerb));
 }
@@ -24,10 +26,17 @@ export function renderTable(listing: readonly RecipeListing[]): string {
       recipe.name,
       release.name + (release.default ? " (default)" : ""),
       release.title,
+      toolCell(recipe),
       release.cached === null ? "-" : release.cached.created.slice(0, 10),
     ]),
   );
-  const table = [["RECIPE", "RELEASE", "TITLE", "CACHED"], ...rows];
-  const widths = [0, 1, 2].map((column) => Math.max(...table.map((row) => row[column]?.length ?? 0)));
+  const table = [["RECIPE", "RELEASE", "TITLE", "TOOL", "CACHED"], ...rows];
+  const widths = [0, 1, 2, 3].map((column) => Math.max(...table.map((row) => row[column]?.length ?? 0)));
   return table.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ")).join("\n");
+}
+
+function toolCell({ tool, missing, forThisArchitecture }: RecipeListing): string {
+  if (!forThisArchitecture) return `${tool} (other architectures)`;
+  if (missing.programs.length > 0) return `${tool} (missing)`;
+  return missing.keyrings.length > 0 ? `${tool} (keys missing)` : tool;
 }

@@ -1,8 +1,11 @@
 import { expect, test } from "vitest";
-import { planBuild } from "../../../src/bootstrap/build-plan.ts";
+import { type BuildPlan, type PlanContext, planBuild } from "../../../src/bootstrap/build-plan.ts";
 import type { Found } from "../../../src/bootstrap/find-release.ts";
+import type { HostArchives } from "../../../src/bootstrap/host-apt.ts";
+import type { Lock } from "../../../src/bootstrap/lock.ts";
 import { mmdebstrapArguments, tmpfsSize } from "../../../src/bootstrap/mmdebstrap.ts";
-import { parseRecipe } from "../../../src/bootstrap/recipe.ts";
+import type { MmdebstrapPlan } from "../../../src/bootstrap/mmdebstrap-plan.ts";
+import { parseRecipe } from "../../../src/bootstrap/read-recipes.ts";
 
 const TEXT = `
 [recipe]
@@ -11,10 +14,11 @@ default-release = x
 [mmdebstrap]
 variant = minbase
 components = main contrib
-keyring = /k.gpg
-include[] = systemd
-include[] = dbus
+keyring[] = /k.gpg
 path-exclude[] = /usr/share/man/*
+[tree]
+package[] = systemd
+package[] = dbus
 [release x]
 title = X
 suite = x
@@ -24,6 +28,17 @@ hook[] = maybe-merged-usr
 `;
 const ARCHIVES = { debian: "http://m.example/debian", "debian-security": "http://m.example/debian-security" };
 
+const LOCK: Lock = {
+  version: 1,
+  recipe: "debian",
+  release: "x",
+  architecture: "x86_64",
+  tool: "mmdebstrap",
+  created: "2026-01-01T00:00:00.000Z",
+  sources: [],
+  packages: { "a:all": { version: "1.0-1", digest: null } },
+};
+
 function found(text = TEXT): Found {
   const recipe = parseRecipe(text, "debian.ini");
   const [release] = recipe.releases;
@@ -31,9 +46,20 @@ function found(text = TEXT): Found {
   return { recipe, release };
 }
 
+/** Of mmdebstrap. */
+function plan(
+  archives: HostArchives = ARCHIVES,
+  text = TEXT,
+  more: Partial<PlanContext> = {},
+): BuildPlan & { build: MmdebstrapPlan } {
+  const made = planBuild(found(text), { archives, architecture: "x86_64", digests: new Map(), ...more });
+  const { build } = made;
+  if (build.tool !== "mmdebstrap") throw new Error("not made by mmdebstrap");
+  return { ...made, build };
+}
+
 test("mmdebstrap's arguments", () => {
-  const plan = planBuild(found(), ARCHIVES, "x64");
-  expect(mmdebstrapArguments(plan, () => true)).toEqual([
+  expect(mmdebstrapArguments(plan().build, () => true)).toEqual([
     "--verbose",
     "--mode=root",
     "--format=directory",
@@ -52,37 +78,69 @@ test("mmdebstrap's arguments", () => {
 });
 
 test("a hook that this mmdebstrap does not have is left out", () => {
-  const plan = planBuild(found(), ARCHIVES, "x64");
-  expect(mmdebstrapArguments(plan, () => false).join(" ")).not.toContain("hook");
+  expect(mmdebstrapArguments(plan().build, () => false).join(" ")).not.toContain("hook");
 });
 
 test("mmdebstrap's own archives are used unless the host has all that the release needs", () => {
   for (const archives of [{}, { debian: ARCHIVES.debian }]) {
-    const plan = planBuild(found(), archives, "x64");
-    expect(plan.sources).toEqual([]);
-    expect(mmdebstrapArguments(plan, () => true).slice(-2)).toEqual(["x", "/mnt/tree"]);
+    const { build } = plan(archives);
+    expect(build.sources).toEqual([]);
+    expect(mmdebstrapArguments(build, () => true).slice(-2)).toEqual(["x", "/mnt/tree"]);
   }
 });
 
 test("a machine with an https archive gets the certificates to reach it", () => {
-  const plan = planBuild(found(), { ...ARCHIVES, debian: "https://m.example/debian" }, "x64");
-  expect(plan.options).toContain("--include=systemd,dbus,ca-certificates");
+  expect(plan({ ...ARCHIVES, debian: "https://m.example/debian" }).build.options).toContain(
+    "--include=systemd,dbus,ca-certificates",
+  );
 });
 
 test("the key is the same for the same, and another for anything that changes the tree", () => {
-  const key = planBuild(found(), ARCHIVES, "x64").key;
+  const { key } = plan();
   expect(key).toMatch(/^[0-9a-f]{64}$/);
-  expect(planBuild(found(), { ...ARCHIVES }, "x64").key).toBe(key);
+  expect(plan({ ...ARCHIVES }).key).toBe(key);
+  const withFile = TEXT.replace("[tree]", "[tree]\nfile[] = /motd /etc/motd\nuser[] = me key=/key");
   const others = [
-    planBuild(found(), ARCHIVES, "arm64"),
-    planBuild(found(), {}, "x64"),
-    planBuild(found(TEXT.replace("dbus", "dbus-broker")), ARCHIVES, "x64"),
-    planBuild(found(TEXT.replace("/man/", "/info/")), ARCHIVES, "x64"),
-    planBuild(found(TEXT.replace("suite = x", "suite = y")), ARCHIVES, "x64"),
-    planBuild(found(TEXT.replace("hook[] = maybe-merged-usr", "")), ARCHIVES, "x64"),
-  ].map((plan) => plan.key);
+    plan(ARCHIVES, TEXT, { architecture: "aarch64" }),
+    plan({}),
+    plan(ARCHIVES, TEXT.replace("= dbus", "= dbus-broker")),
+    plan(ARCHIVES, TEXT.replace("/man/", "/info/")),
+    plan(ARCHIVES, TEXT.replace("suite = x", "suite = y")),
+    plan(ARCHIVES, TEXT.replace("hook[] = maybe-merged-usr", "")),
+    plan(ARCHIVES, TEXT.replace("[tree]", "[tree]\nrun[] = true")),
+    plan(ARCHIVES, TEXT.replace("[tree]", "[tree]\nuser[] = me")),
+    plan(ARCHIVES, withFile, { digests: new Map([["/motd", "1"]]) }),
+    plan(ARCHIVES, withFile, { digests: new Map([["/motd", "2"]]) }),
+    plan(ARCHIVES, withFile, {
+      digests: new Map([
+        ["/motd", "1"],
+        ["/key", "1"],
+      ]),
+    }),
+    plan(ARCHIVES, TEXT, { packages: ["vim"] }),
+    plan(ARCHIVES, TEXT, { commands: ["false"] }),
+    plan(ARCHIVES, TEXT, { mirror: "http://other.example/debian" }),
+    plan(ARCHIVES, TEXT, { lock: LOCK }),
+    plan(ARCHIVES, TEXT, { lock: { ...LOCK, packages: { "a:all": { version: "2", digest: null } } } }),
+  ].map((other) => other.key);
   expect(new Set([key, ...others]).size).toBe(others.length + 1);
-  expect(planBuild(found(TEXT.replace("title = X", "title = Y")), ARCHIVES, "x64").key, "a title does not").toBe(key);
+  expect(plan(ARCHIVES, TEXT.replace("title = X", "title = Y")).key, "a title does not").toBe(key);
+});
+
+test("what a lock file names is pinned, and nothing else may be installed", () => {
+  const { build, locked } = plan(ARCHIVES, TEXT, { lock: LOCK });
+  expect(locked).toEqual(LOCK.packages);
+  expect(build.preferences).toBe(
+    "Package: a\nPin: version 1.0-1\nPin-Priority: 1001\n\nPackage: *\nPin: release *\nPin-Priority: -1\n",
+  );
+  expect(plan().build.preferences).toBe("");
+});
+
+test("an architecture that a distribution is not made for is refused", () => {
+  const text = TEXT.replace("title = Debian", "title = Debian\narchitecture[] = x86_64");
+  expect(() => plan(ARCHIVES, text, { architecture: "aarch64" })).toThrow(
+    "debian is there for x86_64, and this is aarch64",
+  );
 });
 
 test("trees are built in memory where half of it is at least a gibibyte", () => {

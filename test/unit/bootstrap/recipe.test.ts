@@ -1,10 +1,14 @@
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { findRelease } from "../../../src/bootstrap/find-release.ts";
-import { parseRecipe, readRecipes } from "../../../src/bootstrap/recipe.ts";
+import { parseRecipe, readRecipes } from "../../../src/bootstrap/read-recipes.ts";
+import type { MmdebstrapSettings, Release } from "../../../src/bootstrap/recipe.ts";
 
 const RECIPES = fileURLToPath(new URL("../../../bootstrap", import.meta.url));
-const shipped = await readRecipes(RECIPES);
+const shipped = await readRecipes({ recipes: RECIPES, etc: "/nonexistent" });
 
 const SMALL = `
 [recipe]
@@ -13,10 +17,11 @@ default-release = one
 [mmdebstrap]
 variant = minbase
 components = main
-keyring = /k
-include[] = a
+keyring[] = /k
 path-include[] = /x/y
 path-exclude[] = /x/*
+[tree]
+package[] = a
 [release one]
 title = One
 suite = one
@@ -25,18 +30,23 @@ source[] = debian one
 title = Two
 alias[] = 2
 suite = two
-include[] = b
+package[] = b
 variant = apt
 source[] = debian two
 source[] = debian-security two-security
 `;
 
+function mmdebstrapOf(release: Release | undefined): MmdebstrapSettings {
+  if (release?.build.tool !== "mmdebstrap") throw new Error("not made by mmdebstrap");
+  return release.build;
+}
+
 test("the shipped recipes have bookworm, trixie and sid, each with an init and a bus", () => {
   const debian = shipped.find((recipe) => recipe.name === "debian");
   expect(debian?.releases.map((release) => release.name)).toEqual(["bookworm", "trixie", "sid"]);
   for (const release of debian?.releases ?? []) {
-    expect(release.mmdebstrap.include).toEqual(expect.arrayContaining(["systemd-sysv", "dbus", "libpam-systemd"]));
-    expect(release.mmdebstrap.pathFilters).toContain("path-include=/usr/share/doc/*/copyright");
+    expect(release.additions.packages).toEqual(expect.arrayContaining(["systemd-sysv", "dbus", "libpam-systemd"]));
+    expect(mmdebstrapOf(release).pathFilters).toContain("path-include=/usr/share/doc/*/copyright");
   }
 });
 
@@ -44,25 +54,37 @@ test("a release adds to the recipe's lists and replaces its other values", () =>
   const recipe = parseRecipe(SMALL, "/r/small.ini");
   const [one, two] = recipe.releases;
   expect(recipe.name).toBe("small");
-  expect([one?.mmdebstrap.include, one?.mmdebstrap.variant]).toEqual([["a"], "minbase"]);
-  expect([two?.mmdebstrap.include, two?.mmdebstrap.variant]).toEqual([["a", "b"], "apt"]);
-  expect(two?.sources).toEqual([
+  expect([one?.additions.packages, mmdebstrapOf(one).variant]).toEqual([["a"], "minbase"]);
+  expect([two?.additions.packages, mmdebstrapOf(two).variant]).toEqual([["a", "b"], "apt"]);
+  expect(mmdebstrapOf(two).sources).toEqual([
     { archive: "debian", suite: "two" },
     { archive: "debian-security", suite: "two-security" },
   ]);
-  expect(one?.mmdebstrap.pathFilters, "an include can take a part back").toEqual([
+  expect(mmdebstrapOf(one).pathFilters, "an include can take a part back").toEqual([
     "path-exclude=/x/*",
     "path-include=/x/y",
   ]);
 });
 
 const BROKEN: readonly (readonly [string, string, string, RegExp])[] = [
-  ["an unknown key", "keyring = /k", "keyrings = /k", /small\.ini: \[mmdebstrap\]: unknown key "keyrings"/],
-  ["an inherited name as key", "keyring = /k", "constructor = /k", /unknown key "constructor"/],
-  ["a text where a list belongs", "include[] = a", "include = a", /\[mmdebstrap\] include: must be a list/],
+  ["an unknown key", "keyring[] = /k", "keyrings = /k", /small\.ini: \[mmdebstrap\]: unknown key "keyrings"/],
+  ["an inherited name as key", "keyring[] = /k", "constructor = /k", /unknown key "constructor"/],
+  ["a text where a list belongs", "package[] = a", "package = a", /\[tree\] package: must be a list/],
   ["a list where a text belongs", "title = Small", "title[] = Small", /\[recipe\] title: must be one text/],
   ["an unknown section", "[release two]", "[releases two]", /unknown section \[releases two\]/],
-  ["a missing value", "suite = one", "", /\[release one\]: suite is missing/],
+  ["a missing value", "title = One", "", /\[release one\]: title is missing/],
+  ["two tools", "[tree]", "[dnf]\nrepository[] = a b\n[tree]", /both \[mmdebstrap\] and \[dnf\] build it/],
+  ["no tool", "[mmdebstrap]", "[debootstrap]", /no section says what builds it/],
+  ["half a command", "package[] = a", "run[] = echo a; echo b", /small\.ini:12: a value with ; or # in it/],
+  ["what is no package", "package[] = a", "package[] = --force", /\[tree\] package: "--force" is no package's name/],
+  ["a file without a place", "package[] = a", "file[] = motd", /"\/r\/motd" is not SOURCE PATH/],
+  ["a file out of the tree", "package[] = a", "file[] = motd /etc/../../x", /is not SOURCE PATH/],
+  ["a file with a mode that is none", "package[] = a", "file[] = motd /etc/motd 0999", /is not SOURCE PATH/],
+  ["a user's name that is none", "package[] = a", "user[] = Root:x", /"Root:x" is no user's name/],
+  ["a user's unknown word", "package[] = a", "user[] = me password=x", /"password=x" is not known/],
+  ["a uid that is none", "package[] = a", "user[] = me uid=0", /uid=0 is not one of 1 to/],
+  ["a repository of mmdebstrap", "variant = minbase", "repository[] = a b", /unknown key "repository"/],
+  ["a value before the sections", "\n[recipe]", "\na = b\n[recipe]", /"a" is written before the first section/],
   ["an unknown archive", "debian one", "ubuntu one", /\[release one\] source: "ubuntu one" is not ARCHIVE SUITE/],
   ["a default release that is none", "default-release = one", "default-release = 1", /default-release "1" has no/],
 ];
@@ -109,4 +131,83 @@ test("a release name that two recipes have must be told apart", () => {
   const two = [parseRecipe(SMALL, "small.ini"), parseRecipe(SMALL, "other.ini")];
   expect(() => findRelease(two, "two")).toThrow('several recipes have a release "two"');
   expect(findRelease(two, "other/two").recipe.name).toBe("other");
+});
+
+test("files, users and commands, of all releases and of one; files lie beside the recipe", () => {
+  const text = SMALL.replace(
+    "package[] = a",
+    'file[] = motd /etc/motd\nuser[] = me uid=1001 groups=adm,sudo shell=/bin/bash key=keys/me.pub\nrun[] = "echo a; echo b"',
+  ).replace("alias[] = 2", "alias[] = 2\nfile[] = /abs/x /usr/bin/x 0755\nrun[] = true");
+  const [one, two] = parseRecipe(text, "/r/small.ini").releases;
+  const motd = { source: "/r/motd", path: "/etc/motd", mode: 0o644 };
+  expect(one?.additions).toEqual({
+    packages: [],
+    files: [motd],
+    users: [{ name: "me", uid: 1001, groups: ["adm", "sudo"], shell: "/bin/bash", key: "/r/keys/me.pub" }],
+    commands: ["echo a; echo b"],
+  });
+  expect(two?.additions.files).toEqual([motd, { source: "/abs/x", path: "/usr/bin/x", mode: 0o755 }]);
+  expect(two?.additions.commands).toEqual(["echo a; echo b", "true"]);
+});
+
+test("a value for one architecture stands there in place of the one for all; a release's name may have a dot", () => {
+  const text = `
+[recipe]
+title = R
+default-release = 3.20
+[apk]
+keyring[] = /keys
+mirror = http://m.example/a
+mirror-aarch64 = http://m.example/b
+repository[] = main $mirror/v$version/main
+[release 3.20]
+title = R 3.20
+`;
+  const build = (architecture: "x86_64" | "aarch64") => parseRecipe(text, "/r/r.ini", architecture).releases[0]?.build;
+  expect(build("x86_64")).toMatchObject({ tool: "apk", mirror: "http://m.example/a", keyrings: ["/keys"] });
+  expect(build("aarch64")).toMatchObject({ mirror: "http://m.example/b" });
+  expect(parseRecipe(text, "/r/r.ini").releases[0]).toMatchObject({ name: "3.20", version: "3.20" });
+});
+
+describe("the host's own recipes", () => {
+  let root: string;
+  beforeEach(async () => {
+    root = await mkdtemp(join(tmpdir(), "recipes-"));
+    await mkdir(join(root, "etc/recipes"), { recursive: true });
+    await mkdir(join(root, "shipped"));
+    await writeFile(join(root, "shipped/small.ini"), SMALL);
+  });
+  afterEach(() => rm(root, { recursive: true, force: true }));
+  const own = (name: string, text: string) => writeFile(join(root, "etc/recipes", name), text);
+  const read = () => readRecipes({ recipes: join(root, "shipped"), etc: join(root, "etc") });
+
+  test("extend a shipped one, also of the same name: lists are added to, other values replaced", async () => {
+    await own(
+      "small.ini",
+      "[recipe]\nextends = small\ndefault-release = two\n[tree]\npackage[] = mine\nfile[] = f /f\n",
+    );
+    await own("web.ini", "[recipe]\nextends = small\ntitle = Web\n[tree]\npackage[] = nginx\n");
+    const [small, web] = await read();
+    expect([small?.name, small?.title, small?.defaultRelease]).toEqual(["small", "Small", "two"]);
+    expect(small?.releases.map(({ additions }) => additions.packages)).toEqual([
+      ["a", "mine"],
+      ["a", "mine", "b"],
+    ]);
+    expect(small?.releases[0]?.additions.files[0]?.source).toBe(join(root, "etc/recipes/f"));
+    expect([web?.name, web?.title]).toEqual(["web", "Web"]);
+    expect(web?.releases[0]?.additions.packages, "through the host's own").toEqual(["a", "mine", "nginx"]);
+  });
+
+  test("without extends stand in for the shipped one", async () => {
+    await own("small.ini", SMALL.replace("title = Small", "title = Other"));
+    expect((await read()).map(({ title }) => title)).toEqual(["Other"]);
+  });
+
+  test("that extend what is not there, or themselves, are an error that says so", async () => {
+    await own("web.ini", "[recipe]\nextends = smal\n");
+    await expect(read()).rejects.toThrow(`${root}/etc/recipes/web.ini: [recipe] extends: there is no recipe "smal"`);
+    await own("web.ini", "[recipe]\nextends = wob\n");
+    await own("wob.ini", "[recipe]\nextends = web\n");
+    await expect(read()).rejects.toThrow("it would extend itself");
+  });
 });

@@ -1,0 +1,87 @@
+import { type CommandResult, runCommand } from "../host/command.ts";
+import { VIEW_ENTER, VIEW_NAMESPACES, VIEW_PROGRAMS } from "../host/host-view.ts";
+import type { ToolCommand } from "./package-tool.ts";
+
+export interface ToolViewOptions {
+  /** Holds `tree/` and `tool/`, which the command sees as /tree and /tool. */
+  readonly directory: string;
+  readonly may: ToolCommand["may"];
+  readonly signal: AbortSignal;
+  readonly onLine?: (line: string) => void;
+}
+
+/** What of the host's /etc programs need to reach the network and to know its certificates: no secret is in it. */
+const ETC =
+  "alternatives ca-certificates ca-certificates.conf crypto-policies gai.conf gnutls group host.conf hosts ld.so.cache " +
+  "ld.so.conf ld.so.conf.d localtime mime.types nsswitch.conf passwd pki protocols resolv.conf services ssl";
+
+/** All that can be opened: none holds data, none does anything. */
+const DEVICES = "null zero full random urandom";
+
+/** To own, change and label any file, run as any user, and make a directory the root: no right over the host, or a device. */
+const CAPABILITIES = "-all,+chown,+dac_override,+fowner,+fsetid,+setfcap,+setuid,+setgid,+sys_chroot,+kill";
+
+/**
+ * The view: the host's programs, copies of some files of its /etc, five devices, a /proc that can't be written to, and two
+ * directories. In the tree /dev and /proc are mounted once it is the root: links in it lead nowhere else then.
+ */
+const SCRIPT = `
+set -eu
+umask 022
+may=$1
+shift
+mount -t tmpfs -o mode=0755,size=64m,nosuid,nodev berth-view /mnt
+for name in dev dev/shm etc old proc root run tmp tool tree var var/cache var/lib var/log var/tmp; do
+  mkdir "/mnt/$name"
+done
+chmod 1777 /mnt/dev/shm
+${VIEW_PROGRAMS}
+for name in ${ETC}; do
+  if [ -e "/etc/$name" ]; then cp -RL "/etc/$name" "/mnt/etc/$name" 2>/dev/null || :; fi
+done
+for name in ${DEVICES}; do
+  : >"/mnt/dev/$name"
+  mount -o bind "/dev/$name" "/mnt/dev/$name"
+done
+ln -s /proc/self/fd /mnt/dev/fd
+ln -s fd/0 /mnt/dev/stdin
+ln -s fd/1 /mnt/dev/stdout
+ln -s fd/2 /mnt/dev/stderr
+mount -t proc -o ro,nosuid,nodev,noexec proc /mnt/proc
+# What of it tells about the whole host.
+for name in kcore keys key-users timer_list sched_debug latency_stats kallsyms; do
+  [ ! -e "/mnt/proc/$name" ] || mount -o bind /dev/null "/mnt/proc/$name"
+done
+mount -c -o bind,nosuid,nodev tree /mnt/tree
+mount -c -o bind,nosuid,nodev tool /mnt/tool
+mount -c -o bind,nosuid,nodev tool/tmp /mnt/tmp
+mount -c -o bind,nosuid,nodev tool/tmp /mnt/var/tmp
+${VIEW_ENTER}
+cd /tree
+if [ "$may" = install ]; then
+  for name in dev proc sys; do
+    [ ! -L "/tree/$name" ] || { echo "/$name of the tree is a link"; exit 1; }
+    [ -d "/tree/$name" ] || mkdir "/tree/$name"
+  done
+  mount --rbind /dev /tree/dev
+  mount --rbind /proc /tree/proc
+fi
+setpriv --bounding-set=${CAPABILITIES} --inh-caps=-all --no-new-privs "$@"
+`;
+
+/**
+ * Runs a command of a package manager, as root but with hardly any right of root's, in namespaces of its own: all of the
+ * host that it and the packages' scripts can change are the two directories.
+ */
+export function runInToolView(
+  argv: readonly string[],
+  { directory, may, ...options }: ToolViewOptions,
+): Promise<CommandResult> {
+  const namespaces = [...VIEW_NAMESPACES, "--cgroup", ...(may === "install" ? ["--net"] : [])];
+  return runCommand("unshare", [...namespaces, "sh", "-c", SCRIPT, "berth-bootstrap", may, ...argv], {
+    ...options,
+    cwd: directory,
+    env: { HOME: "/tool/home", TMPDIR: "/tmp" },
+    pidNamespace: true,
+  });
+}

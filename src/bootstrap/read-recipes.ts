@@ -1,0 +1,76 @@
+import { readdir, readFile } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { BerthError, errorCode } from "../errors.ts";
+import type { Paths } from "../host/paths.ts";
+import { quote } from "../spec/quote.ts";
+import { makeRecipe, type Recipe } from "./recipe.ts";
+import { type Architecture, mergeSections, readSections, type Sections } from "./recipe-text.ts";
+
+interface RawRecipe {
+  readonly path: string;
+  readonly sections: Sections;
+}
+type RawRecipes = ReadonlyMap<string, RawRecipe>;
+
+/** Where the host's own are: one of a shipped one's name stands in for it, or extends it. */
+export function ownRecipes({ etc }: Pick<Paths, "etc">): string {
+  return join(etc, "recipes");
+}
+
+/** This machine, as the kernel calls it. */
+export function hostArchitecture(nodeArch: string = process.arch): Architecture {
+  return nodeArch === "arm64" ? "aarch64" : "x86_64";
+}
+
+/** All recipes, by name. @throws BerthError that names the file, section and key */
+export async function readRecipes(
+  paths: Pick<Paths, "recipes" | "etc">,
+  architecture: Architecture = hostArchitecture(),
+): Promise<Recipe[]> {
+  const [shipped, own] = await Promise.all([readDirectory(paths.recipes), readDirectory(ownRecipes(paths), true)]);
+  const names = [...new Set([...shipped.keys(), ...own.keys()])].sort();
+  return names.map((name) => {
+    const { path } = own.get(name) ?? shipped.get(name) ?? { path: name };
+    return makeRecipe(resolveExtends(name, shipped, own), path, architecture);
+  });
+}
+
+/** One that extends nothing. */
+export function parseRecipe(text: string, path: string, architecture: Architecture = hostArchitecture()): Recipe {
+  return makeRecipe(
+    readSections(text, path, (file) => resolve(dirname(path), file)),
+    path,
+    architecture,
+  );
+}
+
+/** With those of what it extends under it. */
+function resolveExtends(name: string, shipped: RawRecipes, own: RawRecipes, seen: readonly RawRecipe[] = []): Sections {
+  const child = seen.at(-1);
+  // A recipe that extends its own name means the shipped one.
+  const recipe = [own.get(name), shipped.get(name)].find((one) => one !== undefined && one !== child);
+  if (recipe === undefined)
+    throw new BerthError(`${child?.path}: [recipe] extends: there is no recipe ${quote(name)}`, {
+      hint: `there are ${[...new Set([...shipped.keys(), ...own.keys()])].join(", ")}`,
+    });
+  if (seen.includes(recipe)) throw new BerthError(`${recipe.path}: [recipe] extends: it would extend itself`);
+  const parent = recipe.sections.get("recipe")?.get("extends");
+  if (parent === undefined) return recipe.sections;
+  if (typeof parent !== "string") throw new BerthError(`${recipe.path}: [recipe] extends: must be one text`);
+  return mergeSections(resolveExtends(parent, shipped, own, [...seen, recipe]), recipe.sections);
+}
+
+async function readDirectory(directory: string, optional = false): Promise<RawRecipes> {
+  const files = await readdir(directory).catch((error: unknown) => {
+    const code = errorCode(error);
+    if (optional && code === "ENOENT") return [];
+    throw new BerthError(`cannot read the recipes in ${directory}: ${code ?? String(error)}`);
+  });
+  const recipes = files.filter((file) => /^[a-z0-9][a-z0-9-]*\.ini$/.test(file)).sort();
+  const read = recipes.map(async (file): Promise<readonly [string, RawRecipe]> => {
+    const path = join(directory, file);
+    const sections = readSections(await readFile(path, "utf8"), path, (other) => resolve(directory, other));
+    return [basename(file, ".ini"), { path, sections }];
+  });
+  return new Map(await Promise.all(read));
+}

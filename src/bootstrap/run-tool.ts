@@ -1,0 +1,108 @@
+import { existsSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { BerthError } from "../errors.ts";
+import { findProgram } from "../host/find-program.ts";
+import type { BuildPlan } from "./build-plan.ts";
+import { runInToolView } from "./confine-tool.ts";
+import { keyringPackages } from "./keyring-packages.ts";
+import type { Packages } from "./lock.ts";
+import type { Program, ToolPlan } from "./package-tool.ts";
+import { makeEvent, type OnProgress, type StageName } from "./stage.ts";
+import { copyKeyring, writeToolFile } from "./tool-directory.ts";
+import { packageTool } from "./tool-plan.ts";
+
+export interface RunToolOptions {
+  /** Has a tool directory already; gets `tree/`. */
+  readonly directory: string;
+  readonly signal: AbortSignal;
+  readonly onProgress: OnProgress;
+}
+
+const SHOWN_LINES = 8;
+
+/** Has a package manager install what `plan` says into `directory`/tree. Answers what is installed then. */
+export async function runTool(
+  { recipe, release }: Pick<BuildPlan, "recipe" | "release">,
+  plan: ToolPlan,
+  { directory, signal, onProgress }: RunToolOptions,
+): Promise<Packages> {
+  const tool = packageTool(plan.tool);
+  const what = `bootstrap of ${recipe}/${release}`;
+  requireTool(what, recipe, release, plan);
+  await mkdir(join(directory, "tree"), { mode: 0o755 });
+  for (const [name, text] of Object.entries(plan.files)) await writeToolFile(directory, name, text);
+  for (const keyring of plan.keyrings) await copyKeyring(directory, keyring);
+
+  for (const { stage, may, argv } of plan.commands) {
+    onProgress(makeEvent(stage));
+    const onLine = follow(stage, tool.steps, onProgress);
+    const result = await runInToolView(argv, { directory, may, signal, onLine });
+    if (!result.ok) throw failure(what, plan, result.status, result.tail);
+  }
+  const lines: string[] = [];
+  const listed = await runInToolView(plan.inventory, {
+    directory,
+    may: "fetch",
+    signal,
+    onLine: (line) => lines.push(line),
+  });
+  if (!listed.ok) throw failure(what, plan, listed.status, listed.tail);
+  return tool.parsePackages(lines);
+}
+
+/** What of a tool this host lacks. */
+export function missingPrograms(programs: readonly Program[]): readonly Program[] {
+  return programs.filter(({ name }) => findProgram(name) === undefined);
+}
+
+/** @throws BerthError that names the tool, where to get it, and the way that needs none */
+function requireTool(what: string, recipe: string, release: string, plan: ToolPlan): void {
+  const other = `berth pull images:${recipe}/${release} NAME needs no tool`;
+  const lacking = missingPrograms(packageTool(plan.tool).programs);
+  if (lacking.length > 0) {
+    const packages = [...new Set(lacking.flatMap(({ debian }) => debian ?? []))];
+    const install =
+      packages.length > 0
+        ? `apt-get install --no-install-recommends ${packages.join(" ")}`
+        : `Debian has no package of ${plan.tool}`;
+    const names = lacking.map(({ name }) => name).join(" and ");
+    throw new BerthError(`${what} needs ${names}, not installed here`, {
+      hint: `${install}; or: ${other}`,
+      kind: "NotSupported",
+    });
+  }
+  const missing = plan.keyrings.filter((keyring) => !existsSync(keyring));
+  if (plan.keyrings.length > 0 && missing.length === 0) return;
+  const fault =
+    missing.length > 0 ? `needs the keys ${missing.join(" and ")}, not there` : "has no keys to check packages with";
+  const packages = keyringPackages(missing);
+  const install =
+    packages.length > 0
+      ? `apt-get install --no-install-recommends ${packages.join(" ")}`
+      : "get them from the distribution and name them with --keyring";
+  throw new BerthError(`${what} ${fault}`, { hint: `${install}; or: ${other}`, kind: "NotSupported" });
+}
+
+/** Moves the bar of one stage. */
+function follow(stage: StageName, steps: readonly RegExp[], onProgress: OnProgress): (line: string) => void {
+  let count = 0;
+  return (line) => {
+    const found = steps.map((step) => step.exec(line)?.groups).find((groups) => groups !== undefined);
+    if (found === undefined) return;
+    count++;
+    const total = found["total"] === undefined ? null : Number(found["total"]);
+    const done = found["done"] === undefined ? count : Number(found["done"]);
+    onProgress(makeEvent(stage, { done, total, item: found["item"] ?? "", part: total ? done / total : 0 }));
+  };
+}
+
+function failure(what: string, plan: ToolPlan, status: string, tail: readonly string[]): BerthError {
+  const { complaint, causes } = packageTool(plan.tool);
+  const lines = tail.filter((line) => line.trim() !== "");
+  const first = lines.find((line) => complaint.test(line));
+  const cause = causes.find(([pattern]) => lines.some((line) => pattern.test(line)));
+  const end = lines.slice(-SHOWN_LINES).map((line) => `\n  ${line}`);
+  const said = first === undefined ? "" : `: ${first.trim()}`;
+  return new BerthError(`${what} failed (${plan.tool} ${status})${said}${end.join("")}`, { hint: cause?.[1] });
+}

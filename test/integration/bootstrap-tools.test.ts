@@ -1,0 +1,137 @@
+/** Trees of the distributions' own tools, from small repositories on loopback. */
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { beforeAll, describe, expect, test } from "vitest";
+import { type BerthRoot, berthRoot, buildBerth, type End } from "../lib/berth.ts";
+import { checkLeaks } from "../lib/leaks.ts";
+import {
+  BASE,
+  type Key,
+  makeKey,
+  makeRpmRepository,
+  type Server,
+  serve,
+  stopAgent,
+  type TestPackage,
+  writeRecipe,
+} from "../lib/package-repositories.ts";
+import { canaries, parseEscape, probeProgram } from "../lib/probe.ts";
+import { needs } from "../lib/requires.ts";
+
+const ready = needs("root", "cc", "tool:dnf", "tool:zypper", "tool:rpm", "tool:createrepo_c", "tool:gpg");
+checkLeaks();
+
+interface Repositories {
+  readonly directory: string;
+  readonly key: Key;
+  readonly other: Key;
+  readonly server: Server;
+}
+let all: Repositories;
+
+/** What a script of a package can do that root of a machine can't: it is root of the host, with hardly a right. */
+const ITS_OWN = new Set([
+  "chroot:climb", // to the view that its package manager is in
+  "process:see", // that one
+  "process:signal",
+  "namespace:user",
+  "host:key", // whoever has uid 0 of the host can see keys of uid 0
+  "host:key-search",
+]);
+
+beforeAll(async () => {
+  if (!ready) return;
+  buildBerth();
+  const directory = mkdtempSync(join(tmpdir(), "repositories-"));
+  const [key, other] = [makeKey(directory), makeKey(directory, "other")];
+  const marks = await canaries();
+  const probe = await probeProgram();
+  const env = Object.entries(marks.env).map(([name, value]) => `${name}='${value}'`);
+  const packages: readonly TestPackage[] = [
+    BASE,
+    { name: "extra", version: "1.0", requires: ["base"], post: "echo of extra >/extra-was-here" },
+    { name: "fails", version: "1.0", requires: ["base"], post: "kill -9 -1" },
+    {
+      name: "attacks",
+      version: "1.0",
+      requires: ["base"],
+      programs: { probe },
+      post: `${env.join(" ")} /probe escape >/escape-log 2>&1\nexit 0`,
+    },
+  ];
+  makeRpmRepository({ directory: join(directory, "rpm"), packages, key });
+  makeRpmRepository({ directory: join(directory, "unsigned"), packages: [BASE], key, sign: false });
+  stopAgent(key);
+  stopAgent(other);
+  all = { directory, key, other, server: await serve(directory) };
+  return async () => {
+    await all.server[Symbol.asyncDispose]();
+    await marks[Symbol.asyncDispose]();
+    rmSync(directory, { recursive: true });
+  };
+});
+
+function recipe(root: BerthRoot, tool: string, { repository = "rpm", keys = all.key } = {}): void {
+  writeRecipe(root.path, { tool, address: `${all.server.address}/${repository}`, keyrings: [keys.file] });
+}
+
+function bootstrap(root: BerthRoot, ...options: readonly string[]): Promise<End> {
+  return root.berth("bootstrap", "tiny", "web", "--no-cache", ...options);
+}
+
+describe.each(["dnf", "zypper"])("%s", (tool) => {
+  test("makes a machine of a signed repository's packages, whose scripts are run", async () => {
+    await using root = berthRoot();
+    recipe(root, tool);
+    const made = await bootstrap(root, "--package", "extra", "--json");
+    expect(made.status, made.stderr).toBe(0);
+    expect(JSON.parse(made.stdout)).toMatchObject({ name: "web", recipe: "tiny", release: "1", packages: 2 });
+    const tree = join(root.path, "machines/web");
+    expect(readFileSync(join(tree, "extra-was-here"), "utf8")).toBe("of extra\n");
+    expect(readdirSync(join(tree, "dev"))).toEqual([]);
+    expect(statSync(tree).mode & 0o777).toBe(0o755);
+    const listed = await root.berth("list-images", "--json");
+    expect(JSON.parse(listed.stdout)).toMatchObject([{ name: "web" }]);
+    const ran = await root.berth("run", "-M", "web", "-q", "--pipe", "--", "/bin/cat", "/etc/os-release");
+    expect(ran, ran.stderr).toMatchObject({ status: 0, stdout: expect.stringContaining("ID=tiny") });
+  });
+
+  test("installs nothing that is not signed with the recipe's keys", async () => {
+    await using root = berthRoot();
+    recipe(root, tool, { repository: "unsigned" });
+    const unsigned = await bootstrap(root);
+    expect(unsigned, unsigned.stderr).toMatchObject({ status: 1, stderr: expect.stringContaining("is not signed") });
+    recipe(root, tool, { keys: all.other });
+    const other = await bootstrap(root);
+    expect(other, other.stderr).toMatchObject({ status: 1, stderr: expect.stringContaining("keyring[]") });
+    expect(readdirSync(join(root.path, "machines")).filter((name) => !name.startsWith(".berth-origins"))).toEqual([]);
+  });
+
+  test("says which package is not there", async () => {
+    await using root = berthRoot();
+    recipe(root, tool);
+    const end = await bootstrap(root, "--package", "nosuchpackage");
+    expect(end).toMatchObject({ status: 1, stderr: expect.stringContaining("nosuchpackage") });
+    expect(end.stderr).toContain("hint: a package of the recipe");
+  });
+
+  test("a package's script reaches nothing of the host", async () => {
+    await using root = berthRoot();
+    recipe(root, tool);
+    const end = await bootstrap(root, "--package", "attacks");
+    expect(end.status, end.stderr).toBe(0);
+    const { escaped, held, skipped } = parseEscape(readFileSync(join(root.path, "machines/web/escape-log"), "utf8"));
+    expect(skipped).toEqual([]);
+    expect(escaped.map((line) => line.split(" ")[0]).filter((name) => !ITS_OWN.has(name ?? ""))).toEqual([]);
+    expect(held.length).toBeGreaterThan(50);
+  });
+
+  test("a package's script that kills all it can see kills the tool, and no more", async () => {
+    await using root = berthRoot();
+    recipe(root, tool);
+    const end = await bootstrap(root, "--package", "fails");
+    expect(end.status, end.stderr).toBe(1);
+    expect(existsSync(join(root.path, "machines/web"))).toBe(false);
+  });
+});
