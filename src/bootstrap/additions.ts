@@ -9,7 +9,12 @@ export interface Additions {
   readonly users: readonly AddedUser[];
   /** For /bin/sh of the tree, in the order they are run. */
   readonly commands: readonly string[];
+  /** What of the network the commands have. */
+  readonly network: Network;
 }
+
+/** None, as a machine has by default, or the host's. */
+export type Network = "none" | "host";
 
 export interface AddedFile {
   /** On the host, absolute. */
@@ -30,7 +35,7 @@ export interface AddedUser {
   readonly key: string | undefined;
 }
 
-export const ADDITION_KEYS: Keys = { package: "list", file: "list", user: "list", run: "list" };
+export const ADDITION_KEYS: Keys = { package: "list", file: "list", user: "list", run: "list", network: "text" };
 
 /** What a package is called in any of the distributions, with a version in front of or behind it: no option, no path. */
 const PACKAGE = /^[A-Za-z0-9@][A-Za-z0-9@._+:~^=<>-]*$/;
@@ -45,6 +50,7 @@ export function readAdditions(values: Values): Additions {
     files: values.list("file").map((line) => parseFile(line, `${values.where} file`)),
     users: values.list("user").map((line) => parseUser(line, `${values.where} user`)),
     commands: values.list("run"),
+    network: values.has("network") ? requireNetwork(values.text("network"), values.where) : "none",
   };
 }
 
@@ -54,12 +60,18 @@ export function addedUp(common: Additions, own: Additions): Additions {
     files: [...common.files, ...own.files],
     users: [...common.users, ...own.users],
     commands: [...common.commands, ...own.commands],
+    network: own.network === "host" ? "host" : common.network,
   };
 }
 
 export function requirePackage(name: string, where: string): string {
   if (PACKAGE.test(name)) return name;
   throw new BerthError(`${where}: ${quote(name)} is no package's name`, { exitStatus: 2 });
+}
+
+function requireNetwork(value: string, where: string): Network {
+  if (value === "none" || value === "host") return value;
+  throw new BerthError(`${where} network: ${quote(value)} is not none or host`);
 }
 
 /** `SOURCE PATH [MODE]` */

@@ -18,8 +18,10 @@ export const apk: PackageTool = {
       "--no-progress",
       ...words,
     ];
+    const addresses = repositories.map(({ address }) => `${address}\n`).join("");
     return {
-      files: { repositories: repositories.map(({ address }) => `${address}\n`).join("") },
+      files: { repositories: addresses },
+      treeFiles: { "/etc/apk/repositories": addresses },
       commands: [
         { stage: "index", may: "fetch", argv: apk("--initdb", "add") },
         { stage: "index", may: "fetch", argv: apk("update") },

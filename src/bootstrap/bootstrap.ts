@@ -153,7 +153,7 @@ async function buildTree(plan: BuildPlan, directory: string, options: TreeOption
   requireLocked(plan, packages);
   if (plan.files.length + plan.users.length > 0) onProgress(makeEvent("dress"));
   await dressTree(plan, directory, signal);
-  await runCommands(plan.commands, { ...options, directory });
+  await runCommands(plan, { ...options, directory });
   onProgress(makeEvent("finish"));
   await finishTree(directory, signal);
   await removeToolDirectory(directory);

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { BerthError } from "../errors.ts";
-import type { AddedUser } from "./additions.ts";
+import type { AddedUser, Network } from "./additions.ts";
 import type { Found } from "./find-release.ts";
 import type { HostArchives } from "./host-apt.ts";
 import type { Lock } from "./lock.ts";
@@ -22,6 +22,7 @@ export interface BuildPlan {
   readonly files: readonly PlannedFile[];
   readonly users: readonly PlannedUser[];
   readonly commands: readonly string[];
+  readonly network: Network;
   /** Of these versions and no others; null: of whatever the archive has today. */
   readonly locked: Lock["packages"] | null;
   /** SHA-256 in hex of everything above: trees with the same key are interchangeable, but for their age. */
@@ -80,6 +81,7 @@ export function planBuild({ recipe, release }: Found, context: PlanContext): Bui
     files: additions.files.map((file) => ({ ...file, digest: digestOf(file.source) })),
     users: additions.users.map((user) => ({ ...user, keyDigest: digestOf(user.key) })),
     commands: [...additions.commands, ...(context.commands ?? [])],
+    network: additions.network,
     locked: lock?.packages ?? null,
   };
   const key = createHash("sha256")

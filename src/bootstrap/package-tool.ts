@@ -14,6 +14,8 @@ export interface ToolPlan {
   /** By path below /tool. */
   readonly files: Readonly<Record<string, string>>;
   readonly commands: readonly ToolCommand[];
+  /** By path in the tree: so that the machine's own package manager knows where its packages are. */
+  readonly treeFiles: Readonly<Record<string, string>>;
   /** Says what is installed, in lines that the tool's `parsePackages` reads. */
   readonly inventory: readonly string[];
   /** `NAME ADDRESS` */
@@ -40,7 +42,10 @@ export interface Program {
 /** One package manager: how it is told what to do, and what it says. */
 export interface PackageTool {
   readonly programs: readonly Program[];
-  plan(settings: RepositorySettings, request: ToolRequest): Omit<ToolPlan, "tool" | "keyrings" | "sources">;
+  plan(
+    settings: RepositorySettings,
+    request: ToolRequest,
+  ): Omit<ToolPlan, "tool" | "keyrings" | "sources" | "treeFiles"> & Partial<Pick<ToolPlan, "treeFiles">>;
   /** Lines that tell how far it is, with groups `item`, and `done` and `total` where it counts. */
   readonly steps: readonly RegExp[];
   /** What the output says, and what to do about it. The first that is found counts. */

@@ -36,6 +36,8 @@ export const pacman: PackageTool = {
         { stage: "download", may: "fetch", argv: pacman("--sync", "--refresh", "--downloadonly", ...wanted) },
         { stage: "install", may: "install", argv: pacman("--sync", ...wanted) },
       ],
+      // The package has a list of all mirrors, with a # before each.
+      treeFiles: { "/etc/pacman.d/mirrorlist": mirrorList(settings, architecture) },
       inventory: pacman("--query"),
     };
   },
@@ -56,6 +58,14 @@ export const pacman: PackageTool = {
   ],
   parsePackages: parseNameVersion,
 };
+
+function mirrorList({ repositories }: RepositorySettings, architecture: string): string {
+  const servers = repositories.map(({ name, address }) => {
+    const words = address.split("/").map((word) => (word === name ? "$repo" : word === architecture ? "$arch" : word));
+    return `Server = ${words.join("/")}\n`;
+  });
+  return [...new Set(servers)].join("");
+}
 
 function configuration({ repositories }: RepositorySettings, architecture: string): string {
   const options = [

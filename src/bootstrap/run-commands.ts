@@ -6,6 +6,8 @@ import { runCommand } from "../host/command.ts";
 import { clientProgram } from "../host/installation.ts";
 import type { Paths } from "../host/paths.ts";
 import { quote } from "../spec/quote.ts";
+import type { Network } from "./additions.ts";
+import type { BuildPlan } from "./build-plan.ts";
 import { makeEvent, type OnProgress } from "./stage.ts";
 
 export interface CommandsOptions {
@@ -24,22 +26,30 @@ const PATIENCE = 1000;
  * Runs commands in a tree, each in a machine of its own as `berth run` makes one: with a range of user ids, the filter and
  * all else that confines a machine. What it changes is the tree's. @throws BerthError for the first that fails
  */
-export async function runCommands(commands: readonly string[], options: CommandsOptions): Promise<void> {
+export async function runCommands(
+  { commands, network }: Pick<BuildPlan, "commands" | "network">,
+  options: CommandsOptions,
+): Promise<void> {
   for (const [index, command] of commands.entries()) {
     const part = index / commands.length;
     options.onProgress(makeEvent("commands", { done: index, total: commands.length, item: command, part }));
-    await runInMachine(command, options);
+    await runInMachine(command, network, options);
   }
 }
 
-async function runInMachine(command: string, { directory, paths, signal }: CommandsOptions): Promise<void> {
+async function runInMachine(
+  command: string,
+  network: Network,
+  { directory, paths, signal }: CommandsOptions,
+): Promise<void> {
   // Its settings and its range are nobody's: they go with this directory. The record is where sweeps find it.
   const own = join(directory, "machine");
   await mkdir(own, { mode: 0o700 });
   const name = `bootstrap-${randomBytes(4).toString("hex")}`;
   const options = ["--settings=no", "--quiet", "--console=pipe", "--as-pid2", "--private-users-ownership=map"];
   const where = [`--directory=${join(directory, "tree")}`, `--machine=${name}`];
-  const words = [clientProgram(), "run", ...options, ...where, "--", "/bin/sh", "-c", command];
+  const reach = network === "host" ? ["--host-network"] : [];
+  const words = [clientProgram(), "run", ...options, ...reach, ...where, "--", "/bin/sh", "-c", command];
   const result = await runCommand(process.execPath, words, {
     signal,
     env: { BERTH_ROOT: "", BERTH_ETC: own, BERTH_MACHINES: own, BERTH_RUN: paths.run, BERTH_CACHE: paths.cache },

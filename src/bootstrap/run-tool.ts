@@ -8,6 +8,7 @@ import { runInToolView } from "./confine-tool.ts";
 import { keyringPackages } from "./keyring-packages.ts";
 import type { Packages } from "./lock.ts";
 import type { Program, ToolPlan } from "./package-tool.ts";
+import { putInTree } from "./put-in-tree.ts";
 import { makeEvent, type OnProgress, type StageName } from "./stage.ts";
 import { copyKeyring, writeToolFile } from "./tool-directory.ts";
 import { packageTool } from "./tool-plan.ts";
@@ -40,6 +41,14 @@ export async function runTool(
     const result = await runInToolView(argv, { directory, may, signal, onLine });
     if (!result.ok) throw failure(what, plan, result.status, result.tail);
   }
+  const entries = Object.entries(plan.treeFiles).map(([path, content]) => ({
+    path,
+    content,
+    mode: 0o644,
+    uid: 0,
+    gid: 0,
+  }));
+  await putInTree(directory, entries, signal);
   const lines: string[] = [];
   const listed = await runInToolView(plan.inventory, {
     directory,

@@ -25,6 +25,7 @@ export function planRepositoryTool(settings: RepositorySettings, request: ToolRe
   }));
   const { keyrings, tool } = settings;
   return {
+    treeFiles: {},
     ...TOOLS[tool].plan({ ...settings, repositories }, request),
     tool,
     keyrings,

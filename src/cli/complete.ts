@@ -179,7 +179,7 @@ function namesOf(values: Values, paths: Paths): readonly (string | Candidate)[] 
       return listTrees(paths.machines).filter((name) => !known.has(name));
     }
     case "recipes":
-      return recipes();
+      return recipes(paths);
     case "words":
       return values.words;
     default:
@@ -219,8 +219,9 @@ function rawImages({ machines }: Paths): readonly string[] {
   return existsSync(machines) ? namesIn(machines, /^([^.].*)\.raw$/) : [];
 }
 
-function recipes(): readonly string[] {
-  return namesIn(join(INSTALLATION, "bootstrap"), /^(.*)\.ini$/);
+function recipes({ recipes: shipped, etc }: Paths): readonly string[] {
+  const names = [shipped, join(etc, "recipes")].flatMap((directory) => namesIn(directory, /^(.*)\.ini$/));
+  return [...new Set(names)].sort();
 }
 
 function namesIn(directory: string, pattern: RegExp): readonly string[] {

@@ -50,6 +50,12 @@ _/run/berth/locks/NAME_
 _/var/lib/machines/NAME.raw_
 : A disk image that a machine runs from (see _IMAGES_).
 
+_/var/lib/machines/.berth-origins/NAME.json_
+: What an image was bootstrapped from, as a lock file. It goes where the image's settings go.
+
+_/etc/berth/recipes/NAME.ini_
+: Recipes of this host, see _RECIPES_.
+
 _/var/lib/machines/.berth-making-*/_
 : An image that is being made or removed. What is left of a killed berth goes with the next one, or by *berth clean*.
 

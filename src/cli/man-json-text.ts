@@ -74,7 +74,8 @@ with *--follow* these objects, one a line.
 : An array of the same, with *os*, *hostname* and *machineId* of what is in the image, or *problem*, why nothing is known of that.
 
 *berth show-image*
-: The same fields as *list-images*: an object for one image, an array for several; without an image an object of the store: *path*,
+: The same fields as *list-images*, and *origin* (null, or *recipe*, *release*, *architecture*, *tool*, *created* and *packages* of the
+bootstrap it comes from): an object for one image, an array for several; without an image an object of the store: *path*,
 *usage* and *limit*.
 
 *berth import-tar*, *berth import-raw*, *berth import-fs*, *berth pull-tar*
@@ -103,7 +104,8 @@ long its processes were stopped, or null), *replacedBy* (of what a rollback has 
 : *name*, *path*, *recipe*, *release*, *fromCache*, *packages* (how many) and *seconds*.
 
 *berth recipes*
-: An array of *name*, *title* and *releases*, each of these with *name*, *title*, *aliases*, *default* and *cached* (null, or *created*
+: An array of *name*, *title*, *tool*, *missing* (what of it this host lacks: *programs*, *debianPackages* that have them, *keyrings*),
+*forThisArchitecture* and *releases*, each of these with *name*, *title*, *aliases*, *default* and *cached* (null, or *created*
 and *packages* of the tree in the cache).
 
 *berth doctor*

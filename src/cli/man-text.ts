@@ -1,6 +1,7 @@
 import { FILES_TEXT } from "./man-files-text.ts";
 import { IMAGES_TEXT } from "./man-images-text.ts";
 import { JSON_TEXT } from "./man-json-text.ts";
+import { RECIPES_TEXT } from "./man-recipes-text.ts";
 
 /**
  * What of berth(1) is written by hand, in the markup of man-roff.ts. The verbs and their options come from the
@@ -206,6 +207,8 @@ allow them; berth ships none. Where SELinux is off, both are refused. This has b
 on a host with SELinux.
 
 ${IMAGES_TEXT}
+
+${RECIPES_TEXT}
 
 # EXIT STATUS
 

@@ -1,4 +1,6 @@
 import type { Command } from "commander";
+import { imageOrigin } from "../../bootstrap/image-origin.ts";
+import type { Lock } from "../../bootstrap/lock.ts";
 import type { ImageInfo } from "../../image/image.ts";
 import { ImageStore, type Pool } from "../../image/store.ts";
 import { visible } from "../../spec/quote.ts";
@@ -44,8 +46,9 @@ async function showImage({ paths }: Context, names: string[], options: Options):
   const status = await oneByOne(names, async (name) => {
     await store.measure([name], PATIENCE);
     const image = store.get(name);
-    documents.push(imageFields(image));
-    texts.push(lines(imageProperties(image), options));
+    const origin = imageOrigin(paths, name);
+    documents.push({ ...imageFields(image), origin: origin === null ? null : originFields(origin) });
+    texts.push(lines({ ...imageProperties(image), Origin: origin === null ? null : showOrigin(origin) }, options));
   });
   if (options.json === true) printJson(names.length > 1 ? documents : documents[0]);
   else print(texts.join("\n"));
@@ -63,6 +66,14 @@ function imageProperties(image: ImageInfo): Properties {
     ...{ UsageExclusive: image.usageExclusive, LimitExclusive: image.limitExclusive },
     ...{ Parent: image.parent, Driver: image.driver, Why: image.why },
   };
+}
+
+function originFields({ recipe, release, architecture, tool, created, packages }: Lock) {
+  return { recipe, release, architecture, tool, created, packages: Object.keys(packages).length };
+}
+
+function showOrigin({ recipe, release, created, packages, tool }: Lock): string {
+  return `${recipe}/${release}, ${Object.keys(packages).length} packages by ${tool} on ${created.slice(0, 10)}`;
 }
 
 function poolProperties({ path, usage, limit }: Pool): Properties {

@@ -83,6 +83,7 @@ const BROKEN: readonly (readonly [string, string, string, RegExp])[] = [
   ["a user's name that is none", "package[] = a", "user[] = Root:x", /"Root:x" is no user's name/],
   ["a user's unknown word", "package[] = a", "user[] = me password=x", /"password=x" is not known/],
   ["a uid that is none", "package[] = a", "user[] = me uid=0", /uid=0 is not one of 1 to/],
+  ["a network that is none", "package[] = a", "network = all", /\[tree\] network: "all" is not none or host/],
   ["a repository of mmdebstrap", "variant = minbase", "repository[] = a b", /unknown key "repository"/],
   ["a value before the sections", "\n[recipe]", "\na = b\n[recipe]", /"a" is written before the first section/],
   ["an unknown archive", "debian one", "ubuntu one", /\[release one\] source: "ubuntu one" is not ARCHIVE SUITE/],
@@ -145,6 +146,7 @@ test("files, users and commands, of all releases and of one; files lie beside th
     files: [motd],
     users: [{ name: "me", uid: 1001, groups: ["adm", "sudo"], shell: "/bin/bash", key: "/r/keys/me.pub" }],
     commands: ["echo a; echo b"],
+    network: "none",
   });
   expect(two?.additions.files).toEqual([motd, { source: "/abs/x", path: "/usr/bin/x", mode: 0o755 }]);
   expect(two?.additions.commands).toEqual(["echo a; echo b", "true"]);

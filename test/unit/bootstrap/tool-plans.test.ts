@@ -99,13 +99,14 @@ test.each([
 function show({ build }: BuildPlan): string {
   if (build.tool === "mmdebstrap") return `${mmdebstrapArguments(build, () => true).join("\n")}\n`;
   const commands = build.commands.map(({ stage, may, argv }) => `${stage} ${may}: ${argv.join(" ")}`);
+  const inTree = Object.entries(build.treeFiles).map(([path, text]) => `== ${path}\n${text}`);
   const files = Object.entries(build.files).map(([path, text]) => `== /tool/${path}\n${text}`);
   const lines = [
     ...commands,
     `inventory: ${build.inventory.join(" ")}`,
     ...build.keyrings.map((path) => `key: ${path}`),
   ];
-  return `${[...lines, ...files].join("\n")}\n`;
+  return `${[...lines, ...files, ...inTree].join("\n")}\n`;
 }
 
 function expectGolden(name: string, text: string): void {
