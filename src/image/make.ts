@@ -41,7 +41,7 @@ export async function makeImage(paths: Paths, options: MakeOptions, fill: Fill):
   // Of an image that went by a hand that knows nothing of it, or that was never finished.
   if (!options.replace) forgetOrigin(paths, name);
   await using workspace = await createWorkspace(paths.machines, name);
-  let settings: CopiedSettings | undefined;
+  let settings: Pick<CopiedSettings, "undo"> | undefined;
   try {
     const finished = await fill(workspace.path, options.driver ?? bestDriver(paths.machines));
     signal.throwIfAborted();

@@ -7,9 +7,10 @@ import { type BerthRoot, berthRoot, buildBerth, type End } from "../lib/berth.ts
 import { checkLeaks } from "../lib/leaks.ts";
 import {
   BASE,
-  type Key,
   makeKey,
+  makePacmanRepository,
   makeRpmRepository,
+  pacmanKeyring,
   type Server,
   serve,
   stopAgent,
@@ -19,16 +20,28 @@ import {
 import { canaries, parseEscape, probeProgram } from "../lib/probe.ts";
 import { needs } from "../lib/requires.ts";
 
-const ready = needs("root", "cc", "tool:dnf", "tool:zypper", "tool:rpm", "tool:createrepo_c", "tool:gpg");
+const ready = needs(
+  "root",
+  "cc",
+  "tool:dnf",
+  "tool:zypper",
+  "tool:pacman",
+  "tool:rpm",
+  "tool:createrepo_c",
+  "tool:gpg",
+);
 checkLeaks();
 
 interface Repositories {
   readonly directory: string;
-  readonly key: Key;
-  readonly other: Key;
+  /** By tool: of who signed the packages, and of somebody else. */
+  keyrings(tool: string): readonly string[];
+  others(tool: string): readonly string[];
   readonly server: Server;
 }
 let all: Repositories;
+
+const NOT_SIGNED = "is not signed with a key that the recipe names (keyring[])";
 
 /** What a script of a package can do that root of a machine can't: it is root of the host, with hardly a right. */
 const ITS_OWN = new Set([
@@ -61,10 +74,21 @@ beforeAll(async () => {
     },
   ];
   makeRpmRepository({ directory: join(directory, "rpm"), packages, key });
-  makeRpmRepository({ directory: join(directory, "unsigned"), packages: [BASE], key, sign: false });
+  makeRpmRepository({ directory: join(directory, "rpm-unsigned"), packages: [BASE], key, sign: false });
+  makePacmanRepository({ directory: join(directory, "pacman"), packages, key });
+  makePacmanRepository({ directory: join(directory, "pacman-unsigned"), packages: [BASE], key, sign: false });
+  const [forPacman, othersForPacman] = [
+    pacmanKeyring(directory, "tiny", key),
+    pacmanKeyring(directory, "other", other),
+  ];
   stopAgent(key);
   stopAgent(other);
-  all = { directory, key, other, server: await serve(directory) };
+  all = {
+    directory,
+    keyrings: (tool) => (tool === "pacman" ? forPacman : [key.file]),
+    others: (tool) => (tool === "pacman" ? othersForPacman : [other.file]),
+    server: await serve(directory),
+  };
   return async () => {
     await all.server[Symbol.asyncDispose]();
     await marks[Symbol.asyncDispose]();
@@ -72,15 +96,16 @@ beforeAll(async () => {
   };
 });
 
-function recipe(root: BerthRoot, tool: string, { repository = "rpm", keys = all.key } = {}): void {
-  writeRecipe(root.path, { tool, address: `${all.server.address}/${repository}`, keyrings: [keys.file] });
+function recipe(root: BerthRoot, tool: string, { kind = "", keyrings = all.keyrings(tool) } = {}): void {
+  const address = `${all.server.address}/${tool === "pacman" ? "pacman" : "rpm"}${kind}`;
+  writeRecipe(root.path, { tool, address, keyrings });
 }
 
 function bootstrap(root: BerthRoot, ...options: readonly string[]): Promise<End> {
   return root.berth("bootstrap", "tiny", "web", "--no-cache", ...options);
 }
 
-describe.each(["dnf", "zypper"])("%s", (tool) => {
+describe.each(["dnf", "zypper", "pacman"])("%s", (tool) => {
   test("makes a machine of a signed repository's packages, whose scripts are run", async () => {
     await using root = berthRoot();
     recipe(root, tool);
@@ -99,12 +124,12 @@ describe.each(["dnf", "zypper"])("%s", (tool) => {
 
   test("installs nothing that is not signed with the recipe's keys", async () => {
     await using root = berthRoot();
-    recipe(root, tool, { repository: "unsigned" });
+    recipe(root, tool, { kind: "-unsigned" });
     const unsigned = await bootstrap(root);
-    expect(unsigned, unsigned.stderr).toMatchObject({ status: 1, stderr: expect.stringContaining("is not signed") });
-    recipe(root, tool, { keys: all.other });
+    expect(unsigned, unsigned.stderr).toMatchObject({ status: 1, stderr: expect.stringContaining(NOT_SIGNED) });
+    recipe(root, tool, { keyrings: all.others(tool) });
     const other = await bootstrap(root);
-    expect(other, other.stderr).toMatchObject({ status: 1, stderr: expect.stringContaining("keyring[]") });
+    expect(other, other.stderr).toMatchObject({ status: 1, stderr: expect.stringContaining(NOT_SIGNED) });
     expect(readdirSync(join(root.path, "machines")).filter((name) => !name.startsWith(".berth-origins"))).toEqual([]);
   });
 

@@ -7,6 +7,7 @@
  *   await using server = await serve(directory);      // server.address: http://127.0.0.1:PORT
  */
 import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import {
   copyFileSync,
   mkdirSync,
@@ -18,7 +19,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { createServer } from "node:http";
-import { dirname, join, normalize } from "node:path";
+import { basename, dirname, join, normalize } from "node:path";
 import { findTool } from "./requires.ts";
 
 export interface TestPackage {
@@ -66,6 +67,17 @@ export function makeKey(directory: string, name = "tiny"): Key {
   const file = join(directory, `${name}.asc`);
   writeFileSync(file, gpg("--armor", "--export", id));
   return { home, id, file };
+}
+
+/** The key as pacman-key(8) wants it: a keyring, whom to trust, whom not any more. */
+export function pacmanKeyring(directory: string, name: string, { home, id }: Key): readonly string[] {
+  const [keyring, trusted, revoked] = [`${name}.gpg`, `${name}-trusted`, `${name}-revoked`].map((file) =>
+    join(directory, file),
+  );
+  run("gpg", ["--homedir", home, "--batch", "--yes", "--output", keyring ?? "", "--export", id]);
+  writeFileSync(trusted ?? "", `${id}:4:\n`);
+  writeFileSync(revoked ?? "", "");
+  return [keyring, trusted, revoked].flatMap((path) => path ?? []);
 }
 
 export function stopAgent({ home }: Key): void {
@@ -170,9 +182,10 @@ function topOf(root: string): readonly string[] {
   return found.map((line) => (line.startsWith("d ") ? `%dir ${line.slice(2)}` : line.slice(2)));
 }
 
-/** For pacman: what makepkg(8) makes of a directory, and repo-add(8) of that. */
+/** For pacman: what makepkg(8) makes of a directory, and a database of that. */
 export function makePacmanRepository({ directory, packages, key, sign = true }: RepositoryOptions): void {
   mkdirSync(directory, { recursive: true });
+  const entries = new Map<string, string>();
   for (const one of packages) {
     const root = join(`${directory}.work`, one.name);
     fill(root, one);
@@ -195,9 +208,34 @@ export function makePacmanRepository({ directory, packages, key, sign = true }: 
     const members = [".PKGINFO", ...readdirSync(root).filter((entry) => entry !== ".PKGINFO")];
     run("tar", ["--owner=0", "--group=0", "--zstd", "-cf", join(directory, name), "-C", root, ...members]);
     if (sign) run("gpg", ["--homedir", key.home, "--batch", "--yes", "--detach-sign", join(directory, name)]);
-    run("repo-add", ["--quiet", join(directory, "tiny.db.tar.gz"), join(directory, name)]);
+    entries.set(`${one.name}-${one.version}-1`, databaseEntry(one, join(directory, name), sign));
   }
+  const database = `${directory}.work/database`;
+  for (const [name, text] of entries) {
+    mkdirSync(join(database, name), { recursive: true });
+    writeFileSync(join(database, name, "desc"), text);
+  }
+  run("tar", ["-czf", join(directory, "tiny.db"), "-C", database, ...entries.keys()]);
   rmSync(`${directory}.work`, { recursive: true });
+}
+
+/** As repo-add(8) writes it, which needs half of makepkg. */
+function databaseEntry({ name, version, requires = [] }: TestPackage, file: string, signed: boolean): string {
+  const content = readFileSync(file);
+  const fields: readonly (readonly [string, readonly string[]])[] = [
+    ["FILENAME", [basename(file)]],
+    ["NAME", [name]],
+    ["BASE", [name]],
+    ["VERSION", [`${version}-1`]],
+    ["CSIZE", [String(content.length)]],
+    ["ISIZE", [String(content.length)]],
+    ["SHA256SUM", [createHash("sha256").update(content).digest("hex")]],
+    ["PGPSIG", signed ? [readFileSync(`${file}.sig`).toString("base64")] : []],
+    ["ARCH", ["any"]],
+    ["PACKAGER", ["Tiny <tiny@example.org>"]],
+    ["DEPENDS", requires],
+  ];
+  return fields.flatMap(([key, values]) => (values.length > 0 ? [`%${key}%`, ...values, ""] : [])).join("\n");
 }
 
 export interface TinyRecipe {
