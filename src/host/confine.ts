@@ -56,13 +56,17 @@ export function runConfined(
   words: readonly string[],
   { directory, isFile, writable, ...options }: ConfinedOptions,
 ): Promise<CommandResult> {
-  return runCommand("unshare", [...VIEW_NAMESPACES, "--net", "sh", "-c", `${VIEW}${script}`, "berth-transfer", ...words], {
-    ...options,
-    cwd: isFile === undefined ? directory : "/",
-    env: {
-      BERTH_ACCESS: `${writable ? "rw" : "ro"}${isFile === "device" ? "" : ",nodev"}`,
-      BERTH_SOURCE: isFile === undefined ? "." : directory,
+  return runCommand(
+    "unshare",
+    [...VIEW_NAMESPACES, "--net", "sh", "-c", `${VIEW}${script}`, "berth-transfer", ...words],
+    {
+      ...options,
+      cwd: isFile === undefined ? directory : "/",
+      env: {
+        BERTH_ACCESS: `${writable ? "rw" : "ro"}${isFile === "device" ? "" : ",nodev"}`,
+        BERTH_SOURCE: isFile === undefined ? "." : directory,
+      },
+      pidNamespace: true,
     },
-    pidNamespace: true,
-  });
+  );
 }
