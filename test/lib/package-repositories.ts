@@ -130,7 +130,7 @@ export function makeRpmRepository({ directory, packages, key, sign = true }: Rep
     const macros = [
       `_rpmdir ${directory}`,
       "_build_id_links none",
-      "_dbpath /nonexistent",
+      `_dbpath ${work}/database`,
       "__os_install_post %{nil}",
       "_rpmfilename %%{NAME}-%%{VERSION}.rpm",
     ];
