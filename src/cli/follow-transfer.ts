@@ -13,6 +13,7 @@ const LABELS: Readonly<Record<TransferType, string>> = {
   "export-raw": "exporting",
   "pull-tar": "downloading",
   "pull-raw": "downloading",
+  "pull-oci": "downloading",
 };
 
 /** syslog(3): what is less than a warning is for who looks into a transfer. */

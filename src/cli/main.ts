@@ -68,6 +68,7 @@ const OTHER_WORDS: Readonly<Record<string, string>> = {
   "--version": "version",
   stop: "poweroff",
   images: "list-images",
+  remotes: "remote",
 };
 
 /** What a shell's completion script asks (completion-scripts.ts). */

@@ -65,5 +65,16 @@ _/run/berth/images/NAME_
 _/etc/berth/import-pubring.gpg_, _/etc/systemd/import-pubring.gpg_, _/usr/lib/systemd/import-pubring.gpg_
 : The first that exists holds the keys that *berth pull-tar* trusts.
 
+_/etc/berth/remotes.conf_
+: Servers of images, written by *berth remote*: a section for each, named as it is, with *url=* and *protocol=simplestreams*. Those that come with
+berth are in _bootstrap/remotes.conf_.
+
+_/etc/berth/registries.conf_
+: Servers of registries that are called otherwise, or are to be asked without encryption: a section for each, named as in references, with
+*server=* and an address. Those that come with berth are in _bootstrap/registries.conf_.
+
+_/etc/berth/auth.json_, _/run/containers/0/auth.json_, _/root/.config/containers/auth.json_, _/root/.docker/config.json_
+: Credentials for registries, as *containers-auth.json*(5) has them. The first that has some for a registry counts.
+
 _/var/cache/berth/_
-: Bootstrapped trees (_trees/_) and compiled filters of system calls (_seccomp/_). All of it can be made again.`;
+: Bootstrapped trees (_trees/_), downloads that can be gone on with or were to be kept (_downloads/_), and compiled filters of system calls (_seccomp/_). All of it can be made again.`;

@@ -49,6 +49,30 @@ out of the tree, or leaves less than 256 MB (on a small file system, a twentieth
 of the archive, that one becomes the image.
 
 *berth pull-tar* downloads to the disk, verifies, and only then unpacks. With *--verify=signature* the list of checksums has to be
-signed by a key of the keyring (see _FILES_): inline in _URL.sha256_, or by _SHA256SUMS.gpg_ beside _SHA256SUMS_. The variables
-_http_proxy_, _https_proxy_ and _no_proxy_ name proxies. A redirect from https to http is not followed. Unlike *machinectl* it keeps no second,
-hidden copy of what it downloaded.`;
+signed by a key of the keyring (see _FILES_): inline in _URL.sha256_, or by _SHA256SUMS.gpg_ beside _SHA256SUMS_. A redirect from
+https to http is not followed.
+
+It is *berthd*(8) who downloads, and goes on with it when the client is gone: *berth list-transfers* shows what goes on,
+*berth cancel-transfer* (or ^C in the client that waits) ends it. When a connection breaks the rest is asked for by
+another one, five times, where the server has a name (*ETag*) or a date for what it sent. What came of a download that
+failed or was cancelled is kept in the cache for a week, and the next one of the same address goes on from there; at most 16 files
+and 32 GB are. With *--keep-download=yes* a download is kept when it has become an image, too: the next one asks the server
+only whether it has changed. The variables _http_proxy_, _https_proxy_ and _no_proxy_ of berthd's environment name proxies.
+
+*berth pull* takes images from servers of LXC's and Incus's protocol (simplestreams) by the names that users of these know:
+_images:debian/12_, _images:debian/12/cloud_, _images:alpine/3.20/arm64_, or _images:_ and the beginning of a fingerprint. Of several
+versions it takes the newest, of a tree in an archive and one in a file system (squashfs, which needs *unsquashfs*(1)) the archive. Sizes
+and checksums, and that of both files together, are those of the server's index, which https vouches for. The host name
+and hosts file that an image has a template for are written with the machine's name; what other templates would write is left
+as it is in the image. Settings do not come with images. *berth remote* shows and changes which servers there are, *berth
+list-images REMOTE:* what one has.
+
+*berth pull-oci* takes images from registries of the OCI distribution protocol, as Docker's and others', by references that say which
+registry: _docker.io/library/alpine:3.20_, with a digest for just that one. Of several platforms it takes the host's, or that of *--arch*. Manifests,
+configuration and layers (tar, by gzip or zstd) are held against their digests and sizes. The layers become one tree, each unpacked
+as archives are, and then put over what is there; a link in one of them never leads another anywhere. What the
+image says of how to run it (command, variables, user, directory, stop signal) becomes _NAME.nspawn_ among the settings, unless there is one: *berth
+run -M NAME* runs that command, as PID 1 and with the rights of any machine. Ports and volumes that it names are not
+looked at. A registry that wants to know who asks gets the credentials that *skopeo*(1), *podman*(1) or *docker*(1) keep for
+root, or those of _auth.json_ among the settings; with none, berth asks as anybody. On this host itself (_localhost_, _127.0.0.1_)
+registries are asked by http, others by https.`;

@@ -78,8 +78,19 @@ with *--follow* these objects, one a line.
 bootstrap it comes from): an object for one image, an array for several; without an image an object of the store: *path*,
 *usage* and *limit*.
 
-*berth import-tar*, *berth import-raw*, *berth import-fs*, *berth pull-tar*
+*berth list-images* REMOTE:
+: An array of *aliases* (an array), *fingerprint*, *architecture*, *size* (bytes to download), *created* (ISO 8601), *serial*, *description* and *format*
+(tar, squashfs or combined).
+
+*berth remote*
+: An array of *name*, *url*, *protocol* (simplestreams) and *builtIn*.
+
+*berth import-tar*, *berth import-raw*, *berth import-fs*, *berth pull-tar*, *berth pull-raw*, *berth pull*, *berth pull-oci*
 : The image that was made, as in *list-images*.
+
+*berth list-transfers*
+: An array of *id*, *type* (pull-tar, pull-raw, pull-oci, import-tar, import-raw, import-fs, export-tar or export-raw), *local* (the image), *remote* (where it comes from or goes to, null
+for others than root), *progress* (0 to 1), *verify* and *status* (what it said last).
 
 *berth clean*
 : An array of what was removed: *name* and *usage* (bytes, or null).

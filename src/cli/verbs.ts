@@ -22,7 +22,9 @@ const GROUPS: Readonly<Record<string, string>> = {
   Settings: "edit cat check enable disable",
   Images:
     "list-images image-status show-image clone rename read-only remove set-limit clean snapshot snapshots rollback diff",
-  "Getting trees": "bootstrap recipes pull-tar pull-raw import-tar import-raw import-fs export-tar export-raw",
+  "Getting trees":
+    "bootstrap recipes pull pull-oci pull-tar pull-raw remote import-tar import-raw import-fs export-tar export-raw " +
+    "list-transfers cancel-transfer",
   Host: "doctor daemon completion version",
 };
 
@@ -170,6 +172,22 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
   "pull-tar": {
     summary: "download a tar archive and make an image of it",
     load: () => import("./verbs/pull-tar.ts"),
+    rootOnly: true,
+  },
+  pull: { summary: "download an image from an image server", load: () => import("./verbs/pull.ts"), rootOnly: true },
+  "pull-oci": {
+    summary: "download an image from a registry of OCI images",
+    load: () => import("./verbs/pull-oci.ts"),
+    rootOnly: true,
+  },
+  remote: { summary: "list, add or remove servers of images", load: () => import("./verbs/remote.ts") },
+  "list-transfers": {
+    summary: "show downloads, imports and exports that are going on",
+    load: () => import("./verbs/list-transfers.ts"),
+  },
+  "cancel-transfer": {
+    summary: "end downloads, imports and exports",
+    load: () => import("./verbs/cancel-transfer.ts"),
     rootOnly: true,
   },
   bootstrap: { summary: "make a machine from a distribution's packages", load: () => import("./verbs/bootstrap.ts") },

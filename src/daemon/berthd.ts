@@ -14,6 +14,8 @@ import { type DaemonStatus, EXIT_BUSY, LOCK, SOCKET } from "../manager/protocol.
 import { DaemonEnds } from "../manager/when-ready.ts";
 import { selfTest } from "../sys/poll.ts";
 import { becomeSubreaper } from "../sys/processes.ts";
+import type { Transfers } from "../transfer/transfers.ts";
+import type { Images } from "./images.ts";
 import type { Logger } from "./log.ts";
 import type { Daemon } from "./methods.ts";
 import { ServiceManager } from "./service.ts";
@@ -34,6 +36,7 @@ export class Berthd implements Daemon {
   readonly #tidy = new Tidy();
   readonly #env: NodeJS.ProcessEnv;
   #server: SocketServer | undefined;
+  #images: Promise<Images> | undefined;
   /** Null: there is no bus. */
   #bus: Promise<Faces | null> = Promise.resolve(null);
   #starting: Promise<void> = Promise.resolve();
@@ -87,8 +90,9 @@ export class Berthd implements Daemon {
   async #openBus(): Promise<Faces | null> {
     await new Promise(setImmediate);
     try {
+      const images = await this.#openImages();
       const { openFaces } = await import("./open-faces.ts");
-      const faces = await openFaces(this.manager, this.#env, this.#log);
+      const faces = await openFaces(this.manager, images, this.#env, this.#log);
       this.#log.info(`berthd is on the bus at ${faces.address}`);
       this.#tidy.busy();
       return faces;
@@ -96,6 +100,19 @@ export class Berthd implements Daemon {
       this.#log.warn(`there is no bus: ${error instanceof Error ? error.message : String(error)}`);
       return null;
     }
+  }
+
+  async #openImages(): Promise<Images> {
+    this.#images ??= import("./images.ts").then(({ openImages }) => {
+      const images = openImages(this.#paths, this.#log);
+      images.transfers.on("removed", () => this.#tidy.busy());
+      return images;
+    });
+    return this.#images;
+  }
+
+  async transfers(): Promise<Transfers> {
+    return (await this.#openImages()).transfers;
   }
 
   /** Resolves when it has ended. */
@@ -137,6 +154,7 @@ export class Berthd implements Daemon {
     await this.#starting.catch(() => undefined);
     rmSync(this.#socket, { force: true });
     await this.#server?.refuse();
+    await (await this.#images?.catch(() => undefined))?.transfers.close(new DaemonEnds());
     await (await this.#bus)?.close();
     await this.manager.close();
     closeSync(this.#lock);

@@ -9,7 +9,11 @@ import type { MachineEvent, Manager } from "../manager/manager.ts";
 import type { DaemonStatus, MethodName, Methods } from "../manager/protocol.ts";
 import { payloadStdio } from "../manager/take-stdio.ts";
 import { TIMER_MAX } from "../manager/timers.ts";
+import type { Transfers } from "../transfer/transfers.ts";
 import { flag, number, oneOf, type Params, text, textOrNull, texts } from "./params.ts";
+import { pull, viewTransfer } from "./pull.ts";
+
+const ID_MAX = 2 ** 32 - 1;
 
 /** Who calls, and what is between the two while the call lasts. */
 export interface Call<M extends MethodName = MethodName> {
@@ -33,6 +37,7 @@ export interface Daemon {
   readonly loads: Loads;
   readonly snapshots: ImageSnapshots;
   status(): Promise<DaemonStatus>;
+  transfers(): Promise<Transfers>;
   /** Ends the daemon, after the answer. */
   quit(machines: boolean, timeout: number | null): Promise<void>;
 }
@@ -126,6 +131,19 @@ export const METHODS: { readonly [M in MethodName]: Method<M> } = {
         },
         { signal: cancelled, say: (said) => event({ said }) },
       ),
+  },
+  pull: { for: "root", run: async (daemon, call) => pull(await daemon.transfers(), call) },
+  transfers: {
+    for: "all",
+    run: async (daemon, { reader }) =>
+      (await daemon.transfers()).list().map((transfer) => viewTransfer(transfer, reader === "root")),
+  },
+  cancelTransfer: {
+    for: "root",
+    run: async (daemon, { params }) => {
+      (await daemon.transfers()).cancel(number(params, "id", 0, ID_MAX));
+      return null;
+    },
   },
   setProperty: {
     for: "root",

@@ -27,6 +27,12 @@ export function flag(params: Params, key: string): boolean {
   throw wrong(key, "true or false");
 }
 
+export function object(params: Params, key: string): Params {
+  const value = params[key];
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return { ...value };
+  throw wrong(key, "an object");
+}
+
 /** A whole number. */
 export function number(params: Params, key: string, from: number, to: number): number {
   const value = params[key];

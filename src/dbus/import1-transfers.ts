@@ -3,6 +3,7 @@ import type { MethodCall } from "../bus/method-call.ts";
 import { authorise } from "../bus/polkit.ts";
 import { closeQuietly } from "../sys/files.ts";
 import { type Compression, compressionNamed, NONE as UNCOMPRESSED } from "../transfer/compression.ts";
+import type { PullOptions } from "../transfer/pull-tar.ts";
 import type { Transfer } from "../transfer/transfer.ts";
 import type { NewImage, Transfers } from "../transfer/transfers.ts";
 import { invalid, notSupported } from "./access.ts";
@@ -13,12 +14,12 @@ export const MACHINE = "machine";
 export const STARTED = ["transfer_id", "transfer_path"] as const;
 const OPEN = { unprivileged: true } as const;
 const VERIFY = ["no", "checksum", "signature"] as const;
-/** Flags of the calls that end in Ex; keep-download is about a cache that berth does not have. */
+/** Flags of the calls that end in Ex. */
 const [FORCE, READ_ONLY, KEEP_DOWNLOAD] = [1n, 2n, 4n] as const;
 
 type Import = (fd: number, image: NewImage) => Transfer;
 type Export = (name: string, fd: number, format: string) => Transfer;
-type Pull = (url: string, image: NewImage, verify: (typeof VERIFY)[number]) => Transfer;
+type Pull = (url: string, image: NewImage, options: PullOptions) => Transfer;
 
 /** The methods that begin a transfer, each also as systemd 256 has it: with a class of images, and flags. */
 export function transferMethods(transfers: Transfers): Readonly<Record<string, Method>> {
@@ -28,8 +29,8 @@ export function transferMethods(transfers: Transfers): Readonly<Record<string, M
     ...importing("ImportFileSystem", (fd, image) => transfers.importFs(fd, image)),
     ...exporting("ExportTar", (name, fd, format) => transfers.exportTar(name, fd, formatOf(format))),
     ...exporting("ExportRaw", (name, fd, format) => transfers.exportRaw(name, fd, formatOf(format))),
-    ...pulling("PullTar", (url, image, verify) => transfers.pullTar(url, image, verify)),
-    ...pulling("PullRaw", (url, image, verify) => transfers.pullRaw(url, image, verify)),
+    ...pulling("PullTar", (url, image, options) => transfers.pullTar(url, image, options)),
+    ...pulling("PullRaw", (url, image, options) => transfers.pullRaw(url, image, options)),
   };
 }
 
@@ -109,11 +110,11 @@ function exporting(member: string, begin: Export): Readonly<Record<string, Metho
 }
 
 function pulling(member: string, begin: Pull): Readonly<Record<string, Method>> {
-  const run = async (call: MethodCall, url: string, image: NewImage, mode: string): Promise<Started> => {
+  const run = async (call: MethodCall, url: string, image: NewImage, mode: string, flags = 0n): Promise<Started> => {
     const verify = mode === "" ? "signature" : VERIFY.find((each) => each === mode);
     if (verify === undefined) throw invalid(`Unknown verification mode ${mode}`);
     await authorise(call, `${IMPORT1}.pull`);
-    return started(begin(url, image, verify));
+    return started(begin(url, image, { verify, keepDownload: (flags & KEEP_DOWNLOAD) !== 0n }));
   };
   return {
     [member]: method({
@@ -131,7 +132,7 @@ function pulling(member: string, begin: Pull): Readonly<Record<string, Method>> 
       inNames: ["url", "local_name", "class", "verify_mode", "flags"],
       outNames: STARTED,
       handler: (call, url, name, imageClass, mode, flags) =>
-        run(call, url, newImage(name, imageClass, flags, FORCE | READ_ONLY | KEEP_DOWNLOAD), mode),
+        run(call, url, newImage(name, imageClass, flags, FORCE | READ_ONLY | KEEP_DOWNLOAD), mode, flags),
     }),
   };
 }

@@ -1,5 +1,7 @@
 import type { ErrorKind } from "../errors.ts";
 import type { SnapshotInfo } from "../image/snapshots/snapshot.ts";
+import type { ImageFiles } from "../transfer/pull-image.ts";
+import type { TransferType, Verify } from "../transfer/transfer.ts";
 import type { RollbackRequest, RolledBack } from "./image-snapshots.ts";
 import type { MachineLoad } from "./loads.ts";
 import type { MachineDetails } from "./machine-details.ts";
@@ -42,6 +44,10 @@ export interface Methods {
   exec: { params: ExecParams; event: ExecEvent; result: ExecResult };
   snapshot: { params: SnapshotParams; event: never; result: SnapshotInfo };
   rollback: { params: RollbackRequest; event: RollbackEvent; result: RolledBack };
+  /** A download, which goes on when the caller is gone, until it is cancelled or the daemon ends. */
+  pull: { params: PullParams; event: PullEvent; result: PullResult };
+  transfers: { params: Nothing; event: never; result: readonly TransferView[] };
+  cancelTransfer: { params: { readonly id: number }; event: never; result: null };
   setProperty: { params: Named & { readonly properties: readonly string[] }; event: never; result: null };
 }
 
@@ -109,6 +115,49 @@ export interface ExecEvent {
 export interface ExecResult {
   /** 128+N: killed by signal N. */
   readonly status: number;
+}
+
+/** An archive or a disk image at an address, an image of a remote, or one of a registry. */
+export type PullKind = "tar" | "raw" | "image" | "oci";
+
+export interface PullParams extends Named {
+  readonly kind: PullKind;
+  readonly from: string;
+  readonly readOnly: boolean;
+  readonly replace: boolean;
+  readonly verify: Verify;
+  readonly keepDownload: boolean;
+  /** Of one of a registry, as Debian calls them. */
+  readonly architecture: string | null;
+  /** Of an image, which the client has looked up: reading all that a server has takes too long for the daemon. */
+  readonly files: ImageFiles | null;
+  /** For its end; false: the answer is that it has begun. */
+  readonly wait: boolean;
+}
+
+export type PullEvent =
+  | { readonly id: number }
+  /** 0 to 1. */
+  | { readonly progress: number }
+  /** For the user. */
+  | { readonly warning: string };
+
+export interface PullResult {
+  readonly id: number;
+}
+
+export interface TransferView {
+  readonly id: number;
+  readonly type: TransferType;
+  /** The image. */
+  readonly local: string;
+  /** Where it comes from or goes to; empty: an fd. Null: only root may know. */
+  readonly remote: string | null;
+  /** 0 to 1. */
+  readonly progress: number;
+  readonly verify: Verify;
+  /** What it said last. */
+  readonly status: string | null;
 }
 
 export interface Request {

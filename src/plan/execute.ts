@@ -48,12 +48,21 @@ function payload({ spec, machine }: PlanInput): { candidates: string[]; argv: st
   }
   const [program] = words;
   if (program === undefined) return { candidates: [...LOGIN_SHELLS], argv: [] };
-  return { candidates: candidatesFor(program), argv: [...words] };
+  return { candidates: candidatesFor(program, searchPath(spec)), argv: [...words] };
 }
 
 /** What a shell would try, in the machine, for a program's name. */
-export function candidatesFor(program: string): string[] {
-  return program.includes("/") ? [program] : PATH.map((directory) => `${directory}/${program}`);
+export function candidatesFor(program: string, path: readonly string[] = PATH): string[] {
+  return program.includes("/") ? [program] : path.map((directory) => `${directory}/${program}`);
+}
+
+const DIRECTORIES_MAX = 64;
+
+/** That of Environment=, where there is one: images of registries have their programs in places of their own. */
+function searchPath({ environment: variables }: PlanInput["spec"]): readonly string[] {
+  const own = variables.findLast(({ value }) => value.name === "PATH")?.value.value.split(":") ?? [];
+  const directories = own.filter((directory) => directory.startsWith("/")).slice(0, DIRECTORIES_MAX);
+  return directories.length === 0 ? PATH : directories.map((directory) => directory.replace(/\/+$/, ""));
 }
 
 /** The Container Interface's variables, a login's for a plain command, and what the settings say on top. */

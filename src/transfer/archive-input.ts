@@ -1,6 +1,6 @@
-import { fstatSync, readSync } from "node:fs";
+import { fstatSync, openSync, readSync } from "node:fs";
 import { runCommand } from "../host/command.ts";
-import { offsetOf } from "../sys/files.ts";
+import { closeQuietly, offsetOf } from "../sys/files.ts";
 import { type Compression, compressionOf, MAGIC_LENGTH } from "./compression.ts";
 
 /** An archive that is open for reading: a file, a pipe, a socket. */
@@ -38,4 +38,10 @@ async function readHead(fd: number, signal: AbortSignal): Promise<Buffer> {
   const script = `dd bs=1 count=${MAGIC_LENGTH} 2>/dev/null | od -An -v -tx1`;
   await runCommand("sh", ["-c", script], { stdin: fd, signal, onLine: (line) => lines.push(line) });
   return Buffer.from(lines.join("").replace(/\s/g, ""), "hex");
+}
+
+/** An archive in a file, open as long as it is used. */
+export function openArchiveFile(path: string): Disposable & { input(signal: AbortSignal): Promise<ArchiveInput> } {
+  const fd = openSync(path, "r");
+  return { input: (signal) => openArchive(fd, signal), [Symbol.dispose]: () => closeQuietly(fd) };
 }

@@ -5,7 +5,7 @@ import { BerthError } from "../errors.ts";
 import { runCommand } from "../host/command.ts";
 import { runConfined } from "../host/confine.ts";
 import type { Paths } from "../host/paths.ts";
-import { fetchSmall } from "./download.ts";
+import { fetchSmall } from "./http.ts";
 import { showUrl } from "./url.ts";
 
 /**

@@ -6,7 +6,7 @@ import { missingProgram } from "./compression.ts";
 import { guardSpace } from "./free-space.ts";
 
 /** To give files to every owner, with every mode, node and capability. No right to mount, trace, or leave a root directory. */
-const CAPABILITIES = "+chown,+dac_override,+fowner,+fsetid,+mknod,+setfcap";
+export const EXTRACT_CAPABILITIES = "+chown,+dac_override,+fowner,+fsetid,+mknod,+setfcap";
 
 /**
  * Arguments: what to put before the input, in printf(1)'s escapes; then the unpacker, if any. Whatever follows the archive's
@@ -17,7 +17,7 @@ set +e
 head=$1
 shift
 extract() {
-  with_capabilities ${CAPABILITIES} tar --extract --file=- --directory=/tree --delay-directory-restore \\
+  with_capabilities ${EXTRACT_CAPABILITIES} tar --extract --file=- --directory=/tree --delay-directory-restore \\
     --numeric-owner --same-owner --same-permissions \\
     --acls --xattrs --xattrs-include='user.*' --xattrs-include=security.capability \\
     --block-number --quoting-style=escape --warning=no-timestamp
@@ -44,6 +44,8 @@ echo berth-status $status
 export interface ExtractOptions {
   readonly signal: AbortSignal;
   readonly onLine: (line: string) => void;
+  /** An archive with nothing in it is one, too. */
+  readonly mayBeEmpty?: boolean;
 }
 
 /**
@@ -70,7 +72,7 @@ export async function extractArchive(input: ArchiveInput, directory: string, opt
   );
   const fault = faultOf(input, end, reasons, result.status);
   if (fault !== undefined) throw fault;
-  if ((await readdir(directory)).length === 0) throw damaged("there is nothing in it");
+  if (options.mayBeEmpty !== true && (await readdir(directory)).length === 0) throw damaged("there is nothing in it");
 }
 
 /** What tar(1) and the script say of the end. Names are escaped, so that no line of theirs looks like one of these. */

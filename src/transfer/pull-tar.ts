@@ -1,12 +1,11 @@
 import { openSync } from "node:fs";
-import { join } from "node:path";
 import { BerthError } from "../errors.ts";
 import { rawDriver } from "../image/drivers/raw.ts";
 import type { ImageStore } from "../image/store.ts";
 import { closeQuietly } from "../sys/files.ts";
 import { publishedChecksum, signedChecksum } from "./checksums.ts";
-import { download, requireUrl } from "./download.ts";
-import { guardSpace } from "./free-space.ts";
+import { download } from "./download.ts";
+import { requireUrl } from "./http.ts";
 import { unpackInto } from "./import.ts";
 import { writeDisk } from "./import-raw.ts";
 import type { Control, Verify } from "./transfer.ts";
@@ -16,16 +15,22 @@ import { showUrl } from "./url.ts";
 /** Of the whole what the download takes, for the bar. */
 const DOWNLOAD = 0.7;
 
+export interface PullOptions {
+  readonly verify: Verify;
+  /** For the next pull of the same address, which then only asks whether it has changed. */
+  readonly keepDownload: boolean;
+}
+
 /**
- * An image of the archive, or of the disk image, at `address`. It is on the disk and verified before anything looks into it, so that what
- * nobody vouches for is never unpacked.
- * @throws BerthError; nothing is left then
+ * An image of the archive, or of the disk image, at `address`. It is on the disk and verified before anything looks into
+ * it, so that what nobody vouches for is never unpacked.
+ * @throws BerthError; nothing but a part of the download is left then
  */
 export async function pullTar(
   store: ImageStore,
   address: string,
   image: NewImage,
-  verify: Verify,
+  { verify, keepDownload }: PullOptions,
   control: Control,
   kind: "tar" | "raw" = "tar",
 ): Promise<void> {
@@ -35,27 +40,39 @@ export async function pullTar(
   await store.make(make, async (workspace, driver) => {
     const expected = await expectedChecksum(store, url, verify, workspace, signal);
     log(`downloading ${showUrl(url)}`);
-    const path = join(workspace, "download");
     const onProgress = (fraction: number): void => control.progress(fraction * DOWNLOAD);
-    const checksum = await guardSpace(workspace, signal, (either) =>
-      download(url, path, { signal: either, onProgress }),
-    );
-    if (expected !== null && checksum !== expected)
-      throw new BerthError(`${showUrl(url)} is refused: its SHA-256 is ${checksum}, not ${expected}`, {
-        hint: "it was changed on its way, or its list of checksums is of another one; try again later",
-      });
-    log(verify === "no" ? "not verified" : `verified, by ${verify}`);
-    const fd = openSync(path, "r");
+    const archive = await download(url, { cache: store.paths.cache, workspace, signal, log, onProgress });
+    let keep = false;
     try {
+      if (expected !== null && archive.sha256 !== expected) throw changed(url, archive.sha256, expected);
+      log(verify === "no" ? "not verified" : `verified, by ${verify}`);
       const progress = (fraction: number): void => control.progress(DOWNLOAD + fraction * (1 - DOWNLOAD));
       const unpacking = { ...control, progress };
-      if (kind === "raw") return await writeDisk(workspace, fd, unpacking);
-      return await unpackInto(workspace, driver, fd, unpacking);
+      const made = await withFile(archive.path, (fd) =>
+        kind === "raw" ? writeDisk(workspace, fd, unpacking) : unpackInto(workspace, driver, fd, unpacking),
+      );
+      keep = keepDownload;
+      return made;
     } finally {
-      closeQuietly(fd);
+      await archive.close(keep);
     }
   });
   log(`${image.name} is complete`);
+}
+
+export function changed(url: URL, sha256: string, expected: string): BerthError {
+  return new BerthError(`${showUrl(url)} is refused: its SHA-256 is ${sha256}, not ${expected}`, {
+    hint: "it was changed on its way, or its list of checksums is of another one; try again later",
+  });
+}
+
+async function withFile<T>(path: string, use: (fd: number) => Promise<T>): Promise<T> {
+  const fd = openSync(path, "r");
+  try {
+    return await use(fd);
+  } finally {
+    closeQuietly(fd);
+  }
 }
 
 /** Before the download, which may be long: who can't verify it needs none. */

@@ -9,7 +9,8 @@ export type TransferType =
   | "export-tar"
   | "export-raw"
   | "pull-tar"
-  | "pull-raw";
+  | "pull-raw"
+  | "pull-oci";
 
 export type Verify = "no" | "checksum" | "signature";
 
@@ -71,8 +72,8 @@ export class Transfer {
   }
 
   /** Ends it soon, with nothing left of it. */
-  cancel(): void {
-    this.#abort.abort(new BerthError(`transfer ${this.id} was cancelled`, { exitStatus: 130 }));
+  cancel(reason: BerthError = new BerthError(`transfer ${this.id} was cancelled`, { exitStatus: 130 })): void {
+    this.#abort.abort(reason);
   }
 
   async #run(events: EventEmitter<TransferEvents>, work: Work): Promise<void> {

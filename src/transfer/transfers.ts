@@ -3,7 +3,10 @@ import { BerthError } from "../errors.ts";
 import type { ImageStore } from "../image/store.ts";
 import { closeQuietly } from "../sys/files.ts";
 import type { Compression } from "./compression.ts";
-import { Transfer, type TransferEvents, type TransferFacts, type Verify, type Work } from "./transfer.ts";
+import type { ImageFiles } from "./pull-image.ts";
+import type { OciOptions } from "./pull-oci.ts";
+import type { PullOptions } from "./pull-tar.ts";
+import { Transfer, type TransferEvents, type TransferFacts, type Work } from "./transfer.ts";
 import { showUrlText } from "./url.ts";
 
 export interface NewImage {
@@ -73,16 +76,39 @@ export class Transfers extends EventEmitter<TransferEvents> {
     return this.#start({ type: "export-raw", local: name, remote, verify: "no" }, work, fd);
   }
 
-  pullTar(url: string, image: NewImage, verify: Verify): Transfer {
+  pullTar(url: string, image: NewImage, options: PullOptions): Transfer {
     const work: Work = async (control) =>
-      (await import("./pull-tar.ts")).pullTar(this.#store, url, image, verify, control);
+      (await import("./pull-tar.ts")).pullTar(this.#store, url, image, options, control);
+    const { verify } = options;
     return this.#start({ type: "pull-tar", local: image.name, remote: showUrlText(url), verify }, work);
   }
 
-  pullRaw(url: string, image: NewImage, verify: Verify): Transfer {
+  pullRaw(url: string, image: NewImage, options: PullOptions): Transfer {
     const work: Work = async (control) =>
-      (await import("./pull-tar.ts")).pullTar(this.#store, url, image, verify, control, "raw");
+      (await import("./pull-tar.ts")).pullTar(this.#store, url, image, options, control, "raw");
+    const { verify } = options;
     return this.#start({ type: "pull-raw", local: image.name, remote: showUrlText(url), verify }, work);
+  }
+
+  /** Of an image server; `remote`: what it was asked for. */
+  pullImage(files: ImageFiles, image: NewImage, keepDownload: boolean, remote: string): Transfer {
+    const work: Work = async (control) =>
+      (await import("./pull-image.ts")).pullImage(this.#store, files, image, keepDownload, control);
+    return this.#start({ type: "pull-tar", local: image.name, remote, verify: "checksum" }, work);
+  }
+
+  /** Of a registry. */
+  pullOci(reference: string, image: NewImage, options: OciOptions): Transfer {
+    const work: Work = async (control) =>
+      (await import("./pull-oci.ts")).pullOci(this.#store, reference, image, options, control);
+    return this.#start({ type: "pull-oci", local: image.name, remote: reference, verify: "checksum" }, work);
+  }
+
+  /** Ends all of them, and resolves when nothing is left of any. */
+  async close(reason: BerthError): Promise<void> {
+    const running = this.list();
+    for (const transfer of running) transfer.cancel(reason);
+    await Promise.allSettled(running.map(({ done }) => done));
   }
 
   #start(facts: TransferFacts, work: Work, fd?: number): Transfer {

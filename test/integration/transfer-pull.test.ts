@@ -1,14 +1,15 @@
 /** Downloads from a server on loopback, honest and otherwise: what is not what it should be leaves nothing. */
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import type { ServerResponse } from "node:http";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { BERTH, type BerthRoot, berthRoot, buildBerth, type End, poll } from "../lib/berth.ts";
 import { checkLeaks } from "../lib/leaks.ts";
-import { needs } from "../lib/requires.ts";
+import { nginx } from "../lib/nginx.ts";
+import { needs, needsHere } from "../lib/requires.ts";
+import { type Page, ranged, site } from "../lib/site.ts";
 import { file, link, OS, tar } from "../lib/tar.ts";
 
 const ready = needs("root", "tool:gpg", "tool:gpgv");
@@ -20,37 +21,16 @@ beforeAll(() => {
 const ARCHIVE = tar([...OS, file("data", Buffer.alloc(1 << 20, 7))]);
 const sumOf = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
 
-type Page = Buffer | string | ((request: IncomingMessage, response: ServerResponse) => void);
-
-interface Site extends AsyncDisposable {
-  readonly url: string;
-  /** Paths that were asked for, in order. */
-  readonly asked: readonly string[];
+/** With a cache of its own: what is kept of downloads is there. */
+function pullRoot(): BerthRoot {
+  const root = berthRoot();
+  root.env["BERTH_CACHE"] = join(root.path, "cache");
+  return root;
 }
 
-async function site(pages: Readonly<Record<string, Page>>): Promise<Site> {
-  const asked: string[] = [];
-  const server: Server = createServer((request, response) => {
-    const path = request.url ?? "";
-    asked.push(path);
-    const page = pages[path];
-    if (page === undefined) response.writeHead(404).end("no such page");
-    else if (typeof page === "function") page(request, response);
-    else response.end(page);
-  });
-  await new Promise<void>((resolve) => {
-    server.listen(0, "127.0.0.1", resolve);
-  });
-  const { port } = server.address() as AddressInfo;
-  return {
-    url: `http://127.0.0.1:${port}`,
-    asked,
-    [Symbol.asyncDispose]: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      }),
-  };
+function downloads(root: BerthRoot): readonly string[] {
+  const directory = join(root.path, "cache", "downloads");
+  return existsSync(directory) ? readdirSync(directory) : [];
 }
 
 async function pull(root: BerthRoot, url: string, ...options: readonly string[]): Promise<End> {
@@ -61,17 +41,18 @@ function expectPulled(root: BerthRoot, end: End, name = "web"): void {
   expect(end).toMatchObject({ status: 0, stdout: "", stderr: "" });
   expect(readFileSync(join(root.machines, name, "data")).length).toBe(1 << 20);
   expect(readdirSync(root.machines)).toEqual([name]);
+  expect(downloads(root)).toEqual([]);
 }
 
 function expectRefused(root: BerthRoot, { status, stdout, stderr }: End, reason: RegExp): void {
   expect([status, stdout], stderr).toEqual([1, ""]);
   expect(stderr).toMatch(reason);
-  expect(readdirSync(root.machines)).toEqual([]);
+  expect([readdirSync(root.machines), downloads(root)]).toEqual([[], []]);
 }
 
 describe("--verify=no", () => {
   test("takes what is there, named after its address, and through redirects", async () => {
-    await using root = berthRoot();
+    await using root = pullRoot();
     await using server = await site({
       "/a/web.tar": (_, response) => response.writeHead(302, { location: "../b/real?x=1" }).end(),
       "/b/real?x=1": ARCHIVE,
@@ -108,13 +89,13 @@ describe("--verify=no", () => {
     ["an archive that is cut", ARCHIVE.subarray(0, 5000), /the archive is refused/],
     ["an archive that reaches out", tar([...OS, link("out", "/tmp"), file("out/evil", "x")]), /the archive is refused/],
   ])("of %s leaves nothing", async (_, page, reason) => {
-    await using root = berthRoot();
+    await using root = pullRoot();
     await using server = await site({ "/web.tar": page });
     expectRefused(root, await pull(root, `${server.url}/web.tar`, "--verify=no"), reason);
   });
 
   test("of a server that is not there, and an address that is none", async () => {
-    await using root = berthRoot();
+    await using root = pullRoot();
     const server = await site({});
     await server[Symbol.asyncDispose]();
     expectRefused(root, await pull(root, `${server.url}/web.tar`, "--verify=no"), /cannot download .*ECONNREFUSED/);
@@ -131,13 +112,13 @@ describe("--verify=checksum", () => {
     ["web.tar.sha256 with the hash alone", { "/d/web.tar.sha256": `${sumOf(ARCHIVE).toUpperCase()}\n` }],
     ["SHA256SUMS", { "/d/SHA256SUMS": `${"0".repeat(64)}  other.tar\n${sumOf(ARCHIVE)} *web.tar\n` }],
   ])("by %s", async (_, pages) => {
-    await using root = berthRoot();
+    await using root = pullRoot();
     await using server = await site({ "/d/web.tar": ARCHIVE, ...pages });
     expectPulled(root, await pull(root, `${server.url}/d/web.tar`, "--verify=checksum", "copy"), "copy");
   });
 
   test("what is another one, or vouched for by nobody, is never unpacked", async () => {
-    await using root = berthRoot();
+    await using root = pullRoot();
     await using server = await site({
       "/bad/web.tar": ARCHIVE,
       "/bad/SHA256SUMS": `${"0".repeat(64)}  web.tar\n`,
@@ -158,7 +139,7 @@ describe("--verify=signature, which is the default", () => {
   test("takes what a known key signed, in a list beside it or inline, and nothing else", {
     timeout: 120_000,
   }, async () => {
-    await using root = berthRoot();
+    await using root = pullRoot();
     const keys = root.directory("keys", 0o700);
     const gpg = (words: readonly string[], input = ""): Buffer =>
       execFileSync("gpg", ["--homedir", keys, "--batch", "--no-tty", "--quiet", "--passphrase", "", ...words], {
@@ -204,7 +185,7 @@ describe("--verify=signature, which is the default", () => {
 });
 
 test("a proxy of the environment is asked, but not for what no_proxy names", async () => {
-  await using root = berthRoot();
+  await using root = pullRoot();
   await using proxy = await site({ "http://server.invalid/web.tar": ARCHIVE });
   await using server = await site({ "/web.tar": ARCHIVE });
   const env = { http_proxy: proxy.url, no_proxy: "127.0.0.1" };
@@ -214,24 +195,205 @@ test("a proxy of the environment is asked, but not for what no_proxy names", asy
   expect([proxy.asked, server.asked]).toEqual([["http://server.invalid/web.tar"], ["/web.tar"]]);
 });
 
-test("^C ends a download that goes on and on, a password in the address is not shown", async () => {
-  await using root = berthRoot();
-  await using server = await site({
-    "/web.tar": (_, response) => response.writeHead(200, { "content-length": 1 << 30 }).write(ARCHIVE),
-    "/gone.tar": (request, response) =>
-      response.writeHead(request.headers.authorization === undefined ? 500 : 410).end(),
-  });
-  await using child = root.start("pull-tar", `${server.url}/web.tar`, "--verify=no");
-  await poll("its first bytes", () => {
-    const [workspace = ""] = readdirSync(root.machines);
-    return workspace !== "" && readdirSync(join(root.machines, workspace)).includes("download") ? true : undefined;
-  });
-  child.kill("SIGINT");
-  expect(await child.end).toMatchObject({ status: 130, stderr: "berth: transfer 1 was cancelled\n" });
-  expect(readdirSync(root.machines)).toEqual([]);
+describe("by https", () => {
+  /** Signed by itself, for a name or address. */
+  function certificate(root: BerthRoot, subject: string): { key: string; cert: string; path: string } {
+    const at = (name: string): string => join(root.path, `${name}-${subject.replace(/\W/g, "_")}`);
+    const words = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
+    execFileSync(
+      "openssl",
+      [...words, "-subj", "/CN=test", "-addext", `subjectAltName=${subject}`, "-keyout", at("key"), "-out", at("cert")],
+      { stdio: "pipe" },
+    );
+    return { key: readFileSync(at("key"), "utf8"), cert: readFileSync(at("cert"), "utf8"), path: at("cert") };
+  }
 
+  test("who nobody vouches for is refused, and told so; who an authority of the host's does is not", async (ctx) => {
+    needsHere(ctx, "tool:openssl");
+    await using root = pullRoot();
+    const here = certificate(root, "IP:127.0.0.1");
+    await using plain = await site({ "/web.tar": ARCHIVE });
+    const away = (_: unknown, response: ServerResponse): void =>
+      void response.writeHead(302, { location: `${plain.url}/web.tar` }).end();
+    await using server = await site({ "/web.tar": ARCHIVE, "/away.tar": away }, here);
+    expectRefused(
+      root,
+      await pull(root, `${server.url}/web.tar`, "--verify=no"),
+      /self-signed certificate\nhint: nobody this host trusts/,
+    );
+    expectRefused(
+      root,
+      await pull(root, `${plain.url.replace("http", "https")}/web.tar`, "--verify=no"),
+      /\nhint: does the server speak https/,
+    );
+    expect((await root.berth("daemon", "stop")).status).toBe(0);
+    root.env["NODE_EXTRA_CA_CERTS"] = here.path;
+    expectRefused(
+      root,
+      await pull(root, `${server.url}/away.tar`, "--verify=no"),
+      /redirects to an unencrypted address/,
+    );
+    expectPulled(root, await pull(root, `${server.url}/web.tar`, "--verify=no"));
+    expect(plain.asked).toEqual([]);
+  });
+
+  test("who is another one than the address names is refused", async (ctx) => {
+    needsHere(ctx, "tool:openssl");
+    await using root = pullRoot();
+    const other = certificate(root, "DNS:other.invalid");
+    root.env["NODE_EXTRA_CA_CERTS"] = other.path;
+    await using server = await site({ "/web.tar": ARCHIVE }, other);
+    expectRefused(
+      root,
+      await pull(root, `${server.url}/web.tar`, "--verify=no"),
+      /\nhint: the server is another one than the address names/,
+    );
+  });
+});
+
+test("a password in the address is not shown", async () => {
+  await using root = pullRoot();
+  await using server = await site({
+    "/gone.tar": (request, response) =>
+      response.writeHead(request.headers.authorization === undefined ? 500 : 410).end("it is \x1b[1mgone"),
+  });
   const address = `${server.url.replace("//", "//user:secret@")}/gone.tar`;
   const { stderr } = await pull(root, address, "--verify=no");
-  expect(stderr).toContain("answers 410");
+  expect(stderr).toContain("answers 410 Gone: it is \\u{1b}[1mgone");
   expect(stderr).not.toContain("secret");
+});
+
+/** Half of it comes, and then nothing, as long as `stalls()`. */
+function stalling(stalls: () => boolean): Page {
+  const whole = ranged(ARCHIVE, { etag: '"1"' });
+  return (request, response) => {
+    if (!stalls() && typeof whole === "function") whole(request, response);
+    else response.writeHead(200, { etag: '"1"', "content-length": ARCHIVE.length }).write(ARCHIVE.subarray(0, 500_000));
+  };
+}
+
+async function begun(root: BerthRoot): Promise<void> {
+  await poll("the first bytes", () => {
+    const file = downloads(root).find((name) => !name.endsWith(".json"));
+    return file !== undefined && statSync(join(root.path, "cache", "downloads", file)).size === 500_000
+      ? true
+      : undefined;
+  });
+}
+
+async function transfers(root: BerthRoot): Promise<unknown> {
+  return JSON.parse((await root.berth("list-transfers", "--json")).stdout);
+}
+
+describe("a download in berthd", () => {
+  test("is ended by ^C, and the next one goes on where that was", async () => {
+    await using root = pullRoot();
+    let stalled = true;
+    await using server = await site({ "/web.tar": stalling(() => stalled) });
+    await using child = root.start("pull-tar", `${server.url}/web.tar`, "--verify=no");
+    await begun(root);
+    child.kill("SIGINT");
+    expect(await child.end).toMatchObject({ status: 130, stderr: "berth: transfer 1 was cancelled\n" });
+    expect([readdirSync(root.machines), downloads(root).length]).toEqual([[], 2]);
+    stalled = false;
+    expectPulled(root, await pull(root, `${server.url}/web.tar`, "--verify=no"));
+  });
+
+  test("goes on when its client is killed, is listed, and can be cancelled", async () => {
+    await using root = pullRoot();
+    await using server = await site({ "/web.tar": stalling(() => true) });
+    expect(await transfers(root)).toEqual([]);
+    await using child = root.start("pull-tar", `${server.url}/web.tar`, "--verify=no");
+    await begun(root);
+    child.kill("SIGKILL");
+    await child.end;
+    const remote = `${server.url}/web.tar`;
+    expect(await transfers(root)).toMatchObject([{ id: 1, type: "pull-tar", local: "web", remote, verify: "no" }]);
+    expect((await root.berth("list-transfers")).stdout).toMatch(
+      /^ID +PROGRESS +TYPE +LOCAL +REMOTE\n1 +3\d% +pull-tar +web +http/,
+    );
+    const { status, stderr } = await root.berth("cancel-transfer", "7");
+    expect([status, stderr]).toEqual([1, "berth: no transfer 7\nhint: it may have ended\n"]);
+    expect(await root.berth("cancel-transfer", "1")).toMatchObject({ status: 0, stdout: "", stderr: "" });
+    await poll("its end", () => (readdirSync(root.machines).length === 0 ? true : undefined));
+    expect(await transfers(root)).toEqual([]);
+    expect((await root.berth("cancel-transfer", "web")).status).toBe(2);
+  });
+
+  test("ends with berthd, and says so; --no-wait begins one and tells its number", async () => {
+    await using root = pullRoot();
+    let stalled = true;
+    await using server = await site({ "/web.tar": stalling(() => stalled) });
+    await using child = root.start("pull-tar", `${server.url}/web.tar`, "--verify=no");
+    await begun(root);
+    expect((await root.berth("daemon", "stop")).status).toBe(0);
+    expect(await child.end).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(/^berth: the daemon ends/),
+    });
+    expect(readdirSync(root.machines)).toEqual([]);
+    stalled = false;
+    const { status, stdout } = await pull(root, `${server.url}/web.tar`, "--verify=no", "--no-wait");
+    expect([status, stdout]).toEqual([0, "1\n"]);
+    await poll("the image", () => (readdirSync(root.machines).join() === "web" ? true : undefined));
+  });
+
+  test("of nginx that is cancelled goes on where that was", async (ctx) => {
+    needsHere(ctx, "tool:nginx");
+    await using root = pullRoot();
+    const pages = root.directory("pages");
+    writeFileSync(join(pages, "web.tar"), ARCHIVE);
+    await using server = await nginx(pages, "limit_rate 300k;");
+    await using child = root.start("pull-tar", `${server.url}/web.tar`, "--verify=no");
+    await poll("some of it", () => {
+      const name = downloads(root).find((each) => !each.endsWith(".json"));
+      const stat = statSync(join(root.path, "cache/downloads", name ?? ""), { throwIfNoEntry: false });
+      return name !== undefined && (stat?.size ?? 0) > 100_000 ? true : undefined;
+    });
+    child.kill("SIGINT");
+    expect((await child.end).status).toBe(130);
+    expectPulled(root, await pull(root, `${server.url}/web.tar`, "--verify=no"));
+    expect(server.requests()).toEqual([
+      "GET /web.tar 200 -",
+      expect.stringMatching(/^GET \/web.tar 206 bytes=[1-9]\d{5,}-$/),
+    ]);
+  });
+
+  test("--keep-download= keeps it for the next one, -N does not", async () => {
+    await using root = pullRoot();
+    await using server = await site({ "/web.tar": ranged(ARCHIVE, { etag: '"1"' }) });
+    const address = `${server.url}/web.tar`;
+    expect((await pull(root, address, "web", "--verify=no", "--keep-download=yes")).status).toBe(0);
+    expect(downloads(root).length).toBe(2);
+    expect((await pull(root, address, "two", "--verify=no", "-N")).status).toBe(0);
+    expect(readFileSync(join(root.machines, "two", "data")).length).toBe(1 << 20);
+    expect(downloads(root)).toEqual([]);
+    expect((await pull(root, address, "three", "--keep-download=perhaps")).status).toBe(2);
+  });
+
+  test("onto a disk that is full is ended for that, and for nothing else", async (ctx) => {
+    needsHere(ctx, "tool:mount");
+    await using root = pullRoot();
+    await using server = await site({
+      "/web.tar": (_, response) => {
+        response.writeHead(200, { etag: '"1"', "content-length": 1 << 30 });
+        const more = (): void => {
+          if (!response.destroyed) response.write(ARCHIVE, more);
+        };
+        more();
+      },
+    });
+    const small = root.directory("cache");
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=20m,mode=0700", "small", small]);
+    try {
+      const { status, stderr } = await pull(root, `${server.url}/web.tar`, "--verify=no");
+      expect([status, stderr]).toEqual([
+        1,
+        expect.stringMatching(/file system .*is (nearly )?full.*\nhint: make room there/),
+      ]);
+      expect([readdirSync(root.machines), downloads(root)]).toEqual([[], []]);
+    } finally {
+      execFileSync("umount", [small]);
+    }
+  });
 });

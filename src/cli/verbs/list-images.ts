@@ -1,6 +1,9 @@
 import type { Command } from "commander";
+import { UsageError } from "../../errors.ts";
 import { HOST_IMAGE, type ImageInfo, isHidden } from "../../image/image.ts";
 import { ImageStore } from "../../image/store.ts";
+import { quote } from "../../spec/quote.ts";
+import { splitRemote } from "../../transfer/remote-name.ts";
 import { imageFields, showTime } from "../image-fields.ts";
 import { print, printJson, say } from "../output.ts";
 import { formatBytes } from "../sizes.ts";
@@ -13,6 +16,7 @@ const PATIENCE = 3000;
 interface Options {
   readonly all?: boolean;
   readonly json?: boolean;
+  readonly arch?: string;
 }
 
 export function define(program: Command, run: Runner): void {
@@ -20,13 +24,33 @@ export function define(program: Command, run: Runner): void {
     .command("list-images")
     .alias("images")
     .summary("show machine images")
-    .description("Shows the trees and disk images of this root, whether a machine runs from them or not.")
-    .option("-a, --all", "hidden ones too, whose names begin with a dot, and the host's own tree")
+    .description(
+      "Shows the trees and disk images of this root, whether a machine runs from them or not; or what an image server has.",
+    )
+    .argument("[remote:filter]", "a server (berth remote list), and what has to be in an image's alias or description")
+    .option(
+      "-a, --all",
+      "hidden ones too, whose names begin with a dot, and the host's own tree; of a server all architectures",
+    )
+    .option("--arch <ARCH>", "of a server: another architecture than this host's")
     .option("--json", "print as JSON")
     .action(run(listImages));
 }
 
-async function listImages({ paths }: Context, { all = false, json = false }: Options): Promise<number> {
+async function listImages(context: Context, where: string | undefined, options: Options): Promise<number> {
+  if (where === undefined) return listOwn(context, options);
+  const split = splitRemote(where);
+  if (split === undefined)
+    throw new UsageError(
+      `${quote(where)} is no remote`,
+      "as in images: or images:debian; show-image shows one of this root",
+    );
+  const { listRemoteImages } = await import("../remote-images.ts");
+  await listRemoteImages(context, split, options);
+  return 0;
+}
+
+async function listOwn({ paths }: Context, { all = false, json = false }: Options): Promise<number> {
   const store = new ImageStore(paths);
   const names = store
     .list()

@@ -1,16 +1,19 @@
 import type { Command } from "commander";
-import { UsageError } from "../../errors.ts";
-import { quote } from "../../spec/quote.ts";
 import { fileName } from "../../transfer/checksums.ts";
 import { imageNameOf } from "../../transfer/compression.ts";
-import { requireUrl } from "../../transfer/download.ts";
-import type { Verify } from "../../transfer/transfer.ts";
-import { addImportOptions, type ImportOptions, makeByTransfer, newImage } from "../import-verb.ts";
+import { requireUrl } from "../../transfer/http.ts";
+import { newImage } from "../import-verb.ts";
+import {
+  addPullOptions,
+  addVerifyOption,
+  keepDownloadOf,
+  type PullOptions,
+  pullByDaemon,
+  verifyOf,
+} from "../pull-verb.ts";
 import type { Context, Runner } from "../verb.ts";
 
-const VERIFY: readonly Verify[] = ["no", "checksum", "signature"];
-
-interface Options extends ImportOptions {
+interface Options extends PullOptions {
   readonly verify: string;
 }
 
@@ -22,20 +25,14 @@ export function define(program: Command, run: Runner): void {
       "Downloads an archive over http or https, verifies it, and then unpacks it as import-tar does. Its SHA-256 is " +
         "looked for in URL.sha256 and in SHA256SUMS beside it.",
     )
-    .argument("<url>", "where it is")
-    .option(
-      "--verify <how>",
-      "no, checksum, or signature: the checksums have to be signed by a known key",
-      "signature",
-    );
-  addImportOptions(command).action(run(pullTar));
+    .argument("<url>", "where it is");
+  addPullOptions(addVerifyOption(command)).action(run(pullTar));
 }
 
 async function pullTar(context: Context, address: string, name: string | undefined, options: Options): Promise<number> {
   const url = requireUrl(address);
-  const verify = VERIFY.find((each) => each === options.verify);
-  if (verify === undefined)
-    throw new UsageError(`--verify=${quote(options.verify)}: unknown`, `one of ${VERIFY.join(", ")}`);
+  const verify = verifyOf(options.verify);
   const image = newImage(name, imageNameOf(fileName(url)), options);
-  return makeByTransfer(context, options, (transfers) => transfers.pullTar(url.href, image, verify));
+  const keepDownload = keepDownloadOf(options);
+  return pullByDaemon(context, options, { kind: "tar", from: url.href, image, verify, keepDownload });
 }

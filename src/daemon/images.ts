@@ -1,0 +1,29 @@
+import type { Paths } from "../host/paths.ts";
+import { ImageStore } from "../image/store.ts";
+import { sweepDownloads } from "../transfer/download-cache.ts";
+import { Transfers } from "../transfer/transfers.ts";
+import type { Logger } from "./log.ts";
+
+/** The daemon's store of images, and what is being transferred into and out of it. */
+export interface Images {
+  readonly store: ImageStore;
+  readonly transfers: Transfers;
+}
+
+/** Loaded when clients are served already. */
+export function openImages(paths: Paths, log: Logger): Images {
+  const store = new ImageStore(paths);
+  // What was being made when the last daemon, or a command, was killed.
+  store
+    .sweep()
+    .then(() => sweepDownloads(paths.cache))
+    .catch((error: unknown) => log.warn(`could not clean up the store: ${String(error)}`));
+  const transfers = new Transfers(store);
+  transfers.on("new", ({ id, type, local, remote }) =>
+    log.info(`transfer ${id}: ${type} ${local} ${remote}`.trimEnd()),
+  );
+  transfers.on("removed", ({ id, log: lines }, outcome) =>
+    log.info(`transfer ${id}: ${outcome}${outcome === "done" ? "" : `: ${lines.at(-1) ?? ""}`}`),
+  );
+  return { store, transfers };
+}

@@ -1,0 +1,121 @@
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { BerthError } from "../../errors.ts";
+import { runConfined } from "../../host/confine.ts";
+import { removeLargeTree } from "../../host/remove-tree.ts";
+import type { Driver } from "../../image/driver.ts";
+import { openArchiveFile } from "../archive-input.ts";
+import { EXTRACT_CAPABILITIES, extractArchive } from "../extract.ts";
+import { guardSpace } from "../free-space.ts";
+import type { Control } from "../transfer.ts";
+
+/**
+ * Layers of an OCI image, from the lowest, become one tree: each is unpacked by itself, as any archive is, and then put over
+ * what is there. What it has in the place of something of another kind is instead of that, what it has a whiteout for
+ * (`.wh.NAME`; `.wh..wh..opq`: all that was in the directory) is gone. Where a path of it leads through what is a link
+ * below, the link goes: nothing is ever reached by one.
+ */
+
+/**
+ * Arguments: how cp(1) gives files to the tree. Seen are ROOT, the tree, and LAYER, which nobody else changes meanwhile. Order
+ * counts: what a layer takes away was below it, and find(1) comes to a directory before it comes to what is in it, so that
+ * whatever is above a path in ROOT is a directory by then, and no link.
+ */
+const MERGE = `
+set -e
+cd /tree
+as_owner() { with_capabilities ${EXTRACT_CAPABILITIES} "$@"; }
+as_owner find layer -mindepth 1 -name '.wh.*' -exec sh -c '
+  for path; do
+    name=\${path##*/}
+    parent=\${path%/*}
+    below=root\${parent#layer}
+    # What is no whiteout of anything could have been made for what is outside.
+    case $name in
+      .wh..wh..opq) name= ;;
+      .wh..wh.*) rm -rf "$path"; continue ;;
+      .wh. | .wh..  | .wh...) echo "berth-fault a whiteout of nothing: $path"; exit 1 ;;
+      *) name=\${name#.wh.} ;;
+    esac
+    rest=\${below#root}
+    at=root
+    while [ -n "$rest" ]; do
+      rest=\${rest#/}
+      at=$at/\${rest%%/*}
+      if [ -L "$at" ] || [ ! -d "$at" ]; then at=; break; fi
+      case $rest in */*) rest=/\${rest#*/} ;; *) rest= ;; esac
+    done
+    if [ -n "$at" ]; then
+      if [ -n "$name" ]; then rm -rf "$at/$name"
+      else for child in "$at"/* "$at"/.[!.]* "$at"/..?*; do rm -rf "$child"; done
+      fi
+    fi
+    rm -rf "$path"
+  done
+' sh {} +
+# Directories that the layer has only as ways to what is in it stay as they were below: tar(1) has just made them.
+as_owner find layer -mindepth 1 -type d -newer begun -exec sh -c '
+  for path; do
+    below=root\${path#layer}
+    [ -d "$below" ] && [ ! -L "$below" ] || continue
+    chown --reference="$below" "$path"
+    chmod --reference="$below" "$path"
+    touch --reference="$below" "$path"
+  done
+' sh {} +
+as_owner find layer -mindepth 1 -exec sh -c '
+  for path; do
+    below=root\${path#layer}
+    if [ -d "$path" ] && [ ! -L "$path" ]; then
+      if [ -L "$below" ] || { [ -e "$below" ] && [ ! -d "$below" ]; }; then rm -f "$below"; fi
+    elif [ -d "$below" ] && [ ! -L "$below" ]; then rm -rf "$below"
+    fi
+  done
+' sh {} +
+as_owner cp -a "$1" --remove-destination -T layer root
+`;
+
+export interface Unpacking {
+  readonly workspace: string;
+  readonly driver: Driver;
+  readonly control: Control;
+}
+
+/** Returns the tree. @throws BerthError for what is no layer */
+export async function unpackLayers(
+  paths: readonly string[],
+  { workspace, driver, control }: Unpacking,
+): Promise<string> {
+  const directory = join(workspace, "layers");
+  await mkdir(directory, { mode: 0o700 });
+  const root = join(directory, "root");
+  const layer = join(directory, "layer");
+  driver.create(root);
+  // Files have names in two directories for a moment, which they can't across a file system's own volumes.
+  const give = driver.type === "subvolume" ? "--reflink=auto" : "--link";
+  for (const [index, path] of paths.entries()) {
+    control.log(`unpacking layer ${index + 1} of ${paths.length}`);
+    await writeFile(join(directory, "begun"), "");
+    await mkdir(layer, { mode: 0o755 });
+    await unpackOne(path, layer, control);
+    await guardSpace(workspace, control.signal, (signal) => merge(directory, give, signal));
+    await removeLargeTree(layer);
+    control.progress((index + 1) / paths.length);
+  }
+  return root;
+}
+
+async function unpackOne(path: string, layer: string, { signal, log }: Control): Promise<void> {
+  using archive = openArchiveFile(path);
+  const onLine = (line: string): void => log(line);
+  await extractArchive(await archive.input(signal), layer, { signal, onLine, mayBeEmpty: true });
+}
+
+async function merge(directory: string, give: string, signal: AbortSignal): Promise<void> {
+  const { ok, status, tail } = await runConfined(MERGE, [give], { directory, writable: true, signal });
+  if (ok) return;
+  const fault = tail.find((line) => line.startsWith("berth-fault "))?.slice("berth-fault ".length);
+  throw new BerthError(`a layer of the image is refused: ${fault ?? tail.at(-1) ?? status}`, {
+    hint: "nothing of it is left here",
+  });
+}
