@@ -24,8 +24,8 @@ export class DaemonClient {
     socket.setEncoding("utf8");
     socket.on("data", (text: string) => this.#take(text));
     // What its end looks like depends on what was just being said.
-    socket.on("error", (error: Error) => this.#end(gone(error)));
-    socket.on("close", () => this.#end(gone()));
+    socket.on("error", (error: Error) => this.#end(new DaemonGone(error)));
+    socket.on("close", () => this.#end(new DaemonGone()));
   }
 
   /** Null: there is none. */
@@ -79,8 +79,10 @@ export class DaemonClient {
         reject: (error) => reject(signal?.aborted === true ? (signal.reason as Error) : error),
       });
       // Its answer is that it was given up, when all is undone.
-      signal?.addEventListener("abort", () => this.#send({ id, cancel: true }), { once: true });
+      const cancel = (): void => this.#send({ id, cancel: true });
+      signal?.addEventListener("abort", cancel, { once: true });
       this.#send({ id, method, params });
+      if (signal?.aborted === true) cancel();
     });
   }
 
@@ -134,6 +136,9 @@ export class DaemonClient {
   }
 }
 
-function gone(cause?: Error): BerthError {
-  return new BerthError("berthd has gone", { hint: "berth daemon status", cause });
+/** It ended, or was killed, before it had answered. */
+export class DaemonGone extends BerthError {
+  constructor(cause?: Error) {
+    super("berthd has gone", { hint: "berth daemon status", cause });
+  }
 }

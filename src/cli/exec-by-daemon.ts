@@ -18,19 +18,30 @@ const PASSED_ON = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"] as const;
  * is copied. Resolves to its exit status; undefined: not in this way, since no daemon runs or one of the three is a
  * terminal, which no machine gets.
  */
-export async function execByDaemon(name: string, exec: DaemonExec, paths: Paths): Promise<number | undefined> {
+export async function execByDaemon(
+  name: string,
+  exec: DaemonExec,
+  paths: Paths,
+  abort?: AbortSignal,
+): Promise<number | undefined> {
   if ([0, 1, 2].some((fd) => isatty(fd))) return undefined;
   const client = await DaemonClient.connect(paths).catch(() => null);
   if (client === null) return undefined;
-  for (const signal of PASSED_ON) process.on(signal, () => client.signal(constants.signals[signal]));
+  const passOn = (signal: NodeJS.Signals): void => client.signal(constants.signals[signal]);
+  for (const signal of PASSED_ON) process.on(signal, passOn);
+  const given = Promise.withResolvers<never>();
+  const giveUp = (): void => given.reject(abort?.reason);
+  abort?.addEventListener("abort", giveUp);
   const { argv, user = null, directory = null, environment } = exec;
   try {
-    const { status } = await client.call("exec", { name, argv, user, directory, environment, stdio: "own" });
-    return status;
+    const called = client.call("exec", { name, argv, user, directory, environment, stdio: "own" });
+    return (await Promise.race([called, given.promise])).status;
   } catch (error) {
     if (error instanceof BerthError && error.kind === "NotSupported") return undefined;
     throw error;
   } finally {
-    client.close();
+    client.close(); // the daemon hangs up what runs
+    abort?.removeEventListener("abort", giveUp);
+    for (const signal of PASSED_ON) process.off(signal, passOn);
   }
 }

@@ -42,6 +42,12 @@ The partition table is read by *partx*(8) and *blkid*(8) without any rights, and
 kernel, with nodev always. What a damaged or hostile file system does to the kernel's driver is another matter: take disk images from
 where you take kernels.
 
+*berth diff* reads both trees through no link and opens no device; it exits with 0, with *--exit-code* 1 where anything differs, and 2 when it fails.
+
+*berth guard* is for changes that may go wrong, such as *berth guard web -- apt-get -y dist-upgrade*. The machine has to run under berthd. Whatever fails, the command, the reboot, the wait for the machine to be ready or the
+check, and a ^C at any moment, ends with the machine booted as it was before; what was undone is kept as after a rollback. A second ^C does not wait for the command.
+On success the snapshot stays, and the last line says how to go back.
+
 Archives are unpacked by the host's *tar*(1) (GNU's) in namespaces of its own, where there are the host's programs, read-only, the new tree,
 and nothing else. Owners are numbers; times, hard links, holes, ACLs, user attributes and capabilities are kept, trusted
 attributes are left out. Refused, with nothing left, is what is cut, damaged or empty, has names with "..", wants

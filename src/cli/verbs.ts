@@ -21,7 +21,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   Launching: "run plan boot",
   Settings: "edit cat check enable disable",
   Images:
-    "list-images image-status show-image clone rename read-only remove set-limit clean snapshot snapshots rollback diff",
+    "list-images image-status show-image clone rename read-only remove set-limit clean snapshot snapshots rollback diff guard",
   "Getting trees":
     "bootstrap recipes pull pull-oci pull-tar pull-raw remote import-tar import-raw import-fs export-tar export-raw " +
     "list-transfers cancel-transfer",
@@ -147,6 +147,12 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
     summary: "download a disk image and make an image of it",
     load: () => import("./verbs/pull-raw.ts"),
     rootOnly: true,
+  },
+  guard: {
+    summary: "run a command in a machine, and undo all of it if that fails",
+    load: () => import("./verbs/guard.ts"),
+    rootOnly: true,
+    failure: FAILURE,
   },
   "import-tar": {
     summary: "make an image of a tar archive",

@@ -11,6 +11,7 @@ import { ImageSnapshots } from "../manager/image-snapshots.ts";
 import { Loads, runningOf } from "../manager/loads.ts";
 import { Manager, type ManagerOptions } from "../manager/manager.ts";
 import { type DaemonStatus, EXIT_BUSY, LOCK, SOCKET } from "../manager/protocol.ts";
+import { ThrowAways } from "../manager/throw-aways.ts";
 import { DaemonEnds } from "../manager/when-ready.ts";
 import { selfTest } from "../sys/poll.ts";
 import { becomeSubreaper } from "../sys/processes.ts";
@@ -28,6 +29,7 @@ export class Berthd implements Daemon {
   readonly autostart: Autostart;
   readonly loads: Loads;
   readonly snapshots: ImageSnapshots;
+  readonly throwAways: ThrowAways;
   readonly #paths: Paths;
   readonly #log: Logger;
   readonly #service: ServiceManager;
@@ -56,6 +58,7 @@ export class Berthd implements Daemon {
     this.manager = new Manager({ paths, bootId: this.#bootId, log: this.#tell });
     this.loads = new Loads(() => runningOf(this.manager));
     this.snapshots = new ImageSnapshots(this.manager);
+    this.throwAways = new ThrowAways(this.manager);
     this.autostart = new Autostart(this.manager, this.#tell);
   }
 
@@ -69,6 +72,7 @@ export class Berthd implements Daemon {
     becomeSubreaper(); // of the machine whose keeper is killed, the init comes to us
     await selfTest();
     await this.manager.open();
+    this.throwAways.sweep();
     this.manager.on("machine", () => this.#tidy.busy());
     this.#tidy.busy();
     this.#server = new SocketServer(this.#socket, this, this.#log);
@@ -92,7 +96,7 @@ export class Berthd implements Daemon {
     try {
       const images = await this.#openImages();
       const { openFaces } = await import("./open-faces.ts");
-      const faces = await openFaces(this.manager, images, this.#env, this.#log);
+      const faces = await openFaces(this, images, this.#env, this.#log);
       this.#log.info(`berthd is on the bus at ${faces.address}`);
       this.#tidy.busy();
       return faces;

@@ -8,6 +8,7 @@ import { type Reader, viewFor } from "../manager/machine-view.ts";
 import type { MachineEvent, Manager } from "../manager/manager.ts";
 import type { DaemonStatus, MethodName, Methods } from "../manager/protocol.ts";
 import { payloadStdio } from "../manager/take-stdio.ts";
+import type { ThrowAways } from "../manager/throw-aways.ts";
 import { TIMER_MAX } from "../manager/timers.ts";
 import type { Transfers } from "../transfer/transfers.ts";
 import { flag, number, oneOf, type Params, text, textOrNull, texts } from "./params.ts";
@@ -36,6 +37,7 @@ export interface Daemon {
   readonly autostart: Autostart;
   readonly loads: Loads;
   readonly snapshots: ImageSnapshots;
+  readonly throwAways: ThrowAways;
   status(): Promise<DaemonStatus>;
   transfers(): Promise<Transfers>;
   /** Ends the daemon, after the answer. */
@@ -82,6 +84,21 @@ export const METHODS: { readonly [M in MethodName]: Method<M> } = {
             onStatus: (status) => event({ status }),
           }),
       ),
+  },
+  startEphemeral: {
+    for: "root",
+    run: async ({ throwAways }, { params, cancelled, event }) => ({
+      name: await throwAways.start(
+        name(params),
+        {
+          signal: cancelled,
+          timeout: timeout(params),
+          say: (said) => event({ said }),
+          onStatus: (status) => event({ status }),
+        },
+        (made) => event({ name: made }),
+      ),
+    }),
   },
   powerOff: {
     for: "root",

@@ -1,12 +1,17 @@
 import { Faces } from "../dbus/faces.ts";
-import type { Manager } from "../manager/manager.ts";
 import type { Images } from "./images.ts";
 import type { Logger } from "./log.ts";
+import type { Daemon } from "./methods.ts";
 
 /** All that the bus needs, loaded as one. @throws BerthError when there is no bus, and none can be started */
-export function openFaces(manager: Manager, images: Images, env: NodeJS.ProcessEnv, log: Logger): Promise<Faces> {
+export function openFaces(
+  { manager, snapshots, throwAways }: Pick<Daemon, "manager" | "snapshots" | "throwAways">,
+  images: Images,
+  env: NodeJS.ProcessEnv,
+  log: Logger,
+): Promise<Faces> {
   return Faces.open({
-    ...{ ...images, manager, env, paths: manager.paths },
+    ...{ ...images, manager, snapshots, throwAways, env, paths: manager.paths },
     log: (line) => log.info(line),
     onError: (error, call) => {
       const stack = error instanceof Error ? error.stack : undefined;

@@ -13,6 +13,7 @@ import { planJson } from "../plan/show.ts";
 import { consoleTail } from "../supervise/console-log.ts";
 import { invalid } from "./access.ts";
 import { ExecCalls } from "./berth1-exec.ts";
+import { ms, snapshotMethods } from "./berth1-snapshots.ts";
 import { BERTH1, BERTH1_PATH } from "./places.ts";
 import type { Services } from "./services.ts";
 import { whileCalled } from "./while-called.ts";
@@ -44,7 +45,7 @@ export function berth1Manager(services: Services, calls: ExecCalls): Interface {
       Root: property({ type: "s", emits: "const", read: () => services.paths.run }),
       Machines: property({ type: "u", emits: "false", read: () => services.manager.count }),
     },
-    methods: { ...looking(services), ...acting(services), ...execution(calls) },
+    methods: { ...looking(services), ...acting(services), ...execution(calls), ...snapshotMethods(services) },
     signals: {
       MachineChanged: signal("ssa{sv}", ["name", "type", "machine"]),
     },
@@ -247,13 +248,6 @@ function execution(calls: ExecCalls): NonNullable<Interface["methods"]> {
 
 function allow(call: MethodCall, action: "manage" | "exec", machine: string, verb: string): Promise<void> {
   return authorise(call, `org.berth.${action}`, { machine, verb });
-}
-
-const TIMEOUT_MAX_MS = 2 ** 31 - 1;
-
-/** 0: berth's own, of 90 s. */
-function ms(microseconds: bigint): number {
-  return microseconds === 0n ? 90_000 : Math.min(Math.ceil(Number(microseconds) / 1000), TIMEOUT_MAX_MS);
 }
 
 /** As `list --json` has it, but for what is not known, which is left out. */

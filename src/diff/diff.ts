@@ -1,3 +1,4 @@
+import { type OpenTree, openTree } from "../host/open-tree.ts";
 import { requireTree } from "../image/image.ts";
 import type { ImageStore } from "../image/store.ts";
 import type { PackageDiff } from "./read-packages.ts";
@@ -19,16 +20,17 @@ export interface Diff extends PackageDiff {
 
 /** What has changed from one state of an image to another. For a process of its own: it reads both trees in one go. */
 export function diffImage(store: ImageStore, { image, from, to, signal }: DiffRequest): Promise<Diff> {
-  const treeOf = (snapshot: string | null): string => {
+  const open = (snapshot: string | null): OpenTree => {
     const found = store.get(snapshot === null ? image : `${image}@${snapshot}`);
     requireTree(found, "cannot look into image");
-    return found.path;
+    return openTree(found.path);
   };
   // Nobody removes or replaces them meanwhile.
   return store.read(image, async () => {
-    const [before, after] = [treeOf(from), treeOf(to)];
+    using before = open(from);
+    using after = open(to);
     const files: Change[] = [];
-    diffTrees(before, after, (change) => files.push(change));
-    return { files, ...(await diffPackages(before, after, signal)) };
+    diffTrees(before.path, after.path, (change) => files.push(change));
+    return { files, ...(await diffPackages(before.path, after.path, signal)) };
   });
 }

@@ -52,6 +52,8 @@ export interface MachineRequest {
   /** -i: a disk image. */
   readonly image?: string | undefined;
   readonly options: readonly OptionAssignment[];
+  /** The machine whose settings it gets; default: its own. */
+  readonly settingsOf?: string;
   readonly command: readonly string[];
   /** What Boot= is when nobody says. */
   readonly boot: boolean;
@@ -97,7 +99,7 @@ export function prepare(
   const tree = root.value === "/" ? hostname() : nameOfTree(root.value);
   // Several throw-away copies of one tree may run at once.
   const name = request.name ?? (ephemeral ? `${tree}-${randomId().slice(0, 8)}` : tree);
-  const settings = readSettings(request.name ?? tree, paths, installation, request.settings);
+  const settings = readSettings(request.settingsOf ?? request.name ?? tree, paths, installation, request.settings);
   const { spec, problems } = buildSpec({
     name,
     root,

@@ -64,9 +64,10 @@ export class ImageSnapshots {
     let restarted = false;
     const stop = async (): Promise<void> => {
       for (const machine of this.#machinesOf(name, path)) {
+        if (machine !== name) throw isOthers(name, machine);
         if (!restart) throw isRunning(machine);
-        await this.#manager.powerOff(machine, true, null);
-        restarted ||= machine === name;
+        await this.#end(machine);
+        restarted = true;
       }
     };
     // Before anything is copied.
@@ -81,6 +82,18 @@ export class ImageSnapshots {
       if (restarted) await this.#start(name, caller);
     }
     return { kept, restarted };
+  }
+
+  /** An init that can't be asked, or does not do it, keeps nobody from going back: what it leaves is replaced. */
+  async #end(machine: string): Promise<void> {
+    try {
+      await this.#manager.powerOff(machine, true, null);
+    } catch {
+      await this.#manager.terminate(machine).catch((error: unknown) => {
+        // Killed by powerOff, when it took too long.
+        if (!(error instanceof BerthError) || error.kind !== "NoSuchMachine") throw error;
+      });
+    }
   }
 
   /** What runs from an image, or is about to. */
@@ -101,6 +114,14 @@ export class ImageSnapshots {
     );
     return this.#loaded;
   }
+}
+
+/** A throw-away copy, or one with another name. */
+function isOthers(image: string, machine: string): BerthError {
+  return new BerthError(`image ${image} is in use: machine ${machine} runs from it`, {
+    hint: `berth poweroff ${machine} stops it`,
+    kind: "Busy",
+  });
 }
 
 function isRunning(name: string): BerthError {

@@ -6,10 +6,12 @@ import { StageProcess } from "../exec/stage-process.ts";
 import { INSTALLATION, stagePath } from "../host/installation.ts";
 import type { Paths } from "../host/paths.ts";
 import { readHostFacts } from "../host/read-facts.ts";
+import { treeOf } from "../host/tree-place.ts";
 import { archiveBoot } from "../machine/history.ts";
 import { LiveRecord, type RecordListener } from "../machine/live-record.ts";
 import { type Prepared, prepare } from "../machine/prepare.ts";
 import { sweepMachine } from "../machine/sweep.ts";
+import { throwAwayImage } from "../machine/throw-away.ts";
 import type { HostFacts } from "../plan/facts.ts";
 import type { LaunchPlan } from "../plan/step.ts";
 import { showProblem } from "../spec/problem.ts";
@@ -25,6 +27,9 @@ export interface LaunchCaller extends RecordListener {
   /** The launch, to be aborted should that be wanted; undefined when it is over. */
   readonly onLaunch: (launch: Launch | undefined) => void;
 }
+
+/** What makes a throw-away copy of a machine. */
+const EPHEMERAL = { section: "Exec", key: "Ephemeral", value: "yes", option: "--ephemeral" };
 
 /** Launches: while one waits for its stage another can be prepared, and nobody else waits for more than these. */
 const AT_A_TIME = 3;
@@ -45,8 +50,12 @@ export class Launcher {
 
   /** @throws BerthError with all problems at once */
   prepare(name: string): Prepared {
-    const request = { name, directory: undefined, options: [], command: [], boot: true, console: undefined };
-    return prepare(request, this.#paths, INSTALLATION, () => this.#hostFacts());
+    const image = throwAwayImage(name, this.#paths);
+    const copied = image === null ? {} : { settingsOf: image, directory: treeOf(this.#paths.machines, image) };
+    const request = { name, directory: undefined, command: [], boot: true, console: undefined, ...copied };
+    return prepare({ ...request, options: image === null ? [] : [EPHEMERAL] }, this.#paths, INSTALLATION, () =>
+      this.#hostFacts(),
+    );
   }
 
   /** For some starts in a row. */

@@ -9,6 +9,7 @@ import { lastEndedBoot } from "../machine/ended-boot.ts";
 import type { Outcome } from "../machine/exit-status.ts";
 import { lookUp, type MachineRecord } from "../machine/record.ts";
 import { type Limits, NO_LIMITS, readLimits, readUsage, type Usage } from "../machine/resources.ts";
+import { treeName } from "../machine/throw-away.ts";
 import { signalName } from "../spec/signals.ts";
 import { showSource } from "../spec/source.ts";
 import { isEnabled } from "./enabled.ts";
@@ -65,7 +66,7 @@ export function detailsOf(view: MachineView, failure: Failure | null, reader: Re
     addresses: seen.leader === null ? [] : showAddressesOf(seen.leader),
     id: record?.machineId ?? last?.record?.machineId ?? null,
     rootDirectory: seen.image,
-    settings: settingsOf(name, reader, paths),
+    settings: settingsOf(treeName(name, paths), reader, paths),
     limits: record === null ? NO_LIMITS : readLimits(record.cgroup),
     usage: record === null ? NO_USAGE : readUsage(record.cgroup),
     uidShift: record?.uidShift ?? null,

@@ -1,4 +1,7 @@
 import { BerthError } from "../errors.ts";
+import { listTrees } from "../host/list-trees.ts";
+import type { Paths } from "../host/paths.ts";
+import { suggest } from "../spec/nearest.ts";
 import { quote } from "../spec/quote.ts";
 import type { Pending } from "./restarts.ts";
 import { inSeconds } from "./timers.ts";
@@ -27,4 +30,11 @@ export function isDead(name: string): BerthError {
 
 export function isBetween(name: string): BerthError {
   return new BerthError(`machine ${name} is between two boots`, { kind: "Busy" });
+}
+
+export function noTree(name: string, { machines }: Paths): BerthError {
+  return new BerthError(`there is no machine ${name} in ${machines}`, {
+    kind: "NoSuchMachine",
+    hint: suggest(name, listTrees(machines)) ?? `berth bootstrap debian ${name} makes one`,
+  });
 }

@@ -16,8 +16,8 @@ import { setProperties } from "../machine/set-property.ts";
 import { killMachine, killUnknown, stopSupervisor, whenEnded } from "../machine/signal-machine.ts";
 import { releaseStill } from "../machine/still.ts";
 import { sweepMachine } from "../machine/sweep.ts";
+import { treeName } from "../machine/throw-away.ts";
 import { requireName } from "../spec/name.ts";
-import { suggest } from "../spec/nearest.ts";
 import { closeQuietly } from "../sys/files.ts";
 import { adoptMachines } from "./adopt.ts";
 import { announce } from "./announce.ts";
@@ -26,6 +26,7 @@ import { ExecSession } from "./exec-session.ts";
 import { ForeignMachines } from "./foreign.ts";
 import { Launcher } from "./launcher.ts";
 import { detailsOf, type MachineDetails, type Reader } from "./machine-details.ts";
+import { noTree } from "./machine-errors.ts";
 import { type MachineView, viewOfRecord, viewOfStopped, viewOfUnknown, viewOfWaiting } from "./machine-view.ts";
 import { ManagedMachine } from "./managed-machine.ts";
 import { Operations } from "./operations.ts";
@@ -176,10 +177,16 @@ export class Manager extends EventEmitter<Events> {
   async start(name: string, caller: StartCaller): Promise<void> {
     requireName(name);
     if (this.#foreign.has(name)) throw new BerthError(`machine ${name} is running already`, { kind: "MachineExists" });
-    if (findTree(this.paths.machines, name) === null) throw noTree(name, this.paths, listTrees(this.paths.machines));
+    this.requireTree(treeName(name, this.paths));
     if (isHalfRolledBack(this.paths, name))
       await (await import("../image/snapshots/half-rollback.ts")).finishRollback(this.paths, name);
     await this.#make(name).start(caller);
+  }
+
+  /** @throws BerthError of kind NoSuchMachine */
+  requireTree(name: string): void {
+    requireName(name);
+    if (findTree(this.paths.machines, name) === null) throw noTree(name, this.paths);
   }
 
   /** Resolves when it has ended; without `wait` when its init has been asked. */
@@ -324,13 +331,6 @@ export class Manager extends EventEmitter<Events> {
     this.#publisher.touch();
     announce(this, { type, machine, view }, (line) => this.#with.log("error", machine, line));
   }
-}
-
-function noTree(name: string, { machines }: Paths, trees: readonly string[]): BerthError {
-  return new BerthError(`there is no machine ${name} in ${machines}`, {
-    kind: "NoSuchMachine",
-    hint: suggest(name, trees) ?? `berth bootstrap debian ${name} makes one`,
-  });
 }
 
 function byName([a]: readonly [string, string], [b]: readonly [string, string]): number {

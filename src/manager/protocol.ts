@@ -31,6 +31,8 @@ export interface Methods {
   /** Of those of these names that run; none: of all. */
   loads: { params: { readonly names: readonly string[] }; event: never; result: readonly MachineLoad[] };
   start: { params: Named & Timeout; event: StartEvent; result: null };
+  /** A throw-away copy of the machine, whose name is made. */
+  startEphemeral: { params: Named & Timeout; event: StartEvent | EphemeralEvent; result: { readonly name: string } };
   powerOff: { params: Named & Timeout & { readonly wait: boolean }; event: never; result: null };
   reboot: { params: Named; event: never; result: null };
   terminate: { params: Named; event: never; result: null };
@@ -75,6 +77,11 @@ export interface DaemonStatus {
   readonly version: string;
   /** How many run. */
   readonly machines: number;
+}
+
+export interface EphemeralEvent {
+  /** Of the machine that is about to boot. */
+  readonly name: string;
 }
 
 export type StartEvent =

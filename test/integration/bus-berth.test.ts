@@ -96,6 +96,35 @@ test("machines are planned, checked, started, paused, told of, waited for, and p
   expect((await client.call("Check", "s", ["m"], "as"))[0]).toEqual([expect.stringContaining("m.nspawn:2")]);
 });
 
+test("snapshots are made, listed, gone back to, confirmed and removed; throw-away copies are started", async () => {
+  await using root = berthRoot();
+  await makeMachine(root);
+  await using client = await clientOf(root);
+  await client.call("Start", "st", ["m", 0n], "");
+  expect(await client.call("Snapshot", "sss", ["m", "", "first"], "a{sv}")).toMatchObject([
+    {
+      ...{ image: { value: "m" }, name: { value: "snap0" }, comment: { value: "first" }, running: { value: true } },
+      frozen: { signature: "t" },
+    },
+  ]);
+  await expect(client.call("Rollback", "ssb", ["m", "snap0", false], "s")).rejects.toThrow("machine m is running");
+  expect(await client.call("Rollback", "ssb", ["m", "", true], "s")).toEqual(["before-rollback"]);
+  expect((await client.call("GetMachine", "s", ["m"], "a{sv}"))[0]).toMatchObject({ state: { value: "running" } });
+  const list = async (): Promise<readonly unknown[]> => {
+    const [all] = await client.call("ListSnapshots", "s", ["m"], "aa{sv}");
+    return (all as { readonly name: { readonly value: unknown } }[]).map(({ name }) => name.value);
+  };
+  expect(await list()).toEqual(["snap0", "before-rollback"]);
+  expect(await client.call("UndoRollback", "sb", ["m", true], "s")).toEqual(["before-rollback-2"]);
+  expect(await client.call("ConfirmRollback", "s", ["m"], "as")).toEqual([["before-rollback-2"]]);
+  await client.call("RemoveSnapshot", "ss", ["m", "snap0"], "");
+  expect(await list()).toEqual([]);
+  await expect(client.call("RemoveSnapshot", "ss", ["m", "../m"], "")).rejects.toThrow("snapshot name");
+  const [copy] = await client.call("StartEphemeral", "st", ["m", 0n], "s");
+  expect(copy).toMatch(/^m-[0-9a-f]{8}$/);
+  for (const name of ["m", copy]) await client.call("PowerOff", "sbt", [name, true, 0n], "");
+});
+
 test("a command has the caller's fds, a status, and signals; it goes with the caller", async () => {
   await using root = berthRoot();
   await makeMachine(root);

@@ -39,6 +39,21 @@ function ask(root: BerthRoot, ...words: string[]): string[] {
   return answer.split("\n").slice(0, -1);
 }
 
+test("snapshots are completed where one is wanted, and behind the name of an image", async () => {
+  await using root = berthRoot();
+  mkdirSync(join(root.machines, "web"));
+  for (const name of ["first", "second"]) expect((await root.berth("snapshot", "web", name)).status).toBe(0);
+  const words = (...line: string[]): string[] =>
+    ask(root, ...line)
+      .slice(1)
+      .map((each) => each.split("\t")[0] ?? "");
+  expect(words("rollback", "web", "")).toEqual(["first", "second"]);
+  expect(words("diff", "web", "first", "s")).toEqual(["second"]);
+  expect(words("clone", "web@f")).toEqual(["web@first"]);
+  expect(words("rollback", "nix", "")).toEqual([]);
+  expect(words("rollback", "../web", "")).toEqual([]);
+});
+
 async function makeMachines(root: BerthRoot): Promise<void> {
   const tree = await probeTree({ at: join(root.machines, "web") });
   for (const name of ["bin", "lib", "lib64"]) symlinkSync(`usr/${name}`, join(tree, name));

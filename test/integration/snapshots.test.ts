@@ -263,6 +263,44 @@ test("a daemon that is killed while it holds a machine still: the next one lets 
   await done("poweroff", "m");
 });
 
+test("whoever is killed at any step of a snapshot: it is there whole, or not at all", async (ctx) => {
+  needsHere(ctx, "tool:strace");
+  await using store = await imageRoot("directory");
+  const { root, machines, done } = store;
+  mkdirSync(join(machines, "web/etc"), { recursive: true });
+  writeFileSync(join(machines, "web/etc/state"), "one");
+  root.settings("web", "[Exec]\nHostname=one");
+  for (const calls of ["rename,renameat2", "mkdir", "fsync"])
+    for (let step = 1; ; step++) {
+      const inject = `inject=${calls}:signal=SIGKILL:when=${step}`;
+      await using child = root.spawn([
+        "strace",
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        inject,
+        BERTH,
+        "snapshot",
+        "web",
+        "s",
+      ]);
+      const { status } = await child.end;
+      await done("clean");
+      expect(readdirSync(machines).filter((name) => !name.startsWith(".berth-snapshots"))).toEqual(["web"]);
+      const [kept] = await names(store, "web");
+      if (kept !== undefined) {
+        await done("clone", "web@s", "copy");
+        expect(readFileSync(join(machines, "copy/etc/state"), "utf8")).toBe("one");
+        expect(readFileSync(join(root.etc, "machines/copy.nspawn"), "utf8")).toContain("Hostname=one");
+        await done("remove", "copy", "web@s");
+      }
+      if (status === 0) break;
+      expect(step).toBeLessThan(40);
+    }
+}, 200_000);
+
 test("a full disk: nothing is left, and the machine goes on", async () => {
   await using store = await imageRoot("directory");
   const { root, done, refused } = store;

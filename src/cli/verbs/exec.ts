@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { variable } from "../environment.ts";
-import { execByDaemon } from "../exec-by-daemon.ts";
+import { execCommand } from "../exec-command.ts";
 import { type Context, type Runner, withoutDashes } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
@@ -29,20 +29,10 @@ interface Options {
   readonly env: readonly string[];
 }
 
-/** By the daemon, which is warm; where there is none, or a terminal is to be copied to or from, by ourselves. */
 async function exec(context: Context, name: string, words: string[], options: Options): Promise<number> {
   const { user, cwd: directory, tty: terminal = false } = options;
   const environment = options.env.flatMap((text) => variable("--env", text, context.env));
-  const request = { argv: withoutDashes(words), user, directory, environment };
-  const status = terminal ? undefined : await execByDaemon(name, request, context.paths);
-  if (status !== undefined) return status;
-  const [{ execIn }, { findMachine }, { ProcessCaller }] = await Promise.all([
-    import("../../machine/exec-in.ts"),
-    import("../../machine/find-machine.ts"),
-    import("../../supervise/caller.ts"),
-  ]);
-  const caller = new ProcessCaller();
-  return execIn(findMachine(name, context.paths), { ...request, terminal, caller, env: context.env }, context.paths);
+  return execCommand(name, { argv: withoutDashes(words), user, directory, environment, terminal }, context);
 }
 
 function collect(value: string, before: readonly string[]): readonly string[] {

@@ -24,7 +24,10 @@ export function define(program: Command, run: Runner): void {
     )
     .argument("<name>", "the image")
     .argument("[snapshot]", "the snapshot; the newest without it")
-    .option("--restart", "power off the machine that runs from it before, and boot it again")
+    .option(
+      "--restart",
+      "power off the machine that runs from it before, or kill it where it does not, and boot it again",
+    )
     .option("--undo", "go back to what the last rollback has replaced")
     .option("--confirm", "remove what rollbacks have replaced")
     .option("--json", "print what came of it as JSON")

@@ -1,11 +1,12 @@
 import type { Command } from "commander";
 import { BerthError } from "../../errors.ts";
+import type { EphemeralEvent, StartEvent } from "../../manager/protocol.ts";
 import { requireName } from "../../spec/name.ts";
 import { printable, visible } from "../../spec/quote.ts";
 import type { DaemonClient } from "../daemon-client.ts";
 import { needDaemon } from "../daemon-start.ts";
 import { allAtOnce } from "../each-machine.ts";
-import { say } from "../output.ts";
+import { print, say } from "../output.ts";
 import { type Progress, startProgress } from "../progress.ts";
 import { timeoutOrNull } from "../seconds.ts";
 import type { Context, Runner } from "../verb.ts";
@@ -21,6 +22,7 @@ export function define(program: Command, run: Runner): void {
         "started where it does not run.",
     )
     .argument("<name...>", "the machines")
+    .option("-x, --ephemeral", "boot a throw-away copy of each machine, whose name is printed; it goes when it ends")
     .option(
       "--timeout <SECONDS>",
       "how long a machine may take to be ready; by default TimeoutStartSec= of its settings",
@@ -28,7 +30,7 @@ export function define(program: Command, run: Runner): void {
     .action(run(start));
 }
 
-async function start(context: Context, names: string[], options: { timeout?: string }): Promise<number> {
+async function start(context: Context, names: string[], options: Options): Promise<number> {
   const timeout = timeoutOrNull(options.timeout);
   for (const name of names) requireName(name);
   if (process.geteuid?.() !== 0)
@@ -40,7 +42,9 @@ async function start(context: Context, names: string[], options: { timeout?: str
   const progress = startProgress(process.stderr, { fancy: context.fancy, title, env: context.env });
   const said: string[] = [];
   try {
-    return await allAtOnce(names, (name) => startOne(client, name, { context, progress, timeout, said }));
+    return await allAtOnce(names, (name) =>
+      startOne(client, name, { context, progress, timeout, said, ephemeral: options.ephemeral === true }),
+    );
   } finally {
     progress.end();
     client.close();
@@ -48,30 +52,33 @@ async function start(context: Context, names: string[], options: { timeout?: str
   }
 }
 
+interface Options {
+  readonly timeout?: string;
+  readonly ephemeral?: boolean;
+}
+
 interface Start {
   readonly context: Context;
   readonly progress: Progress;
   readonly timeout: number | null;
   readonly said: string[];
+  readonly ephemeral: boolean;
 }
 
 async function startOne(client: DaemonClient, name: string, start: Start): Promise<void> {
-  const { context, progress, timeout, said } = start;
+  const { context, progress, timeout, said, ephemeral } = start;
   const show = (text: string): void => progress.update({ label: "booting", fraction: null, detail: printable(text) });
   const over = new AbortController();
-  if (context.fancy) showConsole(name, start, show, over.signal);
+  if (context.fancy && !ephemeral) showConsole(name, start, show, over.signal);
+  const onEvent = (event: StartEvent | EphemeralEvent): void => {
+    if ("said" in event) said.push(event.said);
+    else if ("status" in event) show(event.status);
+    else if (context.fancy) showConsole(event.name, start, show, over.signal);
+  };
   try {
-    await client.call(
-      "start",
-      { name, timeout },
-      {
-        signal: context.signal,
-        onEvent: (event) => {
-          if ("said" in event) said.push(event.said);
-          else show(event.status);
-        },
-      },
-    );
+    const options = { signal: context.signal, onEvent };
+    if (ephemeral) print(`${(await client.call("startEphemeral", { name, timeout }, options)).name}\n`);
+    else await client.call("start", { name, timeout }, options);
   } finally {
     over.abort();
   }

@@ -81,7 +81,7 @@ interface Machines extends Disposable {
 
 /** Those that run from the image are stopped when it comes to that; where none does, none can be started. */
 function holdMachines(paths: Paths, image: FoundImage): Machines {
-  const running = runningFrom(image.path, paths).length > 0;
+  const running = runningFrom(image.path, paths).some(({ layer }) => layer === null);
   const tree = running ? undefined : tryHold(paths, image);
   let ms: number | null = null;
   const still: Still = async (act) => {

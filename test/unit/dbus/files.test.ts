@@ -10,7 +10,9 @@ import { policies } from "../../../src/dbus/faces.ts";
 import { Machines } from "../../../src/dbus/machines.ts";
 import { BERTH1 } from "../../../src/dbus/places.ts";
 import { ImageStore } from "../../../src/image/store.ts";
+import { ImageSnapshots } from "../../../src/manager/image-snapshots.ts";
 import { Manager } from "../../../src/manager/manager.ts";
+import { ThrowAways } from "../../../src/manager/throw-aways.ts";
 import { Transfers } from "../../../src/transfer/transfers.ts";
 import { testPaths } from "../../lib/trees.ts";
 
@@ -18,7 +20,10 @@ const UNITS = fileURLToPath(new URL("../../../units", import.meta.url));
 const paths = testPaths("/nonexistent");
 const manager = new Manager({ paths, bootId: "", log: () => undefined });
 const store = new ImageStore(paths);
-const services = { paths, manager, machines: new Machines(manager), store, log: () => undefined };
+const services = {
+  ...{ paths, manager, machines: new Machines(manager), store, log: () => undefined },
+  ...{ snapshots: new ImageSnapshots(manager), throwAways: new ThrowAways(manager) },
+};
 const all = policies(services, new Transfers(store));
 
 const read = (file: string): string => readFileSync(`${UNITS}/${file}`, "utf8");
