@@ -18,7 +18,10 @@ const CAUSES: readonly (readonly [RegExp, string])[] = [
     /Could(?:n't| not) resolve|Temporary failure resolving|Could not connect|Network is unreachable|Connection (?:timed out|refused)|Cannot initiate the connection/,
     "the mirror cannot be reached: see that the network is there (apt-get update on this host tells)",
   ],
-  [/Unable to locate package|has no installation candidate/, "a package of the recipe does not exist in that release"],
+  [
+    /Unable to locate package|has no installation candidate/,
+    "a package of the recipe, or a version of the lock file, is not (any more) in that release",
+  ],
   [
     /mounted with (?:noexec|nodev|nosuid)|test-dev-null/,
     "the file system is mounted with noexec or nodev: build on another one (BERTH_CACHE)",

@@ -35,8 +35,10 @@ export function planMmdebstrap(
   };
   const sources = sourceLines(settings, archives);
   const include = [
-    ...request.packages,
-    ...(sources.some((line) => line.includes(" https:")) ? ["ca-certificates"] : []),
+    ...(request.locked === null
+      ? request.packages
+      : Object.keys(request.locked).map((name) => name.replace(/:.*/, ""))),
+    ...(request.locked === null && sources.some((line) => line.includes(" https:")) ? ["ca-certificates"] : []),
   ];
   return {
     tool: "mmdebstrap",

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Paths } from "../host/paths.ts";
 
@@ -28,5 +28,11 @@ export function readOrigin(paths: Pick<Paths, "machines">, name: string): string
 
 /** Of an image of that name that is not there any more, or is to be another. */
 export function forgetOrigin(paths: Pick<Paths, "machines">, name: string): void {
-  rmSync(originPath(paths, name), { force: true });
+  const path = originPath(paths, name);
+  rmSync(path, { force: true });
+  try {
+    rmdirSync(dirname(path));
+  } catch {
+    // There are others', or nobody has any.
+  }
 }

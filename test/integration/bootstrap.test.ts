@@ -64,7 +64,7 @@ describe("a machine of bookworm", () => {
     expect(result.packages).toBeGreaterThan(100);
     expect(events.map((event) => event.stage)).toEqual(["copy"]);
     expect(visible).toEqual([false]);
-    expect(await readdir(join(root, "machines"))).toEqual(["web"]);
+    expect(await readdir(join(root, "machines"))).toEqual([".berth-origins", "web"]);
 
     const store = await lstat(join(root, "machines"));
     expect([(store.mode & 0o7777).toString(8), store.uid, store.gid]).toEqual(["700", 0, 0]);
@@ -133,7 +133,7 @@ describe("a machine of bookworm", () => {
     await debianTree("bookworm");
     const results = await Promise.allSettled([bootstrap(options()), bootstrap(options())]);
     expect(results.map((result) => result.status).sort()).toEqual(["fulfilled", "rejected"]);
-    expect(await readdir(join(root, "machines"))).toEqual(["web"]);
+    expect(await readdir(join(root, "machines"))).toEqual([".berth-origins", "web"]);
   });
 });
 
@@ -205,7 +205,7 @@ describe("when it does not work out, nothing is left", () => {
     await expect.poll(() => newProcesses(before, readProcesses()), { timeout: 5000 }).toEqual([]);
     await debianTree("bookworm");
     await bootstrap(options());
-    expect(await readdir(join(root, "machines"))).toEqual(["web"]);
+    expect(await readdir(join(root, "machines"))).toEqual([".berth-origins", "web"]);
   });
 });
 
@@ -237,7 +237,7 @@ test("the command line: JSON alone on stdout, one line a stage on stderr, recipe
     }),
   );
   const table = await berth(["recipes"]);
-  expect(table.stdout).toMatch(/^debian +bookworm +Debian 12 \(bookworm\) +\d{4}-\d\d-\d\d$/m);
+  expect(table.stdout).toMatch(/^debian +bookworm +Debian 12 \(bookworm\) +mmdebstrap +\d{4}-\d\d-\d\d$/m);
 });
 
 /** Lock files are there for good. */

@@ -133,6 +133,7 @@ test("what a lock file names is pinned, and nothing else may be installed", () =
   expect(build.preferences).toBe(
     "Package: a\nPin: version 1.0-1\nPin-Priority: 1001\n\nPackage: *\nPin: release *\nPin-Priority: -1\n",
   );
+  expect(build.options).toContain("--include=a");
   expect(plan().build.preferences).toBe("");
 });
 
