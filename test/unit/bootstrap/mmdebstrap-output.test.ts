@@ -86,7 +86,7 @@ test.each([
     "does not carry",
   ],
   ["an old mirror", "E: Release file for http://m.example is expired (invalid since 18d)", "out of date"],
-  ["a missing package", "E: Unable to locate package nope", "does not exist in that release"],
+  ["a missing package", "E: Unable to locate package nope", "is not (any more) in that release"],
 ])("%s gets a hint", (_, output, hint) => {
   const error = mmdebstrapFailure("bootstrap of debian/x", "ended with status 25", output.split("\n"));
   expect(error.hint).toContain(hint);
