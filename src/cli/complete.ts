@@ -1,4 +1,4 @@
-import { existsSync, readdirSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { Command, type Option } from "commander";
 import { INSTALLATION } from "../host/installation.ts";
@@ -206,17 +206,13 @@ function settingsNames(paths: Paths): readonly string[] {
 /** Behind NAME@ the snapshots of that image. */
 function imagesOrSnapshots(paths: Paths, current: string): readonly string[] {
   const at = current.indexOf("@");
-  if (at < 0) return [...listTrees(paths.machines), ...rawImages(paths)];
+  if (at < 0) return listTrees(paths.machines);
   const image = current.slice(0, at);
   return snapshotsOfImage(paths, image).map((name) => `${image}@${name}`);
 }
 
 function snapshotsOfImage(paths: Paths, image: string): readonly string[] {
   return checkName(image) === undefined ? namesIn(join(paths.machines, SNAPSHOTS, image), /^([^.].*)$/) : [];
-}
-
-function rawImages({ machines }: Paths): readonly string[] {
-  return existsSync(machines) ? namesIn(machines, /^([^.].*)\.raw$/) : [];
 }
 
 function recipes({ recipes: shipped, etc }: Paths): readonly string[] {

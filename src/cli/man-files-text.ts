@@ -63,7 +63,7 @@ _/run/berth/images/NAME_
 : Locked while something is done to an image; says what.
 
 _/etc/berth/import-pubring.gpg_, _/etc/systemd/import-pubring.gpg_, _/usr/lib/systemd/import-pubring.gpg_
-: The first that exists holds the keys that *berth pull-tar* trusts.
+: The first that exists holds the keys that *berth pull-tar* and *pull-raw* trust.
 
 _/etc/berth/remotes.conf_
 : Servers of images, written by *berth remote*: a section for each, named as it is, with *url=* and *protocol=simplestreams*. Those that come with

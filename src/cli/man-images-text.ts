@@ -54,7 +54,12 @@ attributes are left out. Refused, with nothing left, is what is cut, damaged or 
 out of the tree, or leaves less than 256 MB (on a small file system, a twentieth) of the disk. Where the tree is the only directory
 of the archive, that one becomes the image.
 
-*berth pull-tar* downloads to the disk, verifies, and only then unpacks. With *--verify=signature* the list of checksums has to be
+*berth import-raw* writes zeros as holes. It takes raw images and, where *qemu-img*(1) is installed, qcow2; whatever is in them, an image that no
+machine could run from is kept and said. While a machine may change a disk image, it is neither exported nor packed, and cloned only where
+the file system shares blocks (XFS, btrfs): then the clone is what a power cut would have left. *berth export-tar* packs the tree
+that a machine would have, with all its partitions, so that *import-tar* makes a plain tree of it.
+
+*berth pull-tar* and *berth pull-raw* download to the disk, verify, and only then unpack. With *--verify=signature* the list of checksums has to be
 signed by a key of the keyring (see _FILES_): inline in _URL.sha256_, or by _SHA256SUMS.gpg_ beside _SHA256SUMS_. A redirect from
 https to http is not followed.
 

@@ -71,7 +71,9 @@ with *--follow* these objects, one a line.
 *path*, *parent* (the image whose files it shares), *driver* (what keeps it) and *why* (that one).
 
 *berth image-status*
-: An array of the same, with *os*, *hostname* and *machineId* of what is in the image, or *problem*, why nothing is known of that.
+: An array of the same, with *os*, *hostname* and *machineId* of what is in the image, or *problem*, why nothing is known of that, and, of a
+disk image, *partitions*: an array of *number*, *label*, *size* (bytes), *fileSystem* (or what else is in it, or null) and *mountedOn* (null:
+a machine does not have it).
 
 *berth show-image*
 : The same fields as *list-images*, and *origin* (null, or *recipe*, *release*, *architecture*, *tool*, *created* and *packages* of the

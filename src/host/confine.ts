@@ -6,11 +6,21 @@ export interface ConfinedOptions {
   readonly directory: string;
   /** It is a file, or a block device. */
   readonly isFile?: "file" | "device";
+  /** What is mounted there in place of the directory, the one on `/` first. */
+  readonly mounts?: readonly ConfinedMount[];
   readonly writable: boolean;
   readonly signal: AbortSignal;
   readonly stdin?: number;
   readonly stdout?: number;
   readonly onLine?: (line: string) => void;
+}
+
+export interface ConfinedMount {
+  readonly device: string;
+  readonly type: string;
+  readonly options: string;
+  /** In /tree; no link on the way there is followed. */
+  readonly target: string;
 }
 
 /**
@@ -25,12 +35,18 @@ mount -t tmpfs -o mode=0755,size=64k,nosuid,nodev,noexec berth-view /mnt
 mkdir /mnt/old
 if [ "$BERTH_SOURCE" = . ]; then mkdir /mnt/tree; else : >/mnt/tree; fi
 ${VIEW_PROGRAMS}
-mount -c -o "bind,nosuid,noexec,$BERTH_ACCESS" "$BERTH_SOURCE" /mnt/tree
+if [ -z "$BERTH_MOUNTS" ]; then mount -c -o "bind,nosuid,noexec,$BERTH_ACCESS" "$BERTH_SOURCE" /mnt/tree
+else
+  echo "$BERTH_MOUNTS" | while read -r type options device target; do
+    place=/mnt/tree\${target%/}
+    [ "$(realpath -- "$place")" != "$place" ] || mount -c -t "$type" -o "nosuid,nodev,noexec,$options" "$device" "$place"
+  done
+fi
 ln -s old/proc /mnt/proc
 mount -o remount,ro,nosuid,nodev,noexec berth-view /mnt
 ${VIEW_ENTER}
 if [ -d /tree ]; then cd /tree; else cd /; fi
-unset BERTH_ACCESS BERTH_SOURCE
+unset BERTH_ACCESS BERTH_SOURCE BERTH_MOUNTS
 # Who parses what somebody else made needs no rights at all; who makes or reads files of all owners needs these.
 as_nobody() {
   setpriv --reuid=65534 --regid=65534 --clear-groups --bounding-set=-all --inh-caps=-all --no-new-privs "$@"
@@ -54,7 +70,7 @@ with_capabilities() {
 export function runConfined(
   script: string,
   words: readonly string[],
-  { directory, isFile, writable, ...options }: ConfinedOptions,
+  { directory, isFile, mounts = [], writable, ...options }: ConfinedOptions,
 ): Promise<CommandResult> {
   return runCommand(
     "unshare",
@@ -64,6 +80,7 @@ export function runConfined(
       cwd: isFile === undefined ? directory : "/",
       env: {
         BERTH_ACCESS: `${writable ? "rw" : "ro"}${isFile === "device" ? "" : ",nodev"}`,
+        BERTH_MOUNTS: mounts.map((each) => `${each.type} ${each.options} ${each.device} ${each.target}`).join("\n"),
         BERTH_SOURCE: isFile === undefined ? "." : directory,
       },
       pidNamespace: true,

@@ -1,14 +1,17 @@
 import { type Dirent, readdirSync } from "node:fs";
+import { basename } from "node:path";
 import { checkName } from "../spec/name.ts";
-import { nameOfTree } from "./tree-place.ts";
+import { DISK_SUFFIX, STACK_SUFFIX } from "./tree-place.ts";
 
 /** Names of the trees in a machines directory, whatever keeps them: what could be started. */
 export function listTrees(machines: string): readonly string[] {
   return [
     ...new Set(
       entries(machines)
-        .filter((entry) => entry.isDirectory())
-        .map(({ name }) => nameOfTree(name))
+        .flatMap((entry) => {
+          if (entry.isDirectory()) return [basename(entry.name, STACK_SUFFIX)];
+          return entry.isFile() && entry.name.endsWith(DISK_SUFFIX) ? [basename(entry.name, DISK_SUFFIX)] : [];
+        })
         .filter((name) => checkName(name) === undefined),
     ),
   ];

@@ -27,8 +27,22 @@ export interface OpenTree extends Disposable {
   readonly roots: readonly string[];
   /** How the tree is kept, for the planner. */
   readonly storage: StorageFacts;
+  /** Of a disk image. */
+  readonly partitions?: readonly PartitionView[];
   /** What its files lie on, where its own mount does not tell. */
   fileSystem(): FileSystemFacts | null;
+}
+
+/** A partition to be shown. */
+export interface PartitionView {
+  readonly number: number;
+  readonly label: string;
+  /** Bytes. */
+  readonly size: number;
+  /** Or what else is in it, as blkid(8) calls it; null: nothing that is known. */
+  readonly fileSystem: string | null;
+  /** Where a machine has it; null: nowhere. */
+  readonly mountedOn: string | null;
 }
 
 /** @throws BerthError when it can't be opened. Of a directory nothing is looked at yet. */

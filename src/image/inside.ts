@@ -1,5 +1,6 @@
 import { InRoot } from "../host/in-root.ts";
 import { openImage } from "../host/open-image.ts";
+import type { PartitionView } from "../host/open-tree.ts";
 import { OS_RELEASE_PATHS, parseOsRelease } from "../host/os-release.ts";
 import { checkHostname } from "../spec/name.ts";
 
@@ -18,13 +19,16 @@ export interface Inside {
   readonly hostname: string | null;
   /** machine-id(5), 32 hexadecimal digits. Null: it gets one when it first boots. */
   readonly machineId: string | null;
+  /** Of a disk image. */
+  readonly partitions: readonly PartitionView[];
 }
 
 /** @throws BerthError when the image can't be opened */
 export async function readInside(image: string): Promise<Inside> {
   using tree = await openImage(image);
-  const { roots } = tree;
+  const { roots, partitions = [] } = tree;
   return {
+    partitions,
     osRelease: parseOsRelease(firstOf(roots, OS_RELEASE_PATHS) ?? ""),
     machineInfo: parseOsRelease(firstOf(roots, ["/etc/machine-info"]) ?? ""),
     hostname: hostnameIn(firstOf(roots, ["/etc/hostname"]) ?? ""),

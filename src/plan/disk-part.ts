@@ -17,8 +17,5 @@ export interface DiskMount extends DiskPart {
   readonly target: string;
 }
 
-/**
- * writable: it may be changed. recover: nothing in it is, but what its file system has not yet done of what it noted
- * before it was cut off. read-only: not even that.
- */
-export type DiskAccess = "writable" | "recover" | "read-only";
+/** Read-only: whatever is left to be done in its journal, it is as it is. */
+export type DiskAccess = "writable" | "read-only";

@@ -11,7 +11,6 @@ const mknodCall = bind("int mknod(const char *path, uint mode, ulong device)");
 
 const LOOP_CTL_GET_FREE = 0x4c82;
 const LOOP_CONFIGURE = 0x4c0a;
-const LOOP_GET_STATUS64 = 0x4c05;
 const BLKGETSIZE64 = 0x80081272;
 const LO_FLAGS_READ_ONLY = 1;
 const LO_FLAGS_AUTOCLEAR = 4;
@@ -21,9 +20,10 @@ const LO_FLAGS_DIRECT_IO = 16;
 const INFO = 8;
 const INFO_SIZE = 232;
 const CONFIG_SIZE = INFO + INFO_SIZE + 64;
-const AT = { device: 0, inode: 8, offset: 24, limit: 32, flags: 52, name: 56 } as const;
+const AT = { offset: 24, limit: 32, flags: 52, name: 56 } as const;
 const NAME_MAX = 63;
 
+const SECTOR = 512;
 const CONTROL = { type: constants.S_IFCHR, major: 10, minor: 237 } as const;
 const MAJOR = 7;
 /** Somebody else may take the device that was free. */
@@ -39,7 +39,7 @@ export interface LoopRange {
 /** A block device whose content is a part of a file. It goes when nobody has it open or mounted any more, however they end. */
 export interface LoopDevice extends Disposable {
   readonly fd: number;
-  /** Its path; in a place of our own where this host has no such node. */
+  /** Its path, for children as well; in a place of our own where this host has no such node. */
   readonly path: string;
 }
 
@@ -47,6 +47,8 @@ export interface LoopDevice extends Disposable {
 export function attachLoop(file: number, name: string, { offset, size, readOnly }: LoopRange): LoopDevice {
   const config = pinned(CONFIG_SIZE);
   config.writeUInt32LE(file, 0);
+  // As the disk is laid out for, whatever the file lies on: else small blocks of a file system would be none.
+  config.writeUInt32LE(SECTOR, 4);
   config.writeBigUInt64LE(BigInt(offset), INFO + AT.offset);
   config.writeBigUInt64LE(BigInt(size ?? 0), INFO + AT.limit);
   // Direct, so that nothing is in memory twice; the kernel goes without it where the file system can't.
@@ -69,21 +71,6 @@ export function attachLoop(file: number, name: string, { offset, size, readOnly 
   } finally {
     control[Symbol.dispose]();
   }
-}
-
-/** What a loop device shows: the file's device and inode, and where it begins in it. Null: nothing just now. */
-export function loopTarget(number: number): { readonly file: string; readonly offset: number } | null {
-  let device: LoopDevice;
-  try {
-    device = openLoop(number, true);
-  } catch {
-    return null;
-  }
-  using opened = device;
-  const info = pinned(INFO_SIZE);
-  if (ioctlCall(opened.fd, LOOP_GET_STATUS64, info) < 0) return null;
-  const file = `${info.readBigUInt64LE(AT.device)}:${info.readBigUInt64LE(AT.inode)}`;
-  return { file, offset: Number(info.readBigUInt64LE(AT.offset)) };
 }
 
 /** Bytes of a block device. */
@@ -116,7 +103,7 @@ function openNode(path: string, node: Node, flags: number): LoopDevice {
 
 function opened(path: string, node: Node, flags: number): LoopDevice {
   const fd = openSync(path, flags | constants.O_NONBLOCK);
-  const own = path.startsWith("/proc/") ? `/proc/self/fd/${fd}` : path;
+  const own = path.startsWith("/proc/") ? `/proc/${process.pid}/fd/${fd}` : path;
   if (isNode(fd, node)) return { fd, path: own, [Symbol.dispose]: () => closeQuietly(fd) };
   closeQuietly(fd);
   throw Object.assign(new Error(`${path} is another device`), { code: "ENXIO" });

@@ -1,6 +1,7 @@
 import { BerthError } from "../errors.ts";
 import { runConfined } from "../host/confine.ts";
-import { requireTree } from "../image/image.ts";
+import { attachDisk } from "../host/disk-image/attach-disk.ts";
+import { shareDisk } from "../image/hold-tree.ts";
 import type { ImageStore } from "../image/store.ts";
 import type { Compression } from "./compression.ts";
 import type { Control } from "./transfer.ts";
@@ -45,7 +46,10 @@ export async function exportTar(
   { signal, progress, log }: Control,
 ): Promise<void> {
   await store.read(name, async ({ path, type }) => {
-    requireTree({ name, type }, "cannot pack image");
+    using stack = new DisposableStack();
+    // What a machine changes on a disk meanwhile would be no file system any more.
+    if (type === "raw") stack.use(shareDisk({ name, path }, store.paths));
+    const disk = type === "raw" ? stack.use(await attachDisk(path)) : null;
     log(`packing, compression: ${format}`);
     let total: number | null = null;
     void store.measure([name], PATIENCE).then(
@@ -57,7 +61,8 @@ export async function exportTar(
     let end = "";
     const said: string[] = [];
     const { status } = await runConfined(SCRIPT, pack ?? [], {
-      directory: path,
+      directory: disk === null ? path : "/",
+      ...(disk === null ? {} : { mounts: disk.mounts }),
       writable: false,
       signal,
       stdout: fd,

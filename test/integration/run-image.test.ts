@@ -9,7 +9,8 @@ import { toolsOf } from "../lib/file-systems.ts";
 import { interview } from "../lib/interview.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { parseProbe, probe, probeTree } from "../lib/probe.ts";
-import { needs } from "../lib/requires.ts";
+import { needs, needsHere } from "../lib/requires.ts";
+import { debianTree } from "../lib/trees.ts";
 
 const FILE_SYSTEMS = ["xfs", "btrfs", "squashfs", "erofs"] as const;
 const ready = needs("root", "userns", "cgroup2", "cc", ...DISK_TOOLS, ...FILE_SYSTEMS.flatMap(toolsOf));
@@ -20,6 +21,8 @@ beforeAll(() => {
 });
 
 const MIB = 1 << 20;
+const DEBIAN_SIZE = 600 * MIB;
+const SLEEP = probe("hostname", "--", "sleep", "1000000");
 const ROOT_SIZE = 32 * MIB;
 const HOME_SIZE = 16 * MIB;
 /** The least there is of XFS; with holes. */
@@ -151,6 +154,7 @@ describe("machines/NAME.raw", () => {
       gid: 1234,
     });
     await ok("exec", "web", "--", ...probe("write", "/opt/new", "x"));
+    expect(await ok("list", "--all")).toMatch(/^web +container +berth +running /m);
     expect(JSON.parse(await ok("list", "--json"))).toMatchObject([
       { name: "web", image: join(root.machines, "web.raw") },
     ]);
@@ -171,11 +175,49 @@ describe("machines/NAME.raw", () => {
     expect(existsSync(join(root.machines, "web.raw"))).toBe(false);
   });
 
+  test("--ephemeral: its users are looked up in the image, and in what the machine has changed", async () => {
+    await using root = berthRoot();
+    const tree = await ownTree(root);
+    writeFileSync(join(tree, "etc/passwd"), "root:x:0:0::/root:/bin/sh\nworker:x:1234:1234::/:/bin/sh\n");
+    const image = join(root.machines, "web.raw");
+    makeDisk(image, { parts: [{ type: "root", size: ROOT_SIZE, fs: "ext4", from: tree }] });
+    await using machine = root.start("run", "-q", "-x", "-i", image, "-M", "web", "--", ...SLEEP);
+    await machine.until(/hostname/);
+    const ids = async (user: string) =>
+      parseProbe((await root.berth("exec", `--user=${user}`, "web", "--", ...probe("ids"))).stdout, "ids");
+    expect(await ids("worker")).toMatchObject({ uid: 1234 });
+    await root.berth("exec", "web", "--", ...probe("write", "/etc/passwd", "late:x:77:77::/:/bin/sh"));
+    expect(await ids("late")).toMatchObject({ uid: 77 });
+    machine.kill("SIGTERM");
+    await machine.end;
+  });
+
+  test("a Debian boots from one, all its units start, and it reboots", async (ctx) => {
+    needsHere(ctx, "tool:mmdebstrap");
+    await using root = berthRoot();
+    const image = join(root.machines, "deb.raw");
+    makeDisk(image, { parts: [{ type: "root", size: DEBIAN_SIZE, fs: "ext4", from: await debianTree("bookworm") }] });
+    const ok = async (...words: readonly string[]): Promise<string> => {
+      const { status, stdout, stderr } = await root.berth(...words);
+      expect(status, stderr).toBe(0);
+      return stdout;
+    };
+    await ok("start", "deb");
+    expect(await ok("exec", "deb", "--", "systemctl", "is-system-running", "--wait")).toBe("running\n");
+    await ok("exec", "deb", "--", "sh", "-c", "echo kept >/root/kept");
+    await ok("reboot", "deb");
+    await ok("wait", "deb", "running");
+    expect(await ok("exec", "deb", "--", "cat", "/root/kept")).toBe("kept\n");
+    expect(await ok("exec", "deb", "--", "findmnt", "-no", "FSTYPE", "/")).toBe("ext4\n");
+    await ok("poweroff", "deb");
+    await ok("wait", "deb", "stopped");
+  });
+
   test("is written to by one machine at a time, and read by many", async () => {
     await using root = berthRoot();
     const image = await disk(root);
     const start = (name: string, ...more: readonly string[]) =>
-      root.start("run", "-q", "-i", image, "-M", name, ...more, "--", ...probe("hostname", "--", "sleep", "1000000"));
+      root.start("run", "-q", "-i", image, "-M", name, ...more, "--", ...SLEEP);
     const refused = async (name: string, ...more: readonly string[]): Promise<string> =>
       (await start(name, ...more).end).stderr;
     {

@@ -143,7 +143,7 @@ describe("export-tar and import-tar", () => {
     expect(readdirSync(root.path).sort()).toEqual(["etc", "machines", "run", "web.tar"]);
     expect((await root.berth("export-tar", "nothing", archive)).stderr).toContain('no image "nothing"');
     writeFileSync(join(root.machines, "disk.raw"), "x");
-    expect((await root.berth("export-tar", "disk", archive)).stderr).toContain("it is a disk image");
+    expect((await root.berth("export-tar", "disk", archive)).stderr).toContain("it has no file system that is known");
   });
 });
 

@@ -53,10 +53,16 @@ function links(): string[] {
     .map((line) => line.slice(0, line.indexOf(":")).trim());
 }
 
+/** Without those of other runs of tests, which have no devices of their own wherever else they are alone. */
 function loopDevices(): string[] {
+  const others = (file: string): boolean => /\/berth-(test|bench)-\w+\//.test(file) && !file.startsWith(`${tmpdir()}/`);
   return list("/sys/block")
     .filter((name) => name.startsWith("loop"))
-    .flatMap((name) => lines(`/sys/block/${name}/loop/backing_file`).map((file) => `${name} on ${file}`));
+    .flatMap((name) =>
+      lines(`/sys/block/${name}/loop/backing_file`)
+        .filter((file) => !others(file))
+        .map((file) => `${name} on ${file}`),
+    );
 }
 
 /**

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { BerthError } from "../../errors.ts";
+import type { PartitionView } from "../../host/open-tree.ts";
 import type { ImageInfo } from "../../image/image.ts";
 import { ImageStore } from "../../image/store.ts";
 import { visible } from "../../spec/quote.ts";
@@ -39,23 +40,36 @@ interface Inside {
   readonly os: string | null;
   readonly hostname: string | null;
   readonly machineId: string | null;
+  /** Of a disk image; null: of others there are none. */
+  readonly partitions: readonly PartitionView[] | null;
   /** Why nothing is known of that. */
   readonly problem: string | null;
 }
 
 async function lookInside(store: ImageStore, { name, type }: ImageInfo): Promise<Inside> {
   try {
-    const { osRelease, hostname, machineId } = await store.inside(name);
+    const { osRelease, hostname, machineId, partitions } = await store.inside(name);
     const { PRETTY_NAME, NAME, ID } = osRelease;
-    return { os: PRETTY_NAME ?? NAME ?? ID ?? null, hostname, machineId, problem: null };
+    return {
+      os: PRETTY_NAME ?? NAME ?? ID ?? null,
+      hostname,
+      machineId,
+      partitions: type === "raw" ? partitions : null,
+      problem: null,
+    };
   } catch (error) {
     // A disk may have anything in it; what is known of the file is told all the same.
     if (type !== "raw" || !(error instanceof BerthError)) throw error;
-    return { os: null, hostname: null, machineId: null, problem: error.message };
+    return { os: null, hostname: null, machineId: null, partitions: null, problem: error.message };
   }
 }
 
-function page(image: ImageInfo, { os, hostname, machineId, problem }: Inside): string {
+function partitionRow({ number, label, size, fileSystem, mountedOn }: PartitionView): readonly [string, string] {
+  const what = [formatBytes(size), fileSystem ?? "empty", ...(label === "" ? [] : [`"${label}"`])].join(" ");
+  return [`Part ${number}`, `${what}${mountedOn === null ? "" : ` on ${mountedOn}`}`];
+}
+
+function page(image: ImageInfo, { os, hostname, machineId, partitions, problem }: Inside): string {
   const rows: readonly (readonly [string, string | null])[] = [
     ["Type", `${image.type}, ${image.why}`],
     ["Path", image.path],
@@ -68,6 +82,7 @@ function page(image: ImageInfo, { os, hostname, machineId, problem }: Inside): s
     ["Modified", image.modified === null ? null : showTime(image.modified)],
     ["Usage", formatBytes(image.usage)],
     ["Limit", image.limit === null ? null : formatBytes(image.limit)],
+    ...(partitions ?? []).map(partitionRow),
   ];
   const lines = rows.flatMap(([key, value]) => (value === null ? [] : [`  ${key.padEnd(8)} ${visible(value)}\n`]));
   return `${image.name}\n${lines.join("")}`;

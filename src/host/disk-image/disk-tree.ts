@@ -7,20 +7,21 @@ import { closeQuietly } from "../../sys/files.ts";
 import { knowsFileSystem } from "../../sys/mount-device.ts";
 import { moveMountInto } from "../../sys/mounts.ts";
 import { InRoot } from "../in-root.ts";
-import type { OpenTree } from "../open-tree.ts";
+import type { OpenTree, PartitionView } from "../open-tree.ts";
 import { type DiskLayout, layoutOf, type Mounted, OPTIONAL } from "./layout.ts";
 import { mountPart } from "./mount-part.ts";
 import { readDisk } from "./read-table.ts";
+import type { DiskTable } from "./table.ts";
 
 /** The tree of a disk image, mounted read-only and as it is on the disk. @throws BerthError */
-export async function openDiskTree(image: string): Promise<OpenTree> {
+export async function openDiskTree(image: string): Promise<DiskTree> {
   refuseVerity(image);
   const { disk, table } = await readDisk(image);
   const layout = layoutOf(disk, table);
   const root = await mountPart(image, layout.root, "read-only");
   try {
     await addUsr(image, layout, root);
-    return new DiskTree(image, layout, root);
+    return new DiskTree(image, layout, root, table);
   } catch (error) {
     closeQuietly(root);
     throw error;
@@ -37,17 +38,23 @@ function refuseVerity(image: string): void {
   });
 }
 
-class DiskTree implements OpenTree {
-  readonly storage: StorageFacts;
+export class DiskTree implements OpenTree {
+  readonly storage: Extract<StorageFacts, { kind: "disk" }>;
+  readonly partitions: readonly PartitionView[];
   readonly #image: string;
   readonly #layout: DiskLayout;
   readonly #root: number;
 
-  constructor(image: string, layout: DiskLayout, root: number) {
+  constructor(image: string, layout: DiskLayout, root: number, table: DiskTable) {
     this.#image = image;
     this.#layout = layout;
     this.#root = root;
     this.storage = { kind: "disk", root: layout.root, mounts: mountsOf(layout, this.path) };
+    const targets = new Map([
+      [layout.root.number, "/"],
+      ...this.storage.mounts.map(({ number, target }) => [number, target] as const),
+    ]);
+    this.partitions = viewsOf(table, targets);
   }
 
   get path(): string {
@@ -66,6 +73,14 @@ class DiskTree implements OpenTree {
   [Symbol.dispose](): void {
     closeQuietly(this.#root);
   }
+}
+
+function viewsOf({ partitions }: DiskTable, targets: ReadonlyMap<number | null, string>): readonly PartitionView[] {
+  return partitions.map(({ number, label, size, content }) => ({
+    ...{ number, label, size },
+    fileSystem: content?.type ?? null,
+    mountedOn: targets.get(number) ?? null,
+  }));
 }
 
 function canBeWritten(image: string): boolean {
