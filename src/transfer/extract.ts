@@ -19,7 +19,7 @@ shift
 extract() {
   with_capabilities ${EXTRACT_CAPABILITIES} tar --extract --file=- --directory=/tree --delay-directory-restore \\
     --numeric-owner --same-owner --same-permissions \\
-    --acls --xattrs --xattrs-include='user.*' --xattrs-include=security.capability \\
+    --acls --xattrs --xattrs-include='user.*' --xattrs-exclude='user.overlay.*' --xattrs-include=security.capability \\
     --block-number --quoting-style=escape --warning=no-timestamp
   echo "tar=$?" >&3
   wc -c >&2

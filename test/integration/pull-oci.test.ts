@@ -137,7 +137,7 @@ test("layers lie over each other: what they replace, what they take away, and wh
   ]);
   const upper = tar([
     ...[file("./keep/.wh.b"), file("./keep/c", "c"), file("./.wh.gone"), file("./.wh.dir-gone")],
-    ...[directory("./opaque"), file("./opaque/.wh..wh..opq"), file("./opaque/new", "new")],
+    ...[directory("./opaque", 0o711), file("./opaque/.wh..wh..opq"), file("./opaque/new", "new")],
     ...[
       file("./was-dir", "file"),
       directory("./was-file"),
@@ -185,6 +185,8 @@ test("layers lie over each other: what they replace, what they take away, and wh
     "own",
     "new",
   ]);
+  const opaque = lstatSync(join(tree, "opaque"));
+  expect([opaque.mode & 0o777, opaque.mtimeMs], "what it has itself is as it is there").toEqual([0o711, 0]);
   expect(lstatSync(join(tree, "third")).ino).toBe(lstatSync(join(tree, "second")).ino);
   expect([lstatSync(join(tree, "fifo")).isFIFO(), lstatSync(join(tree, "null")).isCharacterDevice()]).toEqual([
     true,

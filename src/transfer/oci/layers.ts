@@ -25,15 +25,26 @@ const MERGE = `
 set -e
 cd /tree
 as_owner() { with_capabilities ${EXTRACT_CAPABILITIES} "$@"; }
+# Directories that the layer has only as ways to what is in it stay as they were below: tar(1) has just made them.
+as_owner find layer -mindepth 1 -type d -newer begun -exec sh -c '
+  for path; do
+    below=root\${path#layer}
+    [ -d "$below" ] && [ ! -L "$below" ] || continue
+    chown --reference="$below" "$path"
+    chmod --reference="$below" "$path"
+    touch --reference="$below" "$path"
+  done
+' sh {} +
 as_owner find layer -mindepth 1 -name '.wh.*' -exec sh -c '
   for path; do
     name=\${path##*/}
     parent=\${path%/*}
     below=root\${parent#layer}
+    touch --reference="$parent" times
     # What is no whiteout of anything could have been made for what is outside.
     case $name in
       .wh..wh..opq) name= ;;
-      .wh..wh.*) rm -rf "$path"; continue ;;
+      .wh..wh.*) rm -rf "$path"; touch --reference=times "$parent"; continue ;;
       .wh. | .wh..  | .wh...) echo "berth-fault a whiteout of nothing: $path"; exit 1 ;;
       *) name=\${name#.wh.} ;;
     esac
@@ -51,16 +62,7 @@ as_owner find layer -mindepth 1 -name '.wh.*' -exec sh -c '
       fi
     fi
     rm -rf "$path"
-  done
-' sh {} +
-# Directories that the layer has only as ways to what is in it stay as they were below: tar(1) has just made them.
-as_owner find layer -mindepth 1 -type d -newer begun -exec sh -c '
-  for path; do
-    below=root\${path#layer}
-    [ -d "$below" ] && [ ! -L "$below" ] || continue
-    chown --reference="$below" "$path"
-    chmod --reference="$below" "$path"
-    touch --reference="$below" "$path"
+    touch --reference=times "$parent"
   done
 ' sh {} +
 as_owner find layer -mindepth 1 -exec sh -c '
