@@ -55,7 +55,8 @@ with *--follow* these objects, one a line.
 
 *berth plan*
 : *machine* and *steps*, an array of *index*, *phase*, *kind*, *describe* (a sentence), *source* (file:line, the option, or default),
-*args* and *undo*.
+*args* and *undo*. With *--diff*: *machine*, *boot* and *began* (of the start that it is compared with), and *changes*, an array of steps with
+*change* (- or +) and *detail* (what is different in a step that is described as before).
 
 *berth cat*
 : *name*, as given; *files*, an array of *path*, *trusted*, *distrust* (why it is not, or null), *ignored* (problems as those of

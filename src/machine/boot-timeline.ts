@@ -1,14 +1,12 @@
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { BerthError } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
 import { describe } from "../plan/describe.ts";
 import { showSource } from "../spec/source.ts";
 import { runIn } from "./capture.ts";
+import { recordIn } from "./ended-boot.ts";
 import { findBoot } from "./find-boot.ts";
 import { knownBoots } from "./history.ts";
 import { type MachineRecord, planOfBoot, readRecord, type StartedPlan } from "./record.ts";
-import { recordFault } from "./record-shape.ts";
 import {
   MANAGER_PROPERTIES,
   type ManagerTimes,
@@ -54,6 +52,8 @@ export interface BootTimeline {
 export async function bootTimeline(name: string, wanted: number | undefined, paths: Paths): Promise<BootTimeline> {
   const { boot, directory } = findBoot(name, wanted, paths);
   const record = recordIn(directory, name);
+  if (record === null)
+    throw new BerthError(`${directory}/record.json is missing or damaged: nothing is known of that boot`);
   const plan = planOfBoot(directory);
   const inside = await inner(record, boot, paths);
   const earlier = knownBoots(name, paths).find((each) => each.boot === boot - 1);
@@ -67,11 +67,8 @@ export async function bootTimeline(name: string, wanted: number | undefined, pat
 }
 
 function milestonesIn(directory: string, name: string): BootTimeline["before"] {
-  try {
-    return milestones(recordIn(directory, name), planOfBoot(directory));
-  } catch {
-    return null;
-  }
+  const record = recordIn(directory, name);
+  return record === null ? null : milestones(record, planOfBoot(directory));
 }
 
 function milestones(
@@ -86,19 +83,6 @@ function milestones(
 /** To a microsecond. */
 function round(ms: number): number {
   return Math.round(ms * 1000) / 1000;
-}
-
-function recordIn(directory: string, name: string): MachineRecord {
-  const file = join(directory, "record.json");
-  let value: unknown;
-  try {
-    value = JSON.parse(readFileSync(file, "utf8"));
-  } catch {
-    throw new BerthError(`${file} is not there or damaged: nothing is known of that boot`);
-  }
-  const fault = recordFault(value, name);
-  if (fault !== undefined) throw new BerthError(`${file} ${fault}`);
-  return value as MachineRecord;
 }
 
 function hostSpans(plan: StartedPlan | null): readonly Span[] {

@@ -28,7 +28,8 @@ export function lastEndedBoot(name: string, paths: Paths): EndedBoot | null {
   };
 }
 
-function recordIn(directory: string, name: string): MachineRecord | null {
+/** Of a boot that runs or is kept, by its directory. Null: it is not there, damaged, or of another version. */
+export function recordIn(directory: string, name: string): MachineRecord | null {
   try {
     const value: unknown = JSON.parse(readFileSync(join(directory, "record.json"), "utf8"));
     return recordFault(value, name) === undefined ? (value as MachineRecord) : null;

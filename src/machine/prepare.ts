@@ -76,13 +76,16 @@ export interface Prepared {
   readonly warnings: readonly Problem[];
   readonly weaknesses: readonly Weakness[];
   /** Facts are read anew for each start (a reboot may find another tree), so the plan is made on demand. */
-  plan(request: PlanRequest): Promise<Planned>;
+  plan(request: PlanRequest, had?: KeptFacts): Promise<Planned>;
 }
 
 export interface Planned {
   readonly plan: LaunchPlan;
   readonly input: PlanInput;
 }
+
+/** What is picked anew for each start, as an earlier one had it: for a plan that is to be compared with that. */
+export type KeptFacts = Partial<Pick<MachineFacts, "rangeBase" | "randomId">>;
 
 /**
  * Settings and options to a machine that can be planned. `readHost`: for who has the host's facts already.
@@ -130,9 +133,10 @@ export function prepare(
       !isDisk(spec.root.value) && isExposed(spec.root.value, () => readFileSync("/proc/self/mountinfo", "utf8")),
       spec.privateUsers.value.mode === "yes" ? ownersFrom(spec, host) : 0,
     ),
-    plan: async (planRequest) => {
+    plan: async (planRequest, had) => {
       using opened = await openImage(spec.root.value);
-      const machine = readMachineFacts(spec, host, paths, opened);
+      const facts = readMachineFacts(spec, host, paths, opened);
+      const machine = had === undefined ? facts : { ...facts, ...had };
       const input = { spec, host, machine, places: placesOf(spec.name, spec.root.value, paths), request: planRequest };
       const blockers = checkPreconditions(input);
       if (blockers.length > 0) throw refuse(blockers);

@@ -1,35 +1,56 @@
 import { basename } from "node:path/posix";
 import { type Source, showSource } from "../spec/source.ts";
 import { describe } from "./describe.ts";
-import type { LaunchPlan } from "./step.ts";
+import type { PlanChange } from "./diff.ts";
+import type { LaunchPlan, Step } from "./step.ts";
 import { undoOf } from "./undo.ts";
 
 /** One aligned line a step: number, phase, what is done, and where it comes from if not from a default. */
 export function planText(plan: LaunchPlan): string {
-  const rows = plan.steps.map((step, index) => ({
-    head: `#${String(index).padStart(3, "0")} ${step.phase.padEnd(7)}`,
-    what: describe(step),
-    source: shortSource(step.source),
-  }));
-  const SOURCE_COLUMN = 76;
-  const line = ({ head, what, source }: (typeof rows)[number]): string =>
-    source === "" ? `${head} ${what}` : `${head} ${what.padEnd(SOURCE_COLUMN)}  ${source}`;
-  return rows.map((row) => `${line(row)}\n`).join("");
+  return plan.steps.map((step, index) => `${stepLine(step, index)}\n`).join("");
+}
+
+const SOURCE_COLUMN = 76;
+
+function stepLine(step: Step, index: number): string {
+  const source = shortSource(step.source);
+  const head = `#${String(index).padStart(3, "0")} ${step.phase.padEnd(7)}`;
+  return source === "" ? `${head} ${describe(step)}` : `${head} ${describe(step).padEnd(SOURCE_COLUMN)}  ${source}`;
+}
+
+/** The same lines after a minus or plus; what is different in a step that is described as before is below it. */
+export function diffText(changes: readonly PlanChange[]): string {
+  return changes
+    .flatMap(({ change, index, step, detail }) => [
+      `${change} ${stepLine(step, index)}`,
+      ...detail.map((each) => `${" ".repeat(15)}${each}`),
+    ])
+    .map((line) => `${line}\n`)
+    .join("");
+}
+
+/** As `berth plan --diff --json` prints each. */
+export function changeJson({ change, index, step, detail }: PlanChange): unknown {
+  return { change, ...stepJson(step, index), detail };
 }
 
 /** As `berth plan --json` prints it; `source` is file:line, the option, or `default`. */
 export function planJson(plan: LaunchPlan): unknown {
   return {
     machine: plan.machine,
-    steps: plan.steps.map((step, index) => ({
-      index,
-      phase: step.phase,
-      kind: step.kind,
-      describe: describe(step),
-      source: showSource(step.source),
-      args: step.args,
-      undo: undoOf(step),
-    })),
+    steps: plan.steps.map(stepJson),
+  };
+}
+
+function stepJson(step: Step, index: number): object {
+  return {
+    index,
+    phase: step.phase,
+    kind: step.kind,
+    describe: describe(step),
+    source: showSource(step.source),
+    args: step.args,
+    undo: undoOf(step),
   };
 }
 
