@@ -30,7 +30,7 @@ const words = (...all: readonly string[]): Values => ({ kind: "words", words: al
 
 /** Verbs whose machine has to run; `start` is for the others. */
 const OF_RUNNING = new Set(
-  "console exec guard shell login top poweroff reboot terminate kill pause resume set-property copy-to copy-from bind unbind".split(
+  "console exec guard shell login top apply poweroff reboot terminate kill pause resume set-property copy-to copy-from bind unbind".split(
     " ",
   ),
 );

@@ -37,6 +37,9 @@ _console.log_ and _console.log.1_.
 _/run/berth/running/NAME/binds.json_
 : What *berth bind* has mounted in it, which *berth unbind* takes away and nothing else.
 
+_/run/berth/running/NAME/apply.json_
+: What *berth apply* has bound in it, and how to take back what waits to be confirmed.
+
 _/run/berth/history/NAME/1_, _2_, ...
 : What earlier boots of a machine left, the last five: console, exit record, _plan.json_ and _record.json_. Boots of throw-away machines and mere
 commands are not kept.

@@ -58,6 +58,10 @@ with *--follow* these objects, one a line.
 *args* and *undo*. With *--diff*: *machine*, *boot* and *began* (of the start that it is compared with), and *changes*, an array of steps with
 *change* (- or +) and *detail* (what is different in a step that is described as before).
 
+*berth apply*
+: *machine*, *differences*, an array of *kind* (live, restart or outside), *what* and *source*; *applied* (whether the live ones have been made)
+and *confirmBy* (ISO 8601).
+
 *berth cat*
 : *name*, as given; *files*, an array of *path*, *trusted*, *distrust* (why it is not, or null), *ignored* (problems as those of
 *berth check*, with their *key*) and *text*; and *settings*, an array of those that hold: *section*, *key*, *value* and *source*, as of *berth check*.

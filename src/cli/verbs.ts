@@ -18,7 +18,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   Machines:
     "list status show why start poweroff reboot terminate kill pause resume wait login shell exec console logs top events " +
     "copy-to copy-from bind unbind set-property",
-  Launching: "run plan boot",
+  Launching: "run plan boot apply",
   Settings: "edit cat check enable disable",
   Images:
     "list-images image-status show-image clone rename read-only remove set-limit clean snapshot snapshots rollback diff guard",
@@ -104,6 +104,11 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
     rootOnly: true,
   },
   plan: { summary: "show what a start would do, without doing it", load: () => import("./verbs/plan.ts") },
+  apply: {
+    summary: "bring a running machine in line with its settings",
+    load: () => import("./verbs/apply.ts"),
+    rootOnly: true,
+  },
   edit: { summary: "edit a machine's settings file", load: () => import("./verbs/edit.ts"), rootOnly: true },
   enable: { summary: "start machines with the host", load: () => import("./verbs/enable.ts"), rootOnly: true },
   disable: {

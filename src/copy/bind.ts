@@ -3,7 +3,7 @@ import { stat } from "node:fs/promises";
 import { join, posix, resolve } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
 import { Launch, LaunchError } from "../exec/launch.ts";
-import { listMounts, strikeMount } from "../exec/live-mounts.ts";
+import { type LiveMount, listMounts, strikeMount } from "../exec/live-mounts.ts";
 import { stagePath } from "../host/installation.ts";
 import type { Paths } from "../host/paths.ts";
 import { abortedBy } from "../machine/foreground-stop.ts";
@@ -80,6 +80,11 @@ export async function unbindFrom(
   await perform(plan, signal, (error) => explainUnbind(machine, path, known, error));
   const last = mounts.findLast((mount) => mount.target === path);
   if (last !== undefined) strikeMount(list, last.id);
+}
+
+/** What is bound into a boot of a machine: by this, and not by its start. */
+export function boundIn(name: string, boot: string, paths: Paths): readonly LiveMount[] {
+  return listMounts(join(recordsDirectory(paths), name, "binds.json"), boot);
 }
 
 function listOf({ name }: MachineRecord, paths: Paths): string {

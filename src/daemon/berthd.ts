@@ -6,6 +6,7 @@ import { lockWithPid } from "../exec/lock-file.ts";
 import { bootId } from "../host/boot-id.ts";
 import { berthVersion } from "../host/installation.ts";
 import { type Paths, rootOf } from "../host/paths.ts";
+import { Applies } from "../manager/applies.ts";
 import { Autostart } from "../manager/autostart.ts";
 import { ImageSnapshots } from "../manager/image-snapshots.ts";
 import { Loads, runningOf } from "../manager/loads.ts";
@@ -28,6 +29,7 @@ export class Berthd implements Daemon {
   readonly manager: Manager;
   readonly autostart: Autostart;
   readonly loads: Loads;
+  readonly applies: Applies;
   readonly snapshots: ImageSnapshots;
   readonly throwAways: ThrowAways;
   readonly #paths: Paths;
@@ -56,6 +58,7 @@ export class Berthd implements Daemon {
     this.#lock = takeLock(paths);
     this.#tell = (level, machine, line) => log[level](machine === null ? {} : { machine }, line);
     this.manager = new Manager({ paths, bootId: this.#bootId, log: this.#tell });
+    this.applies = new Applies(this.manager, this.#tell);
     this.loads = new Loads(() => runningOf(this.manager));
     this.snapshots = new ImageSnapshots(this.manager);
     this.throwAways = new ThrowAways(this.manager);
@@ -73,6 +76,7 @@ export class Berthd implements Daemon {
     await selfTest();
     await this.manager.open();
     this.throwAways.sweep();
+    this.applies.resume();
     this.manager.on("machine", () => this.#tidy.busy());
     this.#tidy.busy();
     this.#server = new SocketServer(this.#socket, this, this.#log);
@@ -160,6 +164,7 @@ export class Berthd implements Daemon {
     await this.#server?.refuse();
     await (await this.#images?.catch(() => undefined))?.transfers.close(new DaemonEnds());
     await (await this.#bus)?.close();
+    this.applies.close();
     await this.manager.close();
     closeSync(this.#lock);
     this.#log.info("berthd ends; its machines go on");

@@ -1,6 +1,7 @@
 import { BerthError } from "../errors.ts";
 import { INSTALLATION } from "../host/installation.ts";
 import { killIn } from "../machine/kill-in.ts";
+import type { Applies } from "../manager/applies.ts";
 import type { Autostart } from "../manager/autostart.ts";
 import type { ImageSnapshots } from "../manager/image-snapshots.ts";
 import type { Loads } from "../manager/loads.ts";
@@ -36,6 +37,7 @@ export interface Daemon {
   readonly manager: Manager;
   readonly autostart: Autostart;
   readonly loads: Loads;
+  readonly applies: Applies;
   readonly snapshots: ImageSnapshots;
   readonly throwAways: ThrowAways;
   status(): Promise<DaemonStatus>;
@@ -71,6 +73,19 @@ export const METHODS: { readonly [M in MethodName]: Method<M> } = {
     run: async ({ manager }, { params, reader }) => viewFor(manager.view(name(params)), reader),
   },
   loads: { for: "all", run: ({ loads }, { params }) => loads.read(texts(params, "names")) },
+  apply: {
+    for: "root",
+    run: ({ applies }, { params }) =>
+      applies.apply(name(params), {
+        dryRun: flag(params, "dryRun"),
+        within: params["within"] === null ? null : number(params, "within", 1, TIMER_MAX),
+      }),
+  },
+  endApply: {
+    for: "root",
+    run: ({ applies }, { params }) =>
+      done(flag(params, "keep") ? applies.confirm(name(params)) : applies.revert(name(params))),
+  },
   start: {
     for: "root",
     // Of a client that is killed the machine goes on to be ready.

@@ -31,10 +31,13 @@ export function lastReadyStart(name: string, paths: Paths): ReadyStart {
 }
 
 /** Plans as that start was planned, but by what the settings, the tree and the host say now. */
-export async function planAgain(prepared: Prepared, { record, plan }: ReadyStart): Promise<LaunchPlan> {
+export function planAgain(
+  prepared: Prepared,
+  { record, plan }: Pick<ReadyStart, "record" | "plan">,
+): ReturnType<Prepared["plan"]> {
   const rebooted = plan.steps.some((step) => step.kind === "make-layer" && step.args.content === "kept");
   const request: PlanRequest = { foreground: false, stdio: "console", term: null, reboot: rebooted };
   const picks = prepared.spec.privateUsers.value.mode === "pick" && record.uidShift !== null;
   const had: KeptFacts = { randomId: record.machineId, ...(picks ? { rangeBase: record.uidShift } : {}) };
-  return (await prepared.plan(request, had)).plan;
+  return prepared.plan(request, had);
 }

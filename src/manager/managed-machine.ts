@@ -33,8 +33,8 @@ export class ManagedMachine {
   #verdict: BerthError | undefined;
   #failure: Failure | null = null;
   #restarts = new Restarts();
-  /** Of the settings that it was launched with last; undefined: an earlier daemon did that. */
-  #policy: MachinePolicy | undefined;
+  /** Of the settings that it was launched with last, or that were applied since; undefined: an earlier daemon did that. */
+  policy: MachinePolicy | undefined;
   /** From a start until the machine has stopped or failed. */
   #life: Promise<void> | undefined;
   #tail: readonly string[] = [];
@@ -276,7 +276,7 @@ export class ManagedMachine {
       },
       onChange: () => this.#changed(),
     });
-    this.#policy = boot.policy;
+    this.policy = boot.policy;
     // The last moment that it could not be aborted any more.
     if (this.#onPurpose) boot.kill();
     return boot;
@@ -308,7 +308,7 @@ export class ManagedMachine {
   }
 
   #policyNow(): MachinePolicy {
-    return this.#policy ?? this.#with.launcher.policyOf(this.name, this.#with.log);
+    return this.policy ?? this.#with.launcher.policyOf(this.name, this.#with.log);
   }
 
   /** It does not boot again. */

@@ -168,6 +168,11 @@ export class Manager extends EventEmitter<Events> {
     return this.#machines.get(name)?.record ?? findMachine(name, this.paths);
   }
 
+  /** One that this daemon manages and that runs. */
+  managed(name: string): ManagedMachine | undefined {
+    return this.#alive(name);
+  }
+
   get count(): number {
     return this.#shown.size;
   }

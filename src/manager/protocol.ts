@@ -2,6 +2,7 @@ import type { ErrorKind } from "../errors.ts";
 import type { SnapshotInfo } from "../image/snapshots/snapshot.ts";
 import type { ImageFiles } from "../transfer/pull-image.ts";
 import type { TransferType, Verify } from "../transfer/transfer.ts";
+import type { Applied } from "./applies.ts";
 import type { RollbackRequest, RolledBack } from "./image-snapshots.ts";
 import type { MachineLoad } from "./loads.ts";
 import type { MachineDetails } from "./machine-details.ts";
@@ -30,6 +31,14 @@ export interface Methods {
   view: { params: Named; event: never; result: MachineView };
   /** Of those of these names that run; none: of all. */
   loads: { params: { readonly names: readonly string[] }; event: never; result: readonly MachineLoad[] };
+  /** `within`: ms in which it has to be confirmed; null: it has not to be. */
+  apply: {
+    params: Named & { readonly dryRun: boolean; readonly within: number | null };
+    event: never;
+    result: Applied;
+  };
+  /** What was applied last stays, or is taken back. */
+  endApply: { params: Named & { readonly keep: boolean }; event: never; result: null };
   start: { params: Named & Timeout; event: StartEvent; result: null };
   /** A throw-away copy of the machine, whose name is made. */
   startEphemeral: { params: Named & Timeout; event: StartEvent | EphemeralEvent; result: { readonly name: string } };

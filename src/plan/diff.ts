@@ -17,7 +17,7 @@ export interface PlanChange {
  * numbers of sync points and names that are made up anew for each start.
  */
 export function diffPlans(before: LaunchPlan, after: LaunchPlan): readonly PlanChange[] {
-  const [old, now] = [before.steps.map(identity), after.steps.map(identity)];
+  const [old, now] = [identities(before), identities(after)];
   const common = commonLengths(old, now);
   const changes: PlanChange[] = [];
   const note = (change: "+" | "-", index: number): void => {
@@ -51,11 +51,23 @@ const DERIVED = new Set(["sync", "key"]);
 /** Items of a list that are told one by one. */
 const ITEMS_MAX = 8;
 
-function identity({ phase, kind, args }: Step): string {
-  return JSON.stringify([phase, kind, args], (key, value: unknown) =>
-    DERIVED.has(key) ? undefined : typeof value === "string" ? withoutRandom(value) : value,
-  );
+/** Of each step: equal texts are the same step. */
+function identities({ steps }: LaunchPlan): readonly string[] {
+  const names = new Map<string, string>();
+  return steps.map(({ phase, kind, args }) => {
+    const text = (name: (text: string) => string): string =>
+      JSON.stringify([phase, kind, args], (key, value: unknown) =>
+        DERIVED.has(key) ? undefined : typeof value === "string" ? name(withoutRandom(value)) : value,
+      );
+    // `bind:2` is the third in the order of the settings: what it is says who makes it.
+    const fd = "fd" in args && typeof args.fd === "string" ? args.fd : undefined;
+    if (fd !== undefined && NUMBERED.test(fd) && !names.has(fd))
+      names.set(fd, `${fd.replace(/\d+$/, "")}${text((value) => (value === fd ? "" : value))}`);
+    return text((value) => names.get(value) ?? value);
+  });
 }
+
+const NUMBERED = /^[a-z-]+:\d+$/;
 
 /** `.berth-passwd-0123456789abcdef` (see randomId of facts.ts). */
 function withoutRandom(text: string): string {

@@ -32,12 +32,9 @@ export function define(program: Command, run: Runner, words?: readonly string[])
     )
     .usage("[NAME] [OPTION...] [COMMAND...]")
     .argument("[command...]", "what would run, or with -b arguments for the init")
-    .option("--diff", "of a NAME: only what has changed since the last start that became ready, as -/+ lines")
+    .option("--diff", "what has changed since its last ready start")
     .option("--json", "print the plan, or the changes, as JSON")
-    .option(
-      "--as-start",
-      "as berth start would: boot, if no setting says otherwise; NAME stands for -M NAME --as-start",
-    )
+    .option("--as-start", "as berth start would boot it; NAME implies it")
     .passThroughOptions();
   const options = addStartOptions(command, words);
   command.action(run((context, words: string[], flags: Flags) => showPlan(context, options, words, flags)));
@@ -77,7 +74,8 @@ async function showPlan(
 async function showDiff(prepared: Prepared, { paths }: Context, json: boolean): Promise<void> {
   const { name } = prepared.spec;
   const before = lastReadyStart(name, paths);
-  const changes = diffPlans(before.plan, await planAgain(prepared, before));
+  const { plan: after } = await planAgain(prepared, before);
+  const changes = diffPlans(before.plan, after);
   const began = new Date(before.record.times.began).toISOString();
   if (json) printJson({ machine: name, boot: before.boot, began, changes: changes.map(changeJson) });
   else if (changes.length === 0) say(`berth: nothing has changed since boot ${before.boot} of ${began}\n`);
