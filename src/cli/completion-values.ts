@@ -38,6 +38,7 @@ const OF_RUNNING = new Set(
 /** What can't be seen from what an argument says of itself, by verb and name. */
 const ARGUMENTS: Readonly<Record<string, Values>> = {
   "start name": { kind: "stopped" },
+  "replay name": { kind: "stopped" },
   "cat name|file": { kind: "settings" },
   "check name|file": { kind: "settings" },
   "bootstrap recipe": { kind: "recipes" },
@@ -54,6 +55,7 @@ const ARGUMENTS: Readonly<Record<string, Values>> = {
   "read-only bool": words("yes", "no"),
   "run command": { kind: "command" },
   "plan command": { kind: "command" },
+  "replay command": { kind: "command" },
 };
 
 export function argumentValues(verb: string, argument: Argument, properties: readonly string[]): Values {

@@ -16,7 +16,7 @@ os-release), *init* (as in _INITS_), *addresses* (an array; of *show* those of t
 *key*, *value* and *source*), *limits* (*memoryMax*, *memoryHigh*, *memorySwapMax* in bytes, *tasksMax*, *cpuQuota* in percent, *cpuWeight*,
 *ioWeight*, *allowedCpus*), *usage* (*memory* in bytes, *cpuUsec*, *tasks*), *uidShift* (host id of its root), *cgroup*, *exit* (of one
 that does not run: *reason*, which is poweroff, reboot, exited or killed, *status* and *signal*), *restarts*, and *failure* (*reason*, *hint*,
-*console*, an array of lines, and *time*), and *enabled*. One machine is an object, several are an array.
+*console*, an array of lines, *time*, and of a start *step*: *index*, *phase* and *describe*), and *enabled*. One machine is an object, several are an array.
 
 *berth why*
 : *name*, *state*, *sentences*, *lines* (of settings files that are to blame, each *file*, *line* and *text*), *hint*, *console* (its last

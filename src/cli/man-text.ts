@@ -224,13 +224,13 @@ error. Of *doctor*: machines with default settings can't run here.
 done. A wrong line in a settings file is none, that is a failure.
 
 *125*, *126*, *127*
-: Of *run*, *exec*, *shell* and *login*: berth itself failed, the command can't be executed, there is no such command.
+: Of *run*, *replay*, *exec*, *shell* and *login*: berth itself failed, the command can't be executed, there is no such command.
 
 *130*
 : Interrupted; what was begun has been undone.
 
 _N_, *128*+_N_
-: Of *run*, *exec*, *shell* and *login*: the exit status of the command, or that signal _N_ killed it.
+: Of *run*, *replay*, *exec*, *shell* and *login*: the exit status of the command, or that signal _N_ killed it.
 
 # ENVIRONMENT
 

@@ -18,7 +18,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   Machines:
     "list status show why start poweroff reboot terminate kill pause resume wait login shell exec console logs top events " +
     "copy-to copy-from bind unbind set-property",
-  Launching: "run plan boot apply",
+  Launching: "run plan boot replay apply",
   Settings: "edit cat check enable disable",
   Images:
     "list-images image-status show-image clone rename read-only remove set-limit clean snapshot snapshots rollback diff guard",
@@ -104,6 +104,12 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
     rootOnly: true,
   },
   plan: { summary: "show what a start would do, without doing it", load: () => import("./verbs/plan.ts") },
+  replay: {
+    summary: "open a shell in a machine whose start failed, as far as it was built",
+    load: () => import("./verbs/replay.ts"),
+    rootOnly: true,
+    failure: FAILURE,
+  },
   apply: {
     summary: "bring a running machine in line with its settings",
     load: () => import("./verbs/apply.ts"),

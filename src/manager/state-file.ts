@@ -1,8 +1,10 @@
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
+import { LaunchError } from "../exec/launch-error.ts";
 import { bootId } from "../host/boot-id.ts";
 import type { Paths } from "../host/paths.ts";
+import { describe } from "../plan/describe.ts";
 import { checkName } from "../spec/name.ts";
 
 /** What the manager knows of a machine beyond one boot of it: a JSON file a machine, for the daemon's next life. */
@@ -29,6 +31,14 @@ export interface Failure {
   readonly console: readonly string[];
   /** ms since the epoch. */
   readonly time: number;
+  /** Of a start that failed: at which step of its plan. */
+  readonly step?: FailedStep;
+}
+
+export interface FailedStep {
+  readonly index: number;
+  readonly phase: string;
+  readonly describe: string;
 }
 
 const STATE_VERSION = 1;
@@ -37,7 +47,14 @@ const NEXT = ["reboot", "restart", "stop", null] as const;
 /** Of now. */
 export function asFailure(error: unknown, console: readonly string[]): Failure {
   const hint = error instanceof BerthError ? (error.hint ?? null) : null;
-  return { reason: error instanceof Error ? error.message : String(error), hint, console, time: Date.now() };
+  const reason = error instanceof Error ? error.message : String(error);
+  return { reason, hint, console, time: Date.now(), ...failedStep(error) };
+}
+
+function failedStep(error: unknown): Pick<Failure, "step"> {
+  const failed = [error, error instanceof Error ? error.cause : undefined].find((each) => each instanceof LaunchError);
+  if (failed?.step === undefined) return {};
+  return { step: { index: failed.index, phase: failed.step.phase, describe: describe(failed.step) } };
 }
 
 /** A state file that can't be used, and what became of it. */
@@ -145,14 +162,21 @@ function readState(file: string, name: string): SavedState | string {
 
 function isFailure(value: unknown): value is Failure {
   if (!isObject(value)) return false;
-  const { reason, hint, console, time } = value;
+  const { reason, hint, console, time, step } = value;
   return (
+    (step === undefined || isFailedStep(step)) &&
     typeof reason === "string" &&
     (hint === null || typeof hint === "string") &&
     Array.isArray(console) &&
     console.every((line) => typeof line === "string") &&
     typeof time === "number"
   );
+}
+
+function isFailedStep(value: unknown): value is FailedStep {
+  if (!isObject(value)) return false;
+  const { index, phase, describe: text } = value;
+  return Number.isInteger(index) && typeof phase === "string" && typeof text === "string";
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
