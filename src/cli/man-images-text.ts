@@ -20,7 +20,8 @@ machine that is started by the name of a marked image is started as with *ReadOn
 
 A _snapshot_ keeps an image and its settings as they are at one moment, hidden in the store. The processes of a machine that runs from the
 image are stopped meanwhile, and go on whatever comes of it: on btrfs for some milliseconds, where files are copied (of a
-directory, also with shared blocks) for as long as the copy takes; *--json* says for how long it was. What the machine had written before is
+directory, also with shared blocks) for as long as the copy takes; *--json* says for how long it was. Of a disk image that a machine may write to only
+shared blocks (XFS, btrfs) are a copy of one moment; elsewhere that is refused. What the machine had written before is
 on the disk; programs in it find what they would find after a power cut. _NAME@SNAPSHOT_ stands for a snapshot where an image is read (*clone*, *export-tar*, *show-image*,
 *image-status*), and for *rename* and *remove*. Snapshots are renamed with their image; an image that has some is removed only with *--snapshots*.
 

@@ -1,5 +1,5 @@
-import { type OpenTree, openTree } from "../host/open-tree.ts";
-import { requireTree } from "../image/image.ts";
+import { openImage } from "../host/open-image.ts";
+import type { OpenTree } from "../host/open-tree.ts";
 import type { ImageStore } from "../image/store.ts";
 import type { PackageDiff } from "./read-packages.ts";
 import { diffPackages } from "./read-packages.ts";
@@ -20,15 +20,12 @@ export interface Diff extends PackageDiff {
 
 /** What has changed from one state of an image to another. For a process of its own: it reads both trees in one go. */
 export function diffImage(store: ImageStore, { image, from, to, signal }: DiffRequest): Promise<Diff> {
-  const open = (snapshot: string | null): OpenTree => {
-    const found = store.get(snapshot === null ? image : `${image}@${snapshot}`);
-    requireTree(found, "cannot look into image");
-    return openTree(found.path);
-  };
+  const open = (snapshot: string | null): Promise<OpenTree> =>
+    openImage(store.get(snapshot === null ? image : `${image}@${snapshot}`).path);
   // Nobody removes or replaces them meanwhile.
   return store.read(image, async () => {
-    using before = open(from);
-    using after = open(to);
+    using before = await open(from);
+    using after = await open(to);
     const files: Change[] = [];
     diffTrees(before.path, after.path, (change) => files.push(change));
     return { files, ...(await diffPackages(before.path, after.path, signal)) };

@@ -5,10 +5,11 @@ import { forgetRange, moveRange } from "../exec/range-ledger.ts";
 import type { Paths } from "../host/paths.ts";
 import { ledgerPath, readLedger } from "../host/ranges.ts";
 import { requireName } from "../spec/name.ts";
+import { copyDisk } from "./copy-disk.ts";
 import { copyTree } from "./copy-tree.ts";
 import type { FoundImage } from "./discover.ts";
-import { rawDriver, shareBlocks } from "./drivers/raw.ts";
-import { holdTree, shareDisk } from "./hold-tree.ts";
+import { rawDriver } from "./drivers/raw.ts";
+import { holdTree } from "./hold-tree.ts";
 import { HOST_IMAGE } from "./image.ts";
 import { lockImage } from "./locks.ts";
 import { makeImage, placeOf, requireFree } from "./make.ts";
@@ -61,19 +62,6 @@ async function copied(paths: Paths, from: FoundImage, to: string, signal: AbortS
     if (errorCode(error) === "EXDEV") return false;
     throw error;
   }
-}
-
-/** Of one that a machine may change meanwhile only a copy of one moment is a disk: by shared blocks, as a power cut would have left it. */
-async function copyDisk(paths: Paths, from: FoundImage, to: string, signal: AbortSignal): Promise<void> {
-  let busy: BerthError;
-  try {
-    using _unchanged = shareDisk(from, paths);
-    return await from.driver.copy(from.path, to, signal);
-  } catch (error) {
-    if (!(error instanceof BerthError) || error.kind !== "Busy") throw error;
-    busy = error;
-  }
-  if (!(await shareBlocks(from.path, to, signal))) throw busy;
 }
 
 /** With its settings, its range of ids, and its mark. */

@@ -21,8 +21,10 @@ const tree = await debianTree("bookworm");
 for (const type of ["btrfs", "ext4"] as const) await measure(type);
 
 async function measure(type: "btrfs" | "ext4"): Promise<void> {
-  using disk = await mountFileSystem(type, join(workDirectory(), "disk"), async () => undefined, DISK);
-  const env = { ...process.env, BERTH_ROOT: disk.path, BERTH_RUN: join(disk.path, "run") };
+  const work = workDirectory();
+  using disk = await mountFileSystem(type, join(work, "disk"), async () => undefined, DISK);
+  // What the daemon leaves open while it ends is not on the disk.
+  const env = { ...process.env, BERTH_ROOT: disk.path, BERTH_RUN: join(work, "run") };
   const paths = findPaths(env, INSTALLATION, undefined);
   const run = (program: string, ...words: readonly string[]): string =>
     execFileSync(program, words, { env, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });

@@ -4,6 +4,8 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { beforeAll, describe, expect, test } from "vitest";
+import { lockFile, treeLock, unlinkLocked } from "../../src/exec/lock-file.ts";
+import { TREES_IN_USE } from "../../src/machine/places.ts";
 import { BERTH, buildBerth, poll } from "../lib/berth.ts";
 import { killDaemon } from "../lib/daemon.ts";
 import { mountFileSystem, toolsOf } from "../lib/file-systems.ts";
@@ -262,6 +264,59 @@ test("a daemon that is killed while it holds a machine still: the next one lets 
   await done("resume", "m");
   await done("poweroff", "m");
 });
+
+test("a disk image has snapshots, and goes back; one that a machine may write to is not copied in the midst of it", async () => {
+  await using store = await imageRoot("directory");
+  const { root, machines, done, refused } = store;
+  const disk = join(machines, "disk.raw");
+  writeFileSync(disk, "one");
+  await done("snapshot", "disk");
+  writeFileSync(disk, "two");
+  expect(await list(store, "disk")).toMatchObject([{ name: "snap0", driver: "raw", running: false }]);
+  await done("rollback", "disk");
+  expect(readFileSync(disk, "utf8")).toBe("one");
+  await done("rollback", "disk", "--undo");
+  expect(readFileSync(disk, "utf8")).toBe("two");
+  // As a machine that runs from it holds it.
+  const lock = treeLock(TREES_IN_USE, disk);
+  const fd = lockFile(lock);
+  if (fd === null) throw new Error("it is held");
+  expect(await refused("snapshot", "disk")).toContain("may change it");
+  unlinkLocked(lock, fd);
+  expect(await names(store, "disk")).toEqual(["snap0", "before-rollback-2"]);
+  await done("remove", "--snapshots", "disk");
+  expect(root.path).not.toBe("");
+});
+
+test("a rollback to an image of another kind: whoever is killed, one of the two is there, and in the end one alone", async (ctx) => {
+  needsHere(ctx, "tool:strace");
+  await using store = await imageRoot("directory");
+  const { root, machines, done } = store;
+  const [tree, disk] = [join(machines, "web"), join(machines, "web.raw")];
+  mkdirSync(join(tree, "etc"), { recursive: true });
+  await done("snapshot", "web");
+  for (let step = 1; ; step++) {
+    rmSync(tree, { recursive: true, force: true });
+    writeFileSync(disk, "disk");
+    const inject = `inject=rename,renameat2:signal=SIGKILL:when=${step}`;
+    await using child = root.spawn(["strace", "-f", "-qq", "-o", "/dev/null", "-e", inject, BERTH, "rollback", "web"]);
+    const { status } = await child.end;
+    expect(existsSync(tree) || existsSync(disk), `${step}`).toBe(true);
+    await done("clean");
+    const isBack = existsSync(tree);
+    expect([step, existsSync(disk)]).toEqual([step, !isBack]);
+    expect(await names(store, "web")).toEqual(isBack ? ["snap0", "before-rollback"] : ["snap0"]);
+    if (isBack) {
+      await done("rollback", "web", "--undo");
+      expect([readFileSync(disk, "utf8"), existsSync(tree)]).toEqual(["disk", false]);
+      await done("rollback", "web", "--confirm");
+    }
+    if (status === 0) break;
+    expect(step).toBeLessThan(30);
+  }
+  await done("remove", "--snapshots", "web");
+  expect(readdirSync(machines)).toEqual([".berth-snapshots"]);
+}, 200_000);
 
 test("whoever is killed at any step of a snapshot: it is there whole, or not at all", async (ctx) => {
   needsHere(ctx, "tool:strace");

@@ -2,11 +2,12 @@ import { existsSync, fsyncSync, lstatSync, openSync, readFileSync, renameSync, s
 import { join } from "node:path";
 import { BerthError } from "../../errors.ts";
 import type { Paths } from "../../host/paths.ts";
-import { closeQuietly, renameExchange } from "../../sys/files.ts";
-import { findImage } from "../discover.ts";
-import type { Driver } from "../driver.ts";
+import { isSubvolume, readSubvolume } from "../../sys/btrfs.ts";
+import { closeQuietly, renameExchange, renameNoReplace } from "../../sys/files.ts";
+import { type FoundImage, findImage } from "../discover.ts";
 import { holdTree } from "../hold-tree.ts";
 import { lockImage } from "../locks.ts";
+import { placeOf } from "../make.ts";
 import { unmark } from "../move.ts";
 import { createWorkspace } from "../workspace.ts";
 import { HALF, isHalfRolledBack } from "./places.ts";
@@ -22,9 +23,11 @@ const PLAN = "plan.json";
 export interface RollbackPlan {
   /** The name of the snapshot that the replaced state becomes. */
   readonly kept: string;
+  /** Of the tree or file that takes the image's place: what its name ends with, and what stays the same over renames. */
   readonly suffix: string;
-  /** Of the tree or file that takes the image's place. */
   readonly identity: string;
+  /** What the name of what was there ends with. */
+  readonly oldSuffix: string;
   /** The image's mark, which stays. */
   readonly readOnly: boolean;
   readonly settings: readonly SavedSettings[];
@@ -49,8 +52,8 @@ export function writePlan(directory: string, plan: RollbackPlan): void {
 }
 
 /** Stays the same over renames, and no other image that is there has it. */
-export function identityOf(driver: Driver, path: string): string {
-  return driver.read(path).identity ?? `inode ${statSync(path, { bigint: true }).ino}`;
+export function identityAt(path: string): string {
+  return isSubvolume(path) ? readSubvolume(path).uuid : `inode ${statSync(path, { bigint: true }).ino}`;
 }
 
 /** Goes on with the rollback of an image that somebody was killed in, if there is one. @throws BerthError of kind Busy */
@@ -83,18 +86,28 @@ export async function finishLocked(paths: Paths, name: string, held = false): Pr
       throw new BerthError(`image ${name} has gone while it was rolled back`, { kind: "NoSuchImage" });
     using _held = held ? undefined : holdTree(image, paths);
     const changed = restoreSettings(paths, name, plan.settings, half.settings);
-    if (identityOf(image.driver, image.path) !== plan.identity && isThere(half.image)) {
-      unmark(image);
-      renameExchange(half.image, image.path);
-    }
-    if (plan.readOnly) findImage(paths, name)?.driver.setReadOnly(image.path, true);
-    if (isThere(half.image)) renameSync(half.image, join(half.before, `image${plan.suffix}`));
+    replace(paths, image, plan, half);
+    if (plan.readOnly) findImage(paths, name)?.driver.setReadOnly(placeOf(paths, plan.suffix, name), true);
     for (const each of new Set([paths.machines, half.before, directory, ...changed])) syncNow(each);
     renameSync(half.before, join(snapshotsOf(paths, name), plan.kept));
     syncNow(snapshotsOf(paths, name));
   }
   await using workspace = await createWorkspace(paths.machines, name.replace(/^\./, ""));
   renameSync(directory, join(workspace.path, "rest"));
+}
+
+/** What was there is with the state that was replaced in the end. */
+function replace(paths: Paths, image: FoundImage, { suffix, oldSuffix, identity }: RollbackPlan, half: Half): void {
+  const [target, kept] = [placeOf(paths, suffix, image.name), join(half.before, `image${oldSuffix}`)];
+  const isPlaced = isThere(target) && identityAt(target) === identity;
+  if (!isPlaced && isThere(half.image)) {
+    unmark(image);
+    if (suffix === oldSuffix) renameExchange(half.image, target);
+    else renameNoReplace(half.image, target);
+  }
+  // Of another kind it has another name: for a moment both are there, and one of them counts.
+  const old = suffix === oldSuffix ? half.image : placeOf(paths, oldSuffix, image.name);
+  if (isThere(old) && !isThere(kept)) renameSync(old, kept);
 }
 
 function halfOf(paths: Paths, image: string): string {

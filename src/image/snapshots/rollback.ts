@@ -1,14 +1,14 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { BerthError } from "../../errors.ts";
 import { berthVersion } from "../../host/installation.ts";
 import type { Paths } from "../../host/paths.ts";
 import type { FoundImage } from "../discover.ts";
 import { holdTree } from "../hold-tree.ts";
 import { lockImage } from "../locks.ts";
+import { placeOf } from "../make.ts";
 import { copyOwned } from "../settings-follow.ts";
-import { createWorkspace, publish, syncTree } from "../workspace.ts";
-import { finishLocked, identityOf, placesIn, type RollbackPlan, writePlan } from "./half-rollback.ts";
+import { alreadyThere, createWorkspace, exists, publish, syncTree } from "../workspace.ts";
+import { finishLocked, identityAt, placesIn, type RollbackPlan, writePlan } from "./half-rollback.ts";
 import { HALF } from "./places.ts";
 import { saveSettings } from "./saved-settings.ts";
 import {
@@ -42,18 +42,16 @@ export async function rollBack(
 ): Promise<string> {
   requireOwn(image);
   const source = snapshotImage(snapshot);
-  if (source.driver.suffix !== image.driver.suffix)
-    throw new BerthError(`image ${image.name} is no ${snapshot.driver} image any more, as ${snapshot.name} of it is`, {
-      hint: `berth clone ${image.name}@${snapshot.name} NEW makes another image of it`,
-      kind: "NotSupported",
-    });
+  const { suffix } = source.driver;
+  const target = placeOf(paths, suffix, image.name);
+  if (suffix !== image.driver.suffix && (await exists(target))) throw alreadyThere(target);
   using _changed = lockImage(paths, image.name, "rolled back");
   await finishLocked(paths, image.name); // one that somebody was killed in
   await using workspace = await createWorkspace(paths.machines, image.name.replace(/^\./, ""));
-  const half = placesIn(join(workspace.path, "rollback"), image.driver.suffix);
+  const half = placesIn(join(workspace.path, "rollback"), suffix);
   for (const directory of [half.directory, half.before]) mkdirSync(directory);
   await source.driver.copy(source.path, half.image, signal);
-  keepLimit(image, half.image);
+  if (source.driver === image.driver) keepLimit(image, half.image);
   copyOwned(join(snapshot.directory, "settings"), half.settings);
   await syncTree(half.directory);
   await stop();
@@ -63,8 +61,9 @@ export async function rollBack(
   const kept = nameFor(paths, image.name);
   const plan: RollbackPlan = {
     kept,
-    suffix: image.driver.suffix,
-    identity: identityOf(source.driver, half.image),
+    suffix,
+    identity: identityAt(half.image),
+    oldSuffix: image.driver.suffix,
     readOnly: image.driver.read(image.path).readOnly,
     settings: snapshot.settings,
   };

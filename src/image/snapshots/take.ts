@@ -5,9 +5,11 @@ import { berthVersion } from "../../host/installation.ts";
 import { parseMountinfo } from "../../host/mountinfo.ts";
 import type { Paths } from "../../host/paths.ts";
 import { runningFrom, whileStill, writersOf } from "../../machine/still.ts";
+import { copyDisk } from "../copy-disk.ts";
 import { copyTree } from "../copy-tree.ts";
 import { bestDriver, type FoundImage } from "../discover.ts";
 import type { Still } from "../driver.ts";
+import { rawDriver } from "../drivers/raw.ts";
 import { holdTree } from "../hold-tree.ts";
 import { HOST_IMAGE } from "../image.ts";
 import { lockImage } from "../locks.ts";
@@ -54,7 +56,7 @@ export async function takeSnapshot(paths: Paths, image: FoundImage, options: Sna
   mkdirSync(made);
   using machines = holdMachines(paths, image);
   const time = Date.now();
-  const { driver } = await copyStill(image, join(made, `image${image.driver.suffix}`), machines.still, signal);
+  const { driver } = await copyStill(paths, image, join(made, `image${image.driver.suffix}`), machines.still, signal);
   const written: Written = {
     time,
     comment,
@@ -82,7 +84,7 @@ interface Machines extends Disposable {
 /** Those that run from the image are stopped when it comes to that; where none does, none can be started. */
 function holdMachines(paths: Paths, image: FoundImage): Machines {
   const running = runningFrom(image.path, paths).some(({ layer }) => layer === null);
-  const tree = running ? undefined : tryHold(paths, image);
+  const tree = running || image.driver === rawDriver ? undefined : tryHold(paths, image);
   let ms: number | null = null;
   const still: Still = async (act) => {
     await syncTree(image.path); // what a machine has written before is not written while it stands still
@@ -109,15 +111,21 @@ function tryHold(paths: Paths, image: FoundImage): Disposable | undefined {
   }
 }
 
-/** An image whose file system is not the store's own is copied by files. */
+/**
+ * An image whose file system is not the store's own is copied by files. What the kernel still has to write to a disk image it
+ * writes also while the machine stands still.
+ */
 async function copyStill(
-  { path, driver }: FoundImage,
+  paths: Paths,
+  image: FoundImage,
   to: string,
   still: Still,
   signal: AbortSignal,
 ): Promise<Pick<FoundImage, "driver">> {
+  const { path, driver } = image;
   try {
-    await driver.snapshot(path, to, still, signal);
+    if (driver === rawDriver) await still(() => copyDisk(paths, image, to, signal));
+    else await driver.snapshot(path, to, still, signal);
     return { driver };
   } catch (error) {
     if (errorCode(error) !== "EXDEV") throw error;
