@@ -11,9 +11,9 @@ export interface ToolViewOptions {
 }
 
 /** What of the host's /etc programs need to reach the network and to know its certificates: no secret is in it. */
-const ETC =
-  "alternatives ca-certificates ca-certificates.conf crypto-policies gai.conf gnutls group host.conf hosts ld.so.cache " +
-  "ld.so.conf ld.so.conf.d localtime mime.types nsswitch.conf passwd pki protocols resolv.conf services ssl";
+const ETC_FILES =
+  "gai.conf group host.conf hosts ld.so.cache localtime nsswitch.conf passwd protocols resolv.conf services ssl/openssl.cnf";
+const ETC_DIRECTORIES = "alternatives crypto-policies apt/trusted.gpg.d pki/ca-trust pki/tls/certs ssl/certs";
 
 /** All that can be opened: none holds data, none does anything. */
 const DEVICES = "null zero full random urandom";
@@ -23,26 +23,34 @@ const CAPABILITIES = "-all,+chown,+dac_override,+fowner,+fsetid,+setfcap,+setuid
 
 /**
  * The view: the host's programs, copies of some files of its /etc, five devices, a /proc that can't be written to, and two
- * directories. In the tree /dev and /proc are mounted once it is the root: links in it lead nowhere else then.
+ * directories. What follows is the script's own, with rights still; `confined` runs programs without.
  */
-const SCRIPT = `
+const VIEW = `
 set -eu
 umask 022
-may=$1
-shift
 mount -t tmpfs -o mode=0755,size=64m,nosuid,nodev berth-view /mnt
 for name in dev dev/shm etc old proc root run tmp tool tree var var/cache var/lib var/log var/tmp; do
   mkdir "/mnt/$name"
 done
 chmod 1777 /mnt/dev/shm
 ${VIEW_PROGRAMS}
-for name in ${ETC}; do
-  if [ -e "/etc/$name" ]; then cp -RL "/etc/$name" "/mnt/etc/$name" 2>/dev/null || :; fi
+for name in ${ETC_FILES}; do
+  [ -f "/etc/$name" ] || continue
+  mkdir -p "$(dirname "/mnt/etc/$name")"
+  cp -L "/etc/$name" "/mnt/etc/$name"
 done
-for name in ${DEVICES}; do
-  : >"/mnt/dev/$name"
-  mount -o bind "/dev/$name" "/mnt/dev/$name"
+for name in ${ETC_DIRECTORIES}; do
+  [ -d "/etc/$name" ] || continue
+  mkdir -p "/mnt/etc/$name"
+  cp -a "/etc/$name/." "/mnt/etc/$name/"
 done
+make_devices() {
+  for name in ${DEVICES}; do
+    : >"$1/$name"
+    mount -o bind "/dev/$name" "$1/$name"
+  done
+}
+make_devices /mnt/dev
 ln -s /proc/self/fd /mnt/dev/fd
 ln -s fd/0 /mnt/dev/stdin
 ln -s fd/1 /mnt/dev/stdout
@@ -58,6 +66,15 @@ mount -c -o bind,nosuid,nodev tool/tmp /mnt/tmp
 mount -c -o bind,nosuid,nodev tool/tmp /mnt/var/tmp
 ${VIEW_ENTER}
 cd /tree
+confined() {
+  setpriv --bounding-set=${CAPABILITIES} --inh-caps=-all --no-new-privs "$@"
+}
+`;
+
+/** In the tree /dev and /proc are mounted now that it is the root: links in it lead nowhere else. */
+const RUN = `
+may=$1
+shift
 if [ "$may" = install ]; then
   for name in dev proc sys; do
     [ ! -L "/tree/$name" ] || { echo "/$name of the tree is a link"; exit 1; }
@@ -66,19 +83,25 @@ if [ "$may" = install ]; then
   mount --rbind /dev /tree/dev
   mount --rbind /proc /tree/proc
 fi
-setpriv --bounding-set=${CAPABILITIES} --inh-caps=-all --no-new-privs "$@"
+confined "$@"
 `;
 
 /**
  * Runs a command of a package manager, as root but with hardly any right of root's, in namespaces of its own: all of the
  * host that it and the packages' scripts can change are the two directories.
  */
-export function runInToolView(
-  argv: readonly string[],
+export function runInToolView(argv: readonly string[], options: ToolViewOptions): Promise<CommandResult> {
+  return runToolScript(RUN, [options.may, ...argv], options);
+}
+
+/** The same of a script, which has root's rights in the view but for what it runs by `confined`. */
+export function runToolScript(
+  script: string,
+  words: readonly string[],
   { directory, may, ...options }: ToolViewOptions,
 ): Promise<CommandResult> {
   const namespaces = [...VIEW_NAMESPACES, "--cgroup", ...(may === "install" ? ["--net"] : [])];
-  return runCommand("unshare", [...namespaces, "sh", "-c", SCRIPT, "berth-bootstrap", may, ...argv], {
+  return runCommand("unshare", [...namespaces, "sh", "-c", `${VIEW}${script}`, "berth-bootstrap", ...words], {
     ...options,
     cwd: directory,
     env: { HOME: "/tool/home", TMPDIR: "/tmp" },

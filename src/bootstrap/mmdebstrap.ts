@@ -1,58 +1,63 @@
 import { existsSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { BerthError } from "../errors.ts";
-import { runCommand } from "../host/command.ts";
 import type { BuildPlan } from "./build-plan.ts";
+import { runToolScript } from "./confine-tool.ts";
 import { hostAptConfiguration } from "./host-apt.ts";
 import { keyringPackages } from "./keyring-packages.ts";
 import { mmdebstrapFailure } from "./mmdebstrap-failure.ts";
 import { followMmdebstrap } from "./mmdebstrap-output.ts";
 import type { MmdebstrapPlan } from "./mmdebstrap-plan.ts";
 import type { OnProgress } from "./stage.ts";
+import { writeToolFile } from "./tool-directory.ts";
 
 const MMDEBSTRAP = "/usr/bin/mmdebstrap";
 const HOOKS = "/usr/share/mmdebstrap/hooks";
 const GIB = 2 ** 30;
-/** Where mmdebstrap makes the tree, in its mount namespace. */
-const TREE = "/mnt/tree";
-/** Bytes that mmdebstrap's temporary files may take where the tree is made on a disk: keys, short lists. */
-const TEMPORARY = GIB / 16;
+/** Where mmdebstrap makes the tree, in its view of the host (confine-tool.ts). */
+const TREE = "/tree";
 
 /**
- * The init of a mount and pid namespace, so that a kill at any moment takes every process and mount with it. Arguments:
- * the size of a tmpfs in bytes or 0, then mmdebstrap's without its target; the directory it starts in gets `tree/`.
+ * Argument: the size of a tmpfs in bytes or 0, then mmdebstrap's. In memory if that is large: dpkg writes everything twice
+ * and removes half of it again, which costs 3 s and more on a disk, and what is copied to the disk then lies in one piece.
  *
- * The tree is made below /mnt because that can be reached by apt's unprivileged user, which the directories that it ends
- * up in cannot (0700), and apt would fetch as root there. In memory if that is large: dpkg writes everything twice and
- * removes half of it again, which costs 3 s and more on a disk, and what is copied to the disk then lies in one piece.
- * Temporary files are beside it, so that they end with the namespace too.
+ * mmdebstrap may not mount anything, nor make nodes. Devices are there before it begins, and /proc comes when the essential
+ * packages have been unpacked (before, they could not be): it asks for that.
  */
 const SCRIPT = `
-set -eu
-umask 022
 ulimit -Sn 1024
 size=$1
 shift
-mkdir tree
 if [ "$size" -gt 0 ]; then
-  mount -t tmpfs -o "mode=0755,size=$size" berth-bootstrap /mnt
-  mkdir ${TREE}
-else
-  mount -t tmpfs -o "mode=0755,size=${TEMPORARY}" berth-bootstrap /mnt
-  mkdir ${TREE}
-  mount --bind tree ${TREE}
+  mkdir /disk
+  mount --bind /tree /disk
+  mount -t tmpfs -o "mode=0755,size=$size,nodev" berth-bootstrap /tree
 fi
-mkdir -m 1777 /mnt/tmp
-TMPDIR=/mnt/tmp mmdebstrap "$@"
+mkdir /tree/dev
+mount -t tmpfs -o mode=0755,size=64k,nosuid berth-devices /tree/dev
+make_devices /tree/dev
+mkdir -p /etc/apt/apt.conf.d
+chmod 1777 /tmp
+mkfifo /tool/please /tool/done
+{
+  read -r asked </tool/please
+  [ ! -L /tree/proc ] && mount --rbind /proc /tree/proc
+  echo "$asked" >/tool/done
+} &
+confined mmdebstrap "$@"
+umount -R -l /tree/proc /tree/dev
 if [ "$size" -gt 0 ]; then
   echo "I: copying the tree"
-  cp -a -T ${TREE} tree
+  cp -a -x -T /tree /disk
 fi
 `;
 
+/** Runs when the essential packages have been unpacked. */
+const EXTRACT_HOOK = "echo proc >/tool/please; read -r mounted </tool/done";
+
 export interface MmdebstrapOptions {
-  /** Gets `tree/`, and files for mmdebstrap beside it. */
+  /** Has a tool directory (tool-directory.ts); gets `tree/`. */
   readonly directory: string;
   readonly signal: AbortSignal;
   readonly onProgress: OnProgress;
@@ -69,13 +74,12 @@ export async function runMmdebstrap(
   const { directory, signal, onProgress, memory = process.availableMemory() } = options;
   const what = `bootstrap of ${recipe}/${release}`;
   requireTools(what, plan);
-  await writeFile(join(directory, "apt.conf"), await aptConfiguration(plan, directory), { mode: 0o600 });
-  const namespaces = ["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"];
-  const script = ["sh", "-c", SCRIPT, "berth-bootstrap", String(tmpfsSize(memory))];
-  const result = await runCommand("unshare", [...namespaces, ...script, ...mmdebstrapArguments(plan, existsSync)], {
-    cwd: directory,
+  await mkdir(join(directory, "tree"), { mode: 0o755 });
+  await writeToolFile(directory, "apt.conf", await aptConfiguration(plan, directory));
+  const result = await runToolScript(SCRIPT, [String(tmpfsSize(memory)), ...mmdebstrapArguments(plan, existsSync)], {
+    directory,
+    may: "fetch",
     signal,
-    pidNamespace: true,
     onLine: followMmdebstrap(onProgress),
   });
   if (!result.ok) throw mmdebstrapFailure(what, result.status, result.tail);
@@ -85,9 +89,8 @@ export async function runMmdebstrap(
 async function aptConfiguration({ preferences }: MmdebstrapPlan, directory: string): Promise<string> {
   const host = await hostAptConfiguration();
   if (preferences === "") return host;
-  const path = join(directory, "preferences");
-  await writeFile(path, preferences);
-  return `${host}Dir::Etc::Preferences "${path}";\n`;
+  await writeToolFile(directory, "preferences", preferences);
+  return `${host}Dir::Etc::Preferences "/tool/preferences";\n`;
 }
 
 export function mmdebstrapArguments(plan: MmdebstrapPlan, exists: (path: string) => boolean): string[] {
@@ -97,7 +100,9 @@ export function mmdebstrapArguments(plan: MmdebstrapPlan, exists: (path: string)
     ...plan.options,
     ...hooks.map((hook) => `--hook-directory=${hook}`),
     // A file, as it may hold a proxy's password; finishTree removes what mmdebstrap makes of it.
-    "--aptopt=./apt.conf",
+    "--aptopt=/tool/apt.conf",
+    "--skip=check/empty,chroot/mount",
+    `--extract-hook=${EXTRACT_HOOK}`,
     "--",
     plan.suite,
     TREE,

@@ -8,10 +8,10 @@ lists them, with the tool of each and whether it is here: *mmdebstrap*(1) for De
 Packages are checked with the keyrings that the recipe names, files of this host. Debian has those of Debian and Arch; of another
 distribution get them from there, and put them where the recipe looks or name them with *--keyring*. Without keys nothing is installed.
 
-But for *mmdebstrap*(1), a tool runs in namespaces of its own, where there are the host's programs, read-only, copies of the files in
-_/etc_ that say how to reach the network, five devices that hold nothing, the new tree, and nothing else. It fetches packages first; what
-installs them and runs their scripts has no network and of root's rights only those over files, users and *chroot*(2). It can see the keys
-that root of the host has in the kernel (*keyrings*(7)).
+A tool runs in namespaces of its own, where there are the host's programs, read-only, copies of the files in _/etc_ that say how to reach
+the network, five devices that hold nothing, the new tree, and nothing else; of root's rights it and the packages' scripts have only those
+over files, users and *chroot*(2). Packages are fetched first, and the scripts have no network, but with *mmdebstrap*(1), which fetches in
+between. They can see the keys that root of the host has in the kernel (*keyrings*(7)).
 
 A recipe of this host is a file _/etc/berth/recipes/NAME.ini_. With *extends* it adds to another, also to the shipped one of its own name:
 what is a list is added to, any other value replaced. Without, it stands in for that one:

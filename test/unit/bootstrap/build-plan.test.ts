@@ -69,23 +69,25 @@ test("mmdebstrap's arguments", () => {
     "--include=systemd,dbus",
     "--dpkgopt=path-exclude=/usr/share/man/*",
     "--hook-directory=/usr/share/mmdebstrap/hooks/maybe-merged-usr",
-    "--aptopt=./apt.conf",
+    "--aptopt=/tool/apt.conf",
+    "--skip=check/empty,chroot/mount",
+    "--extract-hook=echo proc >/tool/please; read -r mounted </tool/done",
     "--",
     "x",
-    "/mnt/tree",
+    "/tree",
     "deb http://m.example/debian x main contrib\ndeb http://m.example/debian-security x-security main contrib",
   ]);
 });
 
 test("a hook that this mmdebstrap does not have is left out", () => {
-  expect(mmdebstrapArguments(plan().build, () => false).join(" ")).not.toContain("hook");
+  expect(mmdebstrapArguments(plan().build, () => false).join(" ")).not.toContain("hook-directory");
 });
 
 test("mmdebstrap's own archives are used unless the host has all that the release needs", () => {
   for (const archives of [{}, { debian: ARCHIVES.debian }]) {
     const { build } = plan(archives);
     expect(build.sources).toEqual([]);
-    expect(mmdebstrapArguments(build, () => true).slice(-2)).toEqual(["x", "/mnt/tree"]);
+    expect(mmdebstrapArguments(build, () => true).slice(-2)).toEqual(["x", "/tree"]);
   }
 });
 
