@@ -2,14 +2,15 @@ import { access, mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { bootstrap } from "../../src/bootstrap/bootstrap.ts";
+import { type BootstrapOptions, bootstrap } from "../../src/bootstrap/bootstrap.ts";
 import { planBuild } from "../../src/bootstrap/build-plan.ts";
 import { findRelease } from "../../src/bootstrap/find-release.ts";
 import { findHostArchives } from "../../src/bootstrap/host-apt.ts";
 import { runMmdebstrap } from "../../src/bootstrap/mmdebstrap.ts";
 import { hostArchitecture, readRecipes } from "../../src/bootstrap/read-recipes.ts";
+import { makeToolDirectory } from "../../src/bootstrap/tool-directory.ts";
 import { checkLeaks } from "../lib/leaks.ts";
-import { needs } from "../lib/requires.ts";
+import { needs, needsHere } from "../lib/requires.ts";
 import { testPaths } from "../lib/trees.ts";
 
 const MINUTES = 60_000;
@@ -23,6 +24,18 @@ beforeEach(async () => {
   root = await mkdtemp(join(tmpdir(), "bootstrap-"));
 });
 afterEach(() => rm(root, { recursive: true, force: true }));
+
+function make(recipe: string, more: Partial<BootstrapOptions> = {}) {
+  return bootstrap({
+    recipe,
+    name: "web",
+    paths: testPaths(root),
+    signal,
+    onProgress: () => {},
+    useCache: false,
+    ...more,
+  });
+}
 
 test.each([
   ["bookworm", /^VERSION_CODENAME=bookworm$/m],
@@ -45,6 +58,25 @@ test.each([
   await access(join(result.path, "sbin/init"));
 });
 
+test("Ubuntu is built from its archive", { timeout: 10 * MINUTES }, async (ctx) => {
+  needsHere(ctx, "file:/usr/share/keyrings/ubuntu-archive-keyring.gpg");
+  const result = await make("ubuntu");
+  expect(await readFile(join(result.path, "etc/os-release"), "utf8")).toMatch(/^ID=ubuntu$/m);
+});
+
+test("a lock file brings back what it was written of, and names what is no longer there", {
+  timeout: 10 * MINUTES,
+}, async () => {
+  const { lock } = await make("trixie", { packages: ["vim-tiny"] });
+  expect(lock.packages).toHaveProperty("vim-tiny:amd64".replace("amd64", process.arch === "arm64" ? "arm64" : "amd64"));
+  await rm(join(root, "machines"), { recursive: true });
+  const again = await make("trixie", { lock });
+  expect(again.lock.packages).toEqual(lock.packages);
+  await rm(join(root, "machines"), { recursive: true });
+  const gone = { ...lock, packages: { ...lock.packages, "netbase:all": { version: "0.1", digest: null } } };
+  await expect(make("trixie", { lock: gone })).rejects.toThrow("netbase");
+});
+
 test("a host with little memory builds on its disk", { timeout: 10 * MINUTES }, async () => {
   const found = findRelease(await readRecipes(testPaths(root)), "trixie");
   const archives = await findHostArchives();
@@ -52,6 +84,7 @@ test("a host with little memory builds on its disk", { timeout: 10 * MINUTES }, 
   if (plan.build.tool !== "mmdebstrap") throw new Error("Debian is made by mmdebstrap");
   const directory = join(root, "work");
   await mkdir(directory);
+  await makeToolDirectory(directory);
   await runMmdebstrap(plan, plan.build, { directory, signal, onProgress: () => {}, memory: 0 });
   await access(join(directory, "tree/sbin/init"));
 });

@@ -18,7 +18,7 @@ import {
   writeRecipe,
 } from "../lib/package-repositories.ts";
 import { canaries, parseEscape, probeProgram } from "../lib/probe.ts";
-import { needs } from "../lib/requires.ts";
+import { findTool, needs } from "../lib/requires.ts";
 
 const ready = needs(
   "root",
@@ -159,4 +159,32 @@ describe.each(["dnf", "zypper", "pacman"])("%s", (tool) => {
     expect(end.status, end.stderr).toBe(1);
     expect(existsSync(join(root.path, "machines/web"))).toBe(false);
   });
+});
+
+test.each([
+  ["apk", "apk"],
+  ["xbps", "xbps-install"],
+])("a tool that this host lacks is named, and the way that needs none: %s", async (tool, program) => {
+  await using root = berthRoot();
+  recipe(root, tool);
+  const end = await bootstrap(root);
+  const here = findTool(program) !== undefined;
+  const said = here
+    ? /bootstrap of tiny\/1 failed/
+    : new RegExp(`needs ${program}.*, not installed here\nhint: .*berth pull images:`);
+  expect(end).toMatchObject({ status: 1, stderr: expect.stringMatching(said) });
+  const listed = JSON.parse((await root.berth("recipes", "--json")).stdout);
+  const tiny = listed.find(({ name }: { name: string }) => name === "tiny");
+  expect(tiny).toMatchObject({ tool, missing: { keyrings: [] } });
+  expect(tiny.missing.programs.includes(program)).toBe(!here);
+});
+
+test("keys that are not there are named before anything is fetched", async () => {
+  await using root = berthRoot();
+  recipe(root, "dnf", { keyrings: ["/nonexistent/key", "archlinux.gpg"] });
+  const before = all.server.requests.length;
+  const end = await bootstrap(root);
+  expect(end).toMatchObject({ status: 1, stderr: expect.stringContaining("needs the keys /nonexistent/key and ") });
+  expect(end.stderr).toContain("hint: apt-get install --no-install-recommends archlinux-keyring");
+  expect(all.server.requests.length).toBe(before);
 });

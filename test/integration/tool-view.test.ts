@@ -44,7 +44,7 @@ test("no secret and no socket of the host is there, and no device that holds any
   const gone = ["/etc/shadow", "/etc/ssl/private", "/root/*", "/home", "/old/*", "/var/lib/*", "/sys"];
   for (const path of gone) expect(await run(`ls -d ${path} 2>/dev/null`), path).toEqual(["ended with status 2"]);
   expect(await run("find /run /tmp /var -type s -o -type p"), "sockets").toEqual([OK]);
-  expect(await run("find /dev -type c | sort; find /dev -type b")).toEqual([
+  expect(await run("for n in /dev/*; do [ -L $n ] || [ -d $n ] || echo $n; done")).toEqual([
     ...["/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero"],
     OK,
   ]);
