@@ -47,7 +47,7 @@ export async function explain(details: MachineDetails, paths: Paths): Promise<Ex
   return {
     ...{ name, state, sentences },
     lines: blamedLines([failure?.reason ?? "", obstacle?.message ?? ""].join("\n")),
-    hint: failure?.hint ?? obstacle?.hint ?? null,
+    hint: failure?.hint ?? obstacle?.hint ?? replayHint(name, failure),
     console:
       runs && details.startsAgain === null
         ? []
@@ -56,6 +56,13 @@ export async function explain(details: MachineDetails, paths: Paths): Promise<Ex
           : tailOf(last),
     ...{ exit, restarts },
   };
+}
+
+/** Of a start that failed at a step there is something to look at. */
+function replayHint(name: string, failure: MachineDetails["failure"]): string | null {
+  return failure?.step === undefined
+    ? null
+    : `berth replay ${name} opens a shell in it, as far as it was built by then`;
 }
 
 function isRoot(): boolean {

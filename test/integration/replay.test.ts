@@ -56,7 +56,9 @@ describe.each([
     expect(status).toBe(7);
     expect(root.leftovers()).toEqual([]);
     // It is no boot of the machine, and its failure is still known.
-    expect((await root.berth("why", "m")).stdout).toMatch(/attach bind:1 on \/x\/y/);
+    const why = await root.berth("why", "m");
+    expect(why.stdout).toMatch(/attach bind:1 on \/x\/y/);
+    expect(why.stdout).toContain("\nhint: berth replay m opens a shell in it, as far as it was built by then\n");
     expect((await root.berth("boot", "m")).stderr).toMatch(/has not run since the host's boot/);
   });
 

@@ -20,7 +20,10 @@ export function define(program: Command, run: Runner): void {
     )
     .argument("<name>", "the machine")
     .option("--dry-run", "list the differences, and change nothing")
-    .option("--confirm-within <TIME>", "take it back after that time, such as 60s, unless it is confirmed")
+    .option(
+      "--confirm-within <TIME>",
+      "take it back after that time, such as 60s, unless it is confirmed; where berthd ends meanwhile the next one does",
+    )
     .option("--confirm", "what was applied with --confirm-within stays")
     .option("--revert", "what was applied with --confirm-within is taken back now")
     .option("--json", "print as JSON")
