@@ -2,6 +2,7 @@ import { stat } from "node:fs/promises";
 import { BerthError } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
 import { readFileSystem } from "../host/tree-facts.ts";
+import { releaseStill } from "../machine/still.ts";
 import { requireName } from "../spec/name.ts";
 import { suggest } from "../spec/nearest.ts";
 import { quote } from "../spec/quote.ts";
@@ -183,6 +184,7 @@ export class ImageStore {
     sweepLocks(this.paths);
     sweepCopies(this.paths);
     await finishRollbacks(this.paths);
+    await releaseStill(this.paths, () => undefined);
   }
 
   /** What an image says of itself. Anybody may ask, as often as they like, so a disk image is mounted once in a while only. */
