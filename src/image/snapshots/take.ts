@@ -62,7 +62,7 @@ export async function takeSnapshot(paths: Paths, image: FoundImage, options: Sna
     comment,
     driver: driver.name,
     running: machines.running,
-    frozenMs: machines.frozenMs(),
+    frozenMs: tenths(machines.frozenMs()),
     replacedBy: null,
     berth: berthVersion(),
     settings: saveSettings(paths, image.name, join(made, "settings")),
@@ -73,6 +73,10 @@ export async function takeSnapshot(paths: Paths, image: FoundImage, options: Sna
   await publish(made, join(directory, name));
   const { settings: _, ...info } = written;
   return { ...info, image: image.name, name };
+}
+
+function tenths(ms: number | null): number | null {
+  return ms === null ? null : Math.round(ms * 10) / 10;
 }
 
 interface Machines extends Disposable {
