@@ -82,7 +82,7 @@ a machine does not have it).
 
 *berth show-image*
 : The same fields as *list-images*, and *origin* (null, or *recipe*, *release*, *architecture*, *tool*, *created* and *packages* of the
-bootstrap it comes from): an object for one image, an array for several; without an image an object of the store: *path*,
+bootstrap it comes from), and of a disk image *partitions* (as in *image-status*): an object for one image, an array for several; without an image an object of the store: *path*,
 *usage* and *limit*.
 
 *berth list-images* REMOTE:

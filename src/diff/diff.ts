@@ -1,5 +1,6 @@
 import { openImage } from "../host/open-image.ts";
 import type { OpenTree } from "../host/open-tree.ts";
+import { shareDisk } from "../image/hold-tree.ts";
 import type { ImageStore } from "../image/store.ts";
 import type { PackageDiff } from "./read-packages.ts";
 import { diffPackages } from "./read-packages.ts";
@@ -20,12 +21,16 @@ export interface Diff extends PackageDiff {
 
 /** What has changed from one state of an image to another. For a process of its own: it reads both trees in one go. */
 export function diffImage(store: ImageStore, { image, from, to, signal }: DiffRequest): Promise<Diff> {
-  const open = (snapshot: string | null): Promise<OpenTree> =>
-    openImage(store.get(snapshot === null ? image : `${image}@${snapshot}`).path);
   // Nobody removes or replaces them meanwhile.
   return store.read(image, async () => {
-    using before = await open(from);
-    using after = await open(to);
+    using stack = new DisposableStack();
+    const open = async (snapshot: string | null): Promise<OpenTree> => {
+      const found = store.get(snapshot === null ? image : `${image}@${snapshot}`);
+      // What a machine changes on a disk meanwhile would be no file system any more.
+      if (found.type === "raw") stack.use(shareDisk(found, store.paths));
+      return stack.use(await openImage(found.path));
+    };
+    const [before, after] = [await open(from), await open(to)];
     const files: Change[] = [];
     diffTrees(before.path, after.path, (change) => files.push(change));
     return { files, ...(await diffPackages(before.path, after.path, signal)) };

@@ -50,11 +50,3 @@ export function isImageName(name: string): boolean {
 export function noSuchImage(name: string, hint: string | undefined): BerthError {
   return new BerthError(`no image ${quote(name)}`, { hint, kind: "NoSuchImage" });
 }
-
-/** Disk images are kept, copied and renamed, but nothing opens them yet. */
-export function requireTree(image: Pick<ImageInfo, "name" | "type">, what: string): void {
-  if (image.type !== "raw") return;
-  throw new BerthError(`${what} ${image.name}: it is a disk image, whose file systems this version can't open`, {
-    kind: "NotSupported",
-  });
-}

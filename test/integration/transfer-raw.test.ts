@@ -141,6 +141,21 @@ test("export-tar: a disk image's tree, all partitions of it, with everything tha
   ]);
 });
 
+test("snapshot, diff and rollback of a disk image", async () => {
+  needs("userns", "cgroup2");
+  await using root = berthRoot();
+  makeFileSystem("ext4", join(root.machines, "web.raw"), { from: await probeTree(), size: 32 * MIB });
+  const run = async (...words: readonly string[]): Promise<string> =>
+    (await root.spawn(["dist/berth", "run", "--pipe", "-q", "-M", "web", "--", ...probe(...words)]).end).stdout;
+  await ok(root, "snapshot", "web", "first");
+  await run("write", "/etc/new", "x");
+  expect(await ok(root, "diff", "web", "first")).toBe("A /etc/new\n");
+  await ok(root, "rollback", "web", "first");
+  expect(await run("cat", "/etc/new")).toContain("ENOENT");
+  await ok(root, "rollback", "--undo", "web");
+  expect(await run("cat", "/etc/new")).toBe("x");
+});
+
 describe("while a machine may change it", () => {
   test("a disk image is not copied or exported, but on a file system that shares blocks it is cloned", async () => {
     needs("userns", "cgroup2", ...toolsOf("xfs"));

@@ -1,6 +1,8 @@
 import type { Command } from "commander";
 import { imageOrigin } from "../../bootstrap/image-origin.ts";
 import type { Lock } from "../../bootstrap/lock.ts";
+import { BerthError } from "../../errors.ts";
+import type { PartitionView } from "../../host/open-tree.ts";
 import type { ImageInfo } from "../../image/image.ts";
 import { ImageStore, type Pool } from "../../image/store.ts";
 import { visible } from "../../spec/quote.ts";
@@ -47,12 +49,41 @@ async function showImage({ paths }: Context, names: string[], options: Options):
     await store.measure([name], PATIENCE);
     const image = store.get(name);
     const origin = imageOrigin(paths, name);
-    documents.push({ ...imageFields(image), origin: origin === null ? null : originFields(origin) });
-    texts.push(lines({ ...imageProperties(image), Origin: origin === null ? null : showOrigin(origin) }, options));
+    const partitions = await partitionsOf(store, image);
+    const more = { ...(partitions && { partitions }) };
+    documents.push({ ...imageFields(image), origin: origin === null ? null : originFields(origin), ...more });
+    texts.push(
+      lines(
+        {
+          ...{ ...imageProperties(image), Origin: origin === null ? null : showOrigin(origin) },
+          ...partitionProperties(partitions),
+        },
+        options,
+      ),
+    );
   });
   if (options.json === true) printJson(names.length > 1 ? documents : documents[0]);
   else print(texts.join("\n"));
   return status;
+}
+
+/** Null: it has none, or none that can be read. */
+async function partitionsOf(store: ImageStore, { name, type }: ImageInfo): Promise<readonly PartitionView[] | null> {
+  if (type !== "raw") return null;
+  try {
+    return (await store.inside(name)).partitions;
+  } catch (error) {
+    if (error instanceof BerthError) return null;
+    throw error;
+  }
+}
+
+function partitionProperties(partitions: readonly PartitionView[] | null): Properties {
+  if (partitions === null) return {};
+  const rows = partitions.map(({ number, fileSystem, size, mountedOn }) =>
+    [number, fileSystem ?? "-", size, mountedOn ?? "-"].join(":"),
+  );
+  return { Partitions: rows.join(" ") };
 }
 
 type Properties = Readonly<Record<string, string | number | null>>;

@@ -15,6 +15,11 @@ import type { DiskTable } from "./table.ts";
 
 /** The tree of a disk image, mounted read-only and as it is on the disk. @throws BerthError */
 export async function openDiskTree(image: string): Promise<DiskTree> {
+  if (process.geteuid?.() !== 0)
+    throw new BerthError(`${visible(image)} can be looked into by root only: it is a disk image`, {
+      hint: "run this as root",
+      kind: "AccessDenied",
+    });
   refuseVerity(image);
   const { disk, table } = await readDisk(image);
   const layout = layoutOf(disk, table);
