@@ -1,5 +1,5 @@
 import { error, type Problem } from "../spec/problem.ts";
-import { rootKind, writesTree } from "../spec/root-kind.ts";
+import { keeping, rootKind, writesTree } from "../spec/root-kind.ts";
 import type { DiskAccess, DiskMount, DiskPart } from "./disk-part.ts";
 import type { PlanInput } from "./input.ts";
 import { apivfs, host, keeper } from "./make-step.ts";
@@ -154,6 +154,7 @@ function ownersOfDiskFit(input: PlanInput, { root, mounts: others }: { root: Dis
   const way = ownership(input);
   const image = spec.root.value;
   if (way === "chown" && !isOwned(input)) {
+    if (machine.tree.readOnly || keeping(spec) !== null) return []; // said elsewhere
     const what = `the owners in ${image}, a disk image, are changed by no start`;
     const hint = canMap(root.fsType, facts.kernel.version) ? undefined : unmappedHint(root.fsType);
     return [error(spec.ownership.source, what, hint, "PrivateUsersOwnership=map, or --private-users=no")];

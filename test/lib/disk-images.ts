@@ -17,7 +17,7 @@ import type { Need } from "./requires.ts";
 
 export const DISK_TOOLS: readonly Need[] = ["tool:sfdisk", "tool:mkfs.ext4", "file:/dev/loop-control"];
 
-export type DiskFileSystem = "ext4" | "xfs" | "btrfs" | "squashfs" | "erofs";
+export type DiskFileSystem = "ext4" | "xfs" | "btrfs" | "squashfs" | "erofs" | "vfat";
 
 const TYPES: Readonly<Record<string, string>> = {
   root: process.arch === "arm64" ? "b921b045-1df0-41c3-af44-4c6f280d3fae" : "4f68bce3-e8cd-4db1-96e7-fbcaf984b709",
@@ -58,6 +58,8 @@ export function makeFileSystem(fs: DiskFileSystem, path: string, { from, size }:
     writeFileSync(path, "");
     truncateSync(path, size);
     if (fs === "ext4") run("mkfs.ext4", "-q", "-d", from, path);
+    // Empty: who fills one needs a kernel that has it.
+    else if (fs === "vfat") run("mkfs.vfat", path);
     else if (fs === "btrfs") run("mkfs.btrfs", "-q", "--rootdir", from, path);
     else {
       run("mkfs.xfs", "-q", path);
