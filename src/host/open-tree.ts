@@ -53,7 +53,7 @@ export function openTree(image: string): OpenTree {
     case "stack":
       return new StackTree(existingStack(image));
     case "disk":
-      throw new Error(`${image} is a disk image, which openImage opens`);
+      throw new BerthError(`${image} is a disk image, and can't be opened without the plan of its machine`);
   }
 }
 

@@ -6,7 +6,7 @@ import { StageProcess } from "../exec/stage-process.ts";
 import { INSTALLATION, stagePath } from "../host/installation.ts";
 import type { Paths } from "../host/paths.ts";
 import { readHostFacts } from "../host/read-facts.ts";
-import { treeOf } from "../host/tree-place.ts";
+import { isDisk, treeOf } from "../host/tree-place.ts";
 import { archiveBoot } from "../machine/history.ts";
 import { LiveRecord, type RecordListener } from "../machine/live-record.ts";
 import { type Prepared, prepare } from "../machine/prepare.ts";
@@ -51,7 +51,7 @@ export class Launcher {
   /** @throws BerthError with all problems at once */
   prepare(name: string): Prepared {
     const image = throwAwayImage(name, this.#paths);
-    const copied = image === null ? {} : { settingsOf: image, directory: treeOf(this.#paths.machines, image) };
+    const copied = image === null ? {} : { settingsOf: image, ...rootOf(treeOf(this.#paths.machines, image)) };
     const request = { name, directory: undefined, command: [], boot: true, console: undefined, ...copied };
     return prepare({ ...request, options: image === null ? [] : [EPHEMERAL] }, this.#paths, INSTALLATION, () =>
       this.#hostFacts(),
@@ -151,4 +151,8 @@ export class Launcher {
     this.#closed = true;
     await this.takeSpare()?.discard();
   }
+}
+
+function rootOf(tree: string): { readonly directory: string } | { readonly image: string } {
+  return isDisk(tree) ? { image: tree } : { directory: tree };
 }

@@ -167,6 +167,11 @@ describe("machines/NAME.raw", () => {
     await ok("poweroff", "web");
     await ok("wait", "web", "stopped");
 
+    const copy = (await ok("start", "--ephemeral", "web")).trim();
+    await ok("exec", copy, "--", ...probe("write", "/opt/more", "x"));
+    await ok("poweroff", copy);
+    await ok("wait", copy, "stopped");
+
     await ok("read-only", "web", "yes");
     const locked = await root.spawn([BERTH, "run", "--pipe", "-q", "-M", "web", "--", ...probe("write", "/opt/a", "x")])
       .end;
