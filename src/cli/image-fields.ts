@@ -2,11 +2,11 @@ import type { ImageInfo } from "../image/image.ts";
 
 /** What is told of an image in JSON. */
 export function imageFields(image: ImageInfo) {
-  const { name, type, readOnly, usage, limit, path, parent, driver, why } = image;
+  const { name, type, readOnly, usage, limit, path, parent, layers, driver, why } = image;
   return {
     ...{ name, type, readOnly, usage, limit },
     ...{ usageExclusive: image.usageExclusive, limitExclusive: image.limitExclusive },
-    ...{ created: isoTime(image.created), modified: isoTime(image.modified), path, parent, driver, why },
+    ...{ created: isoTime(image.created), modified: isoTime(image.modified), path, parent, layers, driver, why },
   };
 }
 

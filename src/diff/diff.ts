@@ -1,6 +1,5 @@
-import { openImage } from "../host/open-image.ts";
-import type { OpenTree } from "../host/open-tree.ts";
 import { shareDisk } from "../image/hold-tree.ts";
+import { type ReadTree, readTree } from "../image/read-tree.ts";
 import type { ImageStore } from "../image/store.ts";
 import type { PackageDiff } from "./read-packages.ts";
 import { diffPackages } from "./read-packages.ts";
@@ -23,16 +22,16 @@ export interface Diff extends PackageDiff {
 export function diffImage(store: ImageStore, { image, from, to, signal }: DiffRequest): Promise<Diff> {
   // Nobody removes or replaces them meanwhile.
   return store.read(image, async () => {
-    using stack = new DisposableStack();
-    const open = async (snapshot: string | null): Promise<OpenTree> => {
+    await using stack = new AsyncDisposableStack();
+    const open = async (snapshot: string | null): Promise<ReadTree> => {
       const found = store.get(snapshot === null ? image : `${image}@${snapshot}`);
       // What a machine changes on a disk meanwhile would be no file system any more.
       if (found.type === "raw") stack.use(shareDisk(found, store.paths));
-      return stack.use(await openImage(found.path));
+      return stack.use(await readTree(store.paths, found.path, signal));
     };
     const [before, after] = [await open(from), await open(to)];
     const files: Change[] = [];
     diffTrees(before.path, after.path, (change) => files.push(change));
-    return { files, ...(await diffPackages(before.path, after.path, signal)) };
+    return { files, ...(await diffPackages(before, after, signal)) };
   });
 }

@@ -1,6 +1,7 @@
 import { BerthError } from "../errors.ts";
 import { runConfined } from "../host/confine.ts";
 import { InRoot } from "../host/in-root.ts";
+import type { ReadTree } from "../image/read-tree.ts";
 import {
   apkPackages,
   comparePackages,
@@ -15,19 +16,19 @@ import {
 interface Manager {
   readonly name: string;
   /** Null: the tree has none of its. @throws BerthError where that can't be read here */
-  read(tree: string, signal: AbortSignal): Promise<Packages | null>;
+  read(tree: ReadTree, signal: AbortSignal): Promise<Packages | null>;
 }
 
 /** Of a database as text: a large distribution's is 5 MB. */
 const SIZE_MAX = 64 << 20;
 
 const MANAGERS: readonly Manager[] = [
-  { name: "dpkg", read: async (tree) => parsed(tree, ["/var/lib/dpkg/status"], dpkgPackages) },
+  { name: "dpkg", read: async (tree) => parsed(tree.path, ["/var/lib/dpkg/status"], dpkgPackages) },
   {
     name: "apk",
-    read: async (tree) => parsed(tree, ["/lib/apk/db/installed", "/usr/lib/apk/db/installed"], apkPackages),
+    read: async (tree) => parsed(tree.path, ["/lib/apk/db/installed", "/usr/lib/apk/db/installed"], apkPackages),
   },
-  { name: "pacman", read: async (tree) => pacman(tree) },
+  { name: "pacman", read: async (tree) => pacman(tree.path) },
   { name: "rpm", read: rpm },
 ];
 
@@ -38,7 +39,7 @@ export interface PackageDiff {
 }
 
 /** By each package manager that either tree has. */
-export async function diffPackages(before: string, after: string, signal: AbortSignal): Promise<PackageDiff> {
+export async function diffPackages(before: ReadTree, after: ReadTree, signal: AbortSignal): Promise<PackageDiff> {
   const packages: PackageChanges[] = [];
   const problems: string[] = [];
   for (const { name, read } of MANAGERS) {
@@ -89,12 +90,12 @@ chown -R 65534:65534 /old/db
 as_nobody rpm --dbpath /old/db -qa --qf '%{NAME} %{ARCH} %|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}\\n'
 `;
 
-async function rpm(tree: string, signal: AbortSignal): Promise<Packages | null> {
-  const place = rpmPlace(tree);
+async function rpm({ path, confined }: ReadTree, signal: AbortSignal): Promise<Packages | null> {
+  const place = rpmPlace(path);
   if (place === null) return null;
   const lines: string[] = [];
   const { ok, status, tail } = await runConfined(RPM_SCRIPT, [place], {
-    directory: tree,
+    ...confined,
     writable: false,
     signal,
     onLine: (line) => lines.push(line),

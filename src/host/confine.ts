@@ -8,6 +8,8 @@ export interface ConfinedOptions {
   readonly isFile?: "file" | "device";
   /** What is mounted there in place of the directory, the one on `/` first. */
   readonly mounts?: readonly ConfinedMount[];
+  /** Or these below it, laid over each other, the topmost first: to be read only. */
+  readonly layers?: readonly string[] | undefined;
   readonly writable: boolean;
   readonly signal: AbortSignal;
   readonly stdin?: number;
@@ -35,18 +37,34 @@ mount -t tmpfs -o mode=0755,size=64k,nosuid,nodev,noexec berth-view /mnt
 mkdir /mnt/old
 if [ "$BERTH_SOURCE" = . ]; then mkdir /mnt/tree; else : >/mnt/tree; fi
 ${VIEW_PROGRAMS}
-if [ -z "$BERTH_MOUNTS" ]; then mount -c -o "bind,nosuid,noexec,$BERTH_ACCESS" "$BERTH_SOURCE" /mnt/tree
+if [ -z "$BERTH_MOUNTS" ] && [ "$BERTH_LAYERS" -eq 0 ]; then mount -c -o "bind,nosuid,noexec,$BERTH_ACCESS" "$BERTH_SOURCE" /mnt/tree
+elif [ "$BERTH_LAYERS" -gt 0 ]; then
+  names= number=0
+  while [ "$number" -lt "$BERTH_LAYERS" ]; do
+    mkdir -p "/mnt/layers/$number"
+    mount -c -o bind,ro,nosuid,nodev,noexec "./$1" "/mnt/layers/$number"
+    names="$names\${names:+:}$number"
+    number=$((number + 1))
+    shift
+  done
+  cd /mnt/layers
+  if [ "$number" -eq 1 ]; then mount -c -o bind 0 /mnt/tree
+  else mount -t overlay -o "ro,nosuid,nodev,noexec,userxattr,index=off,lowerdir=$names" berth-tree /mnt/tree
+  fi
+  # An overlay has mounts of its own of its layers.
+  for name in *; do umount "$name"; done
 else
   echo "$BERTH_MOUNTS" | while read -r type options device target; do
     place=/mnt/tree\${target%/}
     [ "$(realpath -- "$place")" != "$place" ] || mount -c -t "$type" -o "nosuid,nodev,noexec,$options" "$device" "$place"
   done
 fi
+cd /
 ln -s old/proc /mnt/proc
 mount -o remount,ro,nosuid,nodev,noexec berth-view /mnt
 ${VIEW_ENTER}
 if [ -d /tree ]; then cd /tree; else cd /; fi
-unset BERTH_ACCESS BERTH_SOURCE BERTH_MOUNTS
+unset BERTH_ACCESS BERTH_SOURCE BERTH_MOUNTS BERTH_LAYERS
 # Who parses what somebody else made needs no rights at all; who makes or reads files of all owners needs these.
 as_nobody() {
   setpriv --reuid=65534 --regid=65534 --clear-groups --bounding-set=-all --inh-caps=-all --no-new-privs "$@"
@@ -70,17 +88,18 @@ with_capabilities() {
 export function runConfined(
   script: string,
   words: readonly string[],
-  { directory, isFile, mounts = [], writable, ...options }: ConfinedOptions,
+  { directory, isFile, mounts = [], layers = [], writable, ...options }: ConfinedOptions,
 ): Promise<CommandResult> {
   return runCommand(
     "unshare",
-    [...VIEW_NAMESPACES, "--net", "sh", "-c", `${VIEW}${script}`, "berth-transfer", ...words],
+    [...VIEW_NAMESPACES, "--net", "sh", "-c", `${VIEW}${script}`, "berth-transfer", ...layers, ...words],
     {
       ...options,
       cwd: isFile === undefined ? directory : "/",
       env: {
         BERTH_ACCESS: `${writable ? "rw" : "ro"}${isFile === "device" ? "" : ",nodev"}`,
         BERTH_MOUNTS: mounts.map((each) => `${each.type} ${each.options} ${each.device} ${each.target}`).join("\n"),
+        BERTH_LAYERS: `${layers.length}`,
         BERTH_SOURCE: isFile === undefined ? "." : directory,
       },
       pidNamespace: true,

@@ -57,6 +57,11 @@ export function openTree(image: string): OpenTree {
   }
 }
 
+/** Of one that lies elsewhere than an image does. */
+export function openStack(stack: Stack): OpenTree {
+  return new StackTree(stack);
+}
+
 class DirectoryTree implements OpenTree {
   readonly path: string;
   readonly storage = { kind: "directory" } as const;

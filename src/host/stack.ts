@@ -1,4 +1,4 @@
-import { closeSync, type Dirent, lstatSync, openSync, readdirSync, readlinkSync, statSync } from "node:fs";
+import { closeSync, type Dirent, existsSync, lstatSync, openSync, readdirSync, readlinkSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
 import { quote } from "../spec/quote.ts";
@@ -28,17 +28,19 @@ export const LAYERS = ".berth-layers";
 const LINK = new RegExp(`^\\.\\./\\${LAYERS}/([A-Za-z0-9][A-Za-z0-9_-]{0,127})/(tree|rw/data)$`);
 
 const LAYER = "layer@";
-const RW = "rw";
+export const RW = "rw";
 
 /** @throws BerthError when it is none that can be used; the errno error where there is nothing that can be read */
 export function readStack(path: string): Stack {
-  const entries = readdirSync(path, { withFileTypes: true });
+  // What is hidden is nobody's layer: to systemd as well.
+  const entries = readdirSync(path, { withFileTypes: true }).filter(({ name }) => !name.startsWith("."));
   for (const { name } of entries)
     if (name !== RW && !name.startsWith(LAYER)) throw unusable(path, `it has ${quote(name)}, which no layer is called`);
+  const store = storeOf(path);
   const layers = entries
     .filter(({ name }) => name !== RW)
     .sort((a, b) => (orderOf(a.name) < orderOf(b.name) ? 1 : -1))
-    .map((entry) => layerOf(path, entry));
+    .map((entry) => layerOf(path, entry, store));
   if (layers.length === 0) throw unusable(path, "it has no layer");
   const rw = entries.find(({ name }) => name === RW);
   if (rw !== undefined && !rw.isDirectory()) throw unusable(path, "its rw is no directory");
@@ -57,6 +59,22 @@ export function layersNamedBy(path: string): readonly string[] {
   return readdirSync(path, { withFileTypes: true })
     .filter((entry) => entry.isSymbolicLink() && entry.name.startsWith(LAYER))
     .flatMap(({ name }) => LINK.exec(readlinkSync(join(path, name)))?.[1] ?? []);
+}
+
+/** Whether nothing is in it but links to layers. */
+export function isUnwritten(path: string): boolean {
+  const data = join(path, RW, "data");
+  return linksOf(path) !== null && (!existsSync(data) || readdirSync(data).length === 0);
+}
+
+/** What its links say, the lowest first. Null: some of its layers are directories of its own. */
+export function linksOf(path: string): readonly string[] | null {
+  const layers = readdirSync(path, { withFileTypes: true })
+    .filter(({ name }) => name.startsWith(LAYER))
+    .sort((a, b) => (orderOf(a.name) < orderOf(b.name) ? -1 : 1));
+  return layers.every((entry) => entry.isSymbolicLink())
+    ? layers.map(({ name }) => readlinkSync(join(path, name)))
+    : null;
 }
 
 /** What there is of a stack's tree, topmost first, laid over each other. */
@@ -87,11 +105,21 @@ function isOpaque(directory: string): boolean {
   }
 }
 
-function layerOf(stack: string, entry: Dirent): string {
+/** A stack that is being made, or is a snapshot, lies deeper in it: its links say the same, so that it can be moved. */
+export function storeOf(stack: string): string {
+  let store = dirname(stack);
+  for (let up = 0; up < DEPTH && store !== "/"; up++, store = dirname(store))
+    if (existsSync(join(store, LAYERS))) return store;
+  return dirname(stack);
+}
+
+const DEPTH = 5;
+
+function layerOf(stack: string, entry: Dirent, store: string): string {
   const link = entry.isSymbolicLink() ? readlinkSync(join(stack, entry.name)) : null;
   if (link !== null && !LINK.test(link))
     throw unusable(stack, `${entry.name} leads to ${quote(link)}`, `../${LAYERS}/ID/tree or ../${LAYERS}/ID/rw/data`);
-  const layer = link === null ? join(stack, entry.name) : join(dirname(stack), link.slice("../".length));
+  const layer = link === null ? join(stack, entry.name) : join(store, link.slice("../".length));
   if (!isDirectory(layer)) throw unusable(stack, `${entry.name}: ${layer} is no directory, or gone`);
   return layer;
 }

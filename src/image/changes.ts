@@ -1,68 +1,23 @@
 import { existsSync, lstatSync, renameSync } from "node:fs";
 import { join } from "node:path";
-import { BerthError, errorCode } from "../errors.ts";
+import { BerthError } from "../errors.ts";
 import { forgetRange, moveRange } from "../exec/range-ledger.ts";
 import type { Paths } from "../host/paths.ts";
 import { ledgerPath, readLedger } from "../host/ranges.ts";
-import { requireName } from "../spec/name.ts";
-import { copyDisk } from "./copy-disk.ts";
-import { copyTree } from "./copy-tree.ts";
 import type { FoundImage } from "./discover.ts";
-import { rawDriver } from "./drivers/raw.ts";
+import { stackDriver } from "./drivers/stack.ts";
 import { holdTree } from "./hold-tree.ts";
 import { HOST_IMAGE } from "./image.ts";
+import { collectLayers } from "./layers.ts";
 import { lockImage } from "./locks.ts";
-import { makeImage, placeOf, requireFree } from "./make.ts";
+import { placeOf, requireFree } from "./make.ts";
 import { moveImage } from "./move.ts";
-import { type CopiedSettings, copySettings, removeSettings } from "./settings-follow.ts";
+import { copySettings, removeSettings } from "./settings-follow.ts";
 import { isHalfRolledBack } from "./snapshots/places.ts";
-import { copySavedSettings } from "./snapshots/saved-settings.ts";
-import { findSnapshot, snapshotNames, snapshotsOf, splitSnapshotName } from "./snapshots/snapshot.ts";
+import { snapshotNames, snapshotsOf } from "./snapshots/snapshot.ts";
 import { createWorkspace } from "./workspace.ts";
 
 /** What changes the store. Each appears at once, by a rename, and leaves nothing when it fails. */
-
-export interface CloneOptions {
-  readonly readOnly: boolean;
-  readonly signal: AbortSignal;
-}
-
-/**
- * A copy under a new name, with settings of its own. A machine may run from it: a snapshot is what a power cut would have
- * left, in a copy each file is as it was at its turn, as machinectl has it. Host name, machine id and keys are the same in both: what a copy is for only its user knows.
- */
-export async function cloneImage(paths: Paths, from: FoundImage, to: string, options: CloneOptions): Promise<void> {
-  requireName(to);
-  requireNotHost(from, "cloned");
-  const snapshot = splitSnapshotName(from.name);
-  using _copied = lockImage(paths, snapshot?.image ?? from.name, "copied");
-  const settings = (): CopiedSettings =>
-    snapshot === null
-      ? copySettings(paths, from.name, to)
-      : copySavedSettings(paths, findSnapshot(paths, snapshot.image, snapshot.snapshot), to);
-  const { signal } = options;
-  const ofFile = from.driver.suffix === "" ? {} : { driver: from.driver };
-  const makeOptions = { ...options, ...ofFile, name: to, replace: false, settings };
-  await makeImage(paths, makeOptions, async (workspace, driver) => {
-    const copy = join(workspace, "image");
-    if (driver === from.driver && (await copied(paths, from, copy, signal))) return copy;
-    driver.create(copy);
-    await copyTree(from.path, copy, signal);
-    return copy;
-  });
-}
-
-/** False: it lies on another file system, and its driver copies within one only. */
-async function copied(paths: Paths, from: FoundImage, to: string, signal: AbortSignal): Promise<boolean> {
-  try {
-    if (from.driver === rawDriver) await copyDisk(paths, from, to, signal);
-    else await from.driver.copy(from.path, to, signal);
-    return true;
-  } catch (error) {
-    if (errorCode(error) === "EXDEV") return false;
-    throw error;
-  }
-}
 
 /** With its settings, its range of ids, and its mark. */
 export function renameImage(paths: Paths, image: FoundImage, to: string): void {
@@ -107,6 +62,7 @@ export async function removeImage(paths: Paths, image: FoundImage, snapshots: bo
   removeSettings(paths, image.name);
   forgetRange(ledgerPath(paths.machines), image.name);
   if (!lstatSync(removed).isSymbolicLink()) image.driver.discard?.(removed);
+  if (image.driver === stackDriver) await collectLayers(paths.machines, workspace.path);
 }
 
 function hasSnapshots(name: string, names: readonly string[]): BerthError {
@@ -136,7 +92,7 @@ export function markReadOnly(paths: Paths, image: FoundImage, readOnly: boolean)
   image.driver.setReadOnly(image.path, readOnly);
 }
 
-function requireNotHost({ name }: FoundImage, what: string): void {
+export function requireNotHost({ name }: FoundImage, what: string): void {
   if (name !== HOST_IMAGE) return;
   throw new BerthError(`${name} is the host itself and can't be ${what}`, { kind: "NotSupported" });
 }

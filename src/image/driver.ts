@@ -8,6 +8,8 @@ export interface ImageState extends Partial<ImageUsage> {
   /** What a snapshot of it says it comes from, and what it itself comes from. */
   readonly identity?: string;
   readonly parentIdentity?: string;
+  /** Directories that it shares with others, the topmost first. */
+  readonly layers?: readonly string[];
 }
 
 export type Still = (act: () => Promise<void>) => Promise<void>;
@@ -27,6 +29,8 @@ export interface Driver {
   read(path: string): ImageState;
   /** Counts what lies on the disk. */
   measure(path: string, signal: AbortSignal): Promise<number>;
+  /** Of that what no other image shares, where the driver shares anything. */
+  measureOwn?(path: string, signal: AbortSignal): Promise<number>;
   /** Makes an empty one, to be filled. */
   create(path: string): void;
   /** Makes `to` a copy of `from`, with owners, times, links, holes, ACLs and extended attributes. */

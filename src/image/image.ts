@@ -25,6 +25,8 @@ export interface ImageInfo extends ImageUsage {
   readonly modified: number | null;
   /** The image it shares its unchanged files with. */
   readonly parent: string | null;
+  /** Directories that it may share with others, the topmost first. */
+  readonly layers: readonly string[];
   /** What keeps it, and why that: a sentence's end. */
   readonly driver: string;
   readonly why: string;

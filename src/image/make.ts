@@ -3,9 +3,11 @@ import type { Paths } from "../host/paths.ts";
 import { requireName } from "../spec/name.ts";
 import { bestDriver, type FoundImage, findImage } from "./discover.ts";
 import type { Driver } from "./driver.ts";
+import { stackDriver } from "./drivers/stack.ts";
 import { holdTree } from "./hold-tree.ts";
+import { collectLayers } from "./layers.ts";
 import { lockImage } from "./locks.ts";
-import { unmark } from "./move.ts";
+import { moveImage, unmark } from "./move.ts";
 import { forgetOrigin } from "./origin.ts";
 import type { CopiedSettings } from "./settings-follow.ts";
 import { alreadyThere, createWorkspace, prepareStore, publish, publishInstead } from "./workspace.ts";
@@ -48,7 +50,8 @@ export async function makeImage(paths: Paths, options: MakeOptions, fill: Fill):
     const old = check();
     settings = options.settings?.();
     if (old === null) await publish(finished, place);
-    else await replace(paths, old, finished);
+    else if (old.path === place) await replace(paths, old, finished);
+    else await replaceStack(paths, old, finished, place, workspace.path);
   } catch (error) {
     settings?.undo();
     if (!options.replace) forgetOrigin(paths, name);
@@ -72,6 +75,20 @@ async function replace(paths: Paths, old: FoundImage, finished: string): Promise
   }
 }
 
+/** By a tree, which counts from the moment that it is there. The old one goes with the workspace. */
+async function replaceStack(
+  paths: Paths,
+  old: FoundImage,
+  finished: string,
+  place: string,
+  workspace: string,
+): Promise<void> {
+  using _held = holdTree(old, paths);
+  await publish(finished, place);
+  moveImage(old, join(workspace, "replaced"), false);
+  await collectLayers(paths.machines, workspace);
+}
+
 /** @throws BerthError when the name is none, or taken */
 export function requireFree(paths: Paths, name: string): null {
   requireName(name);
@@ -80,11 +97,12 @@ export function requireFree(paths: Paths, name: string): null {
   return null;
 }
 
-/** Only by one of the same kind: a disk image and a tree have different places. */
+/** Only by one of the same kind, as a disk image and a tree have different places; or of a stack by a tree. */
 function replaceable(paths: Paths, name: string, place: string): FoundImage | null {
   const old = findImage(paths, name);
   if (old === null) return null;
-  if (old.path !== place) throw alreadyThere(old.path);
+  if (old.path !== place && !(old.driver === stackDriver && place === placeOf(paths, "", name)))
+    throw alreadyThere(old.path);
   holdTree(old, paths)[Symbol.dispose]();
   return old;
 }

@@ -8,11 +8,13 @@ import { suggest } from "../spec/nearest.ts";
 import { quote } from "../spec/quote.ts";
 import { isBtrfs } from "../sys/btrfs.ts";
 import { monotonic } from "../sys/clock.ts";
-import { type CloneOptions, cloneImage, markReadOnly, removeImage, renameImage } from "./changes.ts";
+import { markReadOnly, removeImage, renameImage } from "./changes.ts";
+import { type CloneOptions, cloneImage } from "./clone.ts";
 import { countDisk } from "./count-disk.ts";
 import { type FoundImage, findImage, findImages, findSource, HOST } from "./discover.ts";
 import { type ImageInfo, isHidden, isImageName, noSuchImage } from "./image.ts";
 import { type Inside, readInside } from "./inside.ts";
+import { sweepLayers } from "./layers.ts";
 import { lockImage, sweepLocks } from "./locks.ts";
 import { type Fill, type MakeOptions, makeImage } from "./make.ts";
 import { sweepCopies } from "./settings-follow.ts";
@@ -51,7 +53,7 @@ const AT_ONCE = 4;
 export class ImageStore {
   readonly paths: Paths;
   /** What was last counted, by path. Counting a tree takes as long as reading its directories. */
-  readonly #usage = new Map<string, number>();
+  readonly #usage = new Map<string, Pick<ImageInfo, "usage" | "usageExclusive">>();
   /** All that the store holds. */
   #counted: { readonly usage: Promise<number | null>; readonly until: number } | undefined;
 
@@ -90,7 +92,8 @@ export class ImageStore {
     const count = async (): Promise<void> => {
       for (let image = left.pop(); image !== undefined && !signal.aborted; image = left.pop()) {
         const usage = await image.driver.measure(image.path, signal).catch(() => null);
-        if (usage !== null) this.#usage.set(image.path, usage);
+        const own = (await image.driver.measureOwn?.(image.path, signal).catch(() => null)) ?? null;
+        if (usage !== null) this.#usage.set(image.path, { usage, usageExclusive: own });
       }
     };
     await Promise.all(Array.from({ length: AT_ONCE }, count));
@@ -180,7 +183,10 @@ export class ImageStore {
 
   /** Removes what those left who were killed while they made or removed an image. */
   async sweep(): Promise<void> {
-    if (await exists(this.paths.machines)) await sweepWorkspaces(this.paths.machines);
+    if (await exists(this.paths.machines)) {
+      await sweepWorkspaces(this.paths.machines);
+      await sweepLayers(this.paths.machines);
+    }
     sweepLocks(this.paths);
     sweepCopies(this.paths);
     await finishRollbacks(this.paths);
@@ -224,7 +230,8 @@ export class ImageStore {
       const { identity, parentIdentity, ...state } = driver.read(path);
       const info = {
         ...{ name, path, type: driver.type, parent: null },
-        ...{ usage: this.#usage.get(path) ?? null, limit: null, usageExclusive: null, limitExclusive: null },
+        ...{ usage: null, limit: null, usageExclusive: null, limitExclusive: null, layers: [] },
+        ...this.#usage.get(path),
         ...state,
         ...{ driver: driver.name, why: driver.why(fsType) },
       };

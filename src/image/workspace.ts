@@ -1,13 +1,16 @@
 import { randomBytes } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
-import { chmod, lstat, mkdir, open, readdir } from "node:fs/promises";
+import { chmod, lstat, mkdir, open, readdir, rmdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { BerthError } from "../errors.ts";
 import { runCommand } from "../host/command.ts";
 import { removeLargeTree } from "../host/remove-tree.ts";
+import { isUnwritten } from "../host/stack.ts";
+import { kindOfTree } from "../host/tree-place.ts";
+import { setTopOfHierarchies } from "../sys/file-flags.ts";
 import { renameExchange, renameNoReplace, tryLock } from "../sys/files.ts";
 
-const PREFIX = ".berth-making-";
+export const PREFIX = ".berth-making-";
 const PRIVATE = 0o700;
 const STICKY = 0o1000;
 const ATTEMPTS = 10;
@@ -33,7 +36,10 @@ export async function createWorkspace(store: string, name: string): Promise<Work
     return {
       path,
       async [Symbol.asyncDispose]() {
-        await removeLargeTree(path).finally(() => closeSync(lock));
+        // That takes no process, where all has been moved out of it.
+        await rmdir(path)
+          .catch(() => removeLargeTree(path))
+          .finally(() => closeSync(lock));
       },
     };
   }
@@ -80,14 +86,16 @@ function isStill(path: string, fd: number): boolean {
  * rename(2) would replace an empty directory, hence RENAME_NOREPLACE. @throws BerthError
  */
 export async function publish(finished: string, target: string): Promise<void> {
-  await syncTree(finished);
+  // A stack of links alone has nothing in it to be lost, and comes to the disk in the order in which it was made.
+  const isNew = kindOfTree(finished) === "stack" && isUnwritten(finished);
+  if (!isNew) await syncTree(finished);
   try {
     renameNoReplace(finished, target);
   } catch (error) {
     if (await exists(target)) throw alreadyThere(target);
     throw error;
   }
-  await syncDirectory(dirname(target));
+  if (!isNew) await syncDirectory(dirname(target));
 }
 
 /** The same in place of what is at `target`, which is then where `finished` was. */
@@ -131,7 +139,7 @@ export function alreadyThere(path: string): BerthError {
  */
 export async function prepareStore(path: string): Promise<void> {
   await makePrivateDirectory(path);
-  await runCommand("chattr", ["+T", path]);
+  setTopOfHierarchies(path);
 }
 
 export async function makePrivateDirectory(path: string): Promise<void> {

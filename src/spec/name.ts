@@ -16,7 +16,7 @@ export interface NameFault {
 
 /**
  * Says what is wrong with a machine name, undefined when nothing is. The grammar is
- * `[A-Za-z0-9][A-Za-z0-9_.-]{0,63}` without `..` and without a dot at the end, `.host` and `host` excepted: names
+ * `[A-Za-z0-9][A-Za-z0-9_.-]{0,63}` without `..` and without a dot or `.mstack` at the end, `.host` and `host` excepted: names
  * become file names, cgroup names, host names and bus objects, so it must be checked wherever one comes in.
  */
 export function checkName(name: string): NameFault | undefined {
@@ -46,6 +46,7 @@ function machineNameFault(name: string): string | undefined {
   if (!/^[A-Za-z0-9]/.test(name)) return "must start with a letter or a digit";
   if (name.includes("..")) return 'may not contain ".."';
   if (name.endsWith(".")) return "may not end with a dot";
+  if (name.endsWith(".mstack")) return 'may not end with ".mstack", as directories of layers do';
   return undefined;
 }
 

@@ -91,6 +91,7 @@ export const RENAME_EXCHANGE = 2;
 export const FS_IOC_GETFLAGS = 0x80086601;
 export const FS_IOC_SETFLAGS = 0x40086602;
 export const FS_IMMUTABLE_FL = 0x10;
+export const FS_TOPDIR_FL = 0x20000;
 
 // linux/prctl.h, linux/securebits.h, linux/capability.h
 export const PR_SET_PDEATHSIG = 1;

@@ -1,5 +1,5 @@
 import { closeSync, constants, openSync } from "node:fs";
-import { FS_IMMUTABLE_FL, FS_IOC_GETFLAGS, FS_IOC_SETFLAGS } from "./constants.ts";
+import { FS_IMMUTABLE_FL, FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, FS_TOPDIR_FL } from "./constants.ts";
 import { bind, check, failedWith, pinned } from "./libc.ts";
 
 const ioctlCall = bind("int ioctl(int fd, ulong request, void *argument)");
@@ -11,9 +11,18 @@ export function isImmutable(directory: string): boolean {
 
 /** Sets or clears that flag. False: the file system has none. */
 export function setImmutable(directory: string, on: boolean): boolean {
+  return setFlag(directory, FS_IMMUTABLE_FL, on);
+}
+
+/** The same of `T`: what is in the directory has nothing to do with each other (ext4). */
+export function setTopOfHierarchies(directory: string): boolean {
+  return setFlag(directory, FS_TOPDIR_FL, true);
+}
+
+function setFlag(directory: string, flag: number, on: boolean): boolean {
   return withFlags(directory, (fd, flags) => {
     if (flags === null) return false;
-    const wanted = on ? flags | FS_IMMUTABLE_FL : flags & ~FS_IMMUTABLE_FL;
+    const wanted = on ? flags | flag : flags & ~flag;
     if (wanted === flags) return true;
     const argument = pinned(8);
     argument.writeInt32LE(wanted);

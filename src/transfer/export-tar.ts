@@ -2,6 +2,7 @@ import { BerthError } from "../errors.ts";
 import { runConfined } from "../host/confine.ts";
 import { attachDisk } from "../host/disk-image/attach-disk.ts";
 import { shareDisk } from "../image/hold-tree.ts";
+import { readTree } from "../image/read-tree.ts";
 import type { ImageStore } from "../image/store.ts";
 import type { Compression } from "./compression.ts";
 import type { Control } from "./transfer.ts";
@@ -58,11 +59,11 @@ export async function exportTar(
       },
       () => undefined,
     );
+    await using tree = disk === null ? await readTree(store.paths, path, signal) : null;
     let end = "";
     const said: string[] = [];
     const { status } = await runConfined(SCRIPT, pack ?? [], {
-      directory: disk === null ? path : "/",
-      ...(disk === null ? {} : { mounts: disk.mounts }),
+      ...(tree?.confined ?? { directory: "/", mounts: disk?.mounts ?? [] }),
       writable: false,
       signal,
       stdout: fd,

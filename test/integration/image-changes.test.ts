@@ -37,6 +37,10 @@ function storeOf(root: BerthRoot): { store: ImageStore; paths: Paths } {
 
 const signal = new AbortController().signal;
 
+/** What clones share with what they are made of is the business of image-drivers.test.ts. */
+const PLAIN = "--driver=directory";
+const COPIED = { readOnly: false, driver: "directory" } as const;
+
 async function done(root: BerthRoot, ...words: readonly string[]): Promise<void> {
   expect(await root.berth(...words)).toMatchObject({ status: 0, stderr: "" });
 }
@@ -51,7 +55,7 @@ describe("clone", () => {
   test("a clone is the same in everything a file can have, and lies in a store that only root gets into", async () => {
     await using root = berthRoot();
     const tree = richTree(join(root.machines, "web"));
-    await done(root, "clone", "web", "copy");
+    await done(root, "clone", "web", "copy", PLAIN);
     expect(manifest(join(root.machines, "copy"))).toEqual(manifest(tree));
     expect(lstatSync(root.machines).mode & 0o777).toBe(0o700);
     expect(readdirSync(root.machines).sort()).toEqual(["copy", "web"]);
@@ -99,7 +103,7 @@ describe("clone", () => {
     const churn =
       'cd "$1"; while :; do for i in 1 2 3 4 5 6 7 8 9; do echo x > $i; ln -sf x l$i; mkdir -p d$i/e; done; rm -rf *; done';
     await using busy = root.spawn(["sh", "-c", churn, "sh", join(tree, "busy")]);
-    for (let index = 0; index < 15; index++) await done(root, "clone", "web", `copy${index}`);
+    for (let index = 0; index < 15; index++) await done(root, "clone", "web", `copy${index}`, PLAIN);
     busy.kill("SIGKILL");
     expect(existsSync(join(root.machines, "copy14/etc/os-release"))).toBe(true);
   });
@@ -109,7 +113,7 @@ describe("clone", () => {
     execFileSync("cp", ["-a", await debianTree("bookworm"), join(root.machines, "web")]);
     const seen = () => readdirSync(root.machines).filter((name) => !name.startsWith(".berth-making-"));
     for (const kill of ["SIGINT", "SIGKILL"] as const) {
-      await using child = root.start("clone", "web", "copy");
+      await using child = root.start("clone", "web", "copy", PLAIN);
       await poll("the copy's beginning", () => {
         const workspace = readdirSync(root.machines).find((name) => name.startsWith(".berth-making-"));
         return workspace !== undefined && existsSync(join(root.machines, workspace, "image/usr")) ? true : undefined;
@@ -138,7 +142,7 @@ describe("clone", () => {
     });
     const { store } = storeOf(root);
     const paths = { ...store.paths, machines: disk.path };
-    await expect(new ImageStore(paths).clone("web", "copy", { readOnly: false, signal })).rejects.toMatchObject({
+    await expect(new ImageStore(paths).clone("web", "copy", { ...COPIED, signal })).rejects.toMatchObject({
       message: expect.stringContaining("cannot copy the tree"),
       hint: `make room on the file system of ${disk.path}`,
     });
@@ -151,7 +155,7 @@ describe("clone", () => {
     const tree = richTree(join(root.machines, "web"));
     const { store } = storeOf(root);
     const all = await Promise.allSettled(
-      Array.from({ length: 8 }, () => store.clone("web", "copy", { readOnly: false, signal })),
+      Array.from({ length: 8 }, () => store.clone("web", "copy", { ...COPIED, signal })),
     );
     expect(all.filter(({ status }) => status === "fulfilled").length).toBe(1);
     for (const each of all)
@@ -205,9 +209,9 @@ describe("read-only", () => {
     expect((await root.berth("list-images")).stdout).toMatch(/^web +directory +yes /m);
     await done(root, "rename", "web", "web2");
     expect(marked(join(root.machines, "web2"))).toBe(true);
-    await done(root, "clone", "web2", "web3");
+    await done(root, "clone", "web2", "web3", PLAIN);
     expect(marked(join(root.machines, "web3"))).toBe(false);
-    await done(root, "clone", "web2", "web4", "--read-only");
+    await done(root, "clone", "web2", "web4", PLAIN, "--read-only");
     expect(marked(join(root.machines, "web4"))).toBe(true);
     await done(root, "read-only", "web2", "no");
     expect(marked(join(root.machines, "web2"))).toBe(false);
@@ -321,7 +325,7 @@ test("killed at any moment, an image is as it was or as it will be, and one swee
   await done(root, "export-tar", "web", archive);
   const whole = manifest(tree);
   const verbs: readonly (readonly [ms: number, ...words: string[]])[] = [
-    [250, "clone", "web", "copy"],
+    [250, "clone", "web", "copy", PLAIN],
     [350, "import-tar", archive, "copy", "--force"],
     [250, "import-fs", tree, "copy", "--force"],
     [150, "rename", "copy", "other"],

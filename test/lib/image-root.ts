@@ -15,6 +15,7 @@ export type StoreDriver = "directory" | "btrfs";
 
 export interface ImageRoot extends AsyncDisposable {
   readonly root: BerthRoot;
+  readonly driver: StoreDriver;
   readonly machines: string;
   done(...words: readonly string[]): Promise<string>;
   refused(...words: readonly string[]): Promise<string>;
@@ -27,6 +28,7 @@ export async function imageRoot(driver: StoreDriver): Promise<ImageRoot> {
   if (disk !== undefined) execFileSync("mount", ["--bind", disk.path, root.machines]);
   return {
     root,
+    driver,
     machines: root.machines,
     async done(...words) {
       const end = await root.berth(...words);
@@ -52,8 +54,8 @@ export async function imageRoot(driver: StoreDriver): Promise<ImageRoot> {
 }
 
 /** Makes a tree in the store the image of its driver: on btrfs a subvolume. */
-export async function asImage({ root, done }: ImageRoot, name: string): Promise<void> {
-  await done("clone", name, `${name}-copy`);
+export async function asImage({ root, driver, done }: ImageRoot, name: string): Promise<void> {
+  await done("clone", name, `${name}-copy`, ...(driver === "directory" ? ["--driver=directory"] : []));
   await done("remove", name);
   await done("rename", `${name}-copy`, name);
   expect(root.path).not.toBe("");

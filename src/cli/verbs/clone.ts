@@ -1,4 +1,5 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
+import type { CloneOptions } from "../../image/clone.ts";
 import { ImageStore } from "../../image/store.ts";
 import { startProgress } from "../progress.ts";
 import type { Context, Runner } from "../verb.ts";
@@ -14,15 +15,30 @@ export function define(program: Command, run: Runner): void {
     .argument("<name>", "the image")
     .argument("<new>", "the copy's name")
     .option("--read-only", "mark the copy read-only")
+    .addOption(
+      new Option(
+        "--driver <driver>",
+        "what keeps the copy: a plain directory, or a stack of layers that it shares with NAME (default: what suits the file system best)",
+      ).choices(["directory", "stack"]),
+    )
     .action(run(clone));
 }
 
-async function clone(context: Context, name: string, to: string, options: { readOnly?: boolean }): Promise<number> {
+interface Flags {
+  readonly readOnly?: boolean;
+  readonly driver?: CloneOptions["driver"];
+}
+
+async function clone(context: Context, name: string, to: string, options: Flags): Promise<number> {
   const progress = startProgress(process.stderr, { fancy: context.fancy, title: to, env: context.env });
   if (context.fancy) progress.update({ label: `copying ${name}`, fraction: null });
   try {
     const { signal, paths } = context;
-    await new ImageStore(paths).clone(name, to, { readOnly: options.readOnly === true, signal });
+    await new ImageStore(paths).clone(name, to, {
+      readOnly: options.readOnly === true,
+      signal,
+      driver: options.driver,
+    });
   } finally {
     progress.end();
   }

@@ -73,6 +73,8 @@ function page(image: ImageInfo, { os, hostname, machineId, partitions, problem }
   const rows: readonly (readonly [string, string | null])[] = [
     ["Type", `${image.type}, ${image.why}`],
     ["Path", image.path],
+    ["Parent", image.parent],
+    ...image.layers.map((layer, index): [string, string] => [index === 0 ? "Layers" : "", layer]),
     ["Problem", problem],
     ["OS", os],
     ["Hostname", hostname],

@@ -95,7 +95,12 @@ function imageProperties(image: ImageInfo): Properties {
     ...{ CreationTimestamp: microseconds(image.created), ModificationTimestamp: microseconds(image.modified) },
     ...{ Usage: image.usage, Limit: image.limit },
     ...{ UsageExclusive: image.usageExclusive, LimitExclusive: image.limitExclusive },
-    ...{ Parent: image.parent, Driver: image.driver, Why: image.why },
+    ...{
+      Parent: image.parent,
+      Layers: image.layers.length === 0 ? null : image.layers.join(" "),
+      Driver: image.driver,
+      Why: image.why,
+    },
   };
 }
 

@@ -4,19 +4,14 @@ import { isImmutable, setImmutable } from "../../sys/file-flags.ts";
 import { copyTree } from "../copy-tree.ts";
 import { countDisk } from "../count-disk.ts";
 import type { Driver } from "../driver.ts";
-
-/** File systems on which cp(1) shares the blocks of files. */
-const REFLINK = new Set(["btrfs", "xfs", "bcachefs"]);
+import { sharesBlocks, takesLayers } from "../file-systems.ts";
 
 /** A tree in a plain directory: works everywhere. */
 export const directoryDriver: Driver = {
   name: "directory",
   type: "directory",
   suffix: "",
-  why: (fsType) =>
-    REFLINK.has(fsType)
-      ? `a directory on ${fsType}: a clone shares the blocks of its files`
-      : `a directory on ${fsType}, which shares no blocks: a clone is a copy`,
+  why: (fsType) => `a directory on ${fsType}${cloneOf(fsType)}`,
 
   read(path) {
     // The mode of a tree's root is what the machine's users see. The flag at least keeps the root as it is, and can be read
@@ -59,3 +54,8 @@ export const directoryDriver: Driver = {
     });
   },
 };
+
+function cloneOf(fsType: string): string {
+  if (sharesBlocks(fsType)) return ": a clone shares the blocks of its files";
+  return `, which shares no blocks: a clone ${takesLayers(fsType) ? "makes a layer of it, which both share" : "is a copy"}`;
+}

@@ -9,6 +9,7 @@ import { isSubvolume } from "../../sys/btrfs.ts";
 import type { Driver } from "../driver.ts";
 import { directoryDriver } from "../drivers/directory.ts";
 import { rawDriver } from "../drivers/raw.ts";
+import { stackDriver } from "../drivers/stack.ts";
 import { subvolumeDriver } from "../drivers/subvolume.ts";
 import { isImageName } from "../image.ts";
 import { SNAPSHOTS } from "./places.ts";
@@ -115,6 +116,8 @@ export function snapshotImage({ directory, image, name }: Snapshot): {
 } {
   const raw = join(directory, `image${rawDriver.suffix}`);
   if (statSync(raw, { throwIfNoEntry: false })?.isFile()) return { path: raw, driver: rawDriver };
+  const stack = join(directory, `image${stackDriver.suffix}`);
+  if (statSync(stack, { throwIfNoEntry: false })?.isDirectory()) return { path: stack, driver: stackDriver };
   const path = join(directory, "image");
   if (!statSync(path, { throwIfNoEntry: false })?.isDirectory())
     throw new BerthError(`snapshot ${image}@${name} is damaged: it has no tree`, {

@@ -4,6 +4,8 @@ import { BerthError } from "../../errors.ts";
 import type { Paths } from "../../host/paths.ts";
 import { renameNoReplace } from "../../sys/files.ts";
 import type { FoundImage } from "../discover.ts";
+import { stackDriver } from "../drivers/stack.ts";
+import { collectLayers } from "../layers.ts";
 import { lockImage } from "../locks.ts";
 import { ImageStore } from "../store.ts";
 import { createWorkspace } from "../workspace.ts";
@@ -126,6 +128,11 @@ export class Snapshots {
     try {
       const { path, driver } = snapshotImage({ ...snapshot, directory: rest });
       driver.discard?.(path);
+      if (driver === stackDriver) {
+        // As what is being removed it names no layers any more.
+        renameSync(path, join(workspace.path, "image"));
+        await collectLayers(this.#paths.machines, workspace.path);
+      }
     } catch (error) {
       if (!(error instanceof BerthError)) throw error; // a damaged one goes file by file
     }

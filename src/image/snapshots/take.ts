@@ -10,9 +10,11 @@ import { copyTree } from "../copy-tree.ts";
 import { bestDriver, type FoundImage } from "../discover.ts";
 import type { Still } from "../driver.ts";
 import { rawDriver } from "../drivers/raw.ts";
+import { stackDriver } from "../drivers/stack.ts";
 import { holdTree } from "../hold-tree.ts";
 import { HOST_IMAGE } from "../image.ts";
 import { lockImage } from "../locks.ts";
+import { makeShareable } from "../share.ts";
 import { createWorkspace, prepareStore, publish, syncTree } from "../workspace.ts";
 import { saveSettings } from "./saved-settings.ts";
 import {
@@ -41,14 +43,16 @@ const COMMENT_MAX = 1000;
  * from it are stopped meanwhile, for as long as its driver needs: the files are those of one moment, as after a power cut.
  * @throws BerthError
  */
-export async function takeSnapshot(paths: Paths, image: FoundImage, options: SnapshotOptions): Promise<SnapshotInfo> {
+export async function takeSnapshot(paths: Paths, asked: FoundImage, options: SnapshotOptions): Promise<SnapshotInfo> {
   const { comment, signal } = options;
   if (comment.length > COMMENT_MAX)
     throw new BerthError(`the comment is longer than ${COMMENT_MAX} characters`, { kind: "InvalidArgs" });
-  requireOwn(image);
-  const name = options.name ?? nextName(paths, image.name);
+  requireOwn(asked);
+  const name = options.name ?? nextName(paths, asked.name);
   requireSnapshotName(name);
-  requireFree(paths, image.name, name);
+  requireFree(paths, asked.name, name);
+  // A directory stays one: only what nothing has been written to since can be shared.
+  const image = asked.driver === stackDriver ? await makeShareable(paths, asked) : asked;
   using _copied = lockImage(paths, image.name, "copied");
   await prepareStore(paths.machines);
   await using workspace = await createWorkspace(paths.machines, image.name.replace(/^\./, ""));

@@ -1,0 +1,109 @@
+import { dirname, join } from "node:path";
+import { BerthError, errorCode } from "../errors.ts";
+import { openTree } from "../host/open-tree.ts";
+import type { Paths } from "../host/paths.ts";
+import { isUnwritten, linksOf, readStack } from "../host/stack.ts";
+import { requireNotHost } from "./changes.ts";
+import { copyDisk } from "./copy-disk.ts";
+import { copyTree } from "./copy-tree.ts";
+import { bestDriver, type FoundImage, findImage } from "./discover.ts";
+import type { Driver } from "./driver.ts";
+import { directoryDriver } from "./drivers/directory.ts";
+import { rawDriver } from "./drivers/raw.ts";
+import { MOST_LAYERS, stackDriver } from "./drivers/stack.ts";
+import { subvolumeDriver } from "./drivers/subvolume.ts";
+import { lockImage } from "./locks.ts";
+import { makeImage, requireFree } from "./make.ts";
+import { type CopiedSettings, copySettings } from "./settings-follow.ts";
+import { makeShareable } from "./share.ts";
+import { copySavedSettings } from "./snapshots/saved-settings.ts";
+import { findSnapshot, splitSnapshotName } from "./snapshots/snapshot.ts";
+
+export interface CloneOptions {
+  /** What keeps the copy; default: what suits the file system best. */
+  readonly driver?: "directory" | "stack" | undefined;
+  readonly readOnly: boolean;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * A copy under a new name, with settings of its own. A machine may run from it: a snapshot is what a power cut would have
+ * left, in a copy each file is as it was at its turn, as machinectl has it. Host name, machine id and keys are the same in both: what a copy is for only its user knows.
+ */
+export async function cloneImage(paths: Paths, from: FoundImage, to: string, options: CloneOptions): Promise<void> {
+  requireNotHost(from, "cloned");
+  requireFree(paths, to);
+  const snapshot = splitSnapshotName(from.name);
+  const { signal, driver: wanted } = options;
+  const shared = wanted === "directory" ? from : await makeShareable(paths, from, wanted === "stack");
+  using _copied = lockImage(paths, snapshot?.image ?? from.name, "copied");
+  // Somebody else may have been first.
+  const source = dirname(from.path) === paths.machines ? (findImage(paths, from.name) ?? shared) : shared;
+  const driver = driverOf(paths, source, wanted);
+  const settings = (): CopiedSettings =>
+    snapshot === null
+      ? copySettings(paths, from.name, to)
+      : copySavedSettings(paths, findSnapshot(paths, snapshot.image, snapshot.snapshot), to);
+  const { readOnly } = options;
+  await makeImage(paths, { readOnly, signal, driver, name: to, replace: false, settings }, (workspace) =>
+    fillClone(paths, source, driver, workspace, signal),
+  );
+}
+
+/** What keeps the copy. */
+function driverOf({ machines }: Paths, source: FoundImage, wanted: CloneOptions["driver"]): Driver {
+  const { driver, name, path } = source;
+  const refuse = (why: string, hint?: string): BerthError =>
+    new BerthError(`a clone of ${name} can't be a ${wanted}: ${why}`, { kind: "NotSupported", hint });
+  if (driver === rawDriver) {
+    if (wanted !== undefined) throw refuse("it is a disk image");
+    return driver;
+  }
+  if (wanted === "directory") return directoryDriver;
+  if (wanted === "stack" && driver !== stackDriver)
+    throw driver === subvolumeDriver
+      ? refuse("it is a subvolume", "a clone of that is a snapshot, which shares all that does not change")
+      : refuse("a machine runs from it, or somebody else reads it", `berth poweroff ${name} stops the machine`);
+  if (driver === stackDriver && wanted === undefined && !isShared(path)) return bestDriver(machines);
+  return driver === stackDriver ? driver : bestDriver(machines);
+}
+
+/** Not where each clone of a clone would have one more layer, for ever. */
+function isShared(stack: string): boolean {
+  const { layers } = readStack(stack);
+  return linksOf(stack) !== null && (layers.length < MOST_LAYERS || isUnwritten(stack));
+}
+
+async function fillClone(
+  paths: Paths,
+  source: FoundImage,
+  driver: Driver,
+  workspace: string,
+  signal: AbortSignal,
+): Promise<string> {
+  const copy = join(workspace, `image${driver.suffix}`);
+  if (driver === source.driver && (await copied(paths, source, copy, signal))) return copy;
+  driver.create(copy);
+  if (source.driver !== stackDriver) await copyTree(source.path, copy, signal);
+  else {
+    // What a machine writes meanwhile is not to be under an overlay's feet.
+    const still = join(workspace, `still${stackDriver.suffix}`);
+    const isOwn = linksOf(source.path) === null;
+    if (!isOwn) await stackDriver.copy(source.path, still, signal);
+    using opened = openTree(isOwn ? source.path : still);
+    await copyTree(`${opened.path}/.`, copy, signal);
+  }
+  return copy;
+}
+
+/** False: it lies on another file system, and its driver copies within one only. */
+async function copied(paths: Paths, from: FoundImage, to: string, signal: AbortSignal): Promise<boolean> {
+  try {
+    if (from.driver === rawDriver) await copyDisk(paths, from, to, signal);
+    else await from.driver.copy(from.path, to, signal);
+    return true;
+  } catch (error) {
+    if (errorCode(error) === "EXDEV") return false;
+    throw error;
+  }
+}

@@ -1,0 +1,38 @@
+import { statfsSync } from "node:fs";
+import { release } from "node:os";
+
+/** What file systems can do for clones. */
+
+/** On these cp(1) shares the blocks of files. */
+const REFLINK = new Set(["btrfs", "xfs", "bcachefs"]);
+
+/** Those whose files can have all that overlayfs wants to note, by their numbers in statfs(2), and since which kernel. */
+const LAYERED: Readonly<Record<string, { readonly type: number; readonly since?: readonly [number, number] }>> = {
+  ext4: { type: 0xef53 },
+  f2fs: { type: 0xf2f52010 },
+  // Before it had no attributes that the root of a user namespace may set.
+  tmpfs: { type: 0x01021994, since: [6, 6] },
+};
+
+export function sharesBlocks(fsType: string): boolean {
+  return REFLINK.has(fsType);
+}
+
+/** Whether a clone had best share layers there: it has nothing better, and can keep what is written to a stack. */
+export function takesLayers(fsType: string): boolean {
+  const layered = LAYERED[fsType];
+  return layered !== undefined && isKernelFrom(layered.since ?? [0, 0]);
+}
+
+/** The same of a directory. */
+export function takesLayersAt(directory: string): boolean {
+  const { type } = statfsSync(directory);
+  return Object.keys(LAYERED).some((name) => LAYERED[name]?.type === type && takesLayers(name));
+}
+
+function isKernelFrom([major, minor]: readonly [number, number]): boolean {
+  const [ours = 0, ourMinor = 0] = release()
+    .split(".")
+    .map((part) => Number.parseInt(part, 10));
+  return ours > major || (ours === major && ourMinor >= minor);
+}
