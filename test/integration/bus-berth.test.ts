@@ -169,10 +169,10 @@ test("a command has the caller's fds, a status, and signals; it goes with the ca
     const nobody = client.call("Exec", "sasssashhh", ["nobody", ["true"], "", "", [], ...fds()], "u");
     await expect(nobody).rejects.toThrow("nobody");
     const raw = client.connection.call({
-      ...{ ...IMPORT, interface: "org.freedesktop.import1.Manager", member: "ImportRaw" },
-      ...{ in: "hsbb", args: [openNull(), "raw", false, false], out: "uo" },
+      ...{ ...IMPORT, interface: "org.freedesktop.import1.Manager", member: "ImportRawEx" },
+      ...{ in: "hsst", args: [openNull(), "raw", "portable", 0n], out: "uo" },
     });
-    await expect(raw).rejects.toThrow(/image/);
+    await expect(raw).rejects.toThrow(/portable/);
   }
   expect(openFds(daemon).length).toBeLessThan(then + 5); // what was sent with a call that failed is closed
   const terminal = client.call(

@@ -72,7 +72,7 @@ test("bash completes verbs, machines by what the verb is for, options, their val
   expect(inBash(root, "berth termi")).toEqual(["terminate"]);
   expect(inBash(root, "berth help re")).toContain("reboot");
   for (const _ of ["with the daemon", "without"]) {
-    expect(inBash(root, "berth start ")).toEqual(["worker"]);
+    expect(inBash(root, "berth start ")).toEqual(["disk", "worker"]);
     expect(inBash(root, "berth poweroff w")).toEqual(["web"]);
     expect(inBash(root, "berth exec ")).toEqual(["web"]);
     expect(inBash(root, "berth status w")).toEqual(["web", "worker"]);
