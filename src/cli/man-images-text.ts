@@ -91,8 +91,10 @@ list-images REMOTE:* what one has.
 
 *berth pull-oci* takes images from registries of the OCI distribution protocol, as Docker's and others', by references that say which
 registry: _docker.io/library/alpine:3.20_, with a digest for just that one. Of several platforms it takes the host's, or that of *--arch*. Manifests,
-configuration and layers (tar, by gzip or zstd) are held against their digests and sizes. The layers become one tree, each unpacked
-as archives are, and then put over what is there; a link in one of them never leads another anywhere. What the
+configuration and layers (tar, by gzip or zstd) are held against their digests and sizes. Each layer is unpacked
+as archives are; a link in one of them never leads another anywhere. Where a stack of layers suits the file system best, or with
+*--driver=stack*, they stay layers, which images that begin alike share: those that are here already are neither downloaded nor kept
+again. Elsewhere, with *--driver=directory*, and for images of more than 15 layers they become one tree. What the
 image says of how to run it (command, variables, user, directory, stop signal) becomes _NAME.nspawn_ among the settings, unless there is one: *berth
 run -M NAME* runs that command, as PID 1 and with the rights of any machine. Ports and volumes that it names are not
 looked at. A registry that wants to know who asks gets the credentials that *skopeo*(1), *podman*(1) or *docker*(1) keep for

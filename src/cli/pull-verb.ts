@@ -59,13 +59,18 @@ interface Request extends Pick<PullParams, "kind" | "from" | "verify" | "keepDow
   readonly image: NewImage;
   readonly files?: ImageFiles;
   readonly architecture?: string;
+  readonly driver?: "directory" | "stack" | undefined;
 }
 
 export async function pullByDaemon(context: Context, options: PullOptions, request: Request): Promise<number> {
-  const { image, files = null, architecture = null, ...rest } = request;
+  const { image, files = null, architecture = null, driver = null, ...rest } = request;
   const client = await needDaemon(context.paths, context.env);
   try {
-    const { id } = await follow(client, { ...rest, ...image, files, architecture, wait: options.wait }, context);
+    const { id } = await follow(
+      client,
+      { ...rest, ...image, files, architecture, driver, wait: options.wait },
+      context,
+    );
     if (!options.wait) print(`${id}\n`);
     else if (options.json === true) printJson(imageFields(new ImageStore(context.paths).get(image.name)));
     return 0;

@@ -46,6 +46,7 @@ const BEGIN: { readonly [K in PullKind]: Begin } = {
   oci: (transfers, params, image) =>
     transfers.pullOci(text(params, "from"), image, {
       architecture: text(params, "architecture"),
+      driver: params["driver"] === null ? null : oneOf(params, "driver", ["directory", "stack"] as const),
       keepDownload: flag(params, "keepDownload"),
     }),
   image: (transfers, params, image) =>

@@ -145,6 +145,8 @@ export interface PullParams extends Named {
   readonly keepDownload: boolean;
   /** Of one of a registry, as Debian calls them. */
   readonly architecture: string | null;
+  /** Of that: what keeps it; null: what suits the file system best. */
+  readonly driver: "directory" | "stack" | null;
   /** Of an image, which the client has looked up: reading all that a server has takes too long for the daemon. */
   readonly files: ImageFiles | null;
   /** For its end; false: the answer is that it has begun. */

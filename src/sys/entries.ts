@@ -17,6 +17,7 @@ import { syscallNumber } from "./syscall-numbers.ts";
  */
 const openat2Call = bind("long syscall(long number, int dirfd, const void *path, void *how, size_t size)");
 const mkdiratCall = bind("int mkdirat(int dirfd, const void *path, uint mode)");
+const mknodatCall = bind("int mknodat(int dirfd, const void *path, uint mode, ulong device)");
 const symlinkatCall = bind("int symlinkat(const void *target, int dirfd, const void *path)");
 const linkatCall = bind("int linkat(int from_fd, const void *from, int to_fd, const void *to, int flags)");
 const renameat2Call = bind("int renameat2(int from_fd, const void *from, int to_fd, const void *to, uint flags)");
@@ -50,6 +51,13 @@ export function openNameless(directory: number, flags: number, mode: number): nu
 
 export function makeDirectory(directory: number, name: Buffer, mode: number): void {
   check(mkdiratCall(directory, terminated(name), mode), "mkdirat");
+}
+
+const S_IFCHR = 0o020000;
+
+/** What overlayfs takes for "there is none of this name below": a character device 0:0. */
+export function makeWhiteout(directory: number, name: Buffer): void {
+  check(mknodatCall(directory, terminated(name), S_IFCHR, 0), "mknodat");
 }
 
 export function makeSymlink(target: Buffer, directory: number, name: Buffer): void {

@@ -1,7 +1,13 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { BerthError } from "../errors.ts";
+import type { Paths } from "../host/paths.ts";
+import { cloneDriver, findImage } from "../image/discover.ts";
+import type { Driver } from "../image/driver.ts";
+import { MOST_LAYERS, stackDriver } from "../image/drivers/stack.ts";
+import { requireFree } from "../image/make.ts";
 import type { ImageStore } from "../image/store.ts";
+import { prepareStore } from "../image/workspace.ts";
 import { type Download, download } from "./download.ts";
 import { unpackLayers } from "./oci/layers.ts";
 import {
@@ -21,6 +27,7 @@ import { parseReference, type Reference, showReference } from "./oci/reference.t
 import { credentialsFor, serverOf } from "./oci/registries.ts";
 import { Registry, wrongDigest } from "./oci/registry.ts";
 import { settingsOf } from "./oci/settings.ts";
+import { makeLayered } from "./oci/stack.ts";
 import { writeSettings } from "./oci/write-settings.ts";
 import type { Control } from "./transfer.ts";
 import type { NewImage } from "./transfers.ts";
@@ -29,6 +36,8 @@ export interface OciOptions {
   /** Debian's name. */
   readonly architecture: string;
   readonly keepDownload: boolean;
+  /** Null: what suits the file system best. */
+  readonly driver: "directory" | "stack" | null;
 }
 
 /** Of the whole what the downloads take, for the bar. */
@@ -48,28 +57,61 @@ export async function pullOci(
   const reference = parseReference(address);
   const { paths } = store;
   const registry = new Registry(serverOf(reference, paths), reference, credentialsFor(reference, paths));
-  let config: ImageConfig | undefined;
-  await store.make({ ...image, signal }, async (workspace, driver) => {
-    const manifest = await findManifest(registry, reference, options.architecture, control);
-    config = await fetchConfig(registry, manifest.config, signal);
+  if (!image.replace) requireFree(paths, image.name);
+  const manifest = await findManifest(registry, reference, options.architecture, control);
+  const config = await fetchConfig(registry, manifest.config, signal);
+  // What suits its file system is asked of the store.
+  await prepareStore(paths.machines);
+  const driver = driverFor(paths, image, manifest, options.driver);
+  await store.make({ ...image, signal, ...(driver && { driver }) }, async (workspace, best) => {
     const layers = new Layers(registry, store, workspace);
+    const fetch = async (wanted: readonly Descriptor[]): Promise<readonly string[]> => {
+      await layers.fetch(wanted, { ...control, progress: (at) => progress(at * DOWNLOAD) });
+      return layers.paths(wanted);
+    };
+    const unpacking = { ...control, progress: (at: number) => progress(DOWNLOAD + at * (1 - DOWNLOAD)) };
     try {
-      await layers.fetch(manifest.layers, { ...control, progress: (at) => progress(at * DOWNLOAD) });
-      const rest = { ...control, progress: (at: number) => progress(DOWNLOAD + at * (1 - DOWNLOAD)) };
-      const tree = await unpackLayers(layers.paths(manifest.layers), { workspace, driver, control: rest });
+      const tree =
+        best === stackDriver
+          ? await makeLayered({ layers: manifest.layers, store: paths.machines, workspace, fetch, control: unpacking })
+          : await unpackLayers(await fetch(manifest.layers), { workspace, driver: best, control: unpacking });
       await layers.close(options.keepDownload);
       return tree;
     } finally {
       await layers.close(false);
     }
   });
-  if (config !== undefined) {
-    const { text, left } = settingsOf(config, showReference(reference));
-    for (const each of left) log(`left out of the settings: ${each}`, 4);
-    const warning = await writeSettings(paths, image.name, text);
-    if (warning !== undefined) log(warning, 4);
-  }
+  await configure(paths, image.name, config, showReference(reference), control);
   log(`${image.name} is complete`);
+}
+
+/** Of those that every clone adds. */
+const SPARE = 5;
+
+/** Undefined: a tree. Layers are shared where the file system shares nothing better, and an image that is replaced has them. */
+function driverFor(
+  paths: Paths,
+  { name }: NewImage,
+  { layers }: Manifest,
+  wanted: OciOptions["driver"],
+): Driver | undefined {
+  if (wanted !== null) return wanted === "stack" ? stackDriver : undefined;
+  const old = findImage(paths, name);
+  const fits = layers.length <= MOST_LAYERS - SPARE && (old === null || old.driver === stackDriver);
+  return fits && cloneDriver(paths.machines) === stackDriver ? stackDriver : undefined;
+}
+
+async function configure(
+  paths: Paths,
+  name: string,
+  config: ImageConfig,
+  reference: string,
+  { log }: Control,
+): Promise<void> {
+  const { text, left } = settingsOf(config, reference);
+  for (const each of left) log(`left out of the settings: ${each}`, 4);
+  const warning = await writeSettings(paths, name, text);
+  if (warning !== undefined) log(warning, 4);
 }
 
 async function findManifest(

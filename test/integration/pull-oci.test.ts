@@ -1,7 +1,7 @@
 /** Images of registries: Debian's docker-registry has honest ones; what no honest one would say comes from a site of ours. */
 import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { existsSync, lstatSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, lstatSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { zstdCompressSync } from "node:zlib";
 import { beforeAll, describe, expect, test } from "vitest";
@@ -44,14 +44,31 @@ const settings = (root: BerthRoot, name: string): string =>
   readFileSync(join(root.etc, "machines", `${name}.nspawn`), "utf8");
 const read = (root: BerthRoot, path: string): string => readFileSync(join(root.machines, path), "utf8");
 
+const DRIVERS = ["directory", "stack"] as const;
+type Driver = (typeof DRIVERS)[number];
+
+/** As a plain directory, for who looks into it. */
 async function pulled(root: BerthRoot, ref: string, ...words: readonly string[]): Promise<string> {
-  const end = await root.berth("pull-oci", ref, ...words);
+  const driver = words.some((word) => word.startsWith("--driver=")) ? [] : ["--driver=directory"];
+  const end = await root.berth("pull-oci", ref, ...driver, ...words);
   expect(end, end.stderr).toMatchObject({ status: 0 });
-  expect(
-    readdirSync(root.machines).filter((name) => name.startsWith(".")),
-    "nothing is left beside it",
-  ).toEqual([]);
+  const hidden = readdirSync(root.machines).filter((name) => name.startsWith(".") && name !== ".berth-layers");
+  expect(hidden, "nothing is left beside it").toEqual([]);
   return end.stderr;
+}
+
+/** The tree of an image, whatever keeps it. */
+async function exported(root: BerthRoot, name: string): Promise<string> {
+  const [archive, tree] = [join(root.path, `${name}.tar`), root.directory(`out-${name}`)];
+  expect(await root.berth("export-tar", name, archive)).toMatchObject({ status: 0, stderr: "" });
+  execFileSync("tar", ["-xpf", archive, "-C", tree]);
+  return tree;
+}
+
+/** Layers that the store has. */
+function layersOf(root: BerthRoot): readonly string[] {
+  const directory = join(root.machines, ".berth-layers");
+  return existsSync(directory) ? readdirSync(directory) : [];
 }
 
 describe("an image of a real registry", () => {
@@ -126,75 +143,75 @@ describe("an image of a real registry", () => {
   });
 });
 
-test("layers lie over each other: what they replace, what they take away, and what they leave", async () => {
-  await using root = rootWithCache();
-  const lower = tar([
-    ...OS,
-    ...[directory("./keep", 0o700), file("./keep/a", "a"), file("./keep/b", "b"), file("./gone", "x")],
-    ...[directory("./opaque"), file("./opaque/old", "x"), directory("./opaque/sub"), file("./opaque/sub/old", "x")],
-    ...[directory("./was-dir"), file("./was-dir/x", "x"), file("./was-file", "x"), link("./was-link", "keep")],
-    ...[file("./linked", "one"), directory("./dir-gone"), file("./dir-gone/x", "x"), file("./again", "old")],
-  ]);
-  const upper = tar([
-    ...[file("./keep/.wh.b"), file("./keep/c", "c"), file("./.wh.gone"), file("./.wh.dir-gone")],
-    ...[directory("./opaque", 0o711), file("./opaque/.wh..wh..opq"), file("./opaque/new", "new")],
-    ...[
-      file("./was-dir", "file"),
-      directory("./was-file"),
-      file("./was-file/x", "in"),
-      directory("./was-link"),
-      file("./was-link/x", "own"),
-    ],
-    ...[
-      file("./second", "two"),
-      hardLink("./third", "./second"),
-      file("./.wh.again"),
-      file("./again", "new"),
-      file("./.wh.never"),
-    ],
-    ...[
-      file("./.wh..wh.plnk", "aufs"),
-      entry({ name: "./fifo", type: "6" }),
-      entry({ name: "./null", type: "3", device: [1, 3] }),
-    ],
-  ]);
-  await using server = await site(pagesOf("app", { latest: ociImage([lower, upper]) }));
-  await pulled(root, `${new URL(server.url).host}/app`);
-  const tree = join(root.machines, "app");
-  expect(readdirSync(tree).sort()).toEqual(
-    [
-      "again",
-      "etc",
-      "fifo",
-      "keep",
-      "linked",
-      "null",
-      "opaque",
-      "second",
-      "third",
-      "was-dir",
-      "was-file",
-      "was-link",
-    ].sort(),
-  );
-  expect([readdirSync(join(tree, "keep")), readdirSync(join(tree, "opaque"))]).toEqual([["a", "c"], ["new"]]);
-  expect(lstatSync(join(tree, "keep")).mode & 0o777, "a way to what is in it leaves it as it is").toBe(0o700);
-  expect(["was-dir", "was-file/x", "was-link/x", "again"].map((path) => read(root, `app/${path}`))).toEqual([
-    "file",
-    "in",
-    "own",
-    "new",
-  ]);
-  const opaque = lstatSync(join(tree, "opaque"));
-  expect([opaque.mode & 0o777, opaque.mtimeMs], "what it has itself is as it is there").toEqual([0o711, 0]);
-  expect(lstatSync(join(tree, "third")).ino).toBe(lstatSync(join(tree, "second")).ino);
-  expect([lstatSync(join(tree, "fifo")).isFIFO(), lstatSync(join(tree, "null")).isCharacterDevice()]).toEqual([
-    true,
-    true,
-  ]);
-});
+test.each(DRIVERS)(
+  "layers lie over each other in a %s: what they replace, what they take away, and what they leave",
+  async (driver) => {
+    await using root = rootWithCache();
+    const lower = tar([
+      ...OS,
+      ...[directory("./keep", 0o700), file("./keep/a", "a"), file("./keep/b", "b"), file("./gone", "x")],
+      ...[directory("./opaque"), file("./opaque/old", "x"), directory("./opaque/sub"), file("./opaque/sub/old", "x")],
+      ...[directory("./was-dir"), file("./was-dir/x", "x"), file("./was-file", "x"), link("./was-link", "keep")],
+      ...[file("./linked", "one"), directory("./dir-gone"), file("./dir-gone/x", "x"), file("./again", "old")],
+    ]);
+    const upper = tar([
+      ...[file("./keep/.wh.b"), file("./keep/c", "c"), file("./.wh.gone"), file("./.wh.dir-gone")],
+      ...[directory("./opaque", 0o711), file("./opaque/.wh..wh..opq"), file("./opaque/new", "new")],
+      ...[
+        file("./was-dir", "file"),
+        directory("./was-file"),
+        file("./was-file/x", "in"),
+        directory("./was-link"),
+        file("./was-link/x", "own"),
+      ],
+      ...[
+        file("./second", "two"),
+        hardLink("./third", "./second"),
+        file("./.wh.again"),
+        file("./again", "new"),
+        file("./.wh.never"),
+      ],
+      ...[
+        file("./.wh..wh.plnk", "aufs"),
+        entry({ name: "./fifo", type: "6" }),
+        entry({ name: "./null", type: "3", device: [1, 3] }),
+      ],
+    ]);
+    await using server = await site(pagesOf("app", { latest: ociImage([lower, upper]) }));
+    await pulled(root, `${new URL(server.url).host}/app`, `--driver=${driver}`);
+    const tree = await exported(root, "app");
+    expect(readdirSync(tree).sort()).toEqual(
+      [
+        "again",
+        "etc",
+        "fifo",
+        "keep",
+        "linked",
+        "null",
+        "opaque",
+        "second",
+        "third",
+        "was-dir",
+        "was-file",
+        "was-link",
+      ].sort(),
+    );
+    expect([readdirSync(join(tree, "keep")), readdirSync(join(tree, "opaque"))]).toEqual([["a", "c"], ["new"]]);
+    expect(lstatSync(join(tree, "keep")).mode & 0o777, "a way to what is in it leaves it as it is").toBe(0o700);
+    expect(
+      ["was-dir", "was-file/x", "was-link/x", "again"].map((path) => readFileSync(join(tree, path), "utf8")),
+    ).toEqual(["file", "in", "own", "new"]);
+    const opaque = lstatSync(join(tree, "opaque"));
+    expect([opaque.mode & 0o777, opaque.mtimeMs], "what it has itself is as it is there").toEqual([0o711, 0]);
+    expect(lstatSync(join(tree, "third")).ino).toBe(lstatSync(join(tree, "second")).ino);
+    expect([lstatSync(join(tree, "fifo")).isFIFO(), lstatSync(join(tree, "null")).isCharacterDevice()]).toEqual([
+      true,
+      true,
+    ]);
+  },
+);
 
-describe("hostile layers change nothing but the tree", () => {
+describe.each(DRIVERS)("hostile layers change nothing but the tree, in a %s", (driver) => {
   const LOWER = tar([
     ...OS,
     directory("./dir"),
@@ -218,8 +235,9 @@ describe("hostile layers change nothing but the tree", () => {
     writeFileSync(canary, "canary");
     writeFileSync(join(root.machines, "canary"), "canary");
     await using server = await site(pagesOf("app", { latest: ociImage([LOWER, upper]) }));
-    await pulled(root, `${new URL(server.url).host}/app`);
-    expect(read(root, "app/dir/kept")).toBe("kept");
+    await pulled(root, `${new URL(server.url).host}/app`, `--driver=${driver}`);
+    const tree = await exported(root, "app");
+    expect(readFileSync(join(tree, "dir/kept"), "utf8")).toBe("kept");
     expect([existsSync(canary), existsSync(join(root.machines, "canary")), existsSync("/tmp/x")]).toEqual([
       true,
       true,
@@ -240,15 +258,16 @@ describe("hostile layers change nothing but the tree", () => {
   ])("%s is refused, and nothing is left", async (_, upper, reason) => {
     await using root = rootWithCache();
     await using server = await site(pagesOf("app", { latest: ociImage([LOWER, upper]) }));
-    await refused(root, server, reason);
+    await refused(root, server, reason, driver);
     expect(existsSync("/tmp/evil")).toBe(false);
   });
 });
 
-async function refused(root: BerthRoot, server: Site, reason: RegExp): Promise<void> {
-  const { status, stderr } = await root.berth("pull-oci", `${new URL(server.url).host}/app`);
+async function refused(root: BerthRoot, server: Site, reason: RegExp, driver: Driver = "stack"): Promise<void> {
+  const { status, stderr } = await root.berth("pull-oci", `${new URL(server.url).host}/app`, `--driver=${driver}`);
   expect([status, stderr]).toEqual([1, expect.stringMatching(reason)]);
-  expect([readdirSync(root.machines), readdirSync(join(root.etc, "machines"))]).toEqual([[], []]);
+  expect(readdirSync(root.machines).filter((name) => name !== ".berth-layers")).toEqual([]);
+  expect([layersOf(root), readdirSync(join(root.etc, "machines"))]).toEqual([[], []]);
   const kept = join(root.path, "cache/downloads");
   expect(existsSync(kept) ? readdirSync(kept) : []).toEqual([]);
 }
@@ -465,3 +484,63 @@ test("a layer whose connection breaks is gone on with; one that is kept is not a
   expect(answered).toEqual([200, 206, 304]);
   expect([read(root, "two/two"), lstatSync(join(root.machines, "two/data")).size]).toEqual(["2", 1 << 20]);
 });
+
+describe("layers that images share", () => {
+  test("are downloaded and kept once; each image has them as long as it is there", async () => {
+    await using root = rootWithCache();
+    const base = layer(probeLayer);
+    const images = {
+      one: ociImage([base, tar([directory("./etc"), file("./etc/is", "one")])], { Cmd: ["/probe", "cwd"] }),
+      two: ociImage([base, tar([directory("./etc"), file("./etc/is", "two"), file("./etc/.wh.os-release")])]),
+    };
+    await using server = await site(pagesOf("app", images));
+    const { host } = new URL(server.url);
+    const asked = (): number => server.asked.filter((path) => path.endsWith(digestOf(base.bytes))).length;
+    await pulled(root, `${host}/app:one`, "one", "--driver=stack");
+    await pulled(root, `${host}/app:two`, "two", "--driver=stack");
+    expect([
+      asked(),
+      layersOf(root).length,
+      readdirSync(root.machines).filter((name) => !name.startsWith(".")),
+    ]).toEqual([1, 3, ["one.mstack", "two.mstack"]]);
+    expect(layersOf(root).every((name) => /^sha256-[0-9a-f]{64}$/.test(name))).toBe(true);
+    expect((await root.berth("remove", "one")).status).toBe(0);
+    const tree = await exported(root, "two");
+    expect([readFileSync(join(tree, "etc/is"), "utf8"), existsSync(join(tree, "etc/os-release"))]).toEqual([
+      "two",
+      false,
+    ]);
+    await pulled(root, `${host}/app:one`, "one", "--driver=stack");
+    expect(asked(), "the second one has it still").toBe(1);
+    const { status, stdout } = await root.berth("run", "-M", "one", "--pipe");
+    expect([status, parseProbe(stdout, "cwd")]).toMatchObject([0, { cwd: "/" }]);
+    for (const name of ["one", "two"]) expect((await root.berth("remove", name)).status).toBe(0);
+    expect(layersOf(root)).toEqual([]);
+  });
+
+  test("are one where two pulls make them at a time", async () => {
+    await using root = rootWithCache();
+    const image = ociImage([layer(probeLayer), tar([file("./x", "x")])]);
+    await using server = await site(pagesOf("app", { latest: image }));
+    const { host } = new URL(server.url);
+    const ends = ["one", "two"].map((name) => root.berth("pull-oci", `${host}/app`, name, "--driver=stack"));
+    expect(await Promise.all(ends)).toMatchObject([{ status: 0 }, { status: 0 }]);
+    expect(layersOf(root).length).toBe(2);
+    expect(readFileSync(join(await exported(root, "two"), "x"), "utf8")).toBe("x");
+  });
+
+  test("are what an image is kept in where the file system shares no blocks", async () => {
+    await using root = rootWithCache();
+    await using server = await site(pagesOf("app", { latest: ociImage([tar([...OS])]) }));
+    rmdirSync(root.machines); // the first image of a root
+    const end = await root.berth("pull-oci", `${new URL(server.url).host}/app`, "--json");
+    const { driver } = JSON.parse(end.stdout) as { driver: string };
+    expect(driver).toBe(
+      ["ext4", "tmpfs", "f2fs"].includes(fileSystemOf(root.machines)) ? "overlay" : expect.any(String),
+    );
+  });
+});
+
+function fileSystemOf(path: string): string {
+  return execFileSync("stat", ["-f", "-c", "%T", path], { encoding: "utf8" }).trim().replace("ext2/ext3", "ext4");
+}

@@ -1,4 +1,4 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { checkName } from "../../spec/name.ts";
 import { nameOfReference, parseReference } from "../../transfer/oci/reference.ts";
 import { newImage } from "../import-verb.ts";
@@ -8,6 +8,7 @@ import type { Context, Runner } from "../verb.ts";
 
 interface Options extends PullOptions {
   readonly arch?: string;
+  readonly driver?: "directory" | "stack";
 }
 
 export function define(program: Command, run: Runner): void {
@@ -15,11 +16,18 @@ export function define(program: Command, run: Runner): void {
     .command("pull-oci")
     .summary("download an image from a registry of OCI images")
     .description(
-      "Downloads the layers of an image as Docker and Podman run them, and makes one tree of them. Its command, variables, " +
+      "Downloads the layers of an image as Docker and Podman run them, those that no other image has brought, and lays them over each other. Its command, variables, " +
         "user, directory and stop signal become the machine's settings, so that berth run -M NAME runs what the image is for.",
     )
     .argument("<ref>", "REGISTRY/PATH, with :TAG (latest by default) or @DIGEST: docker.io/library/alpine:3.20");
-  addArchOption(addPullOptions(command)).action(run(pullOci));
+  addArchOption(addPullOptions(command))
+    .addOption(
+      new Option(
+        "--driver <driver>",
+        "what keeps it: a plain directory, or a stack of layers that images share (default: what suits the file system best)",
+      ).choices(["directory", "stack"]),
+    )
+    .action(run(pullOci));
 }
 
 async function pullOci(context: Context, ref: string, name: string | undefined, options: Options): Promise<number> {
@@ -33,6 +41,7 @@ async function pullOci(context: Context, ref: string, name: string | undefined, 
     from: ref,
     image,
     architecture,
+    driver: options.driver,
     verify: "checksum",
     keepDownload,
   });

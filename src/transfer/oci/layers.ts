@@ -107,7 +107,8 @@ export async function unpackLayers(
   return root;
 }
 
-async function unpackOne(path: string, layer: string, { signal, log }: Control): Promise<void> {
+/** A layer into an empty directory. @throws BerthError for what is no layer */
+export async function unpackOne(path: string, layer: string, { signal, log }: Control): Promise<void> {
   using archive = openArchiveFile(path);
   const onLine = (line: string): void => log(line);
   await extractArchive(await archive.input(signal), layer, { signal, onLine, mayBeEmpty: true });
