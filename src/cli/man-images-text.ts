@@ -46,7 +46,9 @@ else the only one of type "Linux"; in an MBR the bootable partition of type 83, 
 _/var_ and _/var/tmp_ are mounted there, those of boot loaders on _/boot_ and _/efi_ where these are there (and, of an EFI system
 partition, empty); flags that say read-only or not to be mounted are heeded. *berth plan* lists what is mounted. Encrypted
 partitions are refused, and so is an image beside which a file _NAME.roothash_ asks for dm-verity. A machine may change the image
-unless it is marked read-only, ephemeral, volatile or read-only: then several may run from it at a time. Loop devices and mounts are the
+unless the image is marked read-only or the machine is read-only, ephemeral or volatile: then several may run from it at a time, and have
+it as it is on the disk. What a journal still holds after a power cut is put right when a machine next may write to the image. Boot loaders'
+partitions that the kernel has no file system for are left out. Loop devices and mounts are the
 machine's alone and go with it, however it ends.
 
 The partition table is read by *partx*(8) and *blkid*(8) without any rights, and only the file systems above and FAT are given to the
