@@ -3,12 +3,16 @@ import { existsSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { beforeAll, describe, expect, test } from "vitest";
+import { BerthError } from "../../src/errors.ts";
+import { layoutOf } from "../../src/host/disk-image/layout.ts";
+import { readDisk } from "../../src/host/disk-image/read-table.ts";
 import { BERTH, type BerthRoot, berthRoot, buildBerth } from "../lib/berth.ts";
 import { DISK_TOOLS, type DiskFileSystem, makeDisk, makeFileSystem, makeTable } from "../lib/disk-images.ts";
 import { toolsOf } from "../lib/file-systems.ts";
 import { interview } from "../lib/interview.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { parseProbe, probe, probeTree } from "../lib/probe.ts";
+import { generator } from "../lib/random.ts";
 import { needs, needsHere } from "../lib/requires.ts";
 import { debianTree } from "../lib/trees.ts";
 
@@ -21,6 +25,9 @@ beforeAll(() => {
 });
 
 const MIB = 1 << 20;
+/** Bytes of a GPT: its guard, its head, and 128 partitions. */
+const TABLE = 34 * 512;
+const ROUNDS = 25;
 const DEBIAN_SIZE = 600 * MIB;
 const SLEEP = probe("hostname", "--", "sleep", "1000000");
 const ROOT_SIZE = 32 * MIB;
@@ -301,6 +308,25 @@ describe("an image that can't be used is refused, with the reason, and nothing i
     expect(await refusal(root, image)).toContain("several others that could be it: 1, 2");
     makeTable(image, "dos", [{ type: "82", start: 1, size }]);
     expect(await refusal(root, image)).toContain("it has no partition of type 83");
+  });
+
+  test("tables with bytes that nobody thought of are read, or refused in a sentence", async () => {
+    await using root = berthRoot();
+    const image = await disk(root);
+    const whole = readFileSync(image);
+    const below = generator(7);
+    for (let round = 0; round < ROUNDS; round++) {
+      const spoilt = Buffer.from(whole);
+      for (let bytes = 1 + below(40); bytes > 0; bytes--) spoilt[below(TABLE)] = below(256);
+      writeFileSync(image, spoilt);
+      try {
+        const { disk: read, table } = await readDisk(image);
+        const { root: part } = layoutOf(read, table);
+        expect(part.offset + part.size).toBeLessThanOrEqual(whole.length);
+      } catch (error) {
+        expect(error, `round ${round}`).toBeInstanceOf(BerthError);
+      }
+    }
   });
 
   test("encrypted ones, and such that were to be verified", async () => {
