@@ -16,6 +16,9 @@ _/etc/berth/enabled/NAME_
 _/var/lib/machines/NAME/_
 : The tree.
 
+_/var/lib/machines/NAME.mstack/_, _/var/lib/machines/.berth-layers/_
+: A stack of layers, which a tree becomes when it is cloned, and where the layers are: see _IMAGES_.
+
 _/var/lib/machines/.berth-ranges.json_
 : The ledger: which machine has which range of ids. A machine keeps its range. Ranges that _/etc/subuid_, _/etc/subgid_ and
 running containers of *systemd-nspawn*(1) have are left alone.
