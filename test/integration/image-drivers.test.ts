@@ -1,6 +1,7 @@
 /** What every way to keep images has to do, one suite for all: and what stacks of layers do beyond that. */
 import { execFileSync, spawnSync } from "node:child_process";
 import {
+  closeSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -15,15 +16,18 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { buildSync } from "esbuild";
 import { beforeAll, describe, expect, test } from "vitest";
+import { mountPartNow } from "../../src/host/disk-image/mount-part.ts";
 import { openTree } from "../../src/host/open-tree.ts";
 import { findPaths, type Paths } from "../../src/host/paths.ts";
 import { readStack } from "../../src/host/stack.ts";
 import { treeOf } from "../../src/host/tree-place.ts";
 import type { CloneOptions } from "../../src/image/clone.ts";
 import { findImage } from "../../src/image/discover.ts";
+import { rawDriver } from "../../src/image/drivers/raw.ts";
 import { makeImage } from "../../src/image/make.ts";
 import { ImageStore } from "../../src/image/store.ts";
 import { type BerthRoot, berthRoot, buildBerth } from "../lib/berth.ts";
+import { DISK_TOOLS, makeFileSystem } from "../lib/disk-images.ts";
 import { type FileSystem, mountFileSystem, toolsOf } from "../lib/file-systems.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { manifest } from "../lib/manifest.ts";
@@ -31,7 +35,17 @@ import { probe, probeTree } from "../lib/probe.ts";
 import { needs, needsHere } from "../lib/requires.ts";
 import { richTree } from "../lib/rich-tree.ts";
 
-const ready = needs("root", "userns", "cgroup2", "cc", "tool:python3", "tool:getcap", "tool:lsattr");
+const ready = needs(
+  "root",
+  "userns",
+  "cgroup2",
+  "cc",
+  "tool:python3",
+  "tool:getcap",
+  "tool:lsattr",
+  "tool:mkfs.xfs",
+  ...DISK_TOOLS,
+);
 checkLeaks();
 beforeAll(() => {
   if (!ready) return;
@@ -55,12 +69,18 @@ interface Kind {
   readonly suffix: string;
 }
 
-const KINDS: readonly (readonly [string, Kind])[] = [
+const TREES: readonly (readonly [string, Kind])[] = [
   ["a directory on ext4", { on: "ext4", driver: "directory", clone: "directory", suffix: "" }],
   ["a directory on xfs, with reflinks", { on: "xfs", driver: undefined, clone: "directory", suffix: "" }],
   ["a stack of layers on ext4", { on: "ext4", driver: undefined, clone: "overlay", suffix: ".mstack" }],
   ["a stack of layers on tmpfs", { on: "tmpfs", driver: undefined, clone: "overlay", suffix: ".mstack" }],
   ["a subvolume on btrfs", { on: "btrfs", driver: undefined, clone: "btrfs", suffix: "" }],
+];
+
+/** While a machine may change one it is another matter: transfer-raw.test.ts. */
+const DISKS: readonly (readonly [string, Kind])[] = [
+  ["a disk image on ext4", { on: "ext4", driver: undefined, clone: "raw", suffix: ".raw" }],
+  ["a disk image on xfs, with reflinks", { on: "xfs", driver: undefined, clone: "raw", suffix: ".raw" }],
 ];
 
 interface Shop extends AsyncDisposable {
@@ -91,7 +111,8 @@ async function openShop(on: FileSystem | null): Promise<Shop> {
 }
 
 /** As who installs one makes it. */
-async function makeRich({ paths }: Shop, name: string): Promise<void> {
+async function makeRich({ paths }: Shop, name: string, suffix: string): Promise<void> {
+  if (suffix === ".raw") return makeRichDisk(paths, name);
   await makeImage(paths, { name, readOnly: false, replace: false, signal }, async (workspace, driver) => {
     const made = join(workspace, "image");
     driver.create(made);
@@ -101,10 +122,33 @@ async function makeRich({ paths }: Shop, name: string): Promise<void> {
   });
 }
 
+/** As large as XFS has to be, and hollow. */
+const DISK_SIZE = 320 << 20;
+
+async function makeRichDisk(paths: Paths, name: string): Promise<void> {
+  const options = { name, readOnly: false, replace: false, signal, driver: rawDriver };
+  await makeImage(paths, options, async (workspace) => {
+    const made = join(workspace, "image");
+    makeFileSystem("xfs", made, { from: richTree(join(workspace, "rich")), size: DISK_SIZE });
+    return made;
+  });
+}
+
 /** Of the tree as who looks into the image sees it. */
 function seen({ paths }: Shop, name: string): string[] {
-  using opened = openTree(treeOf(paths.machines, name));
-  return manifest(`${opened.path}/.`).map((line) => line.replaceAll(`${opened.path}/.`, ""));
+  const image = treeOf(paths.machines, name);
+  const lines = (tree: string): string[] => manifest(`${tree}/.`).map((line) => line.replaceAll(`${tree}/.`, ""));
+  if (image.endsWith(".raw")) {
+    const whole = { number: null, offset: 0, size: DISK_SIZE, fsType: "xfs", readOnly: true };
+    const root = mountPartNow(image, whole);
+    try {
+      return lines(`/proc/${process.pid}/fd/${root}`);
+    } finally {
+      closeSync(root);
+    }
+  }
+  using opened = openTree(image);
+  return lines(opened.path);
 }
 
 /** What is in the store, but for the directory of layers. */
@@ -119,21 +163,21 @@ function layers({ paths }: Shop): string[] {
   return existsSync(directory) ? readdirSync(directory) : [];
 }
 
-describe.each(KINDS)("%s", (_, { on, driver, clone, suffix }) => {
+describe.each([...TREES, ...DISKS])("%s", (_, { on, driver, clone, suffix }) => {
   const copied = { readOnly: false, driver, signal };
   const open = (): Promise<Shop> => openShop(on);
 
   test("a clone is the same in all that a file can have, and so is what it is made of", async (ctx) => {
     needsHere(ctx, ...toolsOf(on ?? "tmpfs"));
     await using shop = await open();
-    await makeRich(shop, "web");
+    await makeRich(shop, "web", suffix);
     const whole = seen(shop, "web");
     await shop.store.clone("web", "copy", copied);
     expect(seen(shop, "copy")).toEqual(whole);
     expect(seen(shop, "web")).toEqual(whole);
     expect(shop.store.get("copy")).toMatchObject({
       driver: clone,
-      type: clone === "btrfs" ? "subvolume" : "directory",
+      type: { btrfs: "subvolume", raw: "raw" }[clone] ?? "directory",
     });
     expect(names(shop)).toContain(`copy${suffix}`);
     expect((await shop.store.inside("copy")).osRelease).toMatchObject({ ID: "rich" });
@@ -145,7 +189,7 @@ describe.each(KINDS)("%s", (_, { on, driver, clone, suffix }) => {
   test("rename and remove: the others stay, and with the last one all is gone", async (ctx) => {
     needsHere(ctx, ...toolsOf(on ?? "tmpfs"));
     await using shop = await open();
-    await makeRich(shop, "web");
+    await makeRich(shop, "web", suffix);
     const whole = seen(shop, "web");
     await shop.store.clone("web", "copy", copied);
     shop.store.rename("copy", "other");
@@ -161,7 +205,7 @@ describe.each(KINDS)("%s", (_, { on, driver, clone, suffix }) => {
   test("read-only is a mark that is read back, kept by a rename, and not a clone's", async (ctx) => {
     needsHere(ctx, ...toolsOf(on ?? "tmpfs"));
     await using shop = await open();
-    await makeRich(shop, "web");
+    await makeRich(shop, "web", suffix);
     await shop.store.clone("web", "copy", copied);
     shop.store.setReadOnly("copy", true);
     expect(shop.store.get("copy").readOnly).toBe(true);
@@ -180,7 +224,7 @@ describe.each(KINDS)("%s", (_, { on, driver, clone, suffix }) => {
   test("what it takes is counted, and a clone that shares takes no room", async (ctx) => {
     needsHere(ctx, ...toolsOf(on ?? "tmpfs"));
     await using shop = await open();
-    await makeRich(shop, "web");
+    await makeRich(shop, "web", suffix);
     await shop.store.clone("web", "copy", copied);
     await shop.store.measure(["web", "copy"], 10_000);
     const [web, copy] = [shop.store.get("web"), shop.store.get("copy")];
@@ -195,7 +239,7 @@ describe.each(KINDS)("%s", (_, { on, driver, clone, suffix }) => {
   test("of eight clones and a rename at a time each is done, or told that somebody was first", async (ctx) => {
     needsHere(ctx, ...toolsOf(on ?? "tmpfs"));
     await using shop = await open();
-    await makeRich(shop, "web");
+    await makeRich(shop, "web", suffix);
     const whole = seen(shop, "web");
     const all = await Promise.allSettled([
       ...Array.from({ length: 4 }, (_, index) => shop.store.clone("web", `copy${index}`, copied)),
@@ -209,10 +253,14 @@ describe.each(KINDS)("%s", (_, { on, driver, clone, suffix }) => {
     expect(findImage(shop.paths, "one")).not.toBeNull();
     expect(names(shop).filter((name) => name.startsWith(".berth-making"))).toEqual([]);
   });
+});
+
+describe.each(TREES)("%s", (_, { on, driver }) => {
+  const copied = { readOnly: false, driver, signal };
 
   test("of a running machine the clone has what the machine has written", async (ctx) => {
     needsHere(ctx, ...toolsOf(on ?? "tmpfs"));
-    await using shop = await open();
+    await using shop = await openShop(on);
     const { root, store } = shop;
     await makeImage(shop.paths, { name: "web", readOnly: false, replace: false, signal }, async (workspace, made) => {
       made.create(join(workspace, "image"));
