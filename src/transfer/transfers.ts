@@ -1,6 +1,7 @@
 import { EventEmitter } from "node:events";
 import { BerthError } from "../errors.ts";
 import type { ImageStore } from "../image/store.ts";
+import { requireName } from "../spec/name.ts";
 import { closeQuietly } from "../sys/files.ts";
 import type { Compression } from "./compression.ts";
 import type { ImageFiles } from "./pull-image.ts";
@@ -111,7 +112,9 @@ export class Transfers extends EventEmitter<TransferEvents> {
     await Promise.allSettled(running.map(({ done }) => done));
   }
 
+  /** @throws BerthError, before there is a transfer, when no image can have that name */
   #start(facts: TransferFacts, work: Work, fd?: number): Transfer {
+    if (!facts.type.startsWith("export-")) requireName(facts.local);
     const transfer = new Transfer(++this.#last, facts, this, async (control) => {
       try {
         await work(control);
