@@ -86,11 +86,20 @@ function requireKeyring(paths: Paths): string {
   });
 }
 
-/** A line `HASH  NAME` or `HASH *NAME`, or of the file's own list a hash alone. */
-function checksumIn(text: string | null, name: string): string | undefined {
+const HASH = /^[0-9a-fA-F]{64}(?=\s|$)/;
+/** What may stand before a name: `*` of who reads files as binary ones. */
+const MARK = /^\*?(\.\/)?/;
+
+/**
+ * A line `HASH  NAME` or `HASH *NAME`, or of the file's own list a hash alone. What a line ends with is cut off before any pattern sees
+ * it: lists are as long as the server likes, and so are spaces in them.
+ */
+export function checksumIn(text: string | null, name: string): string | undefined {
   for (const line of (text ?? "").split("\n")) {
-    const [, hash, file] = /^([0-9a-fA-F]{64})(?:\s+\*?(?:\.\/)?(\S.*?))?\s*$/.exec(line) ?? [];
-    if (hash !== undefined && (file === name || file === undefined)) return hash.toLowerCase();
+    const hash = HASH.exec(line)?.[0];
+    if (hash === undefined) continue;
+    const file = line.slice(hash.length).trim();
+    if (file === "" || file.replace(MARK, "") === name) return hash.toLowerCase();
   }
   return undefined;
 }

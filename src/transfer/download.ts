@@ -159,8 +159,10 @@ class Fetch {
 
   #open(body: DownloadBody, known: Known | null): Promise<IncomingMessage> {
     const signal = this.#signal;
+    const { silence } = this.#options;
     const opener: Opener =
-      this.#options.open ?? ((headers, wanted, aborted) => open(this.#url, { signal: aborted, headers, wanted }));
+      this.#options.open ??
+      ((headers, wanted, aborted) => open(this.#url, { signal: aborted, headers, wanted, silence }));
     if (known === null || body.size === 0) return opener({}, [OK], signal);
     if (known.complete && body.size === known.length) return opener(unlessChanged(known), [OK, NOT_MODIFIED], signal);
     const range = { range: `bytes=${body.size}-`, "if-range": known.validator };
@@ -255,7 +257,7 @@ function mayPass(error: unknown): boolean {
   if (cause instanceof HttpRefusal) return PASSING_STATUS.has(cause.status);
   return (
     PASSING.has(errorCode(cause) ?? "") ||
-    (cause instanceof Error && /^(it says nothing|no connection)/.test(cause.message))
+    (cause instanceof Error && /^(it says nothing|it does not get|no connection)/.test(cause.message))
   );
 }
 

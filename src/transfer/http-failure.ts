@@ -70,7 +70,17 @@ export async function firstLine(answer: IncomingMessage): Promise<string> {
 }
 
 export function lineOf(body: string): string {
-  if (/^\s*</.test(body)) return printable(/<title[^>]*>\s*([^<]*?)\s*<\/title>/i.exec(body)?.[1] ?? "");
+  if (body.trimStart().startsWith("<")) return printable(titleOf(body));
   const line = body.split(/[\r\n]/).find((each) => each.trim() !== "");
   return printable(line?.trim() ?? "");
+}
+
+/** Step by step: a pattern for it can be made to take for ever by who writes the page. */
+function titleOf(page: string): string {
+  const lower = page.toLowerCase();
+  const begin = lower.indexOf(">", lower.indexOf("<title"));
+  const end = lower.indexOf("<", begin);
+  return begin > 0 && lower.includes("<title") && lower.startsWith("</title>", end)
+    ? page.slice(begin + 1, end).trim()
+    : "";
 }

@@ -12,12 +12,15 @@ const CONNECT = 30_000;
 /** ms in which a server has to say something. */
 export const SILENCE = 60_000;
 export const OK = 200;
+export const UNAUTHORIZED = 401;
 
 export interface OpenOptions {
   readonly signal: AbortSignal;
   /** Statuses of answers that are looked at; any other is an error. */
   readonly wanted?: readonly number[];
   readonly headers?: OutgoingHttpHeaders;
+  /** ms in which the server has to answer. */
+  readonly silence?: number | undefined;
   /** For the server of the first address alone: a redirect to another gets none of it. */
   readonly authorization?: string | undefined;
 }
@@ -31,17 +34,16 @@ export function requireUrl(text: string): URL {
 
 /** GET. Follows redirects; resolves to an answer with one of the wanted statuses. @throws BerthError */
 export async function open(url: URL, options: OpenOptions): Promise<IncomingMessage> {
-  const { signal, wanted = [OK], headers = {}, authorization } = options;
+  const { wanted = [OK], headers = {}, authorization } = options;
   let at = url;
   let forServer = authorization;
   for (let hops = 0; hops <= REDIRECTS; hops++) {
-    const answer = await request(
-      at,
-      signal,
-      forServer === undefined ? headers : { ...headers, authorization: forServer },
-    );
+    const all = forServer === undefined ? headers : { ...headers, authorization: forServer };
+    const answer = await request(at, all, options);
     const { statusCode = 0, headers: said } = answer;
-    if (wanted.includes(statusCode)) return answer;
+    // Who we are is for the server that was meant to ask: another one would get it, too.
+    const isForeign = at.origin !== url.origin && statusCode === UNAUTHORIZED;
+    if (wanted.includes(statusCode) && !isForeign) return answer;
     const location = statusCode >= 300 && statusCode < 400 ? said.location : undefined;
     if (location === undefined) throw await refusal(at, answer);
     answer.destroy();
@@ -118,22 +120,34 @@ function agentOptions(): { readonly proxyEnv: NodeJS.ProcessEnv } {
   return { proxyEnv: process.env };
 }
 
-function request(url: URL, signal: AbortSignal, headers: OutgoingHttpHeaders): Promise<IncomingMessage> {
+function request(
+  url: URL,
+  headers: OutgoingHttpHeaders,
+  { signal, silence = SILENCE }: OpenOptions,
+): Promise<IncomingMessage> {
   if (url.protocol === "https:") trustLocalAuthorities();
   const all = { "user-agent": "berth", "accept-encoding": "identity", ...headers };
   return new Promise((resolve, reject) => {
-    const options: RequestOptions = { signal, headers: all, timeout: SILENCE };
+    const options: RequestOptions = { signal, headers: all, timeout: silence };
     const started =
       url.protocol === "https:"
         ? httpsGet(url, { ...options, agent: new HttpsAgent(agentOptions()) })
         : httpGet(url, { ...options, agent: new HttpAgent(agentOptions()) });
-    const late = setTimeout(() => started.destroy(new Error(`no connection within ${CONNECT / 1000} s`)), CONNECT);
+    let late = setTimeout(() => started.destroy(new Error(`no connection within ${CONNECT / 1000} s`)), CONNECT);
     started.once("socket", (socket) => {
-      const made = (): void => clearTimeout(late);
+      // Who sends a byte of its answer's head a minute is not silent, and never there.
+      const made = (): void => {
+        clearTimeout(late);
+        if (!started.destroyed)
+          late = setTimeout(
+            () => started.destroy(new Error(`it does not get to its answer within ${silence / 1000} s`)),
+            silence,
+          );
+      };
       if (socket.connecting) socket.once(url.protocol === "https:" ? "secureConnect" : "connect", made);
       else made();
     });
-    started.once("timeout", () => started.destroy(new Error(`it says nothing for ${SILENCE / 1000} s`)));
+    started.once("timeout", () => started.destroy(new Error(`it says nothing for ${silence / 1000} s`)));
     started.once("response", (answer) => {
       clearTimeout(late);
       resolve(answer);

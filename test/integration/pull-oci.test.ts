@@ -444,6 +444,27 @@ describe("who asks", () => {
     expect(headers).toEqual([undefined]);
   });
 
+  test("says who we are to none but itself: where it leads to somebody else who asks, that is refused", async () => {
+    await using root = rootWithCache();
+    let url = "";
+    await using elsewhere = await site({
+      "/blob": (_, response) =>
+        response.writeHead(401, { "www-authenticate": `Bearer realm="${url}/taken",service="x"` }).end(),
+    });
+    const blob = `/v2/app/blobs/${digestOf(IMAGE.blobs[1]?.bytes ?? Buffer.alloc(0))}`;
+    await using server = await site({
+      ...pagesOf("app", { latest: IMAGE }),
+      [blob]: (_, response) => response.writeHead(307, { location: `${elsewhere.url}/blob` }).end(),
+    });
+    url = server.url;
+    const { host } = new URL(url);
+    const auth = Buffer.from("me:secret").toString("base64");
+    writeFileSync(join(root.etc, "auth.json"), JSON.stringify({ auths: { [host]: { auth } } }));
+    const { status, stderr } = await root.berth("pull-oci", `${host}/app`);
+    expect([status, stderr]).toEqual([1, expect.stringMatching(/the server answers 401 Unauthorized/)]);
+    expect(server.asked.filter((path) => path.startsWith("/taken"))).toEqual([]);
+  });
+
   test("asks another server where registries.conf says so, and says which registry", async () => {
     await using root = rootWithCache();
     await using server = await site(pagesOf("library/app", { 3: IMAGE }));

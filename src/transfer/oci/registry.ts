@@ -2,14 +2,13 @@ import { createHash } from "node:crypto";
 import type { IncomingMessage, OutgoingHttpHeaders } from "node:http";
 import { BerthError } from "../../errors.ts";
 import { quote } from "../../spec/quote.ts";
-import { OK, open, readSmall } from "../http.ts";
+import { OK, open, readSmall, UNAUTHORIZED } from "../http.ts";
 import { failed } from "../http-failure.ts";
 import { showUrl } from "../url.ts";
 import { isDigest, type Reference, showReference } from "./reference.ts";
 
 /** One repository of a registry, by the OCI distribution protocol: what is read of it, and how it is asked who we are. */
 
-const UNAUTHORIZED = 401;
 const NOT_FOUND = 404;
 const FORBIDDEN = 403;
 /** Bytes. */

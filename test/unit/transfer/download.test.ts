@@ -15,8 +15,10 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { BerthError } from "../../../src/errors.ts";
 import { localAuthorities } from "../../../src/transfer/authorities.ts";
+import { checksumIn } from "../../../src/transfer/checksums.ts";
 import { type Download, type DownloadOptions, download } from "../../../src/transfer/download.ts";
 import { sweepDownloads } from "../../../src/transfer/download-cache.ts";
+import { lineOf } from "../../../src/transfer/http-failure.ts";
 import { type Page, ranged, type Site, site } from "../../lib/site.ts";
 
 const BYTES = randomBytes(3 << 20);
@@ -152,6 +154,16 @@ test("a server that sends nothing, or next to nothing, is one that is gone", asy
   expect((await reasonOf(get(server, { silence: 300 }))).message).toMatch(/sends less than 100 bytes a second/);
 });
 
+test("a server that goes on and on before its answer begins is one that is gone", async () => {
+  await using server = await site({
+    "/file": (_, response) => {
+      const timer = setInterval(() => response.writeProcessing(), 20);
+      response.on("close", () => clearInterval(timer));
+    },
+  });
+  expect((await reasonOf(get(server, { silence: 300 }))).message).toMatch(/does not get to its answer within 0.3 s/);
+});
+
 describe("a size that is known", () => {
   test("is held against what the server says, and against what it sends", async () => {
     const chunked: Page = (_, response) => {
@@ -242,6 +254,25 @@ test("of a refusal the first line is told, harmless", async () => {
       `cannot download ${server.url}/file: the server answers 403 Forbidden${said}`,
     );
   }
+});
+
+test("what a server says is read in no time, however it is made", () => {
+  const begin = performance.now();
+  expect(lineOf(`<title>${" ".repeat(4000)}`)).toBe("");
+  expect(lineOf("<title".repeat(600))).toBe("");
+  expect(lineOf("<p>")).toBe("");
+  const sum = "0".repeat(64);
+  expect(checksumIn(`${sum} a${" ".repeat(4 << 20)}b`, "a")).toBeUndefined();
+  expect(checksumIn(`${sum}${" ".repeat(4 << 20)}a`, "a")).toBe(sum);
+  expect(performance.now() - begin).toBeLessThan(1000);
+});
+
+test("a checksum is in a list as sha256sum(1) writes it, or alone", () => {
+  const sum = "0aF".padEnd(64, "1");
+  for (const line of [`${sum}  a b`, `${sum} *a b\r`, `${sum} ./a b`, `x\n${sum}\t*./a b \n`, sum, `${sum} \n`])
+    expect(checksumIn(line, "a b"), JSON.stringify(line)).toBe(sum.toLowerCase());
+  for (const line of [`${sum}0  a b`, `${sum}  a`, ` ${sum}  a b`, `${sum.slice(1)}  a b`, `${sum}a b`, ""])
+    expect(checksumIn(line, "a b"), JSON.stringify(line)).toBeUndefined();
 });
 
 test("authorities of the host's administrator are those in their files, whatever else lies there", () => {
