@@ -40,7 +40,7 @@ export function imageInterface(image: ImageInfo, { store, manager }: Services): 
         out: "",
         async handler(call, newName) {
           await allowImage(call, name, "rename", { new_name: newName });
-          store.rename(name, newName);
+          await store.rename(name, newName);
           await manager.forget(name);
         },
       }),

@@ -8,7 +8,7 @@ import type { FoundImage } from "./discover.ts";
 import { stackDriver } from "./drivers/stack.ts";
 import { holdTree } from "./hold-tree.ts";
 import { HOST_IMAGE } from "./image.ts";
-import { collectLayers } from "./layers.ts";
+import { collectLayers, lockMoves } from "./layers.ts";
 import { lockImage } from "./locks.ts";
 import { placeOf, requireFree } from "./make.ts";
 import { moveImage } from "./move.ts";
@@ -20,13 +20,14 @@ import { createWorkspace } from "./workspace.ts";
 /** What changes the store. Each appears at once, by a rename, and leaves nothing when it fails. */
 
 /** With its settings, its range of ids, and its mark. */
-export function renameImage(paths: Paths, image: FoundImage, to: string): void {
+export async function renameImage(paths: Paths, image: FoundImage, to: string): Promise<void> {
   requireFree(paths, to);
   requireNotHost(image, "renamed");
   using _renamed = lockImage(paths, image.name, "renamed");
   using _made = lockImage(paths, to, "made");
   requireWhole(paths, image.name);
   using _held = holdTree(image, paths);
+  using _layers = await lockMoves(paths.machines);
   // One that can't be read is an error before anything is done.
   readLedger(ledgerPath(paths.machines));
   // Should this process end in the midst of it, settings that nobody reads are the least harm.
@@ -62,7 +63,7 @@ export async function removeImage(paths: Paths, image: FoundImage, snapshots: bo
   removeSettings(paths, image.name);
   forgetRange(ledgerPath(paths.machines), image.name);
   if (!lstatSync(removed).isSymbolicLink()) image.driver.discard?.(removed);
-  if (image.driver === stackDriver) await collectLayers(paths.machines, workspace.path);
+  if (image.driver === stackDriver || names.length > 0) await collectLayers(paths.machines, workspace.path);
 }
 
 function hasSnapshots(name: string, names: readonly string[]): BerthError {

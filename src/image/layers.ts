@@ -1,12 +1,13 @@
 import { randomBytes } from "node:crypto";
-import { closeSync, type Dirent, mkdirSync, openSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { closeSync, type Dirent, existsSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { errorCode } from "../errors.ts";
-import { isUnwritten, LAYERS, layersNamedBy, readStack } from "../host/stack.ts";
+import { isUnwritten, LAYERS, layersNamedBy, linksOf } from "../host/stack.ts";
 import { STACK_SUFFIX } from "../host/tree-place.ts";
 import { O_DIRECTORY, tryLock } from "../sys/files.ts";
 import { SNAPSHOTS } from "./snapshots/places.ts";
+import { readIdentity } from "./stack-files.ts";
 import { createWorkspace, PREFIX } from "./workspace.ts";
 
 /**
@@ -55,7 +56,7 @@ export async function collectLayers(store: string, target: string): Promise<void
   if (!hasLayers(store)) return;
   using _layers = await lockLayers(store);
   collectHalf(store, target);
-  const named = new Set(stacksIn(store).flatMap(layersNamedBy));
+  const named = layersInUse(store);
   for (const id of readdirSync(join(store, LAYERS)))
     if (!named.has(id)) renameSync(join(store, LAYERS, id), join(target, `layer-${id}`));
 }
@@ -68,15 +69,32 @@ export async function sweepLayers(store: string): Promise<void> {
 }
 
 /**
- * Moves away what those left who were killed while a tree became a stack: there is no layer, nor anything that was
- * written; the tree is where it was. The caller has the lock.
+ * Moves away what those left who were killed while a tree became a stack: its only layer has a place, and is not there, nor
+ * is anything that was written; the tree is where it was. What else can't be used as a stack is somebody's all the same:
+ * damaged, or of what systemd.mstack(7) knows and berth does not. The caller has the lock.
  */
 export function collectHalf(store: string, target: string): void {
   for (const { name } of entriesOf(store).filter((entry) => entry.name.endsWith(STACK_SUFFIX))) {
     const stack = join(store, name);
-    if (!isWhole(stack) && isUnwritten(stack))
+    if (orGone(() => isHalf(store, stack), false))
       renameSync(stack, join(target, `half-${name.slice(0, -STACK_SUFFIX.length)}`));
   }
+}
+
+function isHalf(store: string, stack: string): boolean {
+  if (readIdentity(stack) === null || !isUnwritten(stack) || linksOf(stack)?.length !== 1) return false;
+  const [layer] = layersNamedBy(stack);
+  if (layer === undefined || readdirSync(stack).some((name) => !PARTS.test(name))) return false;
+  const place = join(store, LAYERS, layer);
+  return existsSync(place) && readdirSync(place).length === 0;
+}
+
+/** What there is in a stack that berth has made. */
+const PARTS = /^(\.berth|rw|layer@\d+)$/;
+
+/** For who moves stacks within the store, where a look at all of them could miss one. */
+export async function lockMoves(store: string): Promise<Disposable | undefined> {
+  return hasLayers(store) ? await lockLayers(store) : undefined;
 }
 
 function hasLayers(store: string): boolean {
@@ -88,39 +106,36 @@ function hasLayers(store: string): boolean {
   }
 }
 
-function isWhole(stack: string): boolean {
-  try {
-    readStack(stack);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** All that count: images, snapshots, and what is being made. What is being removed has another name. */
-function stacksIn(store: string): readonly string[] {
-  return entriesOf(store).flatMap((entry) => {
-    const path = join(store, entry.name);
-    if (entry.name.endsWith(STACK_SUFFIX)) return [path];
-    if (entry.name.startsWith(PREFIX)) return stacksBelow(path, 1);
-    return entry.name === SNAPSHOTS ? stacksBelow(path, 3) : [];
-  });
-}
-
-function stacksBelow(directory: string, depth: number): readonly string[] {
-  return entriesOf(directory).flatMap((entry) => {
-    const path = join(directory, entry.name);
-    if (entry.name.endsWith(STACK_SUFFIX)) return [path];
-    return depth > 0 ? stacksBelow(path, depth - 1) : [];
-  });
+/**
+ * By all that count: what is being made, images, and snapshots. In the order in which one becomes the other, so that what is
+ * renamed meanwhile is met before it or after. What is being removed has another name.
+ */
+function layersInUse(store: string): ReadonlySet<string> {
+  const named = new Set<string>();
+  const take = (directory: string, depth: number): void => {
+    for (const { name } of entriesOf(directory)) {
+      const path = join(directory, name);
+      if (name.endsWith(STACK_SUFFIX)) for (const layer of orGone(() => layersNamedBy(path), [])) named.add(layer);
+      else if (depth > 0) take(path, depth - 1);
+    }
+  };
+  for (const { name } of entriesOf(store)) if (name.startsWith(PREFIX)) take(join(store, name), 1);
+  take(store, 0);
+  take(join(store, SNAPSHOTS), 3);
+  return named;
 }
 
 /** Directories; of one that has just gone, none. */
 function entriesOf(directory: string): readonly Dirent[] {
+  return orGone(() => readdirSync(directory, { withFileTypes: true }).filter((entry) => entry.isDirectory()), []);
+}
+
+/** What `read` says, or `gone` of what others have just taken away. */
+function orGone<T>(read: () => T, gone: T): T {
   try {
-    return readdirSync(directory, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+    return read();
   } catch (error) {
-    if (errorCode(error) === "ENOENT") return [];
+    if (errorCode(error) === "ENOENT") return gone;
     throw error;
   }
 }

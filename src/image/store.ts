@@ -132,9 +132,9 @@ export class ImageStore {
     return await use(image);
   }
 
-  rename(name: string, to: string): void {
+  async rename(name: string, to: string): Promise<void> {
     const image = this.find(name);
-    renameImage(this.paths, image, to);
+    await renameImage(this.paths, image, to);
     this.#usage.delete(image.path);
   }
 

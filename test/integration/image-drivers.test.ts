@@ -192,8 +192,8 @@ describe.each([...TREES, ...DISKS])("%s", (_, { on, driver, clone, suffix }) => 
     await makeRich(shop, "web", suffix);
     const whole = seen(shop, "web");
     await shop.store.clone("web", "copy", copied);
-    shop.store.rename("copy", "other");
-    expect(() => shop.store.rename("other", "web")).toThrow("exists already");
+    await shop.store.rename("copy", "other");
+    await expect(shop.store.rename("other", "web")).rejects.toThrow("exists already");
     await expect(shop.store.clone("web", "other", copied)).rejects.toMatchObject({ kind: "ImageExists" });
     await shop.store.remove("web");
     expect(shop.store.list().map(({ name }) => name)).toEqual([".host", "other"]);
@@ -209,7 +209,7 @@ describe.each([...TREES, ...DISKS])("%s", (_, { on, driver, clone, suffix }) => 
     await shop.store.clone("web", "copy", copied);
     shop.store.setReadOnly("copy", true);
     expect(shop.store.get("copy").readOnly).toBe(true);
-    shop.store.rename("copy", "other");
+    await shop.store.rename("copy", "other");
     expect(shop.store.get("other").readOnly).toBe(true);
     await shop.store.clone("other", "third", copied);
     expect(shop.store.get("third").readOnly).toBe(false);
@@ -436,6 +436,37 @@ describe("stacks", () => {
     await expect(store.clone("link", "no", { ...copied, driver: "stack" })).rejects.toMatchObject({
       kind: "NotSupported",
     });
+  });
+
+  test("what else is called a stack is somebody's, whatever berth can't do with it", async () => {
+    await using shop = await openShop(null);
+    const { root, store } = shop;
+    smallTree(join(root.machines, "web"));
+    const kinds: Readonly<Record<string, (at: string) => void>> = {
+      root: (at) => smallTree(join(at, "root")),
+      bind: (at) => smallTree(join(at, "bind@home")),
+      link: (at) => symlinkSync("/srv/base", join(at, "layer@0")),
+      gone: (at) => symlinkSync("../.berth-layers/gone/tree", join(at, "layer@0")),
+      empty: () => undefined,
+    };
+    for (const [name, fill] of Object.entries(kinds)) {
+      const at = join(root.machines, `${name}.mstack`);
+      mkdirSync(join(at, "rw", "data"), { recursive: true });
+      fill(at);
+    }
+    const all = (): string =>
+      execFileSync(
+        "find",
+        Object.keys(kinds).map((name) => `${name}.mstack`),
+        { cwd: root.machines, encoding: "utf8" },
+      );
+    const before = all();
+    await store.clone("web", "copy", copied);
+    await store.sweep();
+    await store.remove("copy");
+    await store.remove("web");
+    await store.sweep();
+    expect([all(), layers(shop)]).toEqual([before, []]);
   });
 
   test("snapshots name the layers: nothing is copied, what was written comes back, and they keep their layers", async () => {

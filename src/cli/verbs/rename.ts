@@ -22,10 +22,10 @@ async function rename({ paths }: Context, name: string, to: string): Promise<num
   const store = new ImageStore(paths);
   const snapshot = splitSnapshotName(name);
   if (snapshot !== null) {
-    new Snapshots(store).rename(snapshot.image, snapshot.snapshot, to);
+    await new Snapshots(store).rename(snapshot.image, snapshot.snapshot, to);
     return 0;
   }
-  store.rename(name, to);
+  await store.rename(name, to);
   await forgetMachine(name, paths);
   return 0;
 }

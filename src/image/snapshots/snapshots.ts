@@ -5,7 +5,7 @@ import type { Paths } from "../../host/paths.ts";
 import { renameNoReplace } from "../../sys/files.ts";
 import type { FoundImage } from "../discover.ts";
 import { stackDriver } from "../drivers/stack.ts";
-import { collectLayers } from "../layers.ts";
+import { collectLayers, lockMoves } from "../layers.ts";
 import { lockImage } from "../locks.ts";
 import { ImageStore } from "../store.ts";
 import { createWorkspace } from "../workspace.ts";
@@ -60,8 +60,9 @@ export class Snapshots {
     await this.#discard(findSnapshot(this.#paths, image, name));
   }
 
-  rename(image: string, name: string, to: string): void {
+  async rename(image: string, name: string, to: string): Promise<void> {
     requireSnapshotName(to);
+    using _layers = await lockMoves(this.#paths.machines);
     using _changed = lockImage(this.#paths, this.#store.find(image).name, "changed");
     const { directory } = findSnapshot(this.#paths, image, name);
     try {
