@@ -3,12 +3,12 @@ import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
 import { chmod, lstat, mkdir, open, readdir, rmdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { BerthError } from "../errors.ts";
-import { runCommand } from "../host/command.ts";
 import { removeLargeTree } from "../host/remove-tree.ts";
 import { isUnwritten } from "../host/stack.ts";
 import { kindOfTree } from "../host/tree-place.ts";
 import { setTopOfHierarchies } from "../sys/file-flags.ts";
 import { renameExchange, renameNoReplace, tryLock } from "../sys/files.ts";
+import { openFileSystem } from "../sys/sync-fs.ts";
 
 export const PREFIX = ".berth-making-";
 const PRIVATE = 0o700;
@@ -106,8 +106,8 @@ export async function publishInstead(finished: string, target: string): Promise<
 }
 
 export async function syncTree(path: string): Promise<void> {
-  const synced = await runCommand("sync", ["--file-system", path]);
-  if (!synced.ok) throw new BerthError(`cannot write ${path} to the disk: ${synced.tail.at(-1) ?? synced.status}`);
+  using fileSystem = openFileSystem(path);
+  await fileSystem.sync();
 }
 
 export async function syncDirectory(path: string): Promise<void> {

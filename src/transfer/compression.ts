@@ -1,4 +1,5 @@
 import { BerthError, UsageError } from "../errors.ts";
+import { findProgram } from "../host/find-program.ts";
 
 export interface Compression {
   readonly name: "none" | "gzip" | "xz" | "zstd" | "bzip2";
@@ -6,15 +7,15 @@ export interface Compression {
   readonly suffixes: readonly string[];
   /** What its data begins with: a regular expression over hexadecimal digits. */
   readonly magic: RegExp | null;
-  /** Standard input to standard output; null: nothing is to be done. */
-  readonly pack: readonly string[] | null;
-  readonly unpack: readonly string[] | null;
+  /** Commands, standard input to standard output, the quickest first; the last one is Debian's usual. None: nothing is to be done. */
+  readonly pack: readonly (readonly string[])[];
+  readonly unpack: readonly (readonly string[])[];
 }
 
 /** Bytes of the beginning that tell. */
 export const MAGIC_LENGTH = 6;
 
-export const NONE: Compression = { name: "none", suffixes: ["tar"], magic: null, pack: null, unpack: null };
+export const NONE: Compression = { name: "none", suffixes: ["tar"], magic: null, pack: [], unpack: [] };
 
 /** Of the unpackers' memory: what xz -9 and zstd --ultra need, but not what a hostile header can ask for. */
 const MEMORY = "256MiB";
@@ -25,30 +26,38 @@ const COMPRESSIONS: readonly Compression[] = [
     name: "gzip",
     suffixes: ["tar.gz", "tgz"],
     magic: /^1f8b/,
-    pack: ["gzip", "-cn"],
-    unpack: ["gzip", "-dc"],
+    pack: [
+      ["pigz", "-cn"],
+      ["gzip", "-cn"],
+    ],
+    // Of 114 MB here: 0.2 to 0.28 s, 0.5, 0.8. All three refuse what is cut, and what its checksum is not right of.
+    unpack: [
+      ["igzip", "-dc"],
+      ["pigz", "-dc"],
+      ["gzip", "-dc"],
+    ],
   },
   {
     name: "xz",
     suffixes: ["tar.xz", "txz"],
     magic: /^fd377a585a00/,
-    pack: ["xz", "-c", "-T0"],
-    unpack: ["xz", "-dc", `--memlimit-decompress=${MEMORY}`],
+    pack: [["xz", "-c", "-T0"]],
+    unpack: [["xz", "-dc", `--memlimit-decompress=${MEMORY}`]],
   },
   {
     name: "zstd",
     suffixes: ["tar.zst", "tar.zstd", "tzst"],
     // A frame, or one to be skipped (pzstd).
     magic: /^(28b52ffd|5.2a4d18)/,
-    pack: ["zstd", "-c", "-q", "-T0"],
-    unpack: ["zstd", "-dc", "-q", `--memory=${MEMORY}`],
+    pack: [["zstd", "-c", "-q", "-T0"]],
+    unpack: [["zstd", "-dc", "-q", `--memory=${MEMORY}`]],
   },
   {
     name: "bzip2",
     suffixes: ["tar.bz2", "tbz2", "tbz"],
     magic: /^425a68/,
-    pack: ["bzip2", "-c"],
-    unpack: ["bzip2", "-dc"],
+    pack: [["bzip2", "-c"]],
+    unpack: [["bzip2", "-dc"]],
   },
 ];
 
@@ -90,8 +99,15 @@ export function imageNameOf(file: string): string {
   return suffix === undefined ? base : base.slice(0, -suffix.length - 1);
 }
 
+/** The first that is installed; the usual one where none is, so that the message is about that. Empty: nothing is to be done. */
+export function commandOf(commands: readonly (readonly string[])[]): readonly string[] {
+  return (
+    commands.find(([program]) => program !== undefined && findProgram(program) !== undefined) ?? commands.at(-1) ?? []
+  );
+}
+
 export function missingProgram({ name, unpack }: Compression): BerthError {
-  return new BerthError(`an archive compressed by ${name} needs ${unpack?.[0]}, not installed here`, {
+  return new BerthError(`an archive compressed by ${name} needs ${unpack.at(-1)?.[0]}, not installed here`, {
     hint: `apt-get install ${name === "xz" ? "xz-utils" : name}`,
   });
 }

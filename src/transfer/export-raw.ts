@@ -5,7 +5,7 @@ import { runConfined } from "../host/confine.ts";
 import { shareDisk } from "../image/hold-tree.ts";
 import type { ImageStore } from "../image/store.ts";
 import { offsetOf } from "../sys/files.ts";
-import type { Compression } from "./compression.ts";
+import { type Compression, commandOf } from "./compression.ts";
 import type { Control } from "./transfer.ts";
 
 /** ms between two looks at how far it is. */
@@ -38,7 +38,7 @@ export async function exportRaw(
     const { size } = fstatSync(input);
     const looking = setInterval(() => progress(size === 0 ? 0 : offsetOf(input) / size), LOOK);
     try {
-      if (pack !== null) await packDisk(name, path, input, fd, pack, signal);
+      if (pack.length > 0) await packDisk(name, path, input, fd, commandOf(pack), signal);
       else await copyDisk(name, path, input, fd, signal);
     } finally {
       clearInterval(looking);

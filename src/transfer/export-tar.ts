@@ -4,7 +4,7 @@ import { attachDisk } from "../host/disk-image/attach-disk.ts";
 import { shareDisk } from "../image/hold-tree.ts";
 import { readTree } from "../image/read-tree.ts";
 import type { ImageStore } from "../image/store.ts";
-import type { Compression } from "./compression.ts";
+import { type Compression, commandOf } from "./compression.ts";
 import type { Control } from "./transfer.ts";
 
 /** tar(1) counts in these. */
@@ -62,7 +62,7 @@ export async function exportTar(
     await using tree = disk === null ? await readTree(store.paths, path, signal) : null;
     let end = "";
     const said: string[] = [];
-    const { status } = await runConfined(SCRIPT, pack ?? [], {
+    const { status } = await runConfined(SCRIPT, commandOf(pack), {
       ...(tree?.confined ?? { directory: "/", mounts: disk?.mounts ?? [] }),
       writable: false,
       signal,

@@ -1,8 +1,10 @@
 import { readdir } from "node:fs/promises";
 import { BerthError } from "../errors.ts";
+import type { CommandResult } from "../host/command.ts";
 import { runConfined } from "../host/confine.ts";
+import { writeBeside } from "../image/write-back.ts";
 import type { ArchiveInput } from "./archive-input.ts";
-import { missingProgram } from "./compression.ts";
+import { commandOf, missingProgram } from "./compression.ts";
 import { guardSpace } from "./free-space.ts";
 
 /** To give files to every owner, with every mode, node and capability. No right to mount, trace, or leave a root directory. */
@@ -57,8 +59,9 @@ export async function extractArchive(input: ArchiveInput, directory: string, opt
   const { onLine } = options;
   const end = new EndOfArchive();
   const reasons: string[] = [];
-  const result = await guardSpace(directory, options.signal, (signal) =>
-    runConfined(SCRIPT, [escaped(input.head), ...(input.compression.unpack ?? [])], {
+  const unpacker = commandOf(input.compression.unpack);
+  const unpack = (signal: AbortSignal): Promise<CommandResult> =>
+    runConfined(SCRIPT, [escaped(input.head), ...unpacker], {
       directory,
       writable: true,
       signal,
@@ -68,9 +71,9 @@ export async function extractArchive(input: ArchiveInput, directory: string, opt
         if (reasons.length < REASONS) reasons.push(line);
         onLine(line);
       },
-    }),
-  );
-  const fault = faultOf(input, end, reasons, result.status);
+    });
+  const result = await guardSpace(directory, options.signal, (signal) => writeBeside(directory, () => unpack(signal)));
+  const fault = faultOf(input, unpacker[0] ?? "", end, reasons, result.status);
   if (fault !== undefined) throw fault;
   if (options.mayBeEmpty !== true && (await readdir(directory)).length === 0) throw damaged("there is nothing in it");
 }
@@ -106,6 +109,7 @@ const REASONS = 50;
 
 function faultOf(
   input: ArchiveInput,
+  unpacker: string,
   end: EndOfArchive,
   said: readonly string[],
   status: string,
@@ -116,7 +120,6 @@ function faultOf(
   const full = said.find((line) => line.includes("No space left on device"));
   if (full !== undefined)
     return new BerthError(`cannot unpack the archive: ${full}`, { hint: "make room on the disk" });
-  const unpacker = input.compression.unpack?.[0] ?? "";
   if (end.unpacker === NOT_FOUND) return missingProgram(input.compression);
   // What it gives until it finds out is cut, and tar says so too: this is the reason.
   if (end.unpacker !== undefined && end.unpacker !== 0)

@@ -8,9 +8,10 @@ import { layoutOf } from "../host/disk-image/layout.ts";
 import { readDisk } from "../host/disk-image/read-table.ts";
 import { rawDriver } from "../image/drivers/raw.ts";
 import type { ImageStore } from "../image/store.ts";
+import { writeBeside } from "../image/write-back.ts";
 import { offsetOf, readHead } from "../sys/files.ts";
 import { type ArchiveInput, openArchive } from "./archive-input.ts";
-import { missingProgram } from "./compression.ts";
+import { commandOf, missingProgram } from "./compression.ts";
 import { guardSpace } from "./free-space.ts";
 import type { Control } from "./transfer.ts";
 import type { NewImage } from "./transfers.ts";
@@ -34,7 +35,9 @@ export async function writeDisk(workspace: string, fd: number, { signal, progres
   const path = join(workspace, "disk");
   const looking = setInterval(() => progress(input.fraction() ?? 0), LOOK);
   try {
-    await guardSpace(workspace, signal, (either) => unpackDisk(input, workspace, path, either));
+    await guardSpace(workspace, signal, (either) =>
+      writeBeside(workspace, () => unpackDisk(input, workspace, path, either)),
+    );
     if (isQcow(path)) await convert(workspace, signal, log);
   } finally {
     clearInterval(looking);
@@ -48,11 +51,12 @@ export async function writeDisk(workspace: string, fd: number, { signal, progres
 async function unpackDisk(input: ArchiveInput, workspace: string, path: string, signal: AbortSignal): Promise<void> {
   const { compression, head: first, fd } = input;
   // A whole file: its blocks are shared where that can be.
-  if (compression.unpack === null && input.fraction() !== null && offsetOf(fd) === 0) return copyFile(fd, path, signal);
+  if (compression.unpack.length === 0 && input.fraction() !== null && offsetOf(fd) === 0)
+    return copyFile(fd, path, signal);
   const { blocks, bsize } = await statfs(workspace);
   const limit = blocks * bsize * HOLLOW;
   const lines: string[] = [];
-  const result = await runConfined(SCRIPT, [String(limit + 1), escaped(first), ...(compression.unpack ?? [])], {
+  const result = await runConfined(SCRIPT, [String(limit + 1), escaped(first), ...commandOf(compression.unpack)], {
     directory: workspace,
     writable: true,
     signal,
@@ -101,7 +105,7 @@ function faultOf({ compression }: ArchiveInput, lines: readonly string[], status
   if (unpacked === "127") return missingProgram(compression);
   // What is over the limit is told of after.
   if (unpacked !== "0" && unpacked !== SIGPIPE)
-    return refused(said[0] ?? `${compression.unpack?.[0]} ended with status ${unpacked}`);
+    return refused(said[0] ?? `${commandOf(compression.unpack)[0]} ended with status ${unpacked}`);
   return undefined;
 }
 

@@ -1,0 +1,57 @@
+import { execFileSync, spawnSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { gzipSync } from "node:zlib";
+import { describe, expect, test } from "vitest";
+import { commandOf, compressionNamed } from "../../../src/transfer/compression.ts";
+import { needs } from "../../lib/requires.ts";
+
+needs("tool:gzip", "tool:igzip", "tool:pigz");
+
+test("the first program that is installed does it, and messages are about the last one", () => {
+  expect(commandOf([["no-such-program", "-a"], ["cat", "-u"], ["sort"]])).toEqual(["cat", "-u"]);
+  expect(commandOf([["no-such-program"], ["nor-this-one", "-x"]])).toEqual(["nor-this-one", "-x"]);
+  expect(commandOf([])).toEqual([]);
+});
+
+const { pack, unpack } = compressionNamed("gzip");
+const good = Buffer.concat([randomBytes(100_000), Buffer.alloc(500_000, 7), randomBytes(100_000)]);
+const packed = gzipSync(good);
+const spoiled = (at: number): Buffer => {
+  const copy = Buffer.from(packed);
+  copy.writeUInt8(copy.readUInt8(at) ^ 0xff, at);
+  return copy;
+};
+
+describe.each(unpack)("%s", (program, ...words) => {
+  const run = (input: Buffer): { readonly status: number | null; readonly stdout: Buffer } =>
+    spawnSync(program as string, words, { input, maxBuffer: 2 ** 30 });
+
+  test("gives what was packed, also of several members", () => {
+    expect(run(packed)).toMatchObject({ status: 0, stdout: good });
+    expect(run(Buffer.concat([packed, packed]))).toMatchObject({ status: 0, stdout: Buffer.concat([good, good]) });
+  });
+
+  test.each([
+    ["its data", packed.subarray(0, -100)],
+    ["its sum", packed.subarray(0, -8)],
+    ["its length", packed.subarray(0, -4)],
+    ["its header", packed.subarray(0, 5)],
+    ["the data of a second member", Buffer.concat([packed, packed.subarray(0, -100)])],
+  ])("refuses what is cut in %s", (_, input) => {
+    expect(run(input).status).not.toBe(0);
+  });
+
+  test.each([
+    ["sum", -8],
+    ["length", -4],
+    ["method", 2 - packed.length],
+  ])("refuses a wrong %s", (_, at) => {
+    expect(run(spoiled(packed.length + at)).status).not.toBe(0);
+  });
+});
+
+test.each(pack)("what %s packs, gzip unpacks, and it is the same each time", (program, ...words) => {
+  const once = execFileSync(program as string, words, { input: good });
+  expect(execFileSync("gzip", ["-dc"], { input: once })).toEqual(good);
+  expect(execFileSync(program as string, words, { input: good })).toEqual(once);
+});
