@@ -6,11 +6,13 @@
 /** The host's programs and libraries, which can't be written to there. */
 export const VIEW_PROGRAMS = `
 mkdir /mnt/usr
+links=
 for name in bin sbin lib lib32 lib64 libx32; do
-  if [ -L "/$name" ]; then cp -P "/$name" "/mnt/$name"
+  if [ -L "/$name" ]; then links="$links /$name"
   elif [ -d "/$name" ]; then mkdir "/mnt/$name"; mount -o bind,ro,nosuid,nodev "/$name" "/mnt/$name"
   fi
 done
+[ -z "$links" ] || cp -P $links /mnt/
 mount -o bind,ro,nosuid,nodev /usr /mnt/usr
 `;
 

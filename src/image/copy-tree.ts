@@ -1,6 +1,33 @@
-import { dirname } from "node:path";
+import { stat } from "node:fs/promises";
+import { basename, dirname } from "node:path";
 import { BerthError } from "../errors.ts";
 import { runCommand } from "../host/command.ts";
+import { VIEW_NAMESPACES, VIEW_PROGRAMS } from "../host/host-view.ts";
+
+/**
+ * The working directory, which is to be copied, as /tree; $TARGET, where it is to be, as /to; and cp(1). Arguments: those of
+ * cp, up to its source. A machine may run from the tree, and cp goes by names: of a directory that becomes a link while it is in
+ * it, it copies what that leads to. Here a link leads to nothing but the tree, the copy, and the host's programs.
+ *
+ * What lies nowhere on this host (a mount that is attached nowhere, a directory of another mount namespace) can't be mounted
+ * anew: it stays the working directory.
+ */
+const COPY = `
+set -eu
+exec 9<"$TARGET"
+mount -t tmpfs -o mode=0755,size=64k,nosuid,nodev,noexec berth-copy /mnt
+mkdir /mnt/old /mnt/tree /mnt/to
+${VIEW_PROGRAMS}
+ln -s old/proc /mnt/proc
+mount -c -o bind,nosuid,noexec,nodev /proc/self/fd/9 /mnt/to
+exec 9<&-
+if mount -c -o rbind . /mnt/tree 2>/dev/null; then bound=yes; else bound=; fi
+pivot_root /mnt /mnt/old
+umount -l /old
+[ -z "$bound" ] || cd /tree
+unset TARGET
+exec cp "$@"
+`;
 
 /**
  * Copies a tree to a path that does not exist: owners, modes, times, hard links, holes, ACLs and extended attributes
@@ -16,14 +43,24 @@ export async function copyTree(
   signal: AbortSignal,
   more: readonly string[] = [],
 ): Promise<void> {
+  const words = ["-a", "--reflink=auto", ...more, "-T", "--"];
+  const isDirectory = (await stat(from)).isDirectory();
   const faults: string[] = [];
   let full = false;
   const onLine = (line: string): void => {
-    if (GONE.test(line) && !line.startsWith(`cp: cannot stat '${from}'`)) return;
+    if (GONE.test(line) && !line.startsWith("cp: cannot stat '.'")) return;
     full ||= line.includes("No space left on device");
     if (faults.length < FAULTS) faults.push(line);
   };
-  const result = await runCommand("cp", ["-a", "--reflink=auto", ...more, "-T", "--", from, to], { signal, onLine });
+  const result = isDirectory
+    ? await runCommand(
+        "unshare",
+        [...VIEW_NAMESPACES, "sh", "-c", COPY, "berth-copy", ...words, ".", `/to/${basename(to)}`],
+        {
+          ...{ cwd: from, env: { TARGET: dirname(to) }, pidNamespace: true, signal, onLine },
+        },
+      )
+    : await runCommand("cp", [...words, from, to], { signal, onLine });
   if (result.ok || (result.status === PARTLY && faults.length === 0)) return;
   throw new BerthError(`cannot copy the tree ${from}: cp ${result.status}: ${faults[0] ?? ""}`, {
     // Of the store: the workspace in it that the copy was made in is gone by the time this is read.
@@ -32,7 +69,13 @@ export async function copyTree(
 }
 
 /** What cp(1) says of files that a running machine removed or replaced meanwhile: the copy is of a moment without them. */
-const GONE =
-  /^cp: ((?!cannot create).*: No such file or directory|skipping file .*, as it was replaced while being copied)$/;
+const GONE = new RegExp(
+  `^cp: (${[
+    "(?!cannot create).*: No such file or directory",
+    "skipping file .*, as it was replaced while being copied",
+    "cannot read symbolic link .*: Invalid argument",
+    "cannot (open|access|stat) .*: (Not a directory|Too many levels of symbolic links)",
+  ].join("|")})$`,
+);
 const PARTLY = "ended with status 1";
 const FAULTS = 10;

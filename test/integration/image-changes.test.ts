@@ -108,6 +108,29 @@ describe("clone", () => {
     expect(existsSync(join(root.machines, "copy14/etc/os-release"))).toBe(true);
   });
 
+  test("no directory that becomes a link meanwhile has anything of the host copied", async () => {
+    await using root = berthRoot();
+    const tree = richTree(join(root.machines, "web"));
+    const host = join(root.path, "host");
+    mkdirSync(host);
+    for (let index = 0; index < 200; index++) writeFileSync(join(host, `f${index}`), "secret\n");
+    for (let index = 0; index < 4; index++) {
+      mkdirSync(join(tree, `d${index}`));
+      for (let file = 0; file < 200; file++) writeFileSync(join(tree, `d${index}`, `f${file}`), "own\n");
+      symlinkSync(index % 2 === 0 ? host : "../../host", join(tree, `l${index}`));
+    }
+    const swap =
+      `my $renameat2 = ${process.arch === "arm64" ? 276 : 316}; chdir $ARGV[0];` +
+      'while (1) { for my $i (0..3) { my ($a, $b) = ("d$i", "l$i"); syscall($renameat2, -100, $a, -100, $b, 2) } }';
+    await using busy = root.spawn(["perl", "-e", swap, tree]);
+    for (let index = 0; index < 10; index++) {
+      const copy = join(root.machines, `copy${index}`);
+      await done(root, "clone", "web", `copy${index}`, PLAIN);
+      expect(spawnSync("grep", ["-rl", "secret", copy], { encoding: "utf8" }).stdout).toBe("");
+    }
+    busy.kill("SIGKILL");
+  });
+
   test("^C leaves nothing; after kill -9 the next one sweeps, and nobody ever sees half an image", async () => {
     await using root = berthRoot();
     execFileSync("cp", ["-a", await debianTree("bookworm"), join(root.machines, "web")]);

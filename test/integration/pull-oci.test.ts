@@ -263,6 +263,14 @@ describe.each(DRIVERS)("hostile layers change nothing but the tree, in a %s", (d
   });
 });
 
+test("a layer with more to take away, or more ways to it, than any image has is refused before all of it is in memory", async () => {
+  const deep = Array.from({ length: 15 }, () => "x".repeat(250)).join("/");
+  const ways = Array.from({ length: 4600 }, (_, index) => [longName(`./${deep}/${index}/x`), file("short")]).flat();
+  await using root = rootWithCache();
+  await using server = await site(pagesOf("app", { latest: ociImage([tar([...OS, ...ways])]) }));
+  await refused(root, server, /takes away more than any image has/);
+});
+
 async function refused(root: BerthRoot, server: Site, reason: RegExp, driver: Driver = "stack"): Promise<void> {
   const { status, stderr } = await root.berth("pull-oci", `${new URL(server.url).host}/app`, `--driver=${driver}`);
   expect([status, stderr]).toEqual([1, expect.stringMatching(reason)]);

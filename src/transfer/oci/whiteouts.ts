@@ -1,4 +1,6 @@
 import { closeSync, fchmodSync, fstatSync, openSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 import { BerthError, errorCode } from "../../errors.ts";
 import { runConfined } from "../../host/confine.ts";
@@ -13,18 +15,20 @@ import { EXTRACT_CAPABILITIES } from "../extract.ts";
  * attribute says so of. What is in it is reached from its root by fds, through no link.
  */
 
-/** Names of bytes as hexadecimal digits, each ended by a zero: `whiteouts`, then a line `begun`, then directories that tar(1) made by itself. */
+/** More is no image's; names are as long as who made the layer likes. */
+const NAMES_MAX = 200_000;
+const BYTES_MAX = 16 << 20;
+
+/** Names of bytes, each ended by a zero: `whiteouts`, and directories that tar(1) made by itself. Into files, as there may be any number. */
 const LIST = `
 as_owner() { with_capabilities ${EXTRACT_CAPABILITIES} "$@"; }
-as_owner find layer -mindepth 1 -name '.wh.*' -printf '%P\\0' | od -An -v -tx1
-echo ways
-as_owner find layer -type d -newer begun -printf '%P\\0' | od -An -v -tx1
+list() { as_owner find "$@" -printf '%P\\0' | head -c ${BYTES_MAX + 1}; }
+list layer -mindepth 1 -name '.wh.*' >whiteouts
+list layer -type d -newer begun >ways
 `;
 
-/** More are no image's. */
-const NAMES_MAX = 200_000;
-/** Between two of them others get their turn. */
-const AT_ONCE = 50;
+/** ms: then others get their turn. */
+const AT_ONCE = 5;
 const PREFIX = Buffer.from(".wh.");
 const OPAQUE = "user.overlay.opaque";
 const SLASH = 0x2f;
@@ -36,9 +40,12 @@ export async function convertLayer(directory: string, lower: readonly string[], 
   const root = openSync(`${directory}/layer`, O_DIRECTORY);
   const below = lower.map((path) => openSync(path, O_PATH | O_DIRECTORY));
   const inTurns = async (paths: readonly Buffer[], act: (path: Buffer) => void): Promise<void> => {
-    for (const [index, path] of paths.entries()) {
+    let began = performance.now();
+    for (const path of paths) {
       act(path);
-      if (index % AT_ONCE === 0) await turn(undefined, { signal });
+      if (performance.now() - began < AT_ONCE) continue;
+      await turn(undefined, { signal });
+      began = performance.now();
     }
   };
   try {
@@ -50,30 +57,21 @@ export async function convertLayer(directory: string, lower: readonly string[], 
 }
 
 async function namesIn(directory: string, signal: AbortSignal): Promise<{ whiteouts: Buffer[]; ways: Buffer[] }> {
-  const parts: string[][] = [[], []];
-  let part = 0;
-  const { ok, tail, status } = await runConfined(LIST, [], {
-    ...{ directory, writable: false, signal },
-    onLine: (line) => {
-      if (line === "ways") part = 1;
-      else if (/^[0-9a-f ]+$/.test(line)) parts[part]?.push(line);
-    },
-  });
+  const { ok, tail, status } = await runConfined(LIST, [], { directory, writable: true, signal });
   if (!ok) throw new BerthError(`a layer of the image is refused: ${tail.at(-1) ?? status}`);
-  const [whiteouts = [], ways = []] = parts.map(namesOf);
-  if (whiteouts.length > NAMES_MAX || ways.length > NAMES_MAX)
-    throw new BerthError("a layer of the image is refused: it takes away more than any image has");
-  return { whiteouts, ways };
+  return { whiteouts: await readNames(join(directory, "whiteouts")), ways: await readNames(join(directory, "ways")) };
 }
 
-function namesOf(lines: readonly string[]): Buffer[] {
-  const bytes = Buffer.from(lines.join("").replaceAll(" ", ""), "hex");
+async function readNames(path: string): Promise<Buffer[]> {
+  const bytes = await readFile(path);
   const names: Buffer[] = [];
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length && names.length <= NAMES_MAX; ) {
     const end = bytes.indexOf(0, at);
     names.push(bytes.subarray(at, end < 0 ? bytes.length : end));
     at = (end < 0 ? bytes.length : end) + 1;
   }
+  if (bytes.length > BYTES_MAX || names.length > NAMES_MAX)
+    throw new BerthError("a layer of the image is refused: it takes away more than any image has");
   return names;
 }
 
