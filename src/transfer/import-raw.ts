@@ -38,7 +38,10 @@ export async function writeDisk(workspace: string, fd: number, { signal, progres
     await guardSpace(workspace, signal, (either) =>
       writeBeside(workspace, () => unpackDisk(input, workspace, path, either)),
     );
-    if (isQcow(path)) await convert(workspace, signal, log);
+    if (isQcow(path)) {
+      await convert(workspace, signal, log);
+      await requirePossible(workspace, path);
+    }
   } finally {
     clearInterval(looking);
   }
@@ -53,8 +56,7 @@ async function unpackDisk(input: ArchiveInput, workspace: string, path: string, 
   // A whole file: its blocks are shared where that can be.
   if (compression.unpack.length === 0 && input.fraction() !== null && offsetOf(fd) === 0)
     return copyFile(fd, path, signal);
-  const { blocks, bsize } = await statfs(workspace);
-  const limit = blocks * bsize * HOLLOW;
+  const limit = await limitOf(workspace);
   const lines: string[] = [];
   const result = await runConfined(SCRIPT, [String(limit + 1), escaped(first), ...commandOf(compression.unpack)], {
     directory: workspace,
@@ -65,6 +67,17 @@ async function unpackDisk(input: ArchiveInput, workspace: string, path: string, 
   });
   const fault = faultOf(input, lines, result.status);
   if (fault !== undefined) throw fault;
+  await requirePossible(workspace, path);
+}
+
+/** Bytes. */
+async function limitOf(workspace: string): Promise<number> {
+  const { blocks, bsize } = await statfs(workspace);
+  return blocks * bsize * HOLLOW;
+}
+
+async function requirePossible(workspace: string, path: string): Promise<void> {
+  const limit = await limitOf(workspace);
   if ((await stat(path)).size > limit)
     throw refused(`it is larger than ${limit} bytes, which this disk could never hold`);
 }

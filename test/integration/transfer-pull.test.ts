@@ -251,15 +251,15 @@ describe("by https", () => {
   });
 });
 
-test("a password in the address is not shown", async () => {
+test("a password in the address, or a signature, is not shown", async () => {
   await using root = pullRoot();
   await using server = await site({
-    "/gone.tar": (request, response) =>
+    "/gone.tar?signature=secret": (request, response) =>
       response.writeHead(request.headers.authorization === undefined ? 500 : 410).end("it is \x1b[1mgone"),
   });
-  const address = `${server.url.replace("//", "//user:secret@")}/gone.tar`;
+  const address = `${server.url.replace("//", "//user:secret@")}/gone.tar?signature=secret`;
   const { stderr } = await pull(root, address, "--verify=no");
-  expect(stderr).toContain("answers 410 Gone: it is \\u{1b}[1mgone");
+  expect(stderr).toContain("/gone.tar?...: the server answers 410 Gone: it is \\u{1b}[1mgone");
   expect(stderr).not.toContain("secret");
 });
 

@@ -6,7 +6,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
-import { type BerthRoot, berthRoot, buildBerth } from "../lib/berth.ts";
+import { BERTH, type BerthRoot, berthRoot, buildBerth } from "../lib/berth.ts";
 import { DISK_TOOLS, makeDisk, makeFileSystem } from "../lib/disk-images.ts";
 import { mountFileSystem, toolsOf } from "../lib/file-systems.ts";
 import { checkLeaks } from "../lib/leaks.ts";
@@ -110,6 +110,13 @@ test("import-raw converts qcow2, and reads no file that one names", async (ctx) 
   execFileSync("qemu-img", ["create", "-q", "-f", "qcow2", "-b", "/etc/passwd", "-F", "raw", file]);
   expect((await root.berth("import-raw", file, "thief")).stderr).toContain("the image is refused");
   expect(images(root)).toEqual(["web.raw"]);
+  // One of nothing but holes, where the file system takes any size.
+  execFileSync("qemu-img", ["create", "-q", "-f", "qcow2", file, "1T"]);
+  using small = await mountFileSystem("tmpfs", join(root.path, "small"), async () => undefined);
+  const there = { env: { BERTH_ROOT: small.path } };
+  const { status, stderr } = await root.spawn([BERTH, "import-raw", file, "huge"], there).end;
+  expect([status, stderr]).toEqual([1, expect.stringMatching(/which this disk could never hold/)]);
+  expect(readdirSync(join(small.path, "machines"))).toEqual([]);
 });
 
 test("export-tar: a disk image's tree, all partitions of it, with everything that a file can have", async () => {
