@@ -1,6 +1,7 @@
 import { BerthError } from "../errors.ts";
 import { nearest } from "../spec/nearest.ts";
 import { quote } from "../spec/quote.ts";
+import type { Recipes } from "./read-recipes.ts";
 import type { Recipe, Release } from "./recipe.ts";
 
 export interface Found {
@@ -10,9 +11,10 @@ export interface Found {
 
 /**
  * Finds what `RECIPE [--release RELEASE]` means. RECIPE is a recipe (`debian`: its default release), a recipe and a
- * release (`debian/trixie`) or a release alone (`trixie`, `13`). @throws BerthError with the nearest known name
+ * release (`debian/trixie`) or a release alone (`trixie`, `13`). @throws BerthError with the nearest known name, or that says
+ * what is wrong with the recipe
  */
-export function findRelease(recipes: readonly Recipe[], wanted: string, releaseOption?: string): Found {
+export function findRelease({ recipes, broken }: Recipes, wanted: string, releaseOption?: string): Found {
   const [name = "", ofName, more] = wanted.split("/");
   if (more !== undefined || name === "") throw unknown("recipe", wanted, []);
   if (ofName !== undefined && releaseOption !== undefined && ofName !== releaseOption) {
@@ -20,6 +22,8 @@ export function findRelease(recipes: readonly Recipe[], wanted: string, releaseO
       exitStatus: 2,
     });
   }
+  const fault = broken.find((candidate) => candidate.name === name);
+  if (fault !== undefined) throw fault.error;
   const recipe = recipes.find((candidate) => candidate.name === name);
   if (recipe !== undefined) return releaseOf(recipe, ofName ?? releaseOption ?? recipe.defaultRelease);
 

@@ -6,7 +6,7 @@ import { digestFiles } from "./file-digests.ts";
 import { findHostArchives } from "./host-apt.ts";
 import { keyringPackages } from "./keyring-packages.ts";
 import type { Program } from "./package-tool.ts";
-import { hostArchitecture, readRecipes } from "./read-recipes.ts";
+import { type BrokenRecipe, hostArchitecture, readRecipes } from "./read-recipes.ts";
 import type { Recipe, Release, ToolName } from "./recipe.ts";
 import { missingPrograms } from "./run-tool.ts";
 import { packageTool } from "./tool-plan.ts";
@@ -37,8 +37,13 @@ export interface RecipeListing {
 
 const MMDEBSTRAP: readonly Program[] = [{ name: "mmdebstrap", debian: "mmdebstrap" }];
 
-export async function listRecipes(paths: Paths): Promise<RecipeListing[]> {
-  const [recipes, archives] = await Promise.all([readRecipes(paths), findHostArchives()]);
+export interface RecipesListing {
+  readonly recipes: readonly RecipeListing[];
+  readonly broken: readonly BrokenRecipe[];
+}
+
+export async function listRecipes(paths: Paths): Promise<RecipesListing> {
+  const [{ recipes, broken }, archives] = await Promise.all([readRecipes(paths), findHostArchives()]);
   const architecture = hostArchitecture();
   const isHere = ({ architectures }: Recipe) => architectures.length === 0 || architectures.includes(architecture);
 
@@ -50,7 +55,7 @@ export async function listRecipes(paths: Paths): Promise<RecipeListing[]> {
     return meta === undefined ? null : { created: meta.created, packages: Object.keys(meta.packages).length };
   };
 
-  return Promise.all(
+  const listed = await Promise.all(
     recipes.map(async (recipe) => ({
       name: recipe.name,
       title: recipe.title,
@@ -67,6 +72,7 @@ export async function listRecipes(paths: Paths): Promise<RecipeListing[]> {
       ),
     })),
   );
+  return { recipes: listed, broken };
 }
 
 function toolOf({ releases, defaultRelease }: Recipe): Pick<RecipeListing, "tool" | "missing"> {

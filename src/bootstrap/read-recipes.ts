@@ -8,9 +8,22 @@ import { type Architecture, mergeSections, readSections, type Sections } from ".
 
 interface RawRecipe {
   readonly path: string;
-  readonly sections: Sections;
+  /** @throws BerthError, of a file that is no recipe */
+  readonly sections: () => Sections;
 }
 type RawRecipes = ReadonlyMap<string, RawRecipe>;
+
+/** One that can't be used; the others can. */
+export interface BrokenRecipe {
+  readonly name: string;
+  /** Names the file, section and key. */
+  readonly error: BerthError;
+}
+
+export interface Recipes {
+  readonly recipes: readonly Recipe[];
+  readonly broken: readonly BrokenRecipe[];
+}
 
 /** Where the host's own are: one of a shipped one's name stands in for it, or extends it. */
 export function ownRecipes({ etc }: Pick<Paths, "etc">): string {
@@ -22,17 +35,25 @@ export function hostArchitecture(nodeArch: string = process.arch): Architecture 
   return nodeArch === "arm64" ? "aarch64" : "x86_64";
 }
 
-/** All recipes, by name. @throws BerthError that names the file, section and key */
+/** All recipes, by name. */
 export async function readRecipes(
   paths: Pick<Paths, "recipes" | "etc">,
   architecture: Architecture = hostArchitecture(),
-): Promise<Recipe[]> {
+): Promise<Recipes> {
   const [shipped, own] = await Promise.all([readDirectory(paths.recipes), readDirectory(ownRecipes(paths), true)]);
   const names = [...new Set([...shipped.keys(), ...own.keys()])].sort();
-  return names.map((name) => {
+  const recipes: Recipe[] = [];
+  const broken: BrokenRecipe[] = [];
+  for (const name of names) {
     const { path } = own.get(name) ?? shipped.get(name) ?? { path: name };
-    return makeRecipe(resolveExtends(name, shipped, own), path, architecture);
-  });
+    try {
+      recipes.push(makeRecipe(resolveExtends(name, shipped, own), path, architecture));
+    } catch (error) {
+      if (!(error instanceof BerthError)) throw error;
+      broken.push({ name, error });
+    }
+  }
+  return { recipes, broken };
 }
 
 /** One that extends nothing. */
@@ -54,10 +75,11 @@ function resolveExtends(name: string, shipped: RawRecipes, own: RawRecipes, seen
       hint: `there are ${[...new Set([...shipped.keys(), ...own.keys()])].join(", ")}`,
     });
   if (seen.includes(recipe)) throw new BerthError(`${recipe.path}: [recipe] extends: it would extend itself`);
-  const parent = recipe.sections.get("recipe")?.get("extends");
-  if (parent === undefined) return recipe.sections;
+  const sections = recipe.sections();
+  const parent = sections.get("recipe")?.get("extends");
+  if (parent === undefined) return sections;
   if (typeof parent !== "string") throw new BerthError(`${recipe.path}: [recipe] extends: must be one text`);
-  return mergeSections(resolveExtends(parent, shipped, own, [...seen, recipe]), recipe.sections);
+  return mergeSections(resolveExtends(parent, shipped, own, [...seen, recipe]), sections);
 }
 
 async function readDirectory(directory: string, optional = false): Promise<RawRecipes> {
@@ -69,7 +91,8 @@ async function readDirectory(directory: string, optional = false): Promise<RawRe
   const recipes = files.filter((file) => /^[a-z0-9][a-z0-9-]*\.ini$/.test(file)).sort();
   const read = recipes.map(async (file): Promise<readonly [string, RawRecipe]> => {
     const path = join(directory, file);
-    const sections = readSections(await readFile(path, "utf8"), path, (other) => resolve(directory, other));
+    const text = await readFile(path, "utf8");
+    const sections = (): Sections => readSections(text, path, (other) => resolve(directory, other));
     return [basename(file, ".ini"), { path, sections }];
   });
   return new Map(await Promise.all(read));

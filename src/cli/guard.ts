@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError, EXIT_FAILED } from "../errors.ts";
+import { openSnapshots } from "../image/snapshots/snapshots.ts";
+import { runningFrom } from "../machine/still.ts";
 import type { MethodName, Methods } from "../manager/protocol.ts";
 import { quote, visible } from "../spec/quote.ts";
 import { DaemonGone } from "./daemon-client.ts";
@@ -76,10 +78,23 @@ export class Guard {
   async #requireRunning(): Promise<void> {
     const { name } = this.#request;
     const view = await this.#ask("view", { name });
-    if (view.state === "running" && view.managed) return;
+    if (view.state === "running" && view.managed) return this.#requireWayBack();
     const why = view.state === "running" ? "it is not berthd's, but a berth run's" : `it is ${view.state}`;
     const hint = view.managed ? undefined : `berth start ${name} boots it in the background`;
     throw new BerthError(`machine ${name} can't be guarded: ${why}`, { hint, kind: "NotSupported" });
+  }
+
+  /** Found out before anything is changed. */
+  #requireWayBack(): void {
+    const { name } = this.#request;
+    const { paths } = this.#context;
+    const others = runningFrom(openSnapshots(paths).find(name).path, paths).filter((other) => other.name !== name);
+    const [other] = others;
+    if (other === undefined) return;
+    throw new BerthError(
+      `machine ${name} can't be guarded: it could not be rolled back while ${other.name} runs from the same image`,
+      { hint: `berth poweroff ${others.map((each) => each.name).join(" ")} first`, kind: "Busy" },
+    );
   }
 
   async #snapshot(): Promise<{ readonly snapshot: string }> {
@@ -144,8 +159,9 @@ export class Guard {
         `${name} is what it was before and runs; ${name}@${kept} has what was undone: berth diff ${name} ${snapshot} ${kept} shows it`,
       );
     } catch (failed) {
+      const first = failed instanceof BerthError && failed.hint !== undefined ? `${failed.hint}; ` : "";
       throw new BerthError(`${why}; the rollback to ${name}@${snapshot} failed: ${(failed as Error).message}`, {
-        hint: `berth rollback ${name} ${snapshot} --restart tries again`,
+        hint: `${first}berth rollback ${name} ${snapshot} --restart tries again`,
         exitStatus: BERTH_FAILED,
       });
     }

@@ -59,6 +59,7 @@ where you take kernels.
 
 *berth guard* is for changes that may go wrong, such as *berth guard web -- apt-get -y dist-upgrade*. The machine has to run under berthd. Whatever fails, the command, the reboot, the wait for the machine to be ready or the
 check, and a ^C at any moment, ends with the machine booted as it was before; what was undone is kept as after a rollback. A second ^C does not wait for the command.
+Nothing is begun while another machine, a throw-away copy say, runs from the same image, which could not be rolled back then.
 On success the snapshot stays, and the last line says how to go back.
 
 Archives are unpacked by the host's *tar*(1) (GNU's) in namespaces of its own, where there are the host's programs, read-only, the new tree,

@@ -28,7 +28,7 @@ what is a list is added to, any other value replaced. Without, it stands in for 
 
 Files lie beside the recipe. Commands are run by _/bin/sh_ of the tree, as root of a machine as *berth run* makes it, without network
 unless *network = host* is there; the first that fails ends it all, and nothing is left. *--package* and *--run* add to the recipe's. All keys are in
-_bootstrap/README.md_.
+_bootstrap/README.md_. A file that can't be used is said by *berth recipes*, and keeps nobody from the other recipes.
 
 *--lock=FILE* writes down what was installed: packages with their versions, and with hashes where the tool tells them. *--locked=FILE* installs
 just that, or fails and says what is no longer there; of what an archive has the newest only (Arch), that is soon the case. Without

@@ -32,6 +32,7 @@ import { checkPreconditions } from "../plan/preconditions.ts";
 import type { LaunchPlan } from "../plan/step.ts";
 import { buildSpec } from "../spec/build-spec.ts";
 import type { ConsoleMode, Credential, MachineSpec, SelinuxContexts, UnitPlacement } from "../spec/machine-spec.ts";
+import { checkName } from "../spec/name.ts";
 import { pathInTree, rootInTree } from "../spec/pivot.ts";
 import { type Problem, showProblem } from "../spec/problem.ts";
 import { visible } from "../spec/quote.ts";
@@ -42,6 +43,8 @@ import { type Weakness, weaknesses } from "../spec/weaknesses.ts";
 import { isSubvolume, readSubvolume } from "../sys/btrfs.ts";
 import { isImmutable } from "../sys/file-flags.ts";
 import { placesOf } from "./places.ts";
+import { isHeld } from "./record.ts";
+import { throwAwayName } from "./throw-away.ts";
 
 /** What the command line asks for. */
 export interface MachineRequest {
@@ -100,8 +103,9 @@ export function prepare(
   const root = findRoot(request, paths);
   const ephemeral = request.options.some(({ key, value }) => key === "Ephemeral" && value === "yes");
   const tree = root.value === "/" ? hostname() : nameOfTree(root.value);
-  // Several throw-away copies of one tree may run at once.
-  const name = request.name ?? (ephemeral ? `${tree}-${randomId().slice(0, 8)}` : tree);
+  // Several throw-away copies of one tree may run at once, also beside the machine itself.
+  const isBeside = ephemeral && (request.name === undefined || (isFromStore(request) && runs(request.name, paths)));
+  const name = isBeside ? throwAwayName(request.name ?? tree) : (request.name ?? tree);
   const settings = readSettings(request.settingsOf ?? request.name ?? tree, paths, installation, request.settings);
   const { spec, problems } = buildSpec({
     name,
@@ -154,6 +158,11 @@ function findRoot(request: MachineRequest, paths: Paths): Sourced<string> {
 }
 
 /** What is marked there as read-only is so for its machine. */
+/** Who may not know takes it that it does not. */
+function runs(name: string, paths: Paths): boolean {
+  return checkName(name) === undefined && process.geteuid?.() === 0 && isHeld(name, paths);
+}
+
 function isFromStore({ directory, image, name }: MachineRequest): boolean {
   return directory === undefined && image === undefined && name !== undefined;
 }

@@ -28,10 +28,15 @@ export function treeName(name: string, paths: Paths): string {
 /** A new one, which is still to be started; its name. */
 export function makeThrowAway(image: string, { run }: Paths): string {
   requireName(image);
-  const name = `${image.slice(0, NAME_MAX - 1 - RANDOM)}-${randomId().slice(0, RANDOM)}`;
+  const name = throwAwayName(image);
   mkdirSync(join(run, DIRECTORY), { recursive: true, mode: 0o700 });
   writeFileSync(join(run, DIRECTORY, name), image, { mode: 0o600, flag: "wx" });
   return name;
+}
+
+/** For one more machine from the tree of that name. */
+export function throwAwayName(tree: string): string {
+  return `${tree.slice(0, NAME_MAX - 1 - RANDOM)}-${randomId().slice(0, RANDOM)}`;
 }
 
 export function dropThrowAway(name: string, { run }: Paths): void {

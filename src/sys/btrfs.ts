@@ -99,10 +99,17 @@ export function setSubvolumeReadOnly(path: string, readOnly: boolean): void {
   });
 }
 
-/** Bytes that it and what it shares may take; null: no limit. Quotas have to be on. */
+/**
+ * Bytes that it and what it shares may take; null: no limit. Quotas have to be on. Asked for at the directory that it is in: one
+ * that has reached its limit has no room for what the kernel writes down for the subvolume of the fd.
+ */
 export function limitSubvolume(path: string, limit: number | null): void {
-  withDirectory(path, (fd) => {
+  const { id, fileSystem } = readSubvolume(path);
+  const parent = dirname(path);
+  const at = isBtrfs(parent) && readSubvolume(parent).fileSystem === fileSystem ? parent : path;
+  withDirectory(at, (fd) => {
     const argument = pinned(48);
+    argument.writeBigUInt64LE(id, 0);
     argument.writeBigUInt64LE(QGROUP_LIMIT_MAX_RFER, 8);
     argument.writeBigUInt64LE(limit === null ? 2n ** 64n - 1n : BigInt(limit), 16);
     call(fd, QGROUP_LIMIT, argument, "BTRFS_IOC_QGROUP_LIMIT", path);

@@ -36,6 +36,10 @@ async function state({ done }: ImageRoot): Promise<{ readonly state: string; rea
   return JSON.parse(await done("list", "--json"))[0];
 }
 
+async function names({ done }: ImageRoot): Promise<readonly string[]> {
+  return JSON.parse(await done("list", "--json")).map(({ name }: { name: string }) => name);
+}
+
 async function snapshots({ done }: ImageRoot): Promise<readonly string[]> {
   return JSON.parse(await done("snapshots", "m", "--json")).map(({ name }: { name: string }) => name);
 }
@@ -178,4 +182,31 @@ test("settings go back with the tree; a machine that does not run under berthd i
   await poll("no rest", () =>
     readdirSync(store.machines).some((name) => name.startsWith(".berth-making")) ? undefined : true,
   );
+});
+
+test("a machine that could not be rolled back, as a throw-away copy runs from its image, is refused before", async () => {
+  await using store = await imageRoot("directory");
+  const { root, done } = store;
+  const tree = await guarded(root);
+  const copy =
+    (await done("start", "-x", "m").catch(() => "")).trim() || (await names(store)).find((name) => name !== "m");
+  const refused = await root.berth("guard", "m", ...sh("echo yes >/etc/changed; false"));
+  expect([refused.status, refused.stderr]).toEqual([
+    125,
+    `berth: machine m can't be guarded: it could not be rolled back while ${copy} runs from the same image\nhint: berth poweroff ${copy} first\n`,
+  ]);
+  expect(existsSync(join(tree, "etc/changed"))).toBe(false);
+  expect(await snapshots(store)).toEqual([]);
+  // One that comes later is named as well.
+  await done("terminate", copy ?? "");
+  const late = root.berth("guard", "m", ...sh("until [ -e /etc/go ]; do sleep 0.1; done; false"));
+  await poll("the snapshot", async () => ((await snapshots(store)).length === 1 ? true : undefined));
+  await root.berth("start", "-x", "m");
+  writeFileSync(join(tree, "etc/go"), "");
+  const end = await late;
+  const other = (await names(store)).find((name) => name !== "m");
+  expect([end.status, end.stderr]).toEqual([
+    125,
+    expect.stringMatching(`hint: berth poweroff ${other} stops it; berth rollback m snap0 --restart tries again\n$`),
+  ]);
 });

@@ -172,6 +172,9 @@ test("set-limit wants quotas, which are not switched on by the way; then usage a
     // EDQUOT, for which Node has no name.
     expect.objectContaining({ errno: -122 }),
   );
+  execFileSync("sync", ["-f", machines]);
+  await done("set-limit", "web", "1M");
+  expect((await image("web")).usage, "it has more than it may").toBeGreaterThan(1 << 20);
   await done("set-limit", "web", "-");
   expect(await image("web")).toMatchObject({ limit: null });
   writeFileSync(join(machines, "web/data"), Buffer.alloc(20 << 20, 1));

@@ -65,6 +65,32 @@ test("--ephemeral: several beside the machine itself, each with its settings and
   expect([none.status, none.stderr]).toEqual([1, expect.stringContaining("there is no machine nix")]);
 });
 
+test("berth run -x takes a name of its own while the machine itself runs, however long that one's is", async () => {
+  await using root = berthRoot();
+  const name = "m".repeat(64);
+  await shellMachine(root, name, ENDLESS, "[Exec]\nEnvironment=OF=m");
+  const run = [
+    "run",
+    "-q",
+    "--pipe",
+    "-M",
+    name,
+    "-x",
+    "--",
+    "/bin/sh",
+    "-c",
+    "echo $OF; cat /proc/sys/kernel/hostname; echo >/etc/mark",
+  ];
+  expect(await succeeds(root, ...run)).toBe(`m\n${name}\n`);
+  await succeeds(root, "start", name);
+  expect(await succeeds(root, ...run)).toMatch(/^m\nm{55}-[0-9a-f]{8}\n$/);
+  expect(await names(root)).toEqual([name]);
+  expect((await root.berth("exec", name, "--", "cat", "/etc/mark")).status).toBe(1);
+  const refused = await root.berth("run", "-M", name, "--", "true");
+  expect([refused.status, refused.stderr]).toEqual([125, expect.stringContaining("is running already")]);
+  await succeeds(root, "poweroff", name);
+});
+
 test("a reboot keeps its changes; a daemon that is killed, however it ends meanwhile, leaves nothing", async () => {
   await using root = berthRoot();
   await shellMachine(root, "m");

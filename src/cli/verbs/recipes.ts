@@ -1,5 +1,7 @@
 import type { Command } from "commander";
 import { listRecipes, type RecipeListing } from "../../bootstrap/list-recipes.ts";
+import { EXIT_FAILED } from "../../errors.ts";
+import { complain } from "../output.ts";
 import type { Context, Runner } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
@@ -14,9 +16,10 @@ export function define(program: Command, run: Runner): void {
 }
 
 async function recipesVerb(context: Context, options: { readonly json?: boolean }): Promise<number> {
-  const listing = await listRecipes(context.paths);
-  console.log(options.json === true ? JSON.stringify(listing) : renderTable(listing));
-  return 0;
+  const { recipes, broken } = await listRecipes(context.paths);
+  console.log(options.json === true ? JSON.stringify(recipes) : renderTable(recipes));
+  for (const { error } of broken) complain(error.message, error.hint);
+  return broken.length === 0 ? 0 : EXIT_FAILED;
 }
 
 /** One line a release; the one built where none is named is marked. */

@@ -28,7 +28,8 @@ export function define(program: Command, run: Runner, words?: readonly string[])
     .description(
       "Runs a machine in the foreground, without a daemon: its init with -b, else COMMAND or a shell. The machine ends " +
         "when this command does. The exit status is the payload's own, 128+N if signal N killed it, 125 to 127 if " +
-        "it could not be started. ^] three times within a second kills the machine.",
+        "it could not be started. ^] three times within a second kills the machine. A throw-away copy of a machine that runs " +
+        "(-x -M NAME) has its name and a random number.",
     )
     .argument("[command...]", "what to run, or with -b arguments for the init")
     .passThroughOptions();

@@ -42,7 +42,7 @@ function mmdebstrapOf(release: Release | undefined): MmdebstrapSettings {
 }
 
 test("the shipped recipes have bookworm, trixie and sid, each with an init and a bus", () => {
-  const debian = shipped.find((recipe) => recipe.name === "debian");
+  const debian = shipped.recipes.find((recipe) => recipe.name === "debian");
   expect(debian?.releases.map((release) => release.name)).toEqual(["bookworm", "trixie", "sid"]);
   for (const release of debian?.releases ?? []) {
     expect(release.additions.packages).toEqual(expect.arrayContaining(["systemd-sysv", "dbus", "libpam-systemd"]));
@@ -129,7 +129,7 @@ test.each([
 });
 
 test("a release name that two recipes have must be told apart", () => {
-  const two = [parseRecipe(SMALL, "small.ini"), parseRecipe(SMALL, "other.ini")];
+  const two = { recipes: [parseRecipe(SMALL, "small.ini"), parseRecipe(SMALL, "other.ini")], broken: [] };
   expect(() => findRelease(two, "two")).toThrow('several recipes have a release "two"');
   expect(findRelease(two, "other/two").recipe.name).toBe("other");
 });
@@ -189,7 +189,7 @@ describe("the host's own recipes", () => {
       "[recipe]\nextends = small\ndefault-release = two\n[tree]\npackage[] = mine\nfile[] = f /f\n",
     );
     await own("web.ini", "[recipe]\nextends = small\ntitle = Web\n[tree]\npackage[] = nginx\n");
-    const [small, web] = await read();
+    const [small, web] = (await read()).recipes;
     expect([small?.name, small?.title, small?.defaultRelease]).toEqual(["small", "Small", "two"]);
     expect(small?.releases.map(({ additions }) => additions.packages)).toEqual([
       ["a", "mine"],
@@ -202,14 +202,38 @@ describe("the host's own recipes", () => {
 
   test("without extends stand in for the shipped one", async () => {
     await own("small.ini", SMALL.replace("title = Small", "title = Other"));
-    expect((await read()).map(({ title }) => title)).toEqual(["Other"]);
+    expect((await read()).recipes.map(({ title }) => title)).toEqual(["Other"]);
   });
 
-  test("that extend what is not there, or themselves, are an error that says so", async () => {
+  test("that can't be used are told apart: by what they are asked for, and nobody else's", async () => {
     await own("web.ini", "[recipe]\nextends = smal\n");
-    await expect(read()).rejects.toThrow(`${root}/etc/recipes/web.ini: [recipe] extends: there is no recipe "smal"`);
-    await own("web.ini", "[recipe]\nextends = wob\n");
-    await own("wob.ini", "[recipe]\nextends = web\n");
-    await expect(read()).rejects.toThrow("it would extend itself");
+    await own("one.ini", "[recipe]\nextends = two\n");
+    await own("two.ini", "[recipe]\nextends = one\n");
+    await own("odd.ini", "[recipe]\nextends = small\n[file]\npath = /etc/motd\n");
+    await own("cut.ini", "[recipe]\nextends = small\ntitle = a # b\n");
+    await own("upon.ini", "[recipe]\nextends = cut\n");
+    const found = await read();
+    expect(found.recipes.map(({ name }) => name)).toEqual(["small"]);
+    const faults: Record<string, string> = {
+      web: 'web.ini: [recipe] extends: there is no recipe "smal"',
+      one: "it would extend itself",
+      two: "it would extend itself",
+      odd: "odd.ini: unknown section [file]",
+      cut: "cut.ini:3: a value with ; or # in it",
+      upon: "cut.ini:3: a value with ; or # in it",
+    };
+    expect(found.broken.map(({ name }) => name)).toEqual(Object.keys(faults).sort());
+    for (const { name, error } of found.broken) {
+      expect(error.message).toContain(faults[name]);
+      expect(() => findRelease(found, name)).toThrow(error.message);
+    }
+    expect(findRelease(found, "small").recipe.name).toBe("small");
+  });
+
+  test("that can't be used do not let a shipped one of their name through", async () => {
+    await own("small.ini", "[recipe]\nextends = small\n[nix]\na = b\n");
+    const found = await read();
+    expect(found.recipes).toEqual([]);
+    expect(() => findRelease(found, "small")).toThrow("small.ini: unknown section [nix]");
   });
 });

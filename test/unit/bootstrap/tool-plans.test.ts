@@ -16,7 +16,7 @@ const ARCHIVES = { debian: "http://m.example/debian", "debian-security": "http:/
 
 const all = await Promise.all(
   ARCHITECTURES.map(async (architecture) => {
-    const recipes = await readRecipes({ recipes: RECIPES, etc: "/nonexistent" }, architecture);
+    const { recipes } = await readRecipes({ recipes: RECIPES, etc: "/nonexistent" }, architecture);
     return recipes
       .filter(({ architectures }) => architectures.length === 0 || architectures.includes(architecture))
       .flatMap((recipe) => recipe.releases.map((release) => ({ architecture, recipe, release })));
