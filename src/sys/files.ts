@@ -125,8 +125,13 @@ export function truncateFd(fd: number, size: number): void {
 
 /** Where the next read(2) or write(2) of a file begins, of all processes that share this open file. */
 export function offsetOf(fd: number): number {
+  return skip(fd, 0);
+}
+
+/** Moves its offset, back as well. Returns what it is then. */
+export function skip(fd: number, bytes: number): number {
   const SEEK_CUR = 1;
-  return check(lseekCall(fd, 0, SEEK_CUR), "lseek", { subject: `fd ${fd}` });
+  return check(lseekCall(fd, bytes, SEEK_CUR), "lseek", { subject: `fd ${fd}` });
 }
 
 /** flock(2) LOCK_EX without waiting. False: somebody else holds it. The lock lives as long as any copy of the fd. */

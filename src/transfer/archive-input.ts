@@ -1,6 +1,6 @@
-import { fstatSync, openSync, readSync } from "node:fs";
+import { openSync } from "node:fs";
 import { runCommand } from "../host/command.ts";
-import { closeQuietly, offsetOf } from "../sys/files.ts";
+import { closeQuietly, offsetOf, skip } from "../sys/files.ts";
 import { type Compression, compressionOf, MAGIC_LENGTH } from "./compression.ts";
 
 /** An archive that is open for reading: a file, a pipe, a socket. */
@@ -15,29 +15,36 @@ export interface ArchiveInput {
 
 /** Looks at the first bytes. */
 export async function openArchive(fd: number, signal: AbortSignal): Promise<ArchiveInput> {
-  const stat = fstatSync(fd);
-  if (!stat.isFile()) {
-    const head = await readHead(fd, signal);
-    return { fd, head, compression: compressionOf(head), fraction: () => null };
-  }
+  const { size, head } = await lookAt(fd, signal);
+  const compression = compressionOf(head);
+  if (size === null) return { fd, head, compression, fraction: () => null };
+  skip(fd, -head.length);
   const start = offsetOf(fd);
-  const head = Buffer.alloc(MAGIC_LENGTH);
-  const length = readSync(fd, head, 0, head.length, start);
-  return {
-    fd,
-    head: Buffer.alloc(0),
-    compression: compressionOf(head.subarray(0, length)),
-    // Who reads it shares the offset with us.
-    fraction: () => (stat.size > start ? Math.min(1, (offsetOf(fd) - start) / (stat.size - start)) : 1),
-  };
+  // Who reads it shares the offset with us.
+  const fraction = (): number => (size > start ? Math.min(1, (offsetOf(fd) - start) / (size - start)) : 1);
+  return { fd, head: Buffer.alloc(0), compression, fraction };
 }
 
-/** By a child, as a read that waits for a pipe can't be taken back in our own process; byte by byte, to read no more. */
-async function readHead(fd: number, signal: AbortSignal): Promise<Buffer> {
+/** What it is, and its first bytes: one by one, to read no more of a pipe. By its fd, as its path may be for others only. */
+const LOOK = `
+stat -c 'is %F, %s' -
+dd bs=1 count=${MAGIC_LENGTH} 2>/dev/null | od -An -v -tx1
+`;
+
+/** By a child: a read that waits for a pipe, or for a file system that does not answer, can't be taken back, and must not hold us up. */
+async function lookAt(
+  fd: number,
+  signal: AbortSignal,
+): Promise<{ readonly size: number | null; readonly head: Buffer }> {
   const lines: string[] = [];
-  const script = `dd bs=1 count=${MAGIC_LENGTH} 2>/dev/null | od -An -v -tx1`;
-  await runCommand("sh", ["-c", script], { stdin: fd, signal, onLine: (line) => lines.push(line) });
-  return Buffer.from(lines.join("").replace(/\s/g, ""), "hex");
+  await runCommand("sh", ["-c", LOOK], {
+    ...{ stdin: fd, signal, onLine: (line: string) => lines.push(line) },
+  });
+  const size = lines
+    .map((line) => /^is regular (?:empty )?file, (\d+)$/.exec(line)?.[1])
+    .find((digits) => digits !== undefined);
+  const digits = lines.filter((line) => /^[ 0-9a-f]+$/.test(line)).join("");
+  return { size: size === undefined ? null : Number(size), head: Buffer.from(digits.replace(/\s/g, ""), "hex") };
 }
 
 /** An archive in a file, open as long as it is used. */

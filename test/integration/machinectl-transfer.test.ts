@@ -15,6 +15,7 @@ import { manifest } from "../lib/manifest.ts";
 import { probeTree } from "../lib/probe.ts";
 import { needs, needsHere } from "../lib/requires.ts";
 import { richTree } from "../lib/rich-tree.ts";
+import { silentFileSystem } from "../lib/silent-file-system.ts";
 import { file, OS, tar } from "../lib/tar.ts";
 import { MACHINECTLS } from "../lib/trixie-machinectl.ts";
 
@@ -54,6 +55,27 @@ describe.each(MACHINECTLS)("machinectl of %s", (_, program) => {
     const refused = await machinectl("import-tar", archive, "fourth");
     expect([refused.status, refused.stderr]).toEqual([1, expect.stringContaining("the archive is refused")]);
     expect(images(root).sort()).toEqual(["copy", "third", "web"]);
+  });
+
+  test("a file whose file system does not answer holds its import up, and not the daemon", async () => {
+    await using root = berthRoot();
+    const machinectl = await onBus(root);
+    const archive = join(root.path, "silent.tar");
+    writeFileSync(archive, "");
+    const silent = await silentFileSystem(archive);
+    const importing = root.spawn(machinectl.argv("import-tar", archive, "web"), { env: machinectl.env });
+    try {
+      await poll("its first read", () => (silent.unanswered() > 0 ? true : undefined));
+      const listed = root.berth("list-transfers");
+      const late = new Promise<string>((resolve) => {
+        setTimeout(() => resolve("no answer"), 5000).unref();
+      });
+      expect(await Promise.race([listed, late])).toMatchObject({ status: 0, stdout: expect.stringContaining("web") });
+    } finally {
+      silent[Symbol.dispose]();
+    }
+    expect(await importing.end).toMatchObject({ status: 1 });
+    expect(images(root)).toEqual([]);
   });
 
   test("import-raw, export-raw and pull-raw keep a disk image, and a machine starts from it", async (ctx) => {
