@@ -36,7 +36,7 @@ export async function exportByTransfer(
   options: ExportOptions,
   start: (transfers: Transfers, what: Export) => Transfer,
 ): Promise<number> {
-  const format = options.format === undefined ? compressionForFile(file) : compressionNamed(options.format);
+  const format = options.format === undefined ? formatOf(file) : compressionNamed(options.format);
   const store = new ImageStore(context.paths);
   store.get(name);
   if (file === "-" && process.stdout.isTTY)
@@ -47,4 +47,14 @@ export async function exportByTransfer(
   await followTransfer(transfers, transfer, context);
   output.commit();
   return 0;
+}
+
+/** Formats that a name promises and nobody here writes. */
+const OTHERS = /\.(zip|7z|rar|cpio|lz4|lzma|qcow2|vmdk|vdi|vhdx?)$/i;
+
+/** @throws UsageError */
+function formatOf(file: string): Compression {
+  const other = OTHERS.exec(file)?.[1];
+  if (other === undefined) return compressionForFile(file);
+  throw new UsageError(`berth writes no ${other}`, "a name with .gz, .xz, .zst or .bz2, or none of these, or --format");
 }

@@ -101,13 +101,15 @@ async function follow(client: DaemonClient, params: PullParams, context: Context
   signal.addEventListener("abort", cancel, { once: true });
   try {
     show(null);
-    return await client.call("pull", params, { onEvent });
+    const done = await client.call("pull", params, { onEvent });
+    progress?.end();
+    for (const line of warnings) say(`${visible(line)}\n`);
+    return done;
   } catch (error) {
     throw gone(error, id);
   } finally {
     progress?.end();
     signal.removeEventListener("abort", cancel);
-    for (const line of warnings) say(`${visible(line)}\n`);
   }
 }
 

@@ -108,7 +108,9 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     const fd = lockFile(path, shared);
     if (fd === null)
       throw new BerthError(`${tree} is in use by another machine${shared ? " that may change it" : ""}`, {
-        hint: "-x runs one beside it, from the tree as it is, and throws its changes away",
+        hint: shared
+          ? "power that one off first: what it changes meanwhile would be no file system to another one"
+          : "-x runs one beside it, from the tree as it is, and throws its changes away",
       });
     const name = `lock:${path}`;
     launch.fds.name(name, fd);

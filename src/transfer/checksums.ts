@@ -47,14 +47,19 @@ export async function signedChecksum(url: URL, paths: Paths, workspace: string, 
   if (signature !== null) await writeFile(join(directory, "signature"), signature);
   // For gpgv, which is nobody then; whatever our umask is.
   await runCommand("chmod", ["-R", "a=rX", directory]);
-  const text = await verified(directory, signature !== null, keyring, signal);
+  const text = await verified(directory, signature !== null, { keyring, paths }, signal);
   const checksum = checksumIn(signature === null ? text : sums, fileName(url));
   if (checksum !== undefined) return checksum;
   throw new BerthError(`${showUrl(url)} can't be verified: the signed list does not have its checksum`);
 }
 
 /** gpgv(1) reads what is not trusted, so it has no rights and sees nothing else. Answers what it says was signed. */
-async function verified(directory: string, detached: boolean, keyring: string, signal: AbortSignal): Promise<string> {
+async function verified(
+  directory: string,
+  detached: boolean,
+  { keyring, paths }: { readonly keyring: string; readonly paths: Paths },
+  signal: AbortSignal,
+): Promise<string> {
   const script = `as_nobody gpgv --quiet --homedir /tree --keyring /tree/keyring.gpg ${detached ? "/tree/signature /tree/sums" : "--output - /tree/sums"}\n`;
   const lines: string[] = [];
   const { ok, status, tail } = await runConfined(script, [], {
@@ -70,18 +75,19 @@ async function verified(directory: string, detached: boolean, keyring: string, s
       kind: "NotSupported",
     });
   throw new BerthError(`the signature of the checksums is refused: ${tail.at(-1) ?? status}`, {
-    hint: `the keys that are trusted are those in ${keyring}`,
+    hint: `the keys that are trusted are those in ${keyring}; ${places(paths)[0]} stands in for it (gpg --export), --verify=checksum does without`,
   });
 }
 
+function places(paths: Paths): readonly string[] {
+  return [paths.etc, "/etc/systemd", "/usr/lib/systemd"].map((directory) => join(directory, "import-pubring.gpg"));
+}
+
 function requireKeyring(paths: Paths): string {
-  const places = [paths.etc, "/etc/systemd", "/usr/lib/systemd"].map((directory) =>
-    join(directory, "import-pubring.gpg"),
-  );
-  const keyring = places.find(existsSync);
+  const keyring = places(paths).find(existsSync);
   if (keyring !== undefined) return keyring;
   throw new BerthError("signatures can't be checked: there is no keyring", {
-    hint: `put the publisher's public keys into ${places[0]} (gpg --export), or use --verify=checksum`,
+    hint: `put the publisher's public keys into ${places(paths)[0]} (gpg --export), or use --verify=checksum`,
     kind: "NotSupported",
   });
 }

@@ -132,8 +132,12 @@ function faultOf(
 /** What tar(1) says besides, also of good archives. */
 const NO_REASON = /^tar: (Removing leading|Exiting with failure)|^(setpriv|unshare): |^$/;
 
+/** What tar(1) makes of a disk image: zeros at the beginning are an archive's end. */
+const NO_ARCHIVE = /there is nothing in it|does not look like a tar archive/;
+
 function damaged(why: string): BerthError {
-  return new BerthError(`the archive is refused: ${why}`, { hint: "nothing of it is left here" });
+  const other = NO_ARCHIVE.test(why) ? "; is it a disk image? import-raw and pull-raw take those" : "";
+  return new BerthError(`the archive is refused: ${why}`, { hint: `nothing of it is left here${other}` });
 }
 
 function escaped(bytes: Buffer): string {

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { constants, fsyncSync, openSync, renameSync, rmSync, statSync } from "node:fs";
+import { constants, fstatSync, fsyncSync, openSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
 import { quote } from "../spec/quote.ts";
@@ -18,11 +18,30 @@ const NOTHING_MORE = { commit: () => undefined, [Symbol.dispose]: () => undefine
 /** `-` is standard input. For the transfer, which closes it. @throws the errno error of open(2), said better where there is no such file */
 export function openInput(path: string): number {
   if (path === "-") return duplicate(0);
+  let fd: number;
   try {
-    return openSync(path, "r");
+    fd = openSync(path, "r");
   } catch (error) {
     if (errorCode(error) !== "ENOENT") throw error;
     throw new BerthError(`there is no file ${quote(path)}`, { cause: error });
+  }
+  if (!fstatSync(fd).isDirectory()) return fd;
+  closeQuietly(fd);
+  throw new BerthError(`${quote(path)} is a directory`, { hint: "berth import-fs makes an image of one" });
+}
+
+/** For the transfer, which closes it. @throws the errno error of open(2), said better where there is no such directory */
+export function openInputDirectory(path: string): number {
+  try {
+    return openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  } catch (error) {
+    const code = errorCode(error);
+    if (code === "ENOENT") throw new BerthError(`there is no directory ${quote(path)}`, { cause: error });
+    if (code !== "ENOTDIR") throw error;
+    throw new BerthError(`${quote(path)} is no directory`, {
+      hint: "berth import-tar makes an image of an archive, import-raw of a disk image",
+      cause: error,
+    });
   }
 }
 
@@ -33,6 +52,7 @@ export function openOutput(path: string): OutputFile {
   if (stat !== undefined && !stat.isFile()) {
     return { fd: openSync(path, constants.O_WRONLY), ...NOTHING_MORE };
   }
+  requireDirectory(dirname(path));
   const temporary = join(dirname(path), `.${basename(path).slice(0, 200)}.${randomBytes(6).toString("hex")}`);
   const fd = openSync(
     temporary,
@@ -53,4 +73,10 @@ export function openOutput(path: string): OutputFile {
       if (!committed) rmSync(temporary, { force: true });
     },
   };
+}
+
+/** Else a message would name the file that it has until it is whole. */
+function requireDirectory(path: string): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return;
+  throw new BerthError(`there is no directory ${quote(path)}`, { hint: `mkdir -p ${path}` });
 }

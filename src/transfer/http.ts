@@ -105,7 +105,7 @@ export class HttpRefusal extends Error {
   readonly status: number;
 
   constructor(status: number, line: string, said: string) {
-    super(`the server answers ${quoteFree(line)}${said === "" ? "" : `: ${said}`}`);
+    super(`the server answers ${quoteFree(line)}${said === "" || said === line ? "" : `: ${said}`}`);
     this.status = status;
   }
 }

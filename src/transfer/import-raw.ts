@@ -175,9 +175,18 @@ async function tellContent(path: string, log: Control["log"]): Promise<void> {
     layoutOf(disk, table);
   } catch (error) {
     if (!(error instanceof BerthError)) throw error;
+    if (isTar(path))
+      return log("no machine can run from it: it is a tar archive, which import-tar and pull-tar take", 4);
     log(`no machine can run from it: ${error.message.replace(/^.* can't be used as a disk image: /, "")}`, 4);
   }
 }
+
+/** By the mark of POSIX's format. */
+function isTar(path: string): boolean {
+  return readHead(path, TAR.at + TAR.mark.length).toString("latin1", TAR.at) === TAR.mark;
+}
+
+const TAR = { at: 257, mark: "ustar" };
 
 function refused(why: string): BerthError {
   return new BerthError(`the image is refused: ${why}`, { hint: "nothing of it is left here" });

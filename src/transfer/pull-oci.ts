@@ -1,6 +1,5 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { BerthError } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
 import { cloneDriver, findImage } from "../image/discover.ts";
 import type { Driver } from "../image/driver.ts";
@@ -21,6 +20,7 @@ import {
   parseJson,
   readConfig,
   readManifest,
+  requirePlatform,
   selectPlatform,
 } from "./oci/manifest.ts";
 import { parseReference, type Reference, showReference } from "./oci/reference.ts";
@@ -60,6 +60,7 @@ export async function pullOci(
   if (!image.replace) requireFree(paths, image.name);
   const manifest = await findManifest(registry, reference, options.architecture, control);
   const config = await fetchConfig(registry, manifest.config, signal);
+  requirePlatform(config, options.architecture);
   // What suits its file system is asked of the store.
   await prepareStore(paths.machines);
   const driver = driverFor(paths, image, manifest, options.driver);
@@ -136,9 +137,7 @@ async function fetchConfig(
   signal: AbortSignal,
 ): Promise<ImageConfig> {
   const bytes = await registry.blob(digest, Math.min(size, CONFIG_MAX), signal);
-  const config = readConfig(parseJson(bytes, "the configuration of the image"));
-  if (config.os === "" || config.os === "linux") return config;
-  throw new BerthError("the image is not for Linux", { kind: "NotSupported" });
+  return readConfig(parseJson(bytes, "the configuration of the image"));
 }
 
 /** The blobs of an image's layers, each once, on the disk. */

@@ -358,6 +358,11 @@ describe("a registry that is not what it should be leaves nothing", () => {
       /a layer has no digest and size/,
     ],
     [
+      "an image for another architecture, which no index says",
+      pagesOf("app", { latest: ociImage([Buffer.from("x")], {}, {}, "s390x") }),
+      /is not there for .*\nhint: it is there for s390x; --arch chooses/,
+    ],
+    [
       "no image for this architecture",
       pagesOf("app", { latest: ociIndex({ s390x: IMAGE }) }),
       /is not there for .*\nhint: it is there for s390x/,

@@ -237,6 +237,7 @@ describe("machines/NAME.raw", () => {
       await one.until(/hostname/);
       expect(await refused("two")).toContain(`${image} is in use by another machine`);
       expect(await refused("two", "-x")).toContain(`${image} is in use by another machine that may change it`);
+      expect(await refused("two", "-x")).toContain("hint: power that one off first");
       one.kill("SIGKILL");
       await one.end;
     }

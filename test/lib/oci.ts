@@ -44,9 +44,14 @@ export function layer(archive: Buffer): Blob {
   return { type: `${OCI}.layer.v1.tar+gzip`, bytes: gzipSync(archive) };
 }
 
-export function ociImage(layers: readonly (Buffer | Blob)[], config: object = {}, more: object = {}): Image {
+export function ociImage(
+  layers: readonly (Buffer | Blob)[],
+  config: object = {},
+  more: object = {},
+  architecture = ARCH,
+): Image {
   const blobs = layers.map((each) => (Buffer.isBuffer(each) ? layer(each) : each));
-  const about = json(`${OCI}.config.v1+json`, { os: "linux", architecture: ARCH, config });
+  const about = json(`${OCI}.config.v1+json`, { os: "linux", architecture, config });
   const manifest = json(`${OCI}.manifest.v1+json`, {
     ...{
       schemaVersion: 2,

@@ -1,7 +1,9 @@
 import type { Command } from "commander";
-import { diffImage } from "../../diff/diff.ts";
+import { type DiffRequest, diffImage } from "../../diff/diff.ts";
 import { changeLine, packageLines, pathText } from "../../diff/show.ts";
 import type { Change } from "../../diff/tree-diff.ts";
+import { UsageError } from "../../errors.ts";
+import { splitSnapshotName } from "../../image/snapshots/snapshot.ts";
 import { ImageStore } from "../../image/store.ts";
 import { visible } from "../../spec/quote.ts";
 import { print, printJson, say } from "../output.ts";
@@ -21,16 +23,25 @@ export function define(program: Command, run: Runner): void {
         "and which packages of dpkg, apk, pacman and rpm. The content of a file is compared where its size is the same and its " +
         "time is not.",
     )
-    .argument("<name>", "the image")
-    .argument("<snapshot>", "the earlier state")
+    .argument("<name>", "the image; NAME@SNAPSHOT stands for both")
+    .argument("[snapshot]", "the earlier state")
     .argument("[other]", "the later state, a snapshot; the image as it is now without it, or for .")
     .option("--exit-code", "exit with status 1 where anything differs; a failure is 2")
     .option("--json", "print as JSON")
     .action(run(diff));
 }
 
-async function diff({ paths }: Context, image: string, from: string, other = ".", options: Options): Promise<number> {
-  const to = other === "." ? null : other;
+async function diff(
+  { paths }: Context,
+  name: string,
+  first: string | undefined,
+  second: string | undefined,
+  options: Options,
+): Promise<number> {
+  const { image, from, to } = statesOf(
+    name,
+    [first, second].filter((each) => each !== undefined),
+  );
   // Not the context's: what reads both trees in one go is ended by ^C itself.
   const { signal } = new AbortController();
   const { files, packages, problems } = await diffImage(new ImageStore(paths), { image, from, to, signal });
@@ -39,6 +50,17 @@ async function diff({ paths }: Context, image: string, from: string, other = "."
   if (options.json !== true) for (const problem of problems) say(`berth: ${visible(problem)}\n`);
   const differs = files.length > 0;
   return options.exitCode === true && differs ? 1 : 0;
+}
+
+/** `web snap0 snap1` and `web@snap0 snap1` are the same. */
+function statesOf(name: string, rest: readonly string[]): Pick<DiffRequest, "image" | "from" | "to"> {
+  const named = splitSnapshotName(name);
+  const image = named?.image ?? name;
+  const [from, other = ".", more] = named === null ? rest : [named.snapshot, ...rest];
+  if (from === undefined)
+    throw new UsageError("missing required argument 'snapshot'", `berth snapshots ${image} shows them`);
+  if (more !== undefined) throw new UsageError("two states can be compared, not three");
+  return { image, from, to: other === "." ? null : other };
 }
 
 function fieldsOf({ path, change, type, what }: Change): object {

@@ -1,7 +1,7 @@
-import { constants, openSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Command } from "commander";
 import { imageNameOf } from "../../transfer/compression.ts";
+import { openInputDirectory } from "../../transfer/files.ts";
 import { addImportOptions, type ImportOptions, makeByTransfer, newImage } from "../import-verb.ts";
 import type { Context, Runner } from "../verb.ts";
 
@@ -21,8 +21,5 @@ async function importFs(
   options: ImportOptions,
 ): Promise<number> {
   const image = newImage(name, imageNameOf(resolve(from)), options);
-  return makeByTransfer(context, options, (transfers) => {
-    const fd = openSync(from, constants.O_RDONLY | constants.O_DIRECTORY);
-    return transfers.importFs(fd, image, from);
-  });
+  return makeByTransfer(context, options, (transfers) => transfers.importFs(openInputDirectory(from), image, from));
 }

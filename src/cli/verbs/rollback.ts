@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { UsageError } from "../../errors.ts";
+import { splitSnapshotName } from "../../image/snapshots/snapshot.ts";
 import { openSnapshots } from "../../image/snapshots/snapshots.ts";
 import { printable } from "../../spec/quote.ts";
 import { print, printJson } from "../output.ts";
@@ -22,7 +23,7 @@ export function define(program: Command, run: Runner): void {
       "Makes the files and settings of image NAME what they were at a snapshot, which stays. What is replaced is kept as a " +
         "snapshot before-rollback, until --undo goes back to it or --confirm removes it.",
     )
-    .argument("<name>", "the image")
+    .argument("<name>", "the image; NAME@SNAPSHOT stands for both")
     .argument("[snapshot]", "the snapshot; the newest without it")
     .option(
       "--restart",
@@ -36,10 +37,13 @@ export function define(program: Command, run: Runner): void {
 
 async function rollback(
   context: Context,
-  name: string,
-  snapshot: string | undefined,
+  given: string,
+  second: string | undefined,
   options: Options,
 ): Promise<number> {
+  const named = splitSnapshotName(given);
+  if (named !== null && second !== undefined) throw new UsageError("one snapshot can be gone back to, not two");
+  const { image: name, snapshot } = named ?? { image: given, snapshot: second };
   const { undo = false, confirm = false, restart = false, json = false } = options;
   if ([snapshot !== undefined, undo, confirm].filter(Boolean).length > 1)
     throw new UsageError("a snapshot, --undo and --confirm exclude each other");
@@ -55,6 +59,9 @@ async function rollback(
   const request = { name, snapshot: snapshot ?? null, undo, restart };
   const { kept, restarted } = await rollBack(context, request).finally(() => progress.end());
   if (json) printJson({ kept, restarted });
-  else print(`what was there is ${name}@${kept}; berth rollback --undo ${name} goes back, --confirm removes it\n`);
+  else
+    print(
+      `what was there is ${name}@${kept}; berth rollback --undo ${restarted ? "--restart " : ""}${name} goes back, --confirm removes it\n`,
+    );
   return 0;
 }

@@ -6,6 +6,7 @@ import { STACK_SUFFIX } from "../../host/tree-place.ts";
 import { copyTree } from "../copy-tree.ts";
 import { countDisk } from "../count-disk.ts";
 import type { Driver } from "../driver.ts";
+import { sharesBlocks } from "../file-systems.ts";
 import { hasChanges, makeRw, makeStack, newIdentity, readIdentity, topOf } from "../stack-files.ts";
 
 /** An overlay can have 500; each one makes every look-up of a file a little slower, and a clone that has more is a copy. */
@@ -16,7 +17,8 @@ export const stackDriver: Driver = {
   name: "overlay",
   type: "directory",
   suffix: STACK_SUFFIX,
-  why: (fsType) => `a stack of layers on ${fsType}, which shares no blocks: a clone shares the layers`,
+  why: (fsType) =>
+    `a stack of layers on ${fsType}${sharesBlocks(fsType) ? "" : ", which shares no blocks"}: a clone shares the layers`,
 
   read(path) {
     const { birthtimeMs } = statSync(path);

@@ -72,6 +72,15 @@ export function selectPlatform(index: unknown, architecture: string): Descriptor
   });
 }
 
+/** What an index says of an image it has to say itself, where there is none. @throws BerthError */
+export function requirePlatform({ os, architecture: of }: ImageConfig, architecture: string): void {
+  if (os !== "" && os !== "linux") throw new BerthError("the image is not for Linux", { kind: "NotSupported" });
+  if (of === "" || of === (PLATFORMS[architecture] ?? architecture)) return;
+  throw new BerthError(`the image is not there for ${architecture}`, {
+    hint: `it is there for ${quote(of).slice(1, -1)}; --arch chooses`,
+  });
+}
+
 const SHOWN = 12;
 
 function fits(architecture: string, variant: string): boolean {
