@@ -1,12 +1,14 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
+import { BaseSequencer, type TestSpecification } from "vitest/node";
+import { OWN_NAMESPACES, OWN_NAMESPACES_TITLE } from "./test/lib/own-tmpdir.ts";
 
 /**
  * Which tests run when, by file name:
  *
  *   test/unit/**\/*.test.ts           no root, no world but temporary files; parallel; seconds
- *   test/integration/**\/*.test.ts    root and a real kernel; one file at a time, as they look at the whole host
- *   test/**\/?(*.)vm.test.ts          boots the virtual machine; last; left out with BERTH_VM=0
+ *   test/integration/**\/*.test.ts    root and a real kernel; two files at a time, each in namespaces of its own
+ *   test/**\/?(*.)vm.test.ts          boots the virtual machine; beside them; left out with BERTH_VM=0
  *   test/**\/*.long.test.ts           endurance and scale; only with BERTH_LONG=1 (`npm run test:long`)
  *
  * One group after the other, so that a unit test never disturbs what an integration test sees of the host.
@@ -17,7 +19,7 @@ const LONG_TESTS = "test/**/*.long.test.ts";
 const MINUTE = 60_000;
 const GUARD = fileURLToPath(new URL("test/lib/guard-kill.ts", import.meta.url));
 
-/** A project that has the host to itself: one worker, one file at a time, a temporary directory of its own. */
+/** A project whose files each have the host to themselves, or what looks like it (test/lib/own-namespaces). */
 function alone(name: string, order: number, timeout: number, include: string[], exclude: string[]) {
   return {
     test: {
@@ -25,7 +27,8 @@ function alone(name: string, order: number, timeout: number, include: string[], 
       include,
       exclude,
       pool: "forks" as const,
-      fileParallelism: false,
+      maxWorkers: OWN_NAMESPACES ? 2 : 1,
+      ...(OWN_NAMESPACES ? { execArgv: [OWN_NAMESPACES_TITLE] } : {}),
       setupFiles: [GUARD],
       globalSetup: [fileURLToPath(new URL("test/lib/own-tmpdir.ts", import.meta.url))],
       testTimeout: timeout,
@@ -35,8 +38,18 @@ function alone(name: string, order: number, timeout: number, include: string[], 
   };
 }
 
+/** One guest runs at a time: the file that takes longest begins with the first, the others of the VM end. */
+class GuestBesideTheRest extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const order = ({ moduleId }: TestSpecification): number =>
+      moduleId.endsWith("/machine.vm.test.ts") ? 0 : moduleId.endsWith("vm.test.ts") ? 2 : 1;
+    return (await super.sort(files)).sort((a, b) => order(a) - order(b));
+  }
+}
+
 export default defineConfig({
   test: {
+    sequence: { sequencer: GuestBesideTheRest },
     reporters: ["default", fileURLToPath(new URL("test/lib/reporter.ts", import.meta.url))],
     projects: [
       {
@@ -53,8 +66,8 @@ export default defineConfig({
         },
       },
       alone("integration", 1, MINUTE, ["test/integration/**/*.test.ts"], [VM_TESTS, LONG_TESTS]),
-      ...(process.env["BERTH_VM"] === "0" ? [] : [alone("vm", 2, 10 * MINUTE, [VM_TESTS], [LONG_TESTS])]),
-      ...(process.env["BERTH_LONG"] === "1" ? [alone("long", 3, 30 * MINUTE, [LONG_TESTS], [])] : []),
+      ...(process.env["BERTH_VM"] === "0" ? [] : [alone("vm", 1, 10 * MINUTE, [VM_TESTS], [LONG_TESTS])]),
+      ...(process.env["BERTH_LONG"] === "1" ? [alone("long", 2, 30 * MINUTE, [LONG_TESTS], [])] : []),
     ],
   },
 });

@@ -4,7 +4,7 @@
  */
 import { type Dirent, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 
 export interface Kind {
   readonly name: string;
@@ -53,14 +53,18 @@ function links(): string[] {
     .map((line) => line.slice(0, line.indexOf(":")).trim());
 }
 
-/** Without those of other runs of tests, which have no devices of their own wherever else they are alone. */
+/** Loop devices are everybody's, and sockets the network's: what other files and runs of tests have is theirs. */
+function isOthers(path: string): boolean {
+  const run = /\bberth-(?:test|bench)-\w+/.exec(path)?.[0];
+  return run !== undefined && run !== basename(tmpdir());
+}
+
 function loopDevices(): string[] {
-  const others = (file: string): boolean => /\/berth-(test|bench)-\w+\//.test(file) && !file.startsWith(`${tmpdir()}/`);
   return list("/sys/block")
     .filter((name) => name.startsWith("loop"))
     .flatMap((name) =>
       lines(`/sys/block/${name}/loop/backing_file`)
-        .filter((file) => !others(file))
+        .filter((file) => !isOthers(file))
         .map((file) => `${name} on ${file}`),
     );
 }
@@ -72,7 +76,7 @@ function loopDevices(): string[] {
 function unixSockets(): string[] {
   return lines("/proc/self/net/unix")
     .map((line) => line.trim().split(/\s+/))
-    .filter((fields) => fields[7]?.includes("berth") && fields[6] !== "0")
+    .filter((fields) => fields[7]?.includes("berth") && fields[6] !== "0" && !isOthers(fields[7]))
     .map((fields) => `${fields[7]} (inode ${fields[6]})`);
 }
 

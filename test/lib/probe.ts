@@ -30,7 +30,7 @@ import {
 } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
@@ -50,9 +50,9 @@ export interface TreeOptions {
   readonly compiler?: string;
 }
 
-/** Where the shared one is once probeTree has made it. */
+/** Where the shared one is once probeTree has made it: one a worker of vitest, as a machine locks its tree. */
 export function probeTreePath({ init = false, compiler = COMPILER }: Omit<TreeOptions, "at"> = {}): string {
-  return placeOf(init ? "tree-init" : "tree", compiler);
+  return placeOf(`tree${init ? "-init" : ""}${process.env["VITEST_POOL_ID"] ?? ""}`, compiler);
 }
 
 export async function probeTree({ init = false, at, compiler = COMPILER }: TreeOptions = {}): Promise<string> {
@@ -166,7 +166,7 @@ const HOST_NAMESPACES = ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"];
 /** Marks on the host for `escape` to look for: a root key, an abstract socket, a TCP port on localhost, a file. */
 export async function canaries(): Promise<Canaries> {
   const program = await probeProgram();
-  const name = `berth-canary-${process.pid}`;
+  const name = `berth-canary-${basename(tmpdir())}`;
   const directory = mkdtempSync(join(tmpdir(), "canary-"));
   const file = join(directory, "secret");
   writeFileSync(file, "outside\n", { mode: 0o644 });
