@@ -59,7 +59,7 @@ export function imageInterface(image: ImageInfo, { store, manager }: Services): 
         out: "",
         async handler(call, readOnly) {
           await allowImage(call, name, "mark_read_only", { read_only: readOnly ? "1" : "0" });
-          store.setReadOnly(name, readOnly);
+          await store.setReadOnly(name, readOnly);
         },
       }),
       SetLimit: method({
@@ -68,7 +68,7 @@ export function imageInterface(image: ImageInfo, { store, manager }: Services): 
         out: "",
         async handler(call, limit) {
           await allowImage(call, name, "set_limit");
-          store.setLimit(name, limitOf(limit));
+          await store.setLimit(name, limitOf(limit));
         },
       }),
       GetHostname: method({

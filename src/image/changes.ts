@@ -1,11 +1,13 @@
-import { existsSync, lstatSync, renameSync } from "node:fs";
+import { existsSync, lstatSync, realpathSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { BerthError } from "../errors.ts";
-import { forgetRange, moveRange } from "../exec/range-ledger.ts";
+import { forgetRange } from "../exec/range-ledger.ts";
 import type { Paths } from "../host/paths.ts";
 import { ledgerPath, readLedger } from "../host/ranges.ts";
+import { syncPath } from "../host/to-disk.ts";
 import type { FoundImage } from "./discover.ts";
 import { stackDriver } from "./drivers/stack.ts";
+import { moveRest, noteMove } from "./half-moved.ts";
 import { holdTree } from "./hold-tree.ts";
 import { HOST_IMAGE } from "./image.ts";
 import { collectLayers, lockMoves } from "./layers.ts";
@@ -32,14 +34,18 @@ export async function renameImage(paths: Paths, image: FoundImage, to: string): 
   readLedger(ledgerPath(paths.machines));
   // Should this process end in the midst of it, settings that nobody reads are the least harm.
   const settings = copySettings(paths, image.name, to);
+  const place = placeOf(paths, image.driver.suffix, to);
+  using _begun = noteMove(paths, image, to);
   try {
-    moveImage(image, placeOf(paths, image.driver.suffix, to), true);
+    moveImage(image, place, true);
   } catch (error) {
     settings.undo();
     throw error;
   }
-  moveRange(ledgerPath(paths.machines), image.name, to);
-  moveSnapshots(paths, image.name, to);
+  moveRest(paths, image.name, to);
+  await syncPath(paths.machines);
+  // It may be marked read-only again.
+  if (!lstatSync(place).isSymbolicLink()) await syncPath(place);
   settings.removeOriginals();
 }
 
@@ -56,9 +62,11 @@ export async function removeImage(paths: Paths, image: FoundImage, snapshots: bo
   readLedger(ledgerPath(paths.machines));
   await using workspace = await createWorkspace(paths.machines, image.name.replace(/^\./, ""));
   const removed = join(workspace.path, "image");
+  using _begun = noteMove(paths, image, null);
   moveImage(image, removed, false);
   if (existsSync(snapshotsOf(paths, image.name)))
     renameSync(snapshotsOf(paths, image.name), join(workspace.path, "snapshots"));
+  await syncPath(paths.machines);
   // It is out of the store: nothing of it is left for the next one of that name, whatever its files do.
   removeSettings(paths, image.name);
   forgetRange(ledgerPath(paths.machines), image.name);
@@ -80,17 +88,13 @@ function requireWhole(paths: Paths, name: string): void {
   throw new BerthError(`image ${name} is half rolled back`, { hint: "berth clean finishes that", kind: "Busy" });
 }
 
-/** Over an empty directory of an earlier image's. Where an image went by other hands than ours its snapshots stay in the way. */
-function moveSnapshots(paths: Paths, from: string, to: string): void {
-  if (existsSync(snapshotsOf(paths, from))) renameSync(snapshotsOf(paths, from), snapshotsOf(paths, to));
-}
-
 /** Of the image itself: where the settings say ReadOnly=, a machine can't change it either. */
-export function markReadOnly(paths: Paths, image: FoundImage, readOnly: boolean): void {
+export async function markReadOnly(paths: Paths, image: FoundImage, readOnly: boolean): Promise<void> {
   requireNotHost(image, "marked read-only");
   using _changed = lockImage(paths, image.name, "changed");
   using _held = holdTree(image, paths);
   image.driver.setReadOnly(image.path, readOnly);
+  await syncPath(realpathSync(image.path));
 }
 
 export function requireNotHost({ name }: FoundImage, what: string): void {

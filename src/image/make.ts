@@ -1,9 +1,11 @@
 import { join } from "node:path";
 import type { Paths } from "../host/paths.ts";
+import { syncPath } from "../host/to-disk.ts";
 import { requireName } from "../spec/name.ts";
 import { bestDriver, type FoundImage, findImage } from "./discover.ts";
 import type { Driver } from "./driver.ts";
 import { stackDriver } from "./drivers/stack.ts";
+import { forgetMove } from "./half-moved.ts";
 import { holdTree } from "./hold-tree.ts";
 import { collectLayers } from "./layers.ts";
 import { lockImage } from "./locks.ts";
@@ -20,7 +22,7 @@ export interface MakeOptions {
   /** In place of an image of that name, should there be one. */
   readonly replace: boolean;
   /** Gives it settings as well. */
-  readonly settings?: () => Pick<CopiedSettings, "undo">;
+  readonly settings?: () => Pick<CopiedSettings, "undo"> | Promise<Pick<CopiedSettings, "undo">>;
   readonly signal: AbortSignal;
 }
 
@@ -40,6 +42,7 @@ export async function makeImage(paths: Paths, options: MakeOptions, fill: Fill):
   check();
   using _made = lockImage(paths, name, "made");
   await prepareStore(paths.machines);
+  forgetMove(paths, name);
   // Of an image that went by a hand that knows nothing of it, or that was never finished.
   if (!options.replace) forgetOrigin(paths, name);
   await using workspace = await createWorkspace(paths.machines, name);
@@ -48,7 +51,7 @@ export async function makeImage(paths: Paths, options: MakeOptions, fill: Fill):
     const finished = await fill(workspace.path, options.driver ?? bestDriver(paths.machines));
     signal.throwIfAborted();
     const old = check();
-    settings = options.settings?.();
+    settings = await options.settings?.();
     if (old === null) await publish(finished, place);
     else if (old.path === place) await replace(paths, old, finished);
     else await replaceStack(paths, old, finished, place, workspace.path);
@@ -59,7 +62,10 @@ export async function makeImage(paths: Paths, options: MakeOptions, fill: Fill):
   }
   if (options.replace) forgetOrigin(paths, name);
   // Not before: what is marked so can't be renamed.
-  if (options.readOnly) findImage(paths, name)?.driver.setReadOnly(place, true);
+  if (options.readOnly) {
+    findImage(paths, name)?.driver.setReadOnly(place, true);
+    await syncPath(place);
+  }
   return place;
 }
 
@@ -86,6 +92,7 @@ async function replaceStack(
   using _held = holdTree(old, paths);
   await publish(finished, place);
   moveImage(old, join(workspace, "replaced"), false);
+  await syncPath(paths.machines);
   await collectLayers(paths.machines, workspace);
 }
 

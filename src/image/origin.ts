@@ -13,7 +13,7 @@ export function originPath({ machines }: Pick<Paths, "machines">, name: string):
 export function writeOrigin(paths: Pick<Paths, "machines">, name: string, text: string): void {
   const path = originPath(paths, name);
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-  writeFileSync(`${path}.new`, text, { mode: 0o600 });
+  writeFileSync(`${path}.new`, text, { mode: 0o600, flush: true });
   renameSync(`${path}.new`, path);
 }
 

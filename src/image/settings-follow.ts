@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import { INSTALLATION } from "../host/installation.ts";
 import type { Paths } from "../host/paths.ts";
 import { settingsDirectories } from "../host/settings-files.ts";
+import { syncPathNow } from "../host/to-disk.ts";
 import { renameNoReplace } from "../sys/files.ts";
 import { originPath } from "./origin.ts";
 
@@ -45,7 +46,10 @@ export function copySettings(paths: Paths, from: string, to: string): CopiedSett
 }
 
 export function removeSettings(paths: Paths, name: string): void {
-  for (const [path] of pairs(paths, name, name)) rmSync(path, { recursive: true, force: true });
+  for (const [path] of pairs(paths, name, name).filter(([each]) => isThere(each))) {
+    rmSync(path, { recursive: true, force: true });
+    syncPathNow(dirname(path));
+  }
 }
 
 /** Where a machine's settings are or could be. */
@@ -81,6 +85,7 @@ function copyWhole(source: string, target: string): void {
     const copy = join(temporary, "copy");
     copyOwned(source, copy);
     renameNoReplace(copy, target);
+    syncPathNow(dirname(target));
   } finally {
     rmSync(temporary, { recursive: true, force: true });
   }
@@ -93,6 +98,8 @@ export function copyOwned(source: string, target: string): void {
   for (const name of ["", ...names]) {
     const { uid, gid } = lstatSync(join(source, name));
     lchownSync(join(target, name), uid, gid);
+    // A name that comes to the disk before what is in it would be an empty file after a power cut.
+    if (!lstatSync(join(target, name)).isSymbolicLink()) syncPathNow(join(target, name));
   }
 }
 

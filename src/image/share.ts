@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
 import { linksOf, readStack } from "../host/stack.ts";
+import { syncTree } from "../host/to-disk.ts";
 import { STACK_SUFFIX } from "../host/tree-place.ts";
 import { isImmutable, setImmutable } from "../sys/file-flags.ts";
 import { renameExchange, renameNoReplace } from "../sys/files.ts";
@@ -33,7 +34,10 @@ export async function makeShareable(paths: Paths, image: FoundImage, force = fal
     const now = findImage(paths, image.name);
     if (now === null || !mayBeShared(paths, now, force)) return now ?? image;
     using _held = holdTree(now, paths);
-    return now.driver === stackDriver ? seal(paths, now) : becomeStack(paths, now, workspace.path);
+    const shared = now.driver === stackDriver ? seal(paths, now) : becomeStack(paths, now, workspace.path);
+    // Who has it for a layer has all that was written until now.
+    await syncTree(paths.machines);
+    return shared;
   } catch (error) {
     // Somebody reads it, or a machine runs from it.
     if (error instanceof BerthError && error.kind === "Busy") return image;

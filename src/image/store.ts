@@ -1,6 +1,7 @@
 import { stat } from "node:fs/promises";
 import { BerthError } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
+import { syncTree } from "../host/to-disk.ts";
 import { readFileSystem } from "../host/tree-facts.ts";
 import { releaseStill } from "../machine/still.ts";
 import { requireName } from "../spec/name.ts";
@@ -12,6 +13,7 @@ import { markReadOnly, removeImage, renameImage } from "./changes.ts";
 import { type CloneOptions, cloneImage } from "./clone.ts";
 import { countDisk } from "./count-disk.ts";
 import { type FoundImage, findImage, findImages, findSource, HOST } from "./discover.ts";
+import { finishMoves } from "./half-moved.ts";
 import { type ImageInfo, isHidden, isImageName, noSuchImage } from "./image.ts";
 import { type Inside, readInside } from "./inside.ts";
 import { sweepLayers } from "./layers.ts";
@@ -145,14 +147,15 @@ export class ImageStore {
     await removeImage(this.paths, image, snapshots);
   }
 
-  setReadOnly(name: string, readOnly: boolean): void {
-    markReadOnly(this.paths, this.find(name), readOnly);
+  async setReadOnly(name: string, readOnly: boolean): Promise<void> {
+    await markReadOnly(this.paths, this.find(name), readOnly);
   }
 
   /** `limit`: bytes; null takes it away. @throws BerthError where the image can't have one */
-  setLimit(name: string, limit: number | null): void {
+  async setLimit(name: string, limit: number | null): Promise<void> {
     const { path, driver } = this.find(name);
     driver.setLimit(path, limit);
+    await syncTree(path);
   }
 
   /** @throws BerthError: no driver limits the store */
@@ -189,6 +192,7 @@ export class ImageStore {
     }
     sweepLocks(this.paths);
     sweepCopies(this.paths);
+    finishMoves(this.paths);
     await finishRollbacks(this.paths);
     await releaseStill(this.paths, () => undefined);
   }

@@ -1,14 +1,14 @@
 import { randomBytes } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
-import { chmod, lstat, mkdir, open, readdir, rmdir } from "node:fs/promises";
+import { chmod, lstat, mkdir, readdir, rmdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { BerthError } from "../errors.ts";
 import { removeLargeTree } from "../host/remove-tree.ts";
 import { isUnwritten } from "../host/stack.ts";
+import { syncPath, syncTree } from "../host/to-disk.ts";
 import { kindOfTree } from "../host/tree-place.ts";
 import { setTopOfHierarchies } from "../sys/file-flags.ts";
 import { renameExchange, renameNoReplace, tryLock } from "../sys/files.ts";
-import { openFileSystem } from "../sys/sync-fs.ts";
 
 export const PREFIX = ".berth-making-";
 const PRIVATE = 0o700;
@@ -86,7 +86,7 @@ function isStill(path: string, fd: number): boolean {
  * rename(2) would replace an empty directory, hence RENAME_NOREPLACE. @throws BerthError
  */
 export async function publish(finished: string, target: string): Promise<void> {
-  // A stack of links alone has nothing in it to be lost, and comes to the disk in the order in which it was made.
+  // A stack of links alone has nothing in it to be lost: a journal brings it to the disk in order.
   const isNew = kindOfTree(finished) === "stack" && isUnwritten(finished);
   if (!isNew) await syncTree(finished);
   try {
@@ -95,24 +95,14 @@ export async function publish(finished: string, target: string): Promise<void> {
     if (await exists(target)) throw alreadyThere(target);
     throw error;
   }
-  if (!isNew) await syncDirectory(dirname(target));
+  await syncPath(dirname(target));
 }
 
 /** The same in place of what is at `target`, which is then where `finished` was. */
 export async function publishInstead(finished: string, target: string): Promise<void> {
   await syncTree(finished);
   renameExchange(finished, target);
-  await syncDirectory(dirname(target));
-}
-
-export async function syncTree(path: string): Promise<void> {
-  using fileSystem = openFileSystem(path);
-  await fileSystem.sync();
-}
-
-export async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, constants.O_RDONLY);
-  await directory.sync().finally(() => directory.close());
+  await syncPath(dirname(target));
 }
 
 export async function exists(path: string): Promise<boolean> {

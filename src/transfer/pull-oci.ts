@@ -5,6 +5,7 @@ import { cloneDriver, findImage } from "../image/discover.ts";
 import type { Driver } from "../image/driver.ts";
 import { MOST_LAYERS, stackDriver } from "../image/drivers/stack.ts";
 import { requireFree } from "../image/make.ts";
+import type { CopiedSettings } from "../image/settings-follow.ts";
 import type { ImageStore } from "../image/store.ts";
 import { prepareStore } from "../image/workspace.ts";
 import { type Download, download } from "./download.ts";
@@ -64,7 +65,9 @@ export async function pullOci(
   // What suits its file system is asked of the store.
   await prepareStore(paths.machines);
   const driver = driverFor(paths, image, manifest, options.driver);
-  await store.make({ ...image, signal, ...(driver && { driver }) }, async (workspace, best) => {
+  const settings = (): ReturnType<typeof configure> =>
+    configure(paths, image.name, config, showReference(reference), control);
+  await store.make({ ...image, signal, settings, ...(driver && { driver }) }, async (workspace, best) => {
     const layers = new Layers(registry, store, workspace);
     const fetch = async (wanted: readonly Descriptor[]): Promise<readonly string[]> => {
       await layers.fetch(wanted, { ...control, progress: (at) => progress(at * DOWNLOAD) });
@@ -82,7 +85,6 @@ export async function pullOci(
       await layers.close(false);
     }
   });
-  await configure(paths, image.name, config, showReference(reference), control);
   log(`${image.name} is complete`);
 }
 
@@ -108,11 +110,12 @@ async function configure(
   config: ImageConfig,
   reference: string,
   { log }: Control,
-): Promise<void> {
+): Promise<Pick<CopiedSettings, "undo">> {
   const { text, left } = settingsOf(config, reference);
   for (const each of left) log(`left out of the settings: ${each}`, 4);
-  const warning = await writeSettings(paths, name, text);
-  if (warning !== undefined) log(warning, 4);
+  const { warning, undo } = await writeSettings(paths, name, text);
+  if (warning !== null) log(warning, 4);
+  return { undo };
 }
 
 async function findManifest(

@@ -207,7 +207,7 @@ describe.each([...TREES, ...DISKS])("%s", (_, { on, driver, clone, suffix }) => 
     await using shop = await open();
     await makeRich(shop, "web", suffix);
     await shop.store.clone("web", "copy", copied);
-    shop.store.setReadOnly("copy", true);
+    await shop.store.setReadOnly("copy", true);
     expect(shop.store.get("copy").readOnly).toBe(true);
     await shop.store.rename("copy", "other");
     expect(shop.store.get("other").readOnly).toBe(true);
@@ -215,7 +215,7 @@ describe.each([...TREES, ...DISKS])("%s", (_, { on, driver, clone, suffix }) => 
     expect(shop.store.get("third").readOnly).toBe(false);
     await shop.store.clone("other", "fourth", { ...copied, readOnly: true });
     expect(shop.store.get("fourth").readOnly).toBe(true);
-    shop.store.setReadOnly("other", false);
+    await shop.store.setReadOnly("other", false);
     expect(shop.store.get("other").readOnly).toBe(false);
     for (const name of ["web", "other", "third", "fourth"]) await shop.store.remove(name);
     expect([names(shop), layers(shop)]).toEqual([[], []]);
@@ -429,7 +429,7 @@ describe("stacks", () => {
     expect(store.get("copy").driver).toBe("directory");
     expect(lstatSync(join(root.machines, "link")).isSymbolicLink()).toBe(true);
     richTree(join(root.machines, "marked"));
-    store.setReadOnly("marked", true);
+    await store.setReadOnly("marked", true);
     await store.clone("marked", "layered", copied);
     expect(store.get("marked")).toMatchObject({ driver: "overlay", readOnly: true });
     expect(store.get("layered")).toMatchObject({ driver: "overlay", readOnly: false });

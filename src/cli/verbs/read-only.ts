@@ -20,6 +20,6 @@ export function define(program: Command, run: Runner): void {
 async function readOnly({ paths }: Context, name: string, word = "yes"): Promise<number> {
   const truth = readBoolean(word);
   if (truth === undefined) throw new UsageError(`${quote(word)} is neither yes nor no`);
-  new ImageStore(paths).setReadOnly(name, truth);
+  await new ImageStore(paths).setReadOnly(name, truth);
   return 0;
 }

@@ -22,6 +22,6 @@ async function setLimit({ paths }: Context, words: string[]): Promise<number> {
   const [first = "", second, ...more] = words;
   if (more.length > 0) throw new UsageError("set-limit takes an image and a limit", "berth set-limit web 10G");
   if (second === undefined) store.setPoolLimit(parseBytes(first));
-  else store.setLimit(first, parseBytes(second));
+  else await store.setLimit(first, parseBytes(second));
   return 0;
 }

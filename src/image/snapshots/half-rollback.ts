@@ -1,9 +1,10 @@
-import { existsSync, fsyncSync, lstatSync, openSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, lstatSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { BerthError } from "../../errors.ts";
 import type { Paths } from "../../host/paths.ts";
+import { syncPathNow } from "../../host/to-disk.ts";
 import { isSubvolume, readSubvolume } from "../../sys/btrfs.ts";
-import { closeQuietly, renameExchange, renameNoReplace } from "../../sys/files.ts";
+import { renameExchange, renameNoReplace } from "../../sys/files.ts";
 import { type FoundImage, findImage } from "../discover.ts";
 import { holdTree } from "../hold-tree.ts";
 import { lockImage } from "../locks.ts";
@@ -87,10 +88,11 @@ export async function finishLocked(paths: Paths, name: string, held = false): Pr
     using _held = held ? undefined : holdTree(image, paths);
     const changed = restoreSettings(paths, name, plan.settings, half.settings);
     replace(paths, image, plan, half);
-    if (plan.readOnly) findImage(paths, name)?.driver.setReadOnly(placeOf(paths, plan.suffix, name), true);
-    for (const each of new Set([paths.machines, half.before, directory, ...changed])) syncNow(each);
+    const place = placeOf(paths, plan.suffix, name);
+    if (plan.readOnly) findImage(paths, name)?.driver.setReadOnly(place, true);
+    for (const each of new Set([place, paths.machines, half.before, directory, ...changed])) syncPathNow(each);
     renameSync(half.before, join(snapshotsOf(paths, name), plan.kept));
-    syncNow(snapshotsOf(paths, name));
+    syncPathNow(snapshotsOf(paths, name));
   }
   await using workspace = await createWorkspace(paths.machines, name.replace(/^\./, ""));
   renameSync(directory, join(workspace.path, "rest"));
@@ -116,14 +118,4 @@ function halfOf(paths: Paths, image: string): string {
 
 function isThere(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
-}
-
-/** Names that changed in a directory. Some milliseconds. */
-function syncNow(directory: string): void {
-  const fd = openSync(directory, "r");
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeQuietly(fd);
-  }
 }

@@ -1,6 +1,7 @@
 import { lstatSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Paths } from "../../host/paths.ts";
+import { syncPathNow } from "../../host/to-disk.ts";
 import { renameExchange } from "../../sys/files.ts";
 import { COPY, type CopiedSettings, copyOwned, settingsPlaces } from "../settings-follow.ts";
 
@@ -73,6 +74,7 @@ function putWhole(source: string, target: string): void {
     copyOwned(source, copy);
     if (isThere(target)) renameExchange(copy, target);
     else renameSync(copy, target);
+    syncPathNow(dirname(target));
   } finally {
     rmSync(temporary, { recursive: true, force: true });
   }

@@ -1,7 +1,8 @@
 import { renameSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { BerthError } from "../../errors.ts";
 import type { Paths } from "../../host/paths.ts";
+import { syncPath } from "../../host/to-disk.ts";
 import { renameNoReplace } from "../../sys/files.ts";
 import type { FoundImage } from "../discover.ts";
 import { stackDriver } from "../drivers/stack.ts";
@@ -70,6 +71,7 @@ export class Snapshots {
     } catch (error) {
       throw listSnapshots(this.#paths, image).some((each) => each.name === to) ? taken({ image, name: to }) : error;
     }
+    await syncPath(join(directory, ".."));
   }
 
   /** Null: to the newest that somebody asked for. Returns the name that what was there has now. */
@@ -126,6 +128,7 @@ export class Snapshots {
     await using workspace = await createWorkspace(this.#paths.machines, snapshot.image.replace(/^\./, ""));
     const rest = join(workspace.path, "snapshot");
     renameSync(snapshot.directory, rest);
+    await syncPath(dirname(snapshot.directory));
     try {
       const { path, driver } = snapshotImage({ ...snapshot, directory: rest });
       driver.discard?.(path);

@@ -4,6 +4,7 @@ import { BerthError, errorCode } from "../../errors.ts";
 import { berthVersion } from "../../host/installation.ts";
 import { parseMountinfo } from "../../host/mountinfo.ts";
 import type { Paths } from "../../host/paths.ts";
+import { syncTree } from "../../host/to-disk.ts";
 import { runningFrom, whileStill, writersOf } from "../../machine/still.ts";
 import { copyDisk } from "../copy-disk.ts";
 import { copyTree } from "../copy-tree.ts";
@@ -15,7 +16,7 @@ import { holdTree } from "../hold-tree.ts";
 import { HOST_IMAGE } from "../image.ts";
 import { lockImage } from "../locks.ts";
 import { makeShareable } from "../share.ts";
-import { createWorkspace, prepareStore, publish, syncTree } from "../workspace.ts";
+import { createWorkspace, prepareStore, publish } from "../workspace.ts";
 import { saveSettings } from "./saved-settings.ts";
 import {
   fileIn,

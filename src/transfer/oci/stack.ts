@@ -3,9 +3,9 @@ import { existsSync, mkdirSync, renameSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { LAYERS } from "../../host/stack.ts";
+import { syncPath, syncTree } from "../../host/to-disk.ts";
 import { linkTo, lockLayers } from "../../image/layers.ts";
 import { makeStack, newIdentity } from "../../image/stack-files.ts";
-import { syncTree } from "../../image/workspace.ts";
 import type { Control } from "../transfer.ts";
 import { unpackOne } from "./layers.ts";
 import type { Descriptor } from "./manifest.ts";
@@ -102,6 +102,7 @@ async function place(
     renameSync(tree, join(directory, "tree"));
     renameSync(directory, join(store, LAYERS, id));
   }
+  await syncPath(join(store, LAYERS));
   const stack = join(workspace, "image.mstack");
   const top = treeOf(store, ids.at(-1) ?? "");
   makeStack(stack, { links: ids.map((id) => linkTo(id)), identity: newIdentity(null), like: top });
