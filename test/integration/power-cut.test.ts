@@ -15,9 +15,9 @@ beforeAll(() => {
 test.each(CUT_FILE_SYSTEMS)(
   "on %s whatever is done with images survives a power cut, whole or not at all",
   async (type) => {
-    const { looks, faults } = await cutAll(type, { most: 3, storm: false });
+    const { looks, faults } = await cutAll(type, { most: 2, storm: false });
     expect(faults).toEqual([]);
-    expect(looks).toBeGreaterThan(60);
+    expect(looks).toBeGreaterThan(50);
   },
   240_000,
 );

@@ -130,7 +130,7 @@ export class CutDisk implements Disposable {
     const before = cuts.filter(({ after }) => after !== null).sort((a, b) => (a.after ?? 0) - (b.after ?? 0));
     const step = Math.max(1, before.length / Math.max(1, most - 1));
     const kept = new Set(
-      Array.from({ length: Math.min(most - 1, before.length) }, (_, i) => before[Math.floor(i * step)]),
+      Array.from({ length: Math.min(most - 1, before.length) }, (_, i) => before[Math.floor((i + 0.5) * step)]),
     );
     for (const cut of before) if (!kept.has(cut)) rmSync(cut.file);
     return [...before.filter((cut) => kept.has(cut)), ...last];
