@@ -26,21 +26,30 @@ import { createWorkspace } from "./workspace.ts";
  */
 export async function makeShareable(paths: Paths, image: FoundImage, force = false): Promise<FoundImage> {
   if (dirname(image.path) !== paths.machines || !mayBeShared(paths, image, force)) return image;
+  const { image: shared, changed } = await share(paths, image, force);
+  // Who has it for a layer has all that was written until now.
+  if (changed) await syncTree(paths.machines);
+  return shared;
+}
+
+async function share(
+  paths: Paths,
+  image: FoundImage,
+  force: boolean,
+): Promise<{ readonly image: FoundImage; readonly changed: boolean }> {
   await using workspace = await createWorkspace(paths.machines, image.name.replace(/^\./, ""));
   using _layers = await lockLayers(paths.machines);
   collectHalf(paths.machines, workspace.path);
   try {
     using _changed = lockImage(paths, image.name, "changed");
     const now = findImage(paths, image.name);
-    if (now === null || !mayBeShared(paths, now, force)) return now ?? image;
+    if (now === null || !mayBeShared(paths, now, force)) return { image: now ?? image, changed: false };
     using _held = holdTree(now, paths);
     const shared = now.driver === stackDriver ? seal(paths, now) : becomeStack(paths, now, workspace.path);
-    // Who has it for a layer has all that was written until now.
-    await syncTree(paths.machines);
-    return shared;
+    return { image: shared, changed: true };
   } catch (error) {
     // Somebody reads it, or a machine runs from it.
-    if (error instanceof BerthError && error.kind === "Busy") return image;
+    if (error instanceof BerthError && error.kind === "Busy") return { image, changed: false };
     throw error;
   }
 }
