@@ -76,7 +76,7 @@ export function readSubvolume(path: string): SubvolumeInfo {
   return withDirectory(path, (fd) => {
     const info = call(fd, GET_SUBVOL_INFO, pinned(504), "BTRFS_IOC_GET_SUBVOL_INFO", path);
     const flags = call(fd, SUBVOL_GETFLAGS, pinned(8), "BTRFS_IOC_SUBVOL_GETFLAGS", path);
-    const fileSystem = call(fd, FS_INFO, pinned(1024), "BTRFS_IOC_FS_INFO", path).toString("hex", 16, 32);
+    const fileSystem = fileSystemOf(fd, path);
     const time = (at: number): number => Number(info.readBigUInt64LE(at)) * 1000 + info.readUInt32LE(at + 8) / 1e6;
     return {
       id: info.readBigUInt64LE(0),
@@ -85,9 +85,15 @@ export function readSubvolume(path: string): SubvolumeInfo {
       changed: time(0x178),
       created: time(0x188),
       readOnly: (flags.readBigUInt64LE() & SUBVOL_RDONLY) !== 0n,
-      fileSystem: fileSystem.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-"),
+      fileSystem,
     };
   });
+}
+
+/** Its id, as sysfs has it. */
+function fileSystemOf(fd: number, path: string): string {
+  const id = call(fd, FS_INFO, pinned(1024), "BTRFS_IOC_FS_INFO", path).toString("hex", 16, 32);
+  return id.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 }
 
 export function setSubvolumeReadOnly(path: string, readOnly: boolean): void {
@@ -106,7 +112,7 @@ export function setSubvolumeReadOnly(path: string, readOnly: boolean): void {
 export function limitSubvolume(path: string, limit: number | null): void {
   const { id, fileSystem } = readSubvolume(path);
   const parent = dirname(path);
-  const at = isBtrfs(parent) && readSubvolume(parent).fileSystem === fileSystem ? parent : path;
+  const at = isBtrfs(parent) && withDirectory(parent, (fd) => fileSystemOf(fd, parent)) === fileSystem ? parent : path;
   withDirectory(at, (fd) => {
     const argument = pinned(48);
     argument.writeBigUInt64LE(id, 0);

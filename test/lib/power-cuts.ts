@@ -49,7 +49,7 @@ export async function cutAll(
     const from = before === undefined ? storeState(paths) : null;
     before?.();
     const { cuts, result } = await disk.cutDuring(() => root.berth(...words), options);
-    expect(result, words.join(" ")).toMatchObject({ status: 0 });
+    expect(result.status, `${words.join(" ")}: ${result.stderr}`).toBe(0);
     done.push({ what: words.join(" "), cuts, from, to: storeState(paths), inSteps });
   }
   await root.berth("daemon", "stop");
