@@ -7,8 +7,8 @@ export function define(program: Command, run: Runner): void {
     .command("export-tar")
     .summary("write an image to a tar archive")
     .description(
-      "Packs the tree of image NAME, also while a machine runs from it. A file appears when it is whole, readable by its " +
-        "owner alone.",
+      "Packs the tree of image NAME, also while a machine runs from it, but for a disk image that one may be changing. A file " +
+        "appears when it is whole, readable by its owner alone.",
     );
   addExportOptions(command, "the archive").action(run(exportTar));
 }
