@@ -38,18 +38,21 @@ function alone(name: string, order: number, timeout: number, include: string[], 
   };
 }
 
-/** One guest runs at a time: the file that takes longest begins with the first, the others of the VM end. */
-class GuestBesideTheRest extends BaseSequencer {
+/** One guest runs at a time: the virtual machine's files, the longest first, are spread over the others. */
+class SpreadGuests extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const order = ({ moduleId }: TestSpecification): number =>
-      moduleId.endsWith("/machine.vm.test.ts") ? 0 : moduleId.endsWith("vm.test.ts") ? 2 : 1;
-    return (await super.sort(files)).sort((a, b) => order(a) - order(b));
+    const isGuest = ({ moduleId }: TestSpecification): boolean => moduleId.endsWith("vm.test.ts");
+    const guests = await super.sort(files.filter(isGuest));
+    const others = await super.sort(files.filter((file) => !isGuest(file)));
+    const step = Math.ceil(others.length / Math.max(1, guests.length));
+    guests.forEach((guest, index) => void others.splice(index * (step + 1), 0, guest));
+    return others;
   }
 }
 
 export default defineConfig({
   test: {
-    sequence: { sequencer: GuestBesideTheRest },
+    sequence: { sequencer: SpreadGuests },
     reporters: ["default", fileURLToPath(new URL("test/lib/reporter.ts", import.meta.url))],
     projects: [
       {

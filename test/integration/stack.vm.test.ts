@@ -35,10 +35,10 @@ berth start copy
 berth exec copy -- /probe write /etc/before y >/dev/null
 berth snapshot copy kept
 berth exec copy -- /probe write /etc/after y >/dev/null
-berth poweroff copy
+berth terminate copy
 berth rollback copy kept
 berth export-tar copy | tar -t | grep -E 'etc/(before|after)'
-berth start copy && berth exec copy -- /probe cwd && berth poweroff copy
+berth start copy && berth exec copy -- /probe cwd && berth terminate copy
 echo "== left"
 berth list
 grep overlay /proc/self/mountinfo
