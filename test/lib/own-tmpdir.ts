@@ -59,8 +59,13 @@ function cgroups(own: string): string[] {
     .flatMap((line) => startingWith(join(line.split(" ")[1] ?? "", basename(own))));
 }
 
-/** find(1): a cgroup's files can't be removed, and it goes without them. */
+/** find(1): a cgroup's files can't be removed, and it goes without them, once the last process in it has died. */
 function remove(path: string): void {
   const only = path.startsWith("/sys/") ? ["-type", "d"] : [];
-  spawnSync("find", [path, "-depth", ...only, "-delete"], { stdio: "inherit" });
+  for (let tries = 0; tries < 20; tries++) {
+    const { status } = spawnSync("find", [path, "-depth", ...only, "-delete"], { stdio: "ignore" });
+    if (status === 0) return;
+    spawnSync("sleep", ["0.1"]);
+  }
+  console.error(`left: ${path}`);
 }
