@@ -7,7 +7,7 @@ import { ledgerPath, readLedger } from "../host/ranges.ts";
 import { syncPath } from "../host/to-disk.ts";
 import type { FoundImage } from "./discover.ts";
 import { stackDriver } from "./drivers/stack.ts";
-import { moveRest, noteMove } from "./half-moved.ts";
+import { forgetMove, moveRest, noteMove } from "./half-moved.ts";
 import { holdTree } from "./hold-tree.ts";
 import { HOST_IMAGE } from "./image.ts";
 import { collectLayers, lockMoves } from "./layers.ts";
@@ -28,6 +28,7 @@ export async function renameImage(paths: Paths, image: FoundImage, to: string): 
   using _renamed = lockImage(paths, image.name, "renamed");
   using _made = lockImage(paths, to, "made");
   requireWhole(paths, image.name);
+  requireNoSnapshots(paths, to);
   using _held = holdTree(image, paths);
   using _layers = await lockMoves(paths.machines);
   // One that can't be read is an error before anything is done.
@@ -35,17 +36,20 @@ export async function renameImage(paths: Paths, image: FoundImage, to: string): 
   // Should this process end in the midst of it, settings that nobody reads are the least harm.
   const settings = copySettings(paths, image.name, to);
   const place = placeOf(paths, image.driver.suffix, to);
-  using _begun = noteMove(paths, image, to);
   try {
+    noteMove(paths, image, to);
     moveImage(image, place, true);
   } catch (error) {
+    forgetMove(paths, image.name);
     settings.undo();
     throw error;
   }
+  // Whatever fails from here on, the note stays, and the next sweep does the rest.
   moveRest(paths, image.name, to);
   await syncPath(paths.machines);
   // It may be marked read-only again.
   if (!lstatSync(place).isSymbolicLink()) await syncPath(place);
+  forgetMove(paths, image.name);
   settings.removeOriginals();
 }
 
@@ -62,7 +66,8 @@ export async function removeImage(paths: Paths, image: FoundImage, snapshots: bo
   readLedger(ledgerPath(paths.machines));
   await using workspace = await createWorkspace(paths.machines, image.name.replace(/^\./, ""));
   const removed = join(workspace.path, "image");
-  using _begun = noteMove(paths, image, null);
+  noteMove(paths, image, null);
+  using _noted = { [Symbol.dispose]: () => forgetMove(paths, image.name) };
   moveImage(image, removed, false);
   if (existsSync(snapshotsOf(paths, image.name)))
     renameSync(snapshotsOf(paths, image.name), join(workspace.path, "snapshots"));
@@ -95,6 +100,16 @@ export async function markReadOnly(paths: Paths, image: FoundImage, readOnly: bo
   using _held = holdTree(image, paths);
   image.driver.setReadOnly(image.path, readOnly);
   await syncPath(realpathSync(image.path));
+}
+
+/** Of an image of that name which went by other hands than ours: they would be another one's now. */
+function requireNoSnapshots(paths: Paths, name: string): void {
+  const [first] = snapshotNames(paths, name);
+  if (first === undefined) return;
+  throw new BerthError(`there are snapshots of an earlier image ${name}, such as ${name}@${first}`, {
+    hint: `they are in ${snapshotsOf(paths, name)}, to be moved away or removed`,
+    kind: "Busy",
+  });
 }
 
 export function requireNotHost({ name }: FoundImage, what: string): void {

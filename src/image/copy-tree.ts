@@ -56,9 +56,7 @@ export async function copyTree(
     ? await runCommand(
         "unshare",
         [...VIEW_NAMESPACES, "sh", "-c", COPY, "berth-copy", ...words, ".", `/to/${basename(to)}`],
-        {
-          ...{ cwd: from, env: { TARGET: dirname(to) }, pidNamespace: true, signal, onLine },
-        },
+        { cwd: from, env: { TARGET: dirname(to) }, pidNamespace: true, signal, onLine },
       )
     : await runCommand("cp", [...words, from, to], { signal, onLine });
   if (result.ok || (result.status === PARTLY && faults.length === 0)) return;

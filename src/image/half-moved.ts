@@ -16,15 +16,14 @@ import { snapshotsOf } from "./snapshots/snapshot.ts";
 const PREFIX = ".berth-moving-";
 const MARKED = "read-only";
 
-/** Until it is disposed of, with all done or undone. `to`: its new name; null: it goes. */
-export function noteMove(paths: Paths, { name, path, driver }: FoundImage, to: string | null): Disposable {
+/** To be forgotten when all is done or undone. `to`: its new name; null: it goes. */
+export function noteMove(paths: Paths, { name, path, driver }: FoundImage, to: string | null): void {
   const marked = !lstatSync(path).isSymbolicLink() && driver.read(path).readOnly;
   forgetMove(paths, name);
   symlinkSync(`${to ?? ""} ${marked ? MARKED : ""}`, noteOf(paths, name));
-  return { [Symbol.dispose]: () => forgetMove(paths, name) };
 }
 
-/** Another image is about to have its name. */
+/** Also where another image is about to have its name. */
 export function forgetMove(paths: Paths, name: string): void {
   rmSync(noteOf(paths, name), { force: true });
 }
@@ -46,6 +45,8 @@ export function finishMoves(paths: Paths): void {
 
 function finishMove(paths: Paths, from: string): void {
   using _from = lockImage(paths, from, "renamed");
+  // Who was at it a moment ago has ended well.
+  if (lstatSync(noteOf(paths, from), { throwIfNoEntry: false }) === undefined) return;
   const [to = "", marked] = readlinkSync(noteOf(paths, from)).split(" ");
   using _to = to === "" ? undefined : lockImage(paths, to, "made");
   const stayed = findImage(paths, from);
@@ -59,6 +60,6 @@ function finishMove(paths: Paths, from: string): void {
 /** Its range of ids, as owners on the disk may be of that, and its snapshots. */
 export function moveRest(paths: Paths, from: string, to: string): void {
   moveRange(ledgerPath(paths.machines), from, to);
-  // Over an empty directory of an earlier image's. Where an image went by other hands than ours its snapshots stay in the way.
+  // Over an empty directory of an earlier image's.
   if (existsSync(snapshotsOf(paths, from))) renameSync(snapshotsOf(paths, from), snapshotsOf(paths, to));
 }

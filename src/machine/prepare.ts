@@ -157,12 +157,12 @@ function findRoot(request: MachineRequest, paths: Paths): Sourced<string> {
   return { value: process.cwd(), source: DEFAULT };
 }
 
-/** What is marked there as read-only is so for its machine. */
 /** Who may not know takes it that it does not. */
 function runs(name: string, paths: Paths): boolean {
   return checkName(name) === undefined && process.geteuid?.() === 0 && isHeld(name, paths);
 }
 
+/** What is marked there as read-only is so for its machine. */
 function isFromStore({ directory, image, name }: MachineRequest): boolean {
   return directory === undefined && image === undefined && name !== undefined;
 }

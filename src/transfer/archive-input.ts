@@ -37,9 +37,7 @@ async function lookAt(
   signal: AbortSignal,
 ): Promise<{ readonly size: number | null; readonly head: Buffer }> {
   const lines: string[] = [];
-  await runCommand("sh", ["-c", LOOK], {
-    ...{ stdin: fd, signal, onLine: (line: string) => lines.push(line) },
-  });
+  await runCommand("sh", ["-c", LOOK], { stdin: fd, signal, onLine: (line) => lines.push(line) });
   const size = lines
     .map((line) => /^is regular (?:empty )?file, (\d+)$/.exec(line)?.[1])
     .find((digits) => digits !== undefined);

@@ -168,6 +168,13 @@ describe.each(["directory", "btrfs"] as const)("%s", (driver) => {
     expect(await done("list-images")).toMatch(/^web +\S+ +yes /m);
     expect(ranges()).toEqual(before);
     await done("rename", "web@snap0", "first");
+    const orphan = join(machines, ".berth-snapshots/web2/old");
+    mkdirSync(orphan, { recursive: true });
+    expect(await store.refused("rename", "web", "web2")).toContain(
+      "snapshots of an earlier image web2, such as web2@old",
+    );
+    expect(await names(store, "web")).toEqual(["first", "before-rollback"]);
+    rmSync(orphan, { recursive: true });
     await done("rename", "web", "web2");
     expect(await names(store, "web2")).toEqual(["first", "before-rollback"]);
     await done("clone", "web2@before-rollback", "other");

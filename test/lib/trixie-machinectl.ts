@@ -7,6 +7,7 @@
  * Needs root, mmdebstrap and, the first time, the network and some 10 s.
  */
 import { execFile } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -36,7 +37,8 @@ async function trixieMachinectl(): Promise<readonly string[]> {
 
 async function unpack(): Promise<void> {
   mkdirSync(dirname(TREE), { recursive: true });
-  const unfinished = `${TREE}.${process.pid}`;
+  // Other test files do the same meanwhile, in pid namespaces of their own.
+  const unfinished = `${TREE}.${randomUUID()}`;
   const { debian } = await findHostArchives();
   const packages = ["--variant=extract", "--include=base-files,coreutils,systemd-container"];
   // Without sources mmdebstrap takes Debian's own.
@@ -44,7 +46,11 @@ async function unpack(): Promise<void> {
   try {
     await promisify(execFile)("mmdebstrap", [...packages, `--keyring=${KEYRING}`, "trixie", unfinished, ...source]);
     for (const each of ["tmp", "proc", "dev", "run"]) mkdirSync(join(unfinished, each), { recursive: true });
-    renameSync(unfinished, TREE);
+    try {
+      renameSync(unfinished, TREE);
+    } catch (error) {
+      if (!existsSync(TREE)) throw error;
+    }
   } finally {
     rmSync(unfinished, { recursive: true, force: true });
   }
