@@ -38,15 +38,15 @@ function alone(name: string, order: number, timeout: number, include: string[], 
   };
 }
 
-/** One guest runs at a time: the virtual machine's files, the longest first, are spread over the others. */
+/** One guest runs at a time: the virtual machine's files, the longest first, are spread over the others of their group. */
 class SpreadGuests extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const isGuest = ({ moduleId }: TestSpecification): boolean => moduleId.endsWith("vm.test.ts");
-    const guests = await super.sort(files.filter(isGuest));
-    const others = await super.sort(files.filter((file) => !isGuest(file)));
+    const sorted = await super.sort(files);
+    const of = (name: string): TestSpecification[] => sorted.filter(({ project }) => project.name === name);
+    const [guests, others] = [of("vm"), of("integration")];
     const step = Math.ceil(others.length / Math.max(1, guests.length));
     guests.forEach((guest, index) => void others.splice(index * (step + 1), 0, guest));
-    return others;
+    return [...sorted.filter((file) => !others.includes(file)), ...others];
   }
 }
 
