@@ -1,12 +1,11 @@
 /** `berth console`: many look at a machine's console, one types; over a restart of the daemon and without one. */
 import { symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { beforeAll, expect, test } from "vitest";
 import { BERTH, type BerthRoot, berthRoot, buildBerth, isRunning, poll } from "../lib/berth.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { probeTree } from "../lib/probe.ts";
-import { openTerminal, type Terminal } from "../lib/pty.ts";
+import { openTerminal, type Terminal, untilSized } from "../lib/pty.ts";
 import { needs } from "../lib/requires.ts";
 
 const ready = needs("root", "userns", "cgroup2", "cc", "tool:setsid");
@@ -60,7 +59,7 @@ test("shows the last lines and what comes, passes on what is typed and the size,
   terminal.type("size\r");
   await terminal.until(/33 99\r\ngot size/);
   terminal.resize({ rows: 50, columns: 132 });
-  await sleep(100);
+  await untilSized((await root.recordWhen("m")).leader.pid, { rows: 50, columns: 132 });
   terminal.type("size\r");
   await terminal.until(/50 132\r\ngot size/);
   terminal.type(ESCAPE);

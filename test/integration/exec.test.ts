@@ -7,7 +7,7 @@ import { BERTH, type BerthRoot, berthRoot, buildBerth, type End, poll, type Runn
 import { interview } from "../lib/interview.ts";
 import { checkLeaks, openFds } from "../lib/leaks.ts";
 import { parseProbe, probe, probeTree } from "../lib/probe.ts";
-import { openTerminal } from "../lib/pty.ts";
+import { openTerminal, untilSized } from "../lib/pty.ts";
 import { needs } from "../lib/requires.ts";
 
 const ready = needs("root", "userns", "cgroup2", "cc", "tool:setsid");
@@ -261,7 +261,7 @@ describe("on a terminal", () => {
     await terminal.until(/"verb":"env"/);
     await poll("a raw terminal", () => (terminal.flags().canonical ? undefined : true));
     terminal.resize({ rows: 20, columns: 50 });
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await untilSized((await root.recordWhen("m")).leader.pid, { rows: 20, columns: 50 });
     terminal.type("\x04");
     expect(await end).toEqual({ status: 0, signal: null });
     const [first, env, second] = parseProbe(terminal.output);

@@ -195,7 +195,7 @@ test(
     echo "list=$(berth list --json | tr -d '\\n ')"
     echo "cgroup_left=$(ls -d $cgroup 2>/dev/null)"
     echo "undelegated=$(systemd-run -q --wait --pipe $berth run -q -M debian --keep-unit -- true 2>&1 | tr '\\n' ' ')"
-    echo "killed=$(systemd-run -q --wait --pipe -p Delegate=yes sh -c "$berth run -q -M debian --keep-unit -- sh -c 'echo up; sleep 1000' & sleep 3; kill -9 \\$!; sleep 1; $berth run --cleanup; ls -d /sys/fs/cgroup/system.slice/run-*/payload" 2>&1 | tr -d '\\r' | tr '\\n' ' ')"
+    echo "killed=$(systemd-run -q --wait --pipe -p Delegate=yes sh -c "$berth run -q -M debian --keep-unit -- sh -c 'echo up; sleep 1000' >/tmp/said & until grep -q up /tmp/said; do sleep 0.1; done; kill -9 \\$!; cat /tmp/said; sleep 1; $berth run --cleanup; ls -d /sys/fs/cgroup/system.slice/run-*/payload" 2>&1 | tr -d '\\r' | tr '\\n' ' ')"
     berth run -q -M debian -- /bin/true </dev/null; echo "after=$?"
   `);
     expect(said.get("state")).toBe("running");

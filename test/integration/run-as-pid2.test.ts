@@ -60,9 +60,10 @@ describe("ProcessTwo=yes", () => {
     const script = `
       for i in 1 2 3 4 5 6 7 8; do (sleep 0.1 & exit); done
       (sleep 1000 & exit)
-      sleep 0.4
+      left() { grep -l '^PPid:.1$' /proc/[0-9]*/status | wc -l; }
+      for i in $(seq 200); do [ $(left) = 2 ] && break; sleep 0.05; done
       grep -h ^State: /proc/[0-9]*/status | sort | uniq -c | tr -s ' \\t' ' '
-      grep -l '^PPid:.1$' /proc/[0-9]*/status | wc -l
+      left
       exit 5`;
     const { status, stdout } = await shell(root, script, "-a");
     expect(stdout).not.toContain("Z (zombie)");

@@ -1,12 +1,11 @@
 /** Machines whose tree is a disk image: what they have of it, seen from inside, and that nothing of it is left. */
 import { existsSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { beforeAll, describe, expect, test } from "vitest";
 import { BerthError } from "../../src/errors.ts";
 import { layoutOf } from "../../src/host/disk-image/layout.ts";
 import { readDisk } from "../../src/host/disk-image/read-table.ts";
-import { BERTH, type BerthRoot, berthRoot, buildBerth } from "../lib/berth.ts";
+import { BERTH, type BerthRoot, berthRoot, buildBerth, isRunning, poll } from "../lib/berth.ts";
 import { DISK_TOOLS, type DiskFileSystem, makeDisk, makeFileSystem, makeTable } from "../lib/disk-images.ts";
 import { toolsOf } from "../lib/file-systems.ts";
 import { interview } from "../lib/interview.ts";
@@ -238,10 +237,11 @@ describe("machines/NAME.raw", () => {
       expect(await refused("two")).toContain(`${image} is in use by another machine`);
       expect(await refused("two", "-x")).toContain(`${image} is in use by another machine that may change it`);
       expect(await refused("two", "-x")).toContain("hint: power that one off first");
+      const { leader, keeper } = await root.recordWhen("one");
       one.kill("SIGKILL");
       await one.end;
+      await poll("the end of all of it", () => (isRunning(leader.pid) || isRunning(keeper.pid) ? undefined : true));
     }
-    await sleep(200);
     await using one = start("one", "--read-only");
     await using two = start("two", "--read-only");
     await using three = start("three", "-x");

@@ -1,12 +1,12 @@
 /** A foreground machine or shell whose berth is stopped and goes on: job control of the caller's own shell. */
 import { execFileSync } from "node:child_process";
-import { readFileSync, readlinkSync } from "node:fs";
+import { readlinkSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { BERTH, type BerthRoot, berthRoot, buildBerth, poll, type Running } from "../lib/berth.ts";
+import { BERTH, type BerthRoot, berthRoot, buildBerth, poll, type Running, untilStopped } from "../lib/berth.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { parseProbe, probe, probeTree } from "../lib/probe.ts";
-import { openTerminal, type Terminal } from "../lib/pty.ts";
+import { openTerminal, type Terminal, untilSized } from "../lib/pty.ts";
 import { needs } from "../lib/requires.ts";
 
 const ready = needs("root", "userns", "cgroup2", "cc", "tool:setsid", "tool:stty");
@@ -41,11 +41,6 @@ afterAll(async () => {
 
 checkLeaks();
 
-/** Stopped processes are so in time. */
-async function stopped(pid: number): Promise<void> {
-  await poll("the stop", () => (/^State:\s*T/m.test(readFileSync(`/proc/${pid}/status`, "utf8")) ? true : undefined));
-}
-
 async function raw(terminal: Terminal): Promise<void> {
   await poll("a raw terminal", () => (terminal.flags().canonical ? undefined : true));
 }
@@ -71,7 +66,7 @@ describe.each(Object.keys(WAYS))("berth %s", (way) => {
     const { pid, end } = await start(terminal);
     const device = readlinkSync(`/proc/${pid}/fd/0`);
     process.kill(pid, "SIGSTOP");
-    await stopped(pid);
+    await untilStopped(pid);
     // What a shell does with its terminal when a job was stopped.
     execFileSync("stty", ["-F", device, "sane"]);
     expect(terminal.flags().canonical).toBe(true);
@@ -79,7 +74,8 @@ describe.each(Object.keys(WAYS))("berth %s", (way) => {
     process.kill(pid, "SIGCONT");
     await raw(terminal);
     expect(terminal.flags().translates).toBe(false);
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    const { leader } = await root.recordWhen(way === "run" ? "n" : "m");
+    await untilSized(leader.pid, { rows: 30, columns: 90 });
     terminal.type("\x04");
     expect(await end).toEqual({ status: 0, signal: null });
     expect(parseProbe(terminal.output, "tty")).toMatchObject({ rows: 30, columns: 90 });
@@ -91,7 +87,7 @@ describe.each(Object.keys(WAYS))("berth %s", (way) => {
     const before = terminal.modes();
     const { pid, end } = await start(terminal);
     process.kill(pid, "SIGTSTP");
-    await stopped(pid);
+    await untilStopped(pid);
     expect(terminal.modes()).toBe(before);
     process.kill(pid, "SIGCONT");
     await raw(terminal);

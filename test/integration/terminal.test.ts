@@ -1,12 +1,11 @@
 /** `berth run` on a real terminal: modes, sizes, keys, and the terminal given back whatever happens. */
-import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
-import { BERTH, type BerthRoot, berthRoot, childrenOf, poll } from "../lib/berth.ts";
+import { BERTH, type BerthRoot, berthRoot, childrenOf, poll, untilStopped } from "../lib/berth.ts";
 import { parseProbe, probe } from "../lib/probe.ts";
-import { openTerminal, type Terminal } from "../lib/pty.ts";
+import { openTerminal, type Terminal, untilSized } from "../lib/pty.ts";
 import { setUpProbe } from "../lib/set-up.ts";
 
 const { tree } = setUpProbe({}, "tool:setsid", "tool:stty");
@@ -38,7 +37,7 @@ test("the machine's console has the terminal's size from the start, follows it, 
   await poll("a raw terminal", () => (terminal.flags().canonical ? undefined : true));
   expect(terminal.flags()).toEqual({ signals: false, canonical: false, echo: false, translates: false });
   terminal.resize({ rows: 50, columns: 132 });
-  await sleep(100);
+  await untilSized((await root.recordWhen("m")).leader.pid, { rows: 50, columns: 132 });
   terminal.type(CONTROL_D);
   expect(await end).toEqual({ status: 0, signal: null });
   const [first, env, second] = parseProbe(terminal.output);
@@ -168,11 +167,6 @@ test("a reader that is slow gets a megabyte of console output whole and in order
   expect(terminal.output).toBe(`${lines.join("\r\n")}\r\n`);
 });
 
-/** Rows and columns of a terminal, by its path. */
-function sizeOf(path: string): string {
-  return execFileSync("stty", ["-F", path, "size"], { encoding: "utf8" }).trim();
-}
-
 describe("--background", () => {
   const BLUE = "\x1b]11;rgb:00/00/ee\x1b\\";
   const NONE = "\x1b]111\x1b\\";
@@ -184,6 +178,7 @@ describe("--background", () => {
     await poll("the colour", () => (terminal.output.includes(BLUE) ? true : undefined));
     child.kill("SIGTSTP");
     await poll("the end of the colour", () => (terminal.output === BLUE + NONE ? true : undefined));
+    await untilStopped(child.pid ?? -1);
     child.kill("SIGCONT");
     await poll("the colour again", () => (terminal.output === BLUE + NONE + BLUE ? true : undefined));
     terminal.type(CONTROL_D);
@@ -243,8 +238,7 @@ describe("the terminal of berth", () => {
     await terminal.until(/up/);
     const { leader } = await root.recordWhen("m");
     terminal.resize({ rows: 50, columns: 132 });
-    const console = `/proc/${leader.pid}/root/dev/console`;
-    await poll("the size", () => (sizeOf(console) === "50 132" ? true : undefined));
+    await untilSized(leader.pid, { rows: 50, columns: 132 });
     child.kill("SIGTERM");
     expect(await end).toMatchObject({ signal: null });
   });

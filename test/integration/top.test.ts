@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { beforeAll, describe, expect, test } from "vitest";
-import { BERTH, type BerthRoot, berthRoot, buildBerth, poll } from "../lib/berth.ts";
+import { BERTH, type BerthRoot, berthRoot, buildBerth, poll, untilStopped } from "../lib/berth.ts";
 import { killDaemon } from "../lib/daemon.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { openTerminal, type Terminal } from "../lib/pty.ts";
@@ -135,6 +135,7 @@ describe("the terminal is put back as it was", () => {
     await shows(terminal, /no machines/);
     child.kill("SIGTSTP");
     await poll("the screen of before", () => (terminal.output.endsWith(OUT) ? true : undefined));
+    await untilStopped(child.pid ?? -1);
     expect(terminal.modes()).toBe(before);
     child.kill("SIGCONT");
     await poll("its own", () => (terminal.flags().canonical ? undefined : true));

@@ -319,6 +319,11 @@ export function isRunning(pid: number): boolean {
   return status !== "" && !/^State:\s*Z/m.test(status);
 }
 
+/** When a signal has stopped it: a SIGCONT that comes before is lost. */
+export async function untilStopped(pid: number): Promise<void> {
+  await poll(`the stop of ${pid}`, () => (/^State:\s*T/m.test(read(`/proc/${pid}/status`)) ? true : undefined));
+}
+
 /** Children of a process, by pid. */
 export function childrenOf(pid: number): number[] {
   return read(`/proc/${pid}/task/${pid}/children`).split(" ").filter(Boolean).map(Number);

@@ -11,8 +11,9 @@
  *   terminal.hangUp();                                                   // the window is closed
  *   await child.end                                                      // { status, signal }
  */
-import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, constants, openSync, readSync, writeSync } from "node:fs";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { closeSync, constants, openSync, readdirSync, readSync, writeSync } from "node:fs";
+import { join } from "node:path";
 import { TIOCGPTPEER, TIOCSPTLCK } from "../../src/sys/constants.ts";
 import { bind, check, pinned } from "../../src/sys/libc.ts";
 import { type Unwatch, watch } from "../../src/sys/poll.ts";
@@ -157,6 +158,17 @@ export class Terminal implements AsyncDisposable {
       }
     }
   }
+}
+
+/** When a terminal of a machine, its console or one that was opened for a command, has got this size. */
+export async function untilSized(leader: number, { rows, columns }: WindowSize): Promise<void> {
+  const devices = `/proc/${leader}/root/dev`;
+  const sizeOf = (path: string) => spawnSync("stty", ["-F", join(devices, path), "size"], { encoding: "utf8" }).stdout;
+  await poll(`a terminal of ${rows} rows and ${columns} columns`, () => {
+    const terminals = readdirSync(join(devices, "pts")).filter((name) => name !== "ptmx");
+    const sizes = ["console", ...terminals.map((name) => join("pts", name))].map(sizeOf);
+    return sizes.includes(`${rows} ${columns}\n`) ? true : undefined;
+  });
 }
 
 export function openTerminal(size: WindowSize = { rows: 24, columns: 80 }): Terminal {
