@@ -78,7 +78,7 @@ that a machine would have, with all its partitions, so that *import-tar* makes a
 signed by a key of the keyring (see _FILES_): inline in _URL.sha256_, or by _SHA256SUMS.gpg_ beside _SHA256SUMS_. A redirect from
 https to http is not followed.
 
-It is *berthd*(8) who downloads, and goes on with it when the client is gone: *berth list-transfers* shows what goes on,
+It is *berthd*(8) who downloads, and goes on with it when the client is gone: *berth list-transfers* shows what goes on (with *--all* also what became of the last ones),
 *berth cancel-transfer* (or ^C in the client that waits) ends it. When a connection breaks the rest is asked for by
 another one, five times, where the server has a name (*ETag*) or a date for what it sent. What came of a download that
 failed or was cancelled is kept in the cache for a week, and the next one of the same address goes on from there; at most 16 files

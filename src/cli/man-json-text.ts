@@ -97,7 +97,7 @@ bootstrap it comes from), and of a disk image *partitions* (as in *image-status*
 
 *berth list-transfers*
 : An array of *id*, *type* (pull-tar, pull-raw, pull-oci, import-tar, import-raw, import-fs, export-tar or export-raw), *local* (the image), *remote* (where it comes from or goes to, null
-for others than root), *progress* (0 to 1), *verify* and *status* (what it said last).
+for others than root), *progress* (0 to 1), *state* (running, done, failed or canceled), *verify* and *status* (what it said last; why it failed).
 
 *berth clean*
 : An array of what was removed: *name* and *usage* (bytes, or null).

@@ -5,12 +5,10 @@ import type { PullEvent, PullParams } from "../manager/protocol.ts";
 import { quote, visible } from "../spec/quote.ts";
 import type { ImageFiles } from "../transfer/pull-image.ts";
 import type { Verify } from "../transfer/transfer.ts";
-import type { NewImage } from "../transfer/transfers.ts";
 import type { DaemonClient } from "./daemon-client.ts";
 import { needDaemon } from "./daemon-start.ts";
-import { imageFields } from "./image-fields.ts";
-import { addImportOptions, type ImportOptions } from "./import-verb.ts";
-import { print, printJson, say } from "./output.ts";
+import { addImportOptions, type ChosenImage, type ImportOptions, printImage } from "./import-verb.ts";
+import { print, say } from "./output.ts";
 import { startProgress } from "./progress.ts";
 import type { Context } from "./verb.ts";
 
@@ -56,14 +54,15 @@ export function keepDownloadOf({ keepDownload = "no", N = false }: PullOptions):
 }
 
 interface Request extends Pick<PullParams, "kind" | "from" | "verify" | "keepDownload"> {
-  readonly image: NewImage;
+  readonly image: ChosenImage;
   readonly files?: ImageFiles;
   readonly architecture?: string;
   readonly driver?: "directory" | "stack" | undefined;
 }
 
 export async function pullByDaemon(context: Context, options: PullOptions, request: Request): Promise<number> {
-  const { image, files = null, architecture = null, driver = null, ...rest } = request;
+  const { image: chosen, files = null, architecture = null, driver = null, ...rest } = request;
+  const { nameIsDerived: _, ...image } = chosen;
   const client = await needDaemon(context.paths, context.env);
   try {
     const { id } = await follow(
@@ -72,7 +71,7 @@ export async function pullByDaemon(context: Context, options: PullOptions, reque
       context,
     );
     if (!options.wait) print(`${id}\n`);
-    else if (options.json === true) printJson(imageFields(new ImageStore(context.paths).get(image.name)));
+    else printImage(new ImageStore(context.paths), chosen, options);
     return 0;
   } finally {
     client.close();

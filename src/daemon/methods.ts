@@ -167,8 +167,11 @@ export const METHODS: { readonly [M in MethodName]: Method<M> } = {
   pull: { for: "root", run: async (daemon, call) => pull(await daemon.transfers(), call) },
   transfers: {
     for: "all",
-    run: async (daemon, { reader }) =>
-      (await daemon.transfers()).list().map((transfer) => viewTransfer(transfer, reader === "root")),
+    run: async (daemon, { reader, params }) => {
+      const transfers = await daemon.transfers();
+      const ended = flag(params, "ended") ? transfers.ended() : [];
+      return [...ended, ...transfers.list()].map((transfer) => viewTransfer(transfer, reader === "root"));
+    },
   },
   cancelTransfer: {
     for: "root",

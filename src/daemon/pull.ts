@@ -83,7 +83,7 @@ const SIZE_MAX = 2 ** 40;
 
 /** Who may only look is not told where from: addresses may have secrets in them. */
 export function viewTransfer(
-  { id, type, local, remote, progress, verify, log }: Transfer,
+  { id, type, local, remote, progress, outcome, verify, log }: Transfer,
   root: boolean,
 ): TransferView {
   return {
@@ -92,6 +92,7 @@ export function viewTransfer(
     local,
     remote: root ? remote : null,
     progress,
+    state: outcome ?? "running",
     verify,
     status: root ? (log.at(-1) ?? null) : null,
   };

@@ -102,9 +102,10 @@ function read(path: string, key: Buffer): Buffer | undefined {
 
 /** Under another name first: a reader sees the old file or the new one, after a crash too. */
 function write(path: string, content: Buffer): void {
-  const temporary = `${path}.${process.pid}`;
+  // Not by pid alone: two processes in two pid namespaces may have the same one and this directory.
+  const temporary = `${path}.${process.pid}-${process.hrtime.bigint()}`;
+  const fd = openSync(temporary, "wx", 0o600);
   try {
-    const fd = openSync(temporary, "wx", 0o600);
     try {
       writeSync(fd, content);
       fsyncSync(fd);

@@ -1,7 +1,7 @@
 import type { ErrorKind } from "../errors.ts";
 import type { SnapshotInfo } from "../image/snapshots/snapshot.ts";
 import type { ImageFiles } from "../transfer/pull-image.ts";
-import type { TransferType, Verify } from "../transfer/transfer.ts";
+import type { Outcome, TransferType, Verify } from "../transfer/transfer.ts";
 import type { Applied } from "./applies.ts";
 import type { RollbackRequest, RolledBack } from "./image-snapshots.ts";
 import type { MachineLoad } from "./loads.ts";
@@ -57,7 +57,7 @@ export interface Methods {
   rollback: { params: RollbackRequest; event: RollbackEvent; result: RolledBack };
   /** A download, which goes on when the caller is gone, until it is cancelled or the daemon ends. */
   pull: { params: PullParams; event: PullEvent; result: PullResult };
-  transfers: { params: Nothing; event: never; result: readonly TransferView[] };
+  transfers: { params: { readonly ended: boolean }; event: never; result: readonly TransferView[] };
   cancelTransfer: { params: { readonly id: number }; event: never; result: null };
   setProperty: { params: Named & { readonly properties: readonly string[] }; event: never; result: null };
 }
@@ -173,8 +173,9 @@ export interface TransferView {
   readonly remote: string | null;
   /** 0 to 1. */
   readonly progress: number;
+  readonly state: "running" | Outcome;
   readonly verify: Verify;
-  /** What it said last. */
+  /** What it said last; of one that has failed, why. Null: only root may know. */
   readonly status: string | null;
 }
 

@@ -117,7 +117,12 @@ export function addressOf(server: URL, path: string): URL {
  * The image that `name` means: an alias, for the host's architecture or the one at its end, or the beginning of a fingerprint.
  * @throws BerthError that says what there is
  */
-export function selectImage(images: readonly RemoteImage[], name: string, architecture: string): RemoteImage {
+export function selectImage(
+  images: readonly RemoteImage[],
+  remote: string,
+  name: string,
+  architecture: string,
+): RemoteImage {
   const named = images.filter(({ aliases }) => aliases.includes(name));
   const here = named.filter((image) => image.architecture === architecture);
   const exact = images.filter((image) => image.aliases.some((alias) => `${alias}/${image.architecture}` === name));
@@ -127,10 +132,10 @@ export function selectImage(images: readonly RemoteImage[], name: string, archit
     const others = [...new Set(named.map((image) => image.architecture))].sort().join(", ");
     throw new BerthError(`${quote(name)} is not there for ${architecture}`, { hint: `--arch: ${others}` });
   }
-  return byFingerprint(images, name);
+  return byFingerprint(images, remote, name);
 }
 
-function byFingerprint(images: readonly RemoteImage[], name: string): RemoteImage {
+function byFingerprint(images: readonly RemoteImage[], remote: string, name: string): RemoteImage {
   const found = /^[0-9a-f]{8,64}$/.test(name) ? images.filter(({ fingerprint }) => fingerprint.startsWith(name)) : [];
   const [first] = found;
   // One image may be there as several products.
@@ -143,7 +148,9 @@ function byFingerprint(images: readonly RemoteImage[], name: string): RemoteImag
   const near = aliases.filter((alias) => alias.startsWith(`${name}/`)).slice(0, NEAR);
   throw new BerthError(`the server has no image ${quote(name)}`, {
     hint:
-      near.length > 0 ? `there are ${near.join(", ")}` : (suggest(name, aliases) ?? "berth images REMOTE: lists them"),
+      near.length > 0
+        ? `there are ${near.join(", ")}`
+        : (suggest(name, aliases) ?? `berth list-images ${remote}: lists them`),
   });
 }
 

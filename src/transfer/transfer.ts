@@ -57,6 +57,8 @@ export class Transfer {
   readonly verify: Verify;
   /** 0 to 1. */
   progress = 0;
+  /** Undefined: it goes on. */
+  outcome: Outcome | undefined;
   /** The last lines of what was said. */
   readonly log: string[] = [];
   /** Rejects with the reason when it fails or is cancelled. */
@@ -95,6 +97,7 @@ export class Transfer {
       this.#say(reason instanceof Error ? reason.message : String(reason), 3, events);
       throw reason;
     } finally {
+      this.outcome = outcome;
       events.emit("removed", this, outcome);
     }
   }

@@ -17,6 +17,8 @@ export interface NewImage {
   readonly replace: boolean;
 }
 
+const ENDED_LENGTH = 32;
+
 /**
  * The transfers of one root that are going on; who owns it hears of each. They work while nobody waits for them, and end
  * with this process. Fds given to it are closed by it. What does the work is loaded when there is some: most daemons never have any.
@@ -24,6 +26,7 @@ export interface NewImage {
 export class Transfers extends EventEmitter<TransferEvents> {
   readonly #store: ImageStore;
   readonly #running = new Map<number, Transfer>();
+  readonly #ended: Transfer[] = [];
   #last = 0;
 
   constructor(store: ImageStore) {
@@ -33,6 +36,11 @@ export class Transfers extends EventEmitter<TransferEvents> {
 
   list(): readonly Transfer[] {
     return [...this.#running.values()];
+  }
+
+  /** The last ones that have ended, the oldest first: who did not wait learns from them what became of it. */
+  ended(): readonly Transfer[] {
+    return this.#ended;
   }
 
   /** @throws BerthError of kind NoSuchTransfer */
@@ -120,6 +128,8 @@ export class Transfers extends EventEmitter<TransferEvents> {
         await work(control);
       } finally {
         this.#running.delete(transfer.id);
+        this.#ended.push(transfer);
+        if (this.#ended.length > ENDED_LENGTH) this.#ended.shift();
         if (fd !== undefined) closeQuietly(fd);
       }
     });

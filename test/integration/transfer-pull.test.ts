@@ -37,8 +37,9 @@ async function pull(root: BerthRoot, url: string, ...options: readonly string[])
   return root.berth("pull-tar", url, ...options);
 }
 
-function expectPulled(root: BerthRoot, end: End, name = "web"): void {
-  expect(end).toMatchObject({ status: 0, stdout: "", stderr: "" });
+/** `printed`: a name that nobody gave is. */
+function expectPulled(root: BerthRoot, end: End, name = "web", printed = `${name}\n`): void {
+  expect(end).toMatchObject({ status: 0, stdout: printed, stderr: "" });
   expect(readFileSync(join(root.machines, name, "data")).length).toBe(1 << 20);
   expect(readdirSync(root.machines)).toEqual([name]);
   expect(downloads(root)).toEqual([]);
@@ -114,7 +115,7 @@ describe("--verify=checksum", () => {
   ])("by %s", async (_, pages) => {
     await using root = pullRoot();
     await using server = await site({ "/d/web.tar": ARCHIVE, ...pages });
-    expectPulled(root, await pull(root, `${server.url}/d/web.tar`, "--verify=checksum", "copy"), "copy");
+    expectPulled(root, await pull(root, `${server.url}/d/web.tar`, "--verify=checksum", "copy"), "copy", "");
   });
 
   test("what is another one, or vouched for by nobody, is never unpacked", async () => {
@@ -190,7 +191,7 @@ test("a proxy of the environment is asked, but not for what no_proxy names", asy
   await using server = await site({ "/web.tar": ARCHIVE });
   const env = { http_proxy: proxy.url, no_proxy: "127.0.0.1" };
   const pulled = (url: string, name: string) => root.spawn([BERTH, "pull-tar", url, name, "--verify=no"], { env }).end;
-  expectPulled(root, await pulled("http://server.invalid/web.tar", "web"));
+  expectPulled(root, await pulled("http://server.invalid/web.tar", "web"), "web", "");
   expect(await pulled(`${server.url}/web.tar`, "direct")).toMatchObject({ status: 0 });
   expect([proxy.asked, server.asked]).toEqual([["http://server.invalid/web.tar"], ["/web.tar"]]);
 });
@@ -281,8 +282,8 @@ async function begun(root: BerthRoot): Promise<void> {
   });
 }
 
-async function transfers(root: BerthRoot): Promise<unknown> {
-  return JSON.parse((await root.berth("list-transfers", "--json")).stdout);
+async function transfers(root: BerthRoot, ...options: string[]): Promise<unknown> {
+  return JSON.parse((await root.berth("list-transfers", "--json", ...options)).stdout);
 }
 
 describe("a download in berthd", () => {
@@ -310,13 +311,14 @@ describe("a download in berthd", () => {
     const remote = `${server.url}/web.tar`;
     expect(await transfers(root)).toMatchObject([{ id: 1, type: "pull-tar", local: "web", remote, verify: "no" }]);
     expect((await root.berth("list-transfers")).stdout).toMatch(
-      /^ID +PROGRESS +TYPE +LOCAL +REMOTE\n1 +3\d% +pull-tar +web +http/,
+      /^ID +STATE +TYPE +LOCAL +REMOTE\n1 +3\d% +pull-tar +web +http/,
     );
     const { status, stderr } = await root.berth("cancel-transfer", "7");
     expect([status, stderr]).toEqual([1, "berth: no transfer 7\nhint: it may have ended\n"]);
     expect(await root.berth("cancel-transfer", "1")).toMatchObject({ status: 0, stdout: "", stderr: "" });
     await poll("its end", () => (readdirSync(root.machines).length === 0 ? true : undefined));
     expect(await transfers(root)).toEqual([]);
+    expect(await transfers(root, "--all")).toMatchObject([{ id: 1, state: "canceled" }]);
     expect((await root.berth("cancel-transfer", "web")).status).toBe(2);
   });
 
@@ -336,6 +338,14 @@ describe("a download in berthd", () => {
     const { status, stdout } = await pull(root, `${server.url}/web.tar`, "--verify=no", "--no-wait");
     expect([status, stdout]).toEqual([0, "1\n"]);
     await poll("the image", () => (readdirSync(root.machines).join() === "web" ? true : undefined));
+    // Nobody waits for this one, and it can still be learnt why there is no image.
+    expect((await pull(root, `${server.url}/none.tar`, "--verify=no", "--no-wait")).stdout).toBe("2\n");
+    const known = () => root.berth("list-transfers", "--all");
+    let last = await known();
+    while (!last.stdout.includes("failed")) last = await known();
+    expect(last.stdout).toMatch(/^1 +done +pull-tar +web .*\n2 +failed +pull-tar +none /m);
+    expect(last.stderr).toMatch(/^transfer 2: .*404/m);
+    expect((await root.berth("list-transfers")).stderr).toBe("no transfers\n");
   });
 
   test("of nginx that is cancelled goes on where that was", async (ctx) => {

@@ -21,5 +21,7 @@ async function importFs(
   options: ImportOptions,
 ): Promise<number> {
   const image = newImage(name, imageNameOf(resolve(from)), options);
-  return makeByTransfer(context, options, (transfers) => transfers.importFs(openInputDirectory(from), image, from));
+  return makeByTransfer(context, image, options, (transfers) =>
+    transfers.importFs(openInputDirectory(from), image, from),
+  );
 }

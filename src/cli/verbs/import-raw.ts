@@ -24,7 +24,7 @@ async function importRaw(
   options: ImportOptions,
 ): Promise<number> {
   const image = newImage(name, file === "-" ? "" : diskNameOf(file), options);
-  return makeByTransfer(context, options, (transfers) =>
+  return makeByTransfer(context, image, options, (transfers) =>
     transfers.importRaw(openInput(file), image, file === "-" ? "" : file),
   );
 }

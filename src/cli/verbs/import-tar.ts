@@ -23,7 +23,7 @@ async function importTar(
   options: ImportOptions,
 ): Promise<number> {
   const image = newImage(name, file === "-" ? "" : imageNameOf(file), options);
-  return makeByTransfer(context, options, (transfers) =>
+  return makeByTransfer(context, image, options, (transfers) =>
     transfers.importTar(openInput(file), image, file === "-" ? "" : file),
   );
 }

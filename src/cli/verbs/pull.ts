@@ -45,7 +45,7 @@ async function pull(context: Context, from: string, name: string | undefined, op
   const image = newImage(name, nameOf(split.name), options);
   const remote = findRemote(context.paths, split.remote);
   warnOf(remote);
-  const found = selectImage(await remoteImages(remote, context.signal), split.name, arch);
+  const found = selectImage(await remoteImages(remote, context.signal), split.remote, split.name, arch);
   const files = filesOf(remote, found);
   return pullByDaemon(context, options, { kind: "image", from, image, files, verify: "checksum", keepDownload });
 }

@@ -79,7 +79,7 @@ async function partitionsOf(store: ImageStore, { name, type }: ImageInfo): Promi
 }
 
 function partitionProperties(partitions: readonly PartitionView[] | null): Properties {
-  if (partitions === null) return {};
+  if (partitions === null || partitions.length === 0) return {};
   const rows = partitions.map(({ number, fileSystem, size, mountedOn }) =>
     [number, fileSystem ?? "-", size, mountedOn ?? "-"].join(":"),
   );

@@ -148,21 +148,21 @@ describe("a name", () => {
     ["debian/12/cloud/amd64", "arm64", "3"],
     [sum("4").slice(0, 12), "amd64", "4"],
   ])("%s for %s", (name, arch, digit) => {
-    expect(selectImage(images, name, arch).fingerprint).toBe(sum(digit));
+    expect(selectImage(images, "images", name, arch).fingerprint).toBe(sum(digit));
   });
 
   test.each([
     ["alpine/3.20", '"alpine/3.20" is not there for amd64', "--arch: s390x"],
     ["debian", 'the server has no image "debian"', "there are debian/12, debian/bookworm, debian/12/cloud"],
     ["debian/21", 'the server has no image "debian/21"', "did you mean debian/12?"],
-    ["\u001b[1m", 'the server has no image "\\u{1b}[1m"', "berth images REMOTE: lists them"],
+    ["\u001b[1m", 'the server has no image "\\u{1b}[1m"', "berth list-images images: lists them"],
   ])("%s is told what there is", (name, message, hint) => {
-    expect(() => selectImage(images, name, "amd64")).toThrow(expect.objectContaining({ message, hint }));
+    expect(() => selectImage(images, "images", name, "amd64")).toThrow(expect.objectContaining({ message, hint }));
   });
 
   test("of several fingerprints is none", () => {
     const twins = [at("a", "amd64", "5"), { ...at("b", "amd64", "5"), fingerprint: `${"5".repeat(63)}6` }];
-    expect(() => selectImage(twins, "55555555", "amd64")).toThrow(
+    expect(() => selectImage(twins, "images", "55555555", "amd64")).toThrow(
       "2 images have fingerprints that begin with 55555555",
     );
   });
