@@ -22,8 +22,19 @@ const LONG: Readonly<Record<string, readonly [bigint, bigint]>> = {
   t: [0n, 2n ** 64n - 1n],
 };
 
+/** Where messages are written. What is aligned is written as words: these machines are little-endian, as our messages. */
+interface Scratch {
+  readonly bytes: Buffer;
+  readonly words: Uint32Array;
+}
+
 /** Undefined while one is written. */
-let scratch: Buffer | undefined;
+let scratch: Scratch | undefined;
+
+function makeScratch(size: number): Scratch {
+  const bytes = Buffer.allocUnsafeSlow((size + 3) & ~3);
+  return { bytes, words: new Uint32Array(bytes.buffer) };
+}
 
 /**
  * Writes values by their signature, little-endian. A bus drops whoever sends it anything malformed, so each value is
@@ -31,20 +42,23 @@ let scratch: Buffer | undefined;
  */
 export class Marshaller {
   #bytes: Buffer;
+  #words: Uint32Array;
   #at = 0;
   #depth = 0;
   /** fds among the values, in the order of their index. */
   readonly fds: number[] = [];
 
   constructor() {
-    this.#bytes = scratch ?? Buffer.allocUnsafeSlow(FIRST_SIZE);
+    const { bytes, words } = scratch ?? makeScratch(FIRST_SIZE);
+    this.#bytes = bytes;
+    this.#words = words;
     scratch = undefined;
   }
 
   /** What was written, and the end of writing. */
   finish(): Buffer {
     const written = Buffer.from(this.#bytes.subarray(0, this.#at));
-    if (this.#bytes.length <= KEPT_SIZE) scratch = this.#bytes;
+    if (this.#bytes.length <= KEPT_SIZE) scratch = { bytes: this.#bytes, words: this.#words };
     return written;
   }
 
@@ -56,14 +70,13 @@ export class Marshaller {
     const types = parseSignature(signature);
     if (types.length !== values.length)
       throw new Error(`${values.length} values were given for the signature "${signature}"`);
-    for (const [index, type] of types.entries()) this.value(type, values[index]);
+    for (let index = 0; index < types.length; index++) this.value(types[index] as Type, values[index]);
   }
 
   align(to: number): void {
     const next = (this.#at + to - 1) & -to;
     this.#room(next - this.#at);
-    this.#bytes.fill(0, this.#at, next);
-    this.#at = next;
+    while (this.#at < next) this.#bytes[this.#at++] = 0;
   }
 
   byte(value: number): void {
@@ -74,12 +87,19 @@ export class Marshaller {
   u32(value: number): void {
     this.align(4);
     this.#room(4);
-    this.#at = this.#bytes.writeUInt32LE(value, this.#at);
+    this.#words[this.#at >> 2] = value;
+    this.#at += 4;
   }
 
-  /** What is at a place that was written before. */
+  /** A word at a place that was written before. */
   patch(at: number, value: number): void {
-    this.#bytes.writeUInt32LE(value, at);
+    this.#words[at >> 2] = value;
+  }
+
+  raw(bytes: Uint8Array): void {
+    this.#room(bytes.length);
+    this.#bytes.set(bytes, this.#at);
+    this.#at += bytes.length;
   }
 
   value(type: Type, value: unknown): void {
@@ -133,7 +153,7 @@ export class Marshaller {
     this.align(alignment(element.code));
     const start = this.#at;
     if (element.code === "{") this.#entries(element, value);
-    else if (element.code === "y" && value instanceof Uint8Array) this.#raw(value);
+    else if (element.code === "y" && value instanceof Uint8Array) this.raw(value);
     else if (Array.isArray(value)) for (const one of value) this.value(element, one);
     else throw mismatch(`an array for ${type.text}`, value);
     this.patch(lengthAt, this.#at - start);
@@ -147,12 +167,6 @@ export class Marshaller {
       this.value(key, keyOf(key.code, name));
       this.value(type, value);
     }
-  }
-
-  #raw(bytes: Uint8Array): void {
-    this.#room(bytes.length);
-    this.#bytes.set(bytes, this.#at);
-    this.#at += bytes.length;
   }
 
   #basic(code: string, value: unknown): void {
@@ -223,9 +237,10 @@ export class Marshaller {
     const needed = this.#at + size;
     if (needed <= this.#bytes.length) return;
     if (needed > MAX_MESSAGE) throw new Error(`the message has more than ${MAX_MESSAGE} bytes`);
-    const grown = Buffer.allocUnsafeSlow(Math.max(needed, 2 * this.#bytes.length));
-    this.#bytes.copy(grown, 0, 0, this.#at);
-    this.#bytes = grown;
+    const { bytes, words } = makeScratch(Math.max(needed, 2 * this.#bytes.length));
+    this.#bytes.copy(bytes, 0, 0, this.#at);
+    this.#bytes = bytes;
+    this.#words = words;
   }
 }
 

@@ -27,6 +27,8 @@ export interface Header {
   readonly destination?: string | undefined;
   readonly sender?: string | undefined;
   readonly signature: string;
+  /** How many come with it. */
+  readonly unixFds?: number;
 }
 
 /** A message that was received. Its header is sound; its body is looked at when somebody knows what it should be. */
@@ -52,13 +54,18 @@ export class IncomingMessage {
     try {
       const values = reader.read(this.header.signature);
       reader.end();
-      for (const fd of this.#fds) if (!reader.namedFds.has(fd)) closeQuietly(fd);
-      this.#fds = [...reader.namedFds];
+      if (this.#fds.length > 0) this.#keep(reader.namedFds);
       return values;
     } catch (error) {
       this.closeFds();
       throw new DBusError("InvalidArgs", `The message can't be read: ${(error as Error).message}`);
     }
+  }
+
+  /** Of its fds only these. */
+  #keep(named: ReadonlySet<number>): void {
+    for (const fd of this.#fds) if (!named.has(fd)) closeQuietly(fd);
+    this.#fds = [...named];
   }
 
   get fds(): readonly number[] {
@@ -74,16 +81,16 @@ export class IncomingMessage {
 
   /** Those nobody took. */
   closeFds(): void {
-    for (const fd of this.takeFds()) closeQuietly(fd);
+    if (this.#fds.length > 0) for (const fd of this.takeFds()) closeQuietly(fd);
   }
 }
 
-export interface Outgoing extends Omit<Header, "sender" | "flags"> {
+export interface Outgoing extends Omit<Header, "sender" | "flags" | "unixFds"> {
   readonly flags?: number;
   readonly body: readonly unknown[];
 }
 
-/** Fields of a header: name, code, type, and what the text has to be. */
+/** Fields of a header that are texts: name, code, type, and what the text has to be. */
 const FIELDS = [
   ["path", 1, "o", isObjectPath],
   ["interface", 2, "s", isInterface],
@@ -91,6 +98,9 @@ const FIELDS = [
   ["errorName", 4, "s", isInterface],
   ["destination", 6, "s", isBusName],
 ] as const;
+/** A field that is a number, less the number: its code, and the signature "u". */
+const REPLY_SERIAL = 0x00750105;
+const UNIX_FDS = 0x00750109;
 const LITTLE_ENDIAN = 0x6c;
 const PROTOCOL = 1;
 
@@ -100,50 +110,74 @@ const PROTOCOL = 1;
  */
 export function encode(message: Outgoing): { readonly bytes: Buffer; readonly fds: readonly number[] } {
   try {
-    const body = new Marshaller();
-    body.write(message.signature, message.body);
-    const content = body.finish();
-    const header = new Marshaller();
-    for (const byte of [LITTLE_ENDIAN, message.type, message.flags ?? 0, PROTOCOL]) header.byte(byte);
-    header.u32(content.length);
-    header.u32(message.serial);
-    writeFields(header, message, body.fds.length);
-    header.align(8);
-    return { bytes: Buffer.concat([header.finish(), content]), fds: body.fds };
+    const marshaller = new Marshaller();
+    marshaller.write(message.signature, message.body);
+    const [body, { fds }] = [marshaller.finish(), marshaller];
+    const texts = isPlainAnswer(message) ? knownTexts(message) : textFields(message);
+    const whole = new Marshaller();
+    whole.u32(LITTLE_ENDIAN | (message.type << 8) | ((message.flags ?? 0) << 16) | (PROTOCOL << 24));
+    whole.u32(body.length);
+    whole.u32(message.serial);
+    whole.u32(0);
+    const start = whole.length;
+    // Numbers before texts: they end where the next field may begin, whose bytes are the same wherever that is.
+    if (message.replySerial !== undefined) numberField(whole, REPLY_SERIAL, message.replySerial);
+    if (fds.length > 0) numberField(whole, UNIX_FDS, fds.length);
+    whole.raw(texts);
+    whole.patch(start - 4, whole.length - start);
+    whole.align(8);
+    whole.raw(body);
+    return { bytes: whole.finish(), fds };
   } catch (error) {
     closeFdsIn(message);
     throw error;
   }
 }
 
-function writeFields(header: Marshaller, message: Outgoing, fds: number): void {
-  header.u32(0);
-  const start = header.length;
+function numberField(header: Marshaller, field: number, value: number): void {
+  header.u32(field);
+  header.u32(value);
+}
+
+/** Of answers, by who asked and what is in them: they go to the same few. */
+const KNOWN = 64;
+const known = new Map<string, Buffer>();
+
+/** Says who it is for and what is in it, and no more. */
+function isPlainAnswer({ path, interface: name, member, errorName, destination }: Outgoing): boolean {
+  const others = path ?? name ?? member ?? errorName;
+  return others === undefined && destination !== undefined;
+}
+
+function knownTexts(message: Outgoing): Buffer {
+  const key = `${message.destination}\0${message.signature}`;
+  let found = known.get(key);
+  if (found !== undefined) return found;
+  found = textFields(message);
+  if (known.size >= KNOWN) known.clear();
+  known.set(key, found);
+  return found;
+}
+
+function textFields(message: Outgoing): Buffer {
+  const fields = new Marshaller();
   const begin = (code: number, type: string): void => {
-    header.align(8);
-    header.byte(code);
-    header.signature(type);
+    fields.align(8);
+    fields.byte(code);
+    fields.signature(type);
   };
   for (const [name, code, type, check] of FIELDS) {
     const value = message[name];
     if (value === undefined) continue;
     if (!check(value)) throw new Error(`${JSON.stringify(value)} can't be the ${name} of a message`);
     begin(code, type);
-    header.text(value);
-  }
-  for (const [code, value] of [
-    [5, message.replySerial],
-    [9, fds || undefined],
-  ] as const) {
-    if (value === undefined) continue;
-    begin(code, "u");
-    header.u32(value);
+    fields.text(value);
   }
   if (message.signature !== "") {
     begin(8, "g");
-    header.signature(message.signature);
+    fields.signature(message.signature);
   }
-  header.patch(start - 4, header.length - start);
+  return fields.finish();
 }
 
 /** Of a message that will not be sent. */

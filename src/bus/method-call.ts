@@ -1,11 +1,23 @@
 import type { Connection } from "./connection.ts";
 import type { CallerCredentials, CredentialsCache } from "./credentials.ts";
+import type { Interface } from "./interface.ts";
 import { ALLOW_INTERACTIVE_AUTHORIZATION, type IncomingMessage, NO_REPLY_EXPECTED } from "./message.ts";
 import type { Unsubscribe } from "./subscriptions.ts";
+
+/** What is at the path that was called. */
+export interface CalledObject {
+  /** Its own, without those that every object has. */
+  readonly interfaces: readonly Interface[];
+  /** Path elements of what lies directly below. */
+  children(): Promise<readonly string[]>;
+}
+
+const NOTHING: CalledObject = { interfaces: [], children: async () => [] };
 
 /** A call as its handler sees it. */
 export class MethodCall {
   readonly connection: Connection;
+  object = NOTHING;
   readonly #message: IncomingMessage;
   readonly #credentials: CredentialsCache;
 

@@ -7,7 +7,7 @@ import { MethodCall } from "./method-call.ts";
 import { ObjectTree, type Subtree } from "./object-tree.ts";
 import { requireRoot } from "./polkit.ts";
 import { parseSignature } from "./signature.ts";
-import { PEER, PROPERTIES, peer, readVariant, row, standardInterfaces } from "./standard-interfaces.ts";
+import { PEER, PROPERTIES, peer, properties, readVariant, row, STANDARD } from "./standard-interfaces.ts";
 import type { Variant } from "./values.ts";
 
 /** Calls of one sender that are being answered at a time, as dbus-daemon(1) has it: who sends more is told so, and nobody else. */
@@ -92,13 +92,15 @@ export class ObjectServer {
     try {
       if (underway >= CALLS_AT_A_TIME)
         throw new DBusError("LimitsExceeded", `${CALLS_AT_A_TIME} of your calls are being answered already.`);
-      const method = await this.#find(call, message);
+      // Nothing is waited for that is there already: most answers are given in the turn in which the call came.
+      const found = this.#tree.find(call.path, call);
+      const method = this.#find(call, found instanceof Promise ? await found : found);
       const args = readArguments(method, message);
       if (!method.row.unprivileged) await requireRoot(call, `${method.name}.${call.member}()`);
-      const answer = await method.row.invoke(call, args);
-      const reply = { signature: method.row.out, body: bodyOf(method.row.out, answer) };
-      if (call.noReply) closeFdsIn(reply);
-      else call.connection.reply(message, reply.signature, reply.body);
+      const given = method.row.invoke(call, args);
+      const body = bodyOf(method.row.out, given instanceof Promise ? await given : given);
+      if (call.noReply) closeFdsIn({ signature: method.row.out, body });
+      else call.connection.reply(message, method.row.out, body);
     } catch (error) {
       this.#refuse(call, message, error);
     } finally {
@@ -128,24 +130,28 @@ export class ObjectServer {
     }
   }
 
-  async #find(call: MethodCall, { header }: IncomingMessage): Promise<{ readonly row: Method; readonly name: string }> {
-    const { path = "/", member = "", interface: wanted } = header;
-    const interfaces = wanted === PEER ? [peer] : await this.#interfacesAt(path, call);
-    for (const one of interfaces) {
+  #find(call: MethodCall, own: readonly Interface[] | undefined): { readonly row: Method; readonly name: string } {
+    const { path, member, interface: wanted } = call;
+    for (const one of interfacesFor(call, own)) {
       const found = wanted === undefined || one.name === wanted ? row(one.methods, member) : undefined;
-      if (found) return { row: found, name: one.name };
+      if (!found) continue;
+      call.object = { interfaces: own ?? [], children: () => this.#tree.children(path) };
+      return { row: found, name: one.name };
     }
     throw new DBusError("UnknownMethod", `Unknown method ${member} or interface ${wanted ?? "(null)"}.`);
   }
+}
 
-  async #interfacesAt(path: string, call: MethodCall): Promise<readonly Interface[]> {
-    const own = await this.#tree.find(path, call);
-    const standard = standardInterfaces(own ?? [], () => this.#tree.children(path), call.interface);
-    // What only has objects below it can be introspected, and that is all.
-    if (own === undefined || (own.length === 0 && call.member !== "Introspect"))
-      throw new DBusError("UnknownObject", `Unknown object '${path}'.`);
-    return [...standard, ...own];
-  }
+/** Where the method is looked for. */
+function interfacesFor(
+  { path, member, interface: wanted }: MethodCall,
+  own: readonly Interface[] | undefined,
+): readonly Interface[] {
+  if (wanted === PEER) return [peer];
+  // What only has objects below it can be introspected, and that is all.
+  if (own === undefined || (own.length === 0 && member !== "Introspect"))
+    throw new DBusError("UnknownObject", `Unknown object '${path}'.`);
+  return wanted === PROPERTIES ? [properties] : [...STANDARD, ...own];
 }
 
 /** The body is looked at only when its signature is the method's: anybody may send bodies that take long to read. */

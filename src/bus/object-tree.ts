@@ -25,12 +25,18 @@ export class ObjectTree {
   }
 
   /** Undefined: there is nothing, nor below it. */
-  async find(path: string, call: MethodCall): Promise<readonly Interface[] | undefined> {
+  find(path: string, call: MethodCall): MaybePromise<readonly Interface[] | undefined> {
     const exported = this.#objects.get(path);
     if (exported) return exported;
     const slash = path.lastIndexOf("/");
-    const found = await this.#subtrees.get(path.slice(0, slash))?.find(path.slice(slash + 1), call);
-    if (found) return found;
+    const found = this.#subtrees.get(path.slice(0, slash))?.find(path.slice(slash + 1), call);
+    return found instanceof Promise
+      ? found.then((later) => later ?? this.#onTheWay(path))
+      : (found ?? this.#onTheWay(path));
+  }
+
+  /** Of a path that leads to others: no interfaces. */
+  #onTheWay(path: string): readonly Interface[] | undefined {
     const below = path === "/" ? "/" : `${path}/`;
     const leads = [...this.#objects.keys(), ...this.#subtrees.keys()].some(
       (known) => known === path || known.startsWith(below),

@@ -9,25 +9,6 @@ export const PEER = "org.freedesktop.DBus.Peer";
 export const INTROSPECTABLE = "org.freedesktop.DBus.Introspectable";
 export const PROPERTIES = "org.freedesktop.DBus.Properties";
 
-/** What an object has beside its own interfaces; texts of errors are sd-bus's. `wanted`: only that one is looked for. */
-export function standardInterfaces(
-  own: readonly Interface[],
-  children: () => Promise<readonly string[]>,
-  wanted?: string,
-): Interface[] {
-  if (wanted === PROPERTIES) return [properties(own)];
-  const all: Interface[] = [peer, introspectable(), properties(own)];
-  return all;
-
-  function introspectable(): Interface {
-    const handler = async (): Promise<string> => introspection([...all, ...own], await children());
-    return {
-      name: INTROSPECTABLE,
-      methods: { Introspect: method({ unprivileged: true, in: "", out: "s", outNames: ["xml_data"], handler }) },
-    };
-  }
-}
-
 /** Answered at every path, whether there is an object or not. */
 export const peer: Interface = {
   name: PEER,
@@ -45,49 +26,64 @@ function machineId(): string {
   }
 }
 
-function properties(own: readonly Interface[]): Interface {
-  return {
-    name: PROPERTIES,
-    methods: {
-      Get: method({
-        unprivileged: true,
-        in: "ss",
-        out: "v",
-        inNames: ["interface_name", "property_name"],
-        outNames: ["value"],
-        handler: (_, name, property) => readVariant(find(own, name, property)),
-      }),
-      GetAll: method({
-        unprivileged: true,
-        in: "s",
-        out: "a{sv}",
-        inNames: ["interface_name"],
-        outNames: ["props"],
-        handler: (_, name) => allOf(own, name),
-      }),
-      Set: method({
-        unprivileged: true,
-        in: "ssv",
-        out: "",
-        inNames: ["interface_name", "property_name", "value"],
-        async handler(call, name, property, { signature, value }) {
-          const { write, type, unprivileged } = find(own, name, property);
-          if (!write) throw new DBusError("PropertyReadOnly", `Property '${property}' is not writable.`);
-          if (!unprivileged) await requireRoot(call, `${name}.${property}`);
-          if (signature !== type)
-            throw new DBusError(
-              "InvalidArgs",
-              `Incorrect parameters for property '${property}', expected '${type}', got '${signature}'.`,
-            );
-          await write(call, value);
-        },
-      }),
-    },
-    signals: {
-      PropertiesChanged: signal("sa{sv}as", ["interface_name", "changed_properties", "invalidated_properties"]),
-    },
-  };
-}
+const introspectable: Interface = {
+  name: INTROSPECTABLE,
+  methods: {
+    Introspect: method({
+      unprivileged: true,
+      in: "",
+      out: "s",
+      outNames: ["xml_data"],
+      handler: async ({ object }) => introspection([...STANDARD, ...object.interfaces], await object.children()),
+    }),
+  },
+};
+
+/** Texts of errors are sd-bus's. */
+export const properties: Interface = {
+  name: PROPERTIES,
+  methods: {
+    Get: method({
+      unprivileged: true,
+      in: "ss",
+      out: "v",
+      inNames: ["interface_name", "property_name"],
+      outNames: ["value"],
+      handler: ({ object }, name, property) => readVariant(find(object.interfaces, name, property)),
+    }),
+    GetAll: method({
+      unprivileged: true,
+      in: "s",
+      out: "a{sv}",
+      inNames: ["interface_name"],
+      outNames: ["props"],
+      handler: ({ object }, name) => allOf(object.interfaces, name),
+    }),
+    Set: method({
+      unprivileged: true,
+      in: "ssv",
+      out: "",
+      inNames: ["interface_name", "property_name", "value"],
+      async handler(call, name, property, { signature, value }) {
+        const { write, type, unprivileged } = find(call.object.interfaces, name, property);
+        if (!write) throw new DBusError("PropertyReadOnly", `Property '${property}' is not writable.`);
+        if (!unprivileged) await requireRoot(call, `${name}.${property}`);
+        if (signature !== type)
+          throw new DBusError(
+            "InvalidArgs",
+            `Incorrect parameters for property '${property}', expected '${type}', got '${signature}'.`,
+          );
+        await write(call, value);
+      },
+    }),
+  },
+  signals: {
+    PropertiesChanged: signal("sa{sv}as", ["interface_name", "changed_properties", "invalidated_properties"]),
+  },
+};
+
+/** What an object has before its own interfaces. */
+export const STANDARD: readonly Interface[] = [peer, introspectable, properties];
 
 /** An interface that is not named is any. */
 function find(own: readonly Interface[], interfaceName: string, name: string): Property {
@@ -104,17 +100,16 @@ async function allOf(own: readonly Interface[], name: string): Promise<Record<st
   // Those that every object has have no properties.
   if (wanted.length === 0 && name !== "" && ![PEER, INTROSPECTABLE, PROPERTIES].includes(name))
     throw new DBusError("UnknownInterface", `Unknown interface '${name}'.`);
-  const rows = wanted.flatMap((one) => Object.entries(one.properties ?? {}));
-  const values = await Promise.all(
-    rows
-      .filter(([, { hidden }]) => !hidden)
-      .map(async ([key, property]) => [key, await readVariant(property)] as const),
-  );
-  return Object.fromEntries(values);
+  const rows = wanted.flatMap((one) => Object.entries(one.properties ?? {})).filter(([, { hidden }]) => !hidden);
+  const values = rows.map(([, property]) => readVariant(property));
+  // All are asked at a time, and most answer at once.
+  const read = values.some((value) => value instanceof Promise) ? await Promise.all(values) : values;
+  return Object.fromEntries(rows.map(([name], index) => [name, read[index] as Variant]));
 }
 
-export async function readVariant({ type, read }: Property): Promise<Variant> {
-  return new Variant(type, await read());
+export function readVariant({ type, read }: Property): Variant | Promise<Variant> {
+  const value = read();
+  return value instanceof Promise ? value.then((later: unknown) => new Variant(type, later)) : new Variant(type, value);
 }
 
 /** A row by its name, and never what all objects of JavaScript have. */

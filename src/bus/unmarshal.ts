@@ -22,7 +22,7 @@ export class Unmarshaller {
   #at: number;
   #depth = 0;
   #values = 0;
-  readonly #named = new Set<number>();
+  #named: Set<number> | undefined;
 
   /** Alignment counts from the beginning of `bytes`; `at` is where reading begins. */
   constructor(
@@ -42,7 +42,7 @@ export class Unmarshaller {
 
   /** The fds that values are. */
   get namedFds(): ReadonlySet<number> {
-    return this.#named;
+    return this.#named ?? new Set();
   }
 
   /** Values of all complete types of the signature. */
@@ -130,6 +130,7 @@ export class Unmarshaller {
         const index = this.u32();
         const fd = this.#fds[index];
         if (fd === undefined) throw new Error(`it has no fd number ${index}`);
+        this.#named ??= new Set();
         this.#named.add(fd);
         return fd;
       }

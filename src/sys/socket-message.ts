@@ -79,9 +79,13 @@ export interface Message {
   readonly credentials: Credentials | undefined;
 }
 
+/** Of the 32-bit words of a struct msghdr: the lower half of msg_controllen, and msg_flags. */
+const [CONTROL_LENGTH, FLAGS] = [10, 12];
+
 /** A struct msghdr, its iovec and the buffers they point to, set up once: one receive is one system call. */
 export class Receiver {
   readonly #header: Buffer;
+  readonly #words: Uint32Array;
   readonly #iovec = pinned(16);
   readonly #data: Buffer;
   readonly #control = pinned(CONTROL_SIZE);
@@ -89,11 +93,12 @@ export class Receiver {
   constructor(size: number) {
     this.#data = pinned(size);
     this.#header = header(this.#iovec, this.#data, this.#control);
+    this.#words = new Uint32Array(this.#header.buffer);
   }
 
   /** One message, without waiting; null: nothing there now (EAGAIN). An empty `data` is end of file. */
   receive(fd: number): Message | null {
-    this.#header.writeBigUInt64LE(BigInt(CONTROL_SIZE), 40);
+    this.#words[CONTROL_LENGTH] = CONTROL_SIZE;
     const result = recvmsgCall(fd, this.#header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
     if (result < 0 && failedWith("EAGAIN", "EINTR")) return null;
     check(result, "recvmsg");
@@ -106,7 +111,7 @@ export class Receiver {
   #parse(length: number): Message {
     const fds: number[] = [];
     let credentials: Message["credentials"];
-    const end = Number(this.#header.readBigUInt64LE(40));
+    const end = this.#words[CONTROL_LENGTH] ?? 0;
     // struct cmsghdr: u64 length (with this header), i32 level, i32 type; the next one is 8-byte aligned.
     for (let at = 0; at + CMSG_HEADER <= end; ) {
       const size = Number(this.#control.readBigUInt64LE(at));
@@ -121,7 +126,7 @@ export class Receiver {
       }
       at += aligned(size);
     }
-    const truncated = (this.#header.readInt32LE(48) & MSG_CTRUNC) !== 0;
+    const truncated = ((this.#words[FLAGS] ?? 0) & MSG_CTRUNC) !== 0;
     return { data: Buffer.from(this.#data.subarray(0, length)), fds, truncated, credentials };
   }
 }

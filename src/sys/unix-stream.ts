@@ -157,7 +157,8 @@ export class FdStream {
   #queued = 0;
   #flushers: { resolve: () => void; reject: (error: Error) => void }[] = [];
   #unwatch: Unwatch | undefined;
-  #watching = "";
+  /** What of: 1 for reading, 2 for writing. */
+  #watching = 0;
   #paused = false;
   #writeError: Error | undefined;
   #closed = false;
@@ -301,14 +302,15 @@ export class FdStream {
 
   /** An fd has one watch, so another interest is another watch. */
   #rewatch(anew = false): void {
-    const interest = { readable: !this.#closed && !this.#paused, writable: !this.#closed && this.#queue.length > 0 };
-    const wanted = interest.readable || interest.writable ? JSON.stringify(interest) : "";
+    const readable = !this.#closed && !this.#paused;
+    const writable = !this.#closed && this.#queue.length > 0;
+    const wanted = (readable ? 1 : 0) + (writable ? 2 : 0);
     if (wanted === this.#watching && !anew) return;
     this.#watching = wanted;
     this.#unwatch?.();
     this.#unwatch = undefined;
-    if (wanted === "") return;
-    this.#unwatch = watch(this.#fd, interest, ({ readable, writable, hangup }) => {
+    if (wanted === 0) return;
+    this.#unwatch = watch(this.#fd, { readable, writable }, ({ readable, writable, hangup }) => {
       if (writable || hangup) this.#send();
       if (readable && !this.#closed) this.#receive(hangup);
     });
