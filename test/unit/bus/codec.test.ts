@@ -232,6 +232,15 @@ describe("hostile messages end the connection", () => {
     expect(() => readAll(untyped)).toThrow("body of no type");
   });
 
+  test("a call like one that was read before, but for what fills its last word", () => {
+    const { bytes } = call("", []);
+    expect(readAll(bytes)[0]?.header).toMatchObject({ member: "C", serial: 7 });
+    const filled = Buffer.from(bytes);
+    filled[filled.length - 1] = 1;
+    expect(() => readAll(filled)).toThrow("padding is not zero");
+    expect(readAll(bytes)[0]?.header).toMatchObject({ member: "C", serial: 7 });
+  });
+
   test("fds that belong to no message", () => {
     const reader = new MessageReader();
     const before = openFds();
@@ -242,6 +251,27 @@ describe("hostile messages end the connection", () => {
     reader.close();
     expect(openFds()).toBe(before);
   });
+});
+
+test("calls with the same names are told apart by serial, flags and body; answers by caller and signature", () => {
+  const message = { type: METHOD_CALL, path: "/a", interface: "a.b", member: "C", signature: "s" };
+  const calls = [1, 2, 3].map((serial) => encode({ ...message, serial, flags: serial, body: [`no ${serial}`] }).bytes);
+  const found = readAll(Buffer.concat(calls));
+  expect(found.map(({ header }) => [header.serial, header.flags])).toEqual([1, 2, 3].map((n) => [n, n]));
+  expect(found.map((one) => one.read())).toEqual([["no 1"], ["no 2"], ["no 3"]]);
+  const answers = [":1.5", ":1.6", ":1.5"].flatMap((destination, index) =>
+    ["s", "o"].map(
+      (signature) => encode({ type: 2, serial: 9, replySerial: index + 1, destination, signature, body: ["/x"] }).bytes,
+    ),
+  );
+  expect(readAll(Buffer.concat(answers)).map(({ header: h }) => [h.replySerial, h.destination, h.signature])).toEqual([
+    [1, ":1.5", "s"],
+    [1, ":1.5", "o"],
+    [2, ":1.6", "s"],
+    [2, ":1.6", "o"],
+    [3, ":1.5", "s"],
+    [3, ":1.5", "o"],
+  ]);
 });
 
 test("each message takes the fds its header counts, and those that are not named are closed", () => {
