@@ -11,7 +11,7 @@ export function loadFilter(input: PlanInput): Step[] {
   return [host("load-filter", { policy }, firstSource(input.spec.systemCallFilter))];
 }
 
-/** What init gives up while the keeper assembles the root. */
+/** What init gives up while the keeper assembles the root, and has nothing else to do. */
 export function giveUp(input: PlanInput): Step[] {
   const { spec, host: facts } = input;
   return [
@@ -22,7 +22,21 @@ export function giveUp(input: PlanInput): Step[] {
       { keep: keptCapabilities(input), last: facts.lastCapability },
       firstSource(spec.capabilities),
     ),
+    ...(allowsLaunch(input) ? filterCalls(input) : []),
   ];
+}
+
+/**
+ * Whether the rest of the launch may run under the machine's filter: loading one takes longer than all else that init has
+ * still to do when the root is there. The default one refuses none of that; a stub init is under no filter but its own.
+ */
+function allowsLaunch({ spec }: PlanInput): boolean {
+  const { systemCallFilter, suppressSync, addressFamilies, processTwo } = spec;
+  return systemCallFilter.length + addressFamilies.length === 0 && !suppressSync.value && !processTwo.value;
+}
+
+function filterCalls({ spec }: PlanInput): Step[] {
+  return [init("load-seccomp", {}, firstSource(spec.systemCallFilter))];
 }
 
 function keptCapabilities(input: PlanInput): number[] {
@@ -30,13 +44,13 @@ function keptCapabilities(input: PlanInput): number[] {
   return numbers.filter((number) => number >= 0 && number <= input.host.lastCapability);
 }
 
-/** The last steps before exec. The filter is loaded while init may still load one, so it allows what follows it. */
+/** The last steps before exec. A filter that may refuse calls of the launch is loaded here, while init still may, and allows what follows. */
 export function confine(input: PlanInput): Step[] {
   const { spec } = input;
   const mask = keptMask(input);
   return [
     ...(spec.noNewPrivileges.value ? [init("no-new-privileges", {}, spec.noNewPrivileges.source)] : []),
-    init("load-seccomp", {}, firstSource(spec.systemCallFilter)),
+    ...(allowsLaunch(input) ? [] : filterCalls(input)),
     init("set-capabilities", { mask }, firstSource(spec.capabilities)),
     ...raiseAmbient(input, mask),
   ];

@@ -172,3 +172,15 @@ group("a plan", () => {
     expect(images[1]?.parts).toEqual(images[0]?.parts);
   });
 });
+
+group("the seccomp filter", () => {
+  test.each(launches)("%s: allows what init calls when it has one", (_, plan) => {
+    const { programs } = compile(plan, "x64", handedFds(plan), Buffer.alloc(8));
+    const init = programs[1]?.ops ?? [];
+    const loaded = init.findIndex(({ name }) => name === "seccomp");
+    const allowed = plan.steps.flatMap((step) => (step.kind === "load-filter" ? step.args.policy.allow : []));
+    const calls = init.slice(loaded + 1).filter(({ number }) => number >= 0);
+    expect(calls.map(({ name }) => name).filter((name) => !allowed.includes(name))).toEqual([]);
+    expect(calls.length).toBeGreaterThan(0);
+  });
+});
