@@ -12,14 +12,15 @@ export class Tidy {
 
   /** Something has just been done. */
   busy(): void {
-    this.#timer ??= setTimeout(() => this.#tidy(), QUIET_MS).unref();
+    this.#timer ??= setTimeout(() => void this.#tidy(), QUIET_MS).unref();
     this.#timer.refresh();
   }
 
-  #tidy(): void {
+  async #tidy(): Promise<void> {
     this.#timer = undefined;
     // The launcher asks node for it. The last resort of V8's gives back the most, code that has not been used of late too.
-    void globalThis.gc?.({ type: "major", execution: "async", flavor: "last-resort" });
+    await globalThis.gc?.({ type: "major", execution: "async", flavor: "last-resort" });
+    // Afterwards: what objects of the heap had from malloc(3) is free only now.
     trimMemory();
   }
 }
