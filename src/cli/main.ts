@@ -3,6 +3,7 @@ import { COPIER_VERB } from "../copy/protocol.ts";
 import { BerthError, errorCode, UsageError } from "../errors.ts";
 import { INSTALLATION } from "../host/installation.ts";
 import { findPaths } from "../host/paths.ts";
+import { FOLLOWER_VERB } from "../image/follow/protocol.ts";
 import { suggest } from "../spec/nearest.ts";
 import { quote } from "../spec/quote.ts";
 import { complain, print } from "./output.ts";
@@ -24,6 +25,7 @@ async function main(argv: readonly string[]): Promise<number> {
     return 0;
   }
   if (verb === COPIER_VERB) return (await import("../copy/copier.ts")).runCopier();
+  if (verb === FOLLOWER_VERB) return (await import("../image/follow/process.ts")).runFollower();
   if (verb === "complete" && words[0] === "--") return completeWords(words.slice(1));
   const entry = VERBS[OTHER_WORDS[verb] ?? verb];
   if (entry === undefined) {

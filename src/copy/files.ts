@@ -1,10 +1,10 @@
 import { openSync } from "node:fs";
 import { BerthError, errorCode } from "../errors.ts";
+import { copyContent } from "../host/copy-content.ts";
 import { O_NOCTTY, O_NONBLOCK, O_PATH, O_RDONLY } from "../sys/constants.ts";
 import { openBelow, readLinkBytes } from "../sys/entries.ts";
 import { closeQuietly } from "../sys/files.ts";
 import { type AttributeReader, setAttributes } from "./attributes.ts";
-import { copyContent } from "./content.ts";
 import type { CopyCounts } from "./protocol.ts";
 import { putFile, putLink, putSymlink } from "./put.ts";
 import { type Entry, entryOf, type Side } from "./side.ts";

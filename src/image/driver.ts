@@ -12,7 +12,12 @@ export interface ImageState extends Partial<ImageUsage> {
   readonly layers?: readonly string[];
 }
 
-export type Still = (act: () => Promise<void>) => Promise<void>;
+/** Whoever runs from an image and can be held still. */
+export interface Still {
+  /** Whether there is somebody. */
+  isNeeded(): boolean;
+  during(act: () => Promise<void>): Promise<void>;
+}
 
 /**
  * One way to keep images. Paths are those of an image, or of one that is being made in a workspace: names, locks and
@@ -36,8 +41,8 @@ export interface Driver {
   /** Makes `to` a copy of `from`, with owners, times, links, holes, ACLs and extended attributes. */
   copy(from: string, to: string, signal: AbortSignal): Promise<void>;
   /**
-   * The same of one moment, also while a machine writes to `from`: it does not while `still` runs what it is given, which is
-   * to take as little time as it can. What the machine wrote before is on the disk.
+   * The same of one moment, also while a machine writes to `from`: it does not during what `still` is given, which is to
+   * take as little time as it can.
    */
   snapshot(from: string, to: string, still: Still, signal: AbortSignal): Promise<void>;
   /** Makes removing what nobody needs any more quick, where it can; what is left is removed file by file. */

@@ -14,6 +14,17 @@ const LAYERED: Readonly<Record<string, { readonly type: number; readonly since?:
   tmpfs: { type: 0x01021994, since: [6, 6] },
 };
 
+/**
+ * Those where each change of a file, by whichever way, sets its ctime before it can be read, and where what is written through a mapping
+ * does so again after it went to the disk: ext2 to ext4, xfs, btrfs, f2fs. Not tmpfs, which writes nothing to a disk.
+ */
+const NOTES_CHANGES: ReadonlySet<number> = new Set([0xef53, 0x58465342, 0x9123683e, 0xf2f52010]);
+
+/** `type`: of statfs(2). */
+export function notesChanges(type: number): boolean {
+  return NOTES_CHANGES.has(type);
+}
+
 export function sharesBlocks(fsType: string): boolean {
   return REFLINK.has(fsType);
 }

@@ -1,5 +1,6 @@
 import {
   AT_FDCWD,
+  AT_REMOVEDIR,
   AT_SYMLINK_FOLLOW,
   AT_SYMLINK_NOFOLLOW,
   O_CLOEXEC,
@@ -77,6 +78,16 @@ export function renameEntry(directory: number, from: Buffer, to: Buffer, flags: 
 
 export function removeEntry(directory: number, name: Buffer): void {
   check(unlinkatCall(directory, terminated(name), 0), "unlinkat");
+}
+
+/** An empty one. */
+export function removeDirectory(directory: number, name: Buffer): void {
+  check(unlinkatCall(directory, terminated(name), AT_REMOVEDIR), "unlinkat");
+}
+
+/** A fifo, a socket or a device; `mode`: with its type. `device`: as stat(2) has it. */
+export function makeNode(directory: number, name: Buffer, mode: number, device: bigint): void {
+  check(mknodatCall(directory, terminated(name), mode, device), "mknodat");
 }
 
 /** Of the symbolic link that an O_PATH fd holds. */

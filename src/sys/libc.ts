@@ -22,6 +22,11 @@ export function bind(signature: string): Native {
   };
 }
 
+/** The same for what is called ten thousand times in a row; bound at once. Only where a number can't be too large for one. */
+export function bindPlain(signature: string): Native {
+  return libc.func(signature) as Native;
+}
+
 /** The same by a thread of its own, for what takes long; throws as `check` does. */
 export function bindThreaded(
   signature: string,
@@ -59,6 +64,11 @@ export function failedWith(...names: readonly (keyof typeof constants.errno)[]):
 /** The address of a Buffer, for a struct that points to it. */
 export function address(buffer: Buffer): bigint {
   return koffi.address(buffer);
+}
+
+/** As a number, for a call that takes one for a pointer: addresses have 47 bits. */
+export function addressOf(buffer: Buffer): number {
+  return Number(koffi.address(buffer));
 }
 
 /** Native memory that stays where it is for the life of the process, unlike small Buffers that share a pool. */

@@ -5,6 +5,7 @@ import { copyTree } from "../copy-tree.ts";
 import { countDisk } from "../count-disk.ts";
 import type { Driver } from "../driver.ts";
 import { sharesBlocks, takesLayers } from "../file-systems.ts";
+import { copyRunning } from "../follow/copy-running.ts";
 
 /** A tree in a plain directory: works everywhere. */
 export const directoryDriver: Driver = {
@@ -36,7 +37,7 @@ export const directoryDriver: Driver = {
   },
 
   async snapshot(from, to, still, signal) {
-    await still(() => copyTree(from, to, signal));
+    await copyRunning(from, to, still, signal);
   },
 
   setReadOnly(path, readOnly) {

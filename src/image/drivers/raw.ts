@@ -35,7 +35,7 @@ export const rawDriver: Driver = {
   },
 
   async snapshot(from, to, still, signal) {
-    await still(() => this.copy(from, to, signal));
+    await still.during(() => this.copy(from, to, signal));
   },
 
   setReadOnly(path, readOnly) {

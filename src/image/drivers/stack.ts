@@ -1,12 +1,13 @@
 import { chmodSync, mkdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { BerthError } from "../../errors.ts";
-import { isStackMarked, LAYERS, linksOf, readStack, storeOf } from "../../host/stack.ts";
+import { isStackMarked, LAYERS, linksOf, readStack, type Stack, storeOf } from "../../host/stack.ts";
 import { STACK_SUFFIX } from "../../host/tree-place.ts";
 import { copyTree } from "../copy-tree.ts";
 import { countDisk } from "../count-disk.ts";
 import type { Driver } from "../driver.ts";
 import { sharesBlocks } from "../file-systems.ts";
+import { copyRunning } from "../follow/copy-running.ts";
 import { hasChanges, makeRw, makeStack, newIdentity, readIdentity, topOf } from "../stack-files.ts";
 
 /** An overlay can have 500; each one makes every look-up of a file a little slower, and a clone that has more is a copy. */
@@ -53,15 +54,14 @@ export const stackDriver: Driver = {
 
   /** Of the layers nothing is copied, of what was written since all. What the kernel works in is empty in a copy. */
   async copy(from, to, signal) {
-    const stack = readStack(from);
-    const links = linksOf(from);
-    if (links === null) throw ownLayers(from);
-    makeStack(to, { links, identity: newIdentity(readIdentity(from)?.id ?? null), like: topOf(stack) });
-    if (stack.rw !== null && hasChanges(stack)) await copyTree(join(stack.rw, "data"), join(to, "rw/data"), signal);
+    const stack = copyLayers(from, to);
+    if (stack.rw !== null && hasChanges(stack)) await copyTree(...changesOf(stack.rw, to), signal);
   },
 
   async snapshot(from, to, still, signal) {
-    await still(() => this.copy(from, to, signal));
+    const stack = copyLayers(from, to);
+    if (stack.rw !== null && (still.isNeeded() || hasChanges(stack)))
+      await copyRunning(...changesOf(stack.rw, to), still, signal);
   },
 
   setReadOnly(path, readOnly) {
@@ -76,6 +76,20 @@ export const stackDriver: Driver = {
     });
   },
 };
+
+/** Without what has been written to it since. Returns what it is a copy of. */
+function copyLayers(from: string, to: string): Stack {
+  const stack = readStack(from);
+  const links = linksOf(from);
+  if (links === null) throw ownLayers(from);
+  makeStack(to, { links, identity: newIdentity(readIdentity(from)?.id ?? null), like: topOf(stack) });
+  return stack;
+}
+
+/** What has been written to a stack, and where that is in its copy. */
+function changesOf(rw: string, to: string): readonly [string, string] {
+  return [join(rw, "data"), join(to, "rw/data")];
+}
 
 function ownLayers(path: string): BerthError {
   return new BerthError(`${path} has layers of its own, which can't be shared`, {

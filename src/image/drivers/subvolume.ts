@@ -1,6 +1,7 @@
 import { chmodSync, closeSync, constants, openSync, readFileSync, rmdirSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { BerthError, errorCode } from "../../errors.ts";
+import { syncTree } from "../../host/to-disk.ts";
 import {
   createSubvolume,
   destroySubvolume,
@@ -56,7 +57,8 @@ export const subvolumeDriver: Driver = {
   },
 
   async snapshot(from, to, still, signal) {
-    await still(() => this.copy(from, to, signal));
+    await syncTree(from); // what a machine has written before is not written while it stands still
+    await still.during(() => this.copy(from, to, signal));
   },
 
   discard(path) {

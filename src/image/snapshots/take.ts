@@ -7,11 +7,11 @@ import type { Paths } from "../../host/paths.ts";
 import { syncTree } from "../../host/to-disk.ts";
 import { runningFrom, whileStill, writersOf } from "../../machine/still.ts";
 import { copyDisk } from "../copy-disk.ts";
-import { copyTree } from "../copy-tree.ts";
 import { bestDriver, type FoundImage } from "../discover.ts";
 import type { Still } from "../driver.ts";
 import { rawDriver } from "../drivers/raw.ts";
 import { stackDriver } from "../drivers/stack.ts";
+import { copyRunning } from "../follow/copy-running.ts";
 import { holdTree } from "../hold-tree.ts";
 import { HOST_IMAGE } from "../image.ts";
 import { lockImage } from "../locks.ts";
@@ -95,8 +95,7 @@ function holdMachines(paths: Paths, image: FoundImage): Machines {
   const running = runningFrom(image.path, paths).some(({ layer }) => layer === null);
   const tree = running || image.driver === rawDriver ? undefined : tryHold(paths, image);
   let ms: number | null = null;
-  const still: Still = async (act) => {
-    await syncTree(image.path); // what a machine has written before is not written while it stands still
+  const during = async (act: () => Promise<void>): Promise<void> => {
     let all = act;
     for (const machine of writersOf(image.path, paths)) {
       const inner = all;
@@ -107,6 +106,7 @@ function holdMachines(paths: Paths, image: FoundImage): Machines {
     }
     await all();
   };
+  const still: Still = { isNeeded: () => writersOf(image.path, paths).length > 0, during };
   return { running, still, frozenMs: () => ms, [Symbol.dispose]: () => tree?.[Symbol.dispose]() };
 }
 
@@ -133,15 +133,18 @@ async function copyStill(
 ): Promise<Pick<FoundImage, "driver">> {
   const { path, driver } = image;
   try {
-    if (driver === rawDriver) await still(() => copyDisk(paths, image, to, signal));
-    else await driver.snapshot(path, to, still, signal);
+    // What the kernel still has to write to a disk image it writes also while the machine stands still.
+    if (driver === rawDriver) {
+      await syncTree(path);
+      await still.during(() => copyDisk(paths, image, to, signal));
+    } else await driver.snapshot(path, to, still, signal);
     return { driver };
   } catch (error) {
     if (errorCode(error) !== "EXDEV") throw error;
   }
   const best = bestDriver(join(to, ".."));
   best.create(to);
-  await still(() => copyTree(path, to, signal));
+  await copyRunning(path, to, still, signal);
   return { driver: best };
 }
 

@@ -17,8 +17,8 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { copyContent } from "../../../src/copy/content.ts";
 import { putFile, putNamedFile, putSymlink } from "../../../src/copy/put.ts";
+import { copyContent } from "../../../src/host/copy-content.ts";
 import { entriesOf } from "../../../src/sys/entries.ts";
 
 let directory: string;

@@ -1,0 +1,317 @@
+import { type BigIntStats, fstatSync } from "node:fs";
+import { BerthError, errorCode } from "../../errors.ts";
+import { O_PATH, O_RDONLY } from "../../sys/constants.ts";
+import { seekTo } from "../../sys/copy-data.ts";
+import { entriesOf, makeDirectory, openBelow } from "../../sys/entries.ts";
+import { closeQuietly, O_DIRECTORY } from "../../sys/files.ts";
+import { type SharedRows, StatTable } from "../../sys/stat-table.ts";
+import { likeDirectory, putEntry, putLink, removeAll } from "./exact-copy.ts";
+
+/** A directory that is deeper is no tree of a machine, but a trap. */
+const DEEPEST = 1000;
+
+/** What is known of a name in the tree. */
+interface Known {
+  readonly row: number;
+  /** Where it was a directory at the last look. */
+  directory: KnownDirectory | null;
+}
+
+interface KnownDirectory {
+  /** Open for reading, as long as it is known: whatever it is renamed to, it is the one whose entries are known. */
+  readonly fd: number;
+  readonly inode: string;
+  /** By names, a character a byte (latin1). */
+  readonly entries: Map<string, Known>;
+}
+
+/** A directory of the copy, opened when something in it is to be changed. */
+class CopyDirectory implements Disposable {
+  readonly #parent: CopyDirectory | null;
+  readonly #name: Buffer;
+  #fd: number;
+
+  constructor(parent: CopyDirectory | null, name: Buffer, fd = -1) {
+    this.#parent = parent;
+    this.#name = name;
+    this.#fd = fd;
+  }
+
+  get fd(): number {
+    if (this.#fd < 0 && this.#parent !== null)
+      this.#fd = openBelow(this.#parent.fd, this.#name, O_RDONLY | O_DIRECTORY);
+    return this.#fd;
+  }
+
+  get isOpen(): boolean {
+    return this.#fd >= 0;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#parent !== null && this.#fd >= 0) closeQuietly(this.#fd);
+  }
+}
+
+/** More directories than can be open. */
+export class TooManyDirectories extends Error {}
+
+/**
+ * Makes the copy of a tree follow the tree. `look` comes first; then somebody copies it, by names and file by file, while it changes;
+ * then `follow` finds what has changed since, by looking at every name, and copies that anew. What it misses nothing of is a tree that
+ * nobody changes meanwhile.
+ *
+ * A file is taken for unchanged that has the inode, the times and all else that it had at the last look, and had been left alone before
+ * that for longer than a clock's tick: the kernel notes the time of each change of content, attributes or links in `ctime`, which nobody
+ * can set. Of what is written through a mapping it does when a page is first written to after it went to the disk: hence `since`, the
+ * beginning of a sync(2) that was over before the look, and what has changed after it is looked upon as changed for ever.
+ * As rename(2) is noted in what is renamed and in its directory, a directory that has not changed in one that has not
+ * was at its place all the time, and so the files that were copied by way of it are its own.
+ */
+export class Follower {
+  readonly #table = new StatTable();
+  readonly #from: number;
+  readonly #to: () => number;
+  readonly #most: number;
+  readonly #give: (rows: SharedRows) => void;
+  #root: Known | undefined;
+  #directories = 0;
+  #entries = 0;
+  /** Copies, in this turn, of files with more names, by the inode that they are copies of. */
+  readonly #linked = new Map<string, number>();
+  /** Whether somebody has copied by names since the last look. */
+  #byNames = true;
+
+  /** `from`, and what `to` gives when there is a copy: open directories. `most`: of directories that may be open. */
+  constructor(from: number, to: () => number, most: number, give: (rows: SharedRows) => void) {
+    this.#from = from;
+    this.#to = to;
+    this.#most = most;
+    this.#give = give;
+  }
+
+  get turn(): Int32Array {
+    return this.#table.turn;
+  }
+
+  /** @throws TooManyDirectories */
+  look(since: number): void {
+    this.#root = {
+      row: this.#table.add(this.#from, SELF),
+      directory: this.#list(openBelow(this.#from, SELF, READ), 0),
+    };
+    this.#settle(since);
+  }
+
+  /** Returns how many entries were copied. `since`: null for the last time. */
+  follow(since: number | null): number {
+    const root = this.#root;
+    if (root === undefined || root.directory === null) throw new Error("there was no look");
+    this.#entries = 0;
+    this.#table.lookAtAll(this.#give);
+    this.#markLinked(root);
+    try {
+      using copy = new CopyDirectory(null, SELF, this.#to());
+      this.#followDirectory(root.row, root.directory, copy, 0);
+    } finally {
+      for (const fd of this.#linked.values()) closeQuietly(fd);
+      this.#linked.clear();
+    }
+    this.#byNames = false;
+    if (since !== null) this.#settle(since);
+    return this.#entries;
+  }
+
+  /** All that is in it. */
+  #list(fd: number, depth: number): KnownDirectory {
+    if (depth > DEEPEST) throw new BerthError(`directories are nested more than ${DEEPEST} deep`);
+    if (++this.#directories > this.#most) throw new TooManyDirectories();
+    const entries = new Map<string, Known>();
+    for (const name of [...entriesOf(fd)]) entries.set(name.toString("latin1"), this.#learn(fd, name, depth));
+    return { fd, inode: inodeOf(fstatSync(fd, BIG)), entries };
+  }
+
+  /** Of a name that nothing is known of. */
+  #learn(parent: number, name: Buffer, depth: number): Known {
+    const row = this.#table.add(parent, name);
+    const fd = this.#table.isDirectory(row) ? openDirectory(parent, name) : null;
+    return { row, directory: fd === null ? null : this.#list(fd, depth + 1) };
+  }
+
+  #forget({ row, directory }: Known): void {
+    this.#table.remove(row);
+    this.#forgetDirectory(directory);
+  }
+
+  #forgetDirectory(directory: KnownDirectory | null): void {
+    if (directory === null) return;
+    for (const known of directory.entries.values()) this.#forget(known);
+    closeQuietly(directory.fd);
+    this.#directories--;
+  }
+
+  /** Makes a copy of it like it, which is like what is known of it. */
+  #followDirectory(row: number, directory: KnownDirectory, copy: CopyDirectory, depth: number): void {
+    const hasChanged = this.#table.isChanged(row);
+    if (hasChanged) this.#followNames(directory, copy, depth);
+    for (const [text, known] of directory.entries) {
+      const name = Buffer.from(text, "latin1");
+      if (this.#table.isChanged(known.row)) this.#followEntry(directory, name, known, copy, depth, hasChanged);
+      else if (known.directory !== null) {
+        using inner = new CopyDirectory(copy, name);
+        this.#followDirectory(known.row, known.directory, inner, depth + 1);
+      }
+    }
+    // Also of one whose names alone were written anew: that changed its times.
+    if (copy.isOpen && (hasChanged || this.#isTouched(directory))) likeDirectory(directory.fd, copy.fd);
+    if (hasChanged) this.#entries++;
+  }
+
+  #isTouched({ entries }: KnownDirectory): boolean {
+    for (const { row } of entries.values()) if (this.#table.isChanged(row)) return true;
+    return false;
+  }
+
+  #followNames({ fd, entries }: KnownDirectory, copy: CopyDirectory, depth: number): void {
+    seekTo(fd, 0);
+    const names = new Map([...entriesOf(fd)].map((name) => [name.toString("latin1"), name]));
+    for (const [text, known] of entries) {
+      if (names.has(text)) continue;
+      this.#forget(known);
+      entries.delete(text);
+    }
+    for (const name of [...entriesOf(copy.fd)]) if (!names.has(name.toString("latin1"))) removeAll(copy.fd, name);
+    for (const [text, name] of names) if (!entries.has(text)) entries.set(text, this.#learn(fd, name, depth));
+  }
+
+  #followEntry(
+    { fd: parent }: KnownDirectory,
+    name: Buffer,
+    known: Known,
+    copy: CopyDirectory,
+    depth: number,
+    inChanged: boolean,
+  ): void {
+    const fd = openIfThere(parent, name);
+    if (fd === null) return; // the next look finds that its directory has changed
+    try {
+      const stat = fstatSync(fd, BIG);
+      if (!stat.isDirectory()) {
+        this.#forgetDirectory(known.directory);
+        known.directory = null;
+        this.#putEntry(fd, stat, name, copy);
+        return;
+      }
+      const isKnown = known.directory?.inode === inodeOf(stat);
+      // It may have been elsewhere for a while, and another one at its place.
+      const mayBeAnothers = this.#byNames && inChanged;
+      if (!isKnown) {
+        this.#forgetDirectory(known.directory);
+        known.directory = null;
+        const opened = openDirectory(parent, name);
+        if (opened === null) return;
+        known.directory = this.#list(opened, depth + 1);
+      }
+      if (known.directory === null) return;
+      if (!isKnown || mayBeAnothers || !isDirectoryAt(copy.fd, name)) {
+        removeAll(copy.fd, name);
+        makeDirectory(copy.fd, name, 0o700);
+        this.#markAll(known);
+      }
+      using inner = new CopyDirectory(copy, name);
+      this.#followDirectory(known.row, known.directory, inner, depth + 1);
+    } finally {
+      closeQuietly(fd);
+    }
+  }
+
+  #putEntry(fd: number, stat: BigIntStats, name: Buffer, copy: CopyDirectory): void {
+    this.#entries++;
+    removeAll(copy.fd, name);
+    const inode = stat.nlink > 1n ? inodeOf(stat) : null;
+    const first = inode === null ? undefined : this.#linked.get(inode);
+    if (first !== undefined && putLink(first, copy.fd, name)) return;
+    putEntry(fd, stat, copy.fd, name);
+    if (inode !== null && first === undefined) this.#linked.set(inode, openBelow(copy.fd, name, O_PATH));
+  }
+
+  #markAll({ row, directory }: Known): void {
+    this.#table.setChanged(row, true);
+    for (const known of directory?.entries.values() ?? []) this.#markAll(known);
+  }
+
+  /** What has changed by one of its names is written anew by all of them, so that they stay names of one file. */
+  #markLinked(root: Known): void {
+    const [changed, all] = [new Set<string>(), new Map<string, number[]>()];
+    this.#forEach(root, ({ row }) => {
+      const linked = this.#table.linked(row);
+      if (linked === null) return;
+      if (this.#table.isChanged(row)) changed.add(linked);
+      const rows = all.get(linked);
+      if (rows === undefined) all.set(linked, [row]);
+      else rows.push(row);
+    });
+    for (const linked of changed) for (const row of all.get(linked) ?? []) this.#table.setChanged(row, true);
+  }
+
+  /** What is known from now on to be as it was found. */
+  #settle(since: number): void {
+    if (this.#root === undefined) return;
+    const device = this.#table.device(this.#root.row);
+    this.#forEach(this.#root, ({ row }) => {
+      if (!this.#table.isChanged(row)) return;
+      const time = this.#table.changeTime(row);
+      const isSettled =
+        time !== null &&
+        time.ms < since - (time.isWhole ? WHOLE_SECONDS_MS : TICK_MS) &&
+        // What is mounted in it may be of another kind.
+        this.#table.device(row) === device;
+      this.#table.setChanged(row, !isSettled);
+    });
+  }
+
+  #forEach(known: Known, act: (known: Known) => void): void {
+    act(known);
+    for (const each of known.directory?.entries.values() ?? []) this.#forEach(each, act);
+  }
+}
+
+const BIG = { bigint: true } as const;
+const READ = O_RDONLY | O_DIRECTORY;
+const SELF = Buffer.from(".");
+/** The kernel notes the time of its last tick, of which there are at least 100 a second. */
+const TICK_MS = 50;
+/** Some file systems have no fractions of a second. */
+const WHOLE_SECONDS_MS = 2000;
+/** It has become something else meanwhile. */
+const GONE = new Set(["ENOENT", "ENOTDIR", "ELOOP"]);
+
+function openIfThere(parent: number, name: Buffer): number | null {
+  return unlessGone(() => openBelow(parent, name, O_PATH));
+}
+
+function openDirectory(parent: number, name: Buffer): number | null {
+  return unlessGone(() => openBelow(parent, name, READ));
+}
+
+function isDirectoryAt(parent: number, name: Buffer): boolean {
+  const fd = openIfThere(parent, name);
+  if (fd === null) return false;
+  try {
+    return fstatSync(fd).isDirectory();
+  } finally {
+    closeQuietly(fd);
+  }
+}
+
+function unlessGone(open: () => number): number | null {
+  try {
+    return open();
+  } catch (error) {
+    if (GONE.has(errorCode(error) ?? "")) return null;
+    throw error;
+  }
+}
+
+function inodeOf({ dev, ino }: BigIntStats): string {
+  return `${dev}:${ino}`;
+}
