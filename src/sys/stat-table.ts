@@ -14,6 +14,8 @@ const [LINKS, MODE, INODE, CHANGED, DEVICE] = [0, 3, 4, 8, 14] as const;
 
 /** Of a turn: how many names a thread looks at before it asks for more. */
 const PIECE = 128;
+/** How long another thread may be at a piece, which takes it less than one. */
+const HELPER_MS = 100;
 /** Words of `taken`: the next row that nobody has taken, and how many have been looked at. */
 const [NEXT, DONE] = [0, 1] as const;
 
@@ -81,8 +83,12 @@ export class StatTable {
     Atomics.add(this.turn, 0, 1);
     Atomics.notify(this.turn, 0);
     lookAtPieces(rows);
-    for (let done = 0; done < rows.count; done = Atomics.load(rows.taken, DONE))
-      Atomics.wait(rows.taken, DONE, done, 1);
+    for (let done = Atomics.load(rows.taken, DONE); done < rows.count; done = Atomics.load(rows.taken, DONE)) {
+      if (Atomics.wait(rows.taken, DONE, done, HELPER_MS) !== "timed-out") continue;
+      // A thread has ended in the midst of its piece, or will not come to it: whoever waits for this may hold a machine still.
+      lookAt(rows, 0, rows.count);
+      return;
+    }
   }
 
   /** Milliseconds since the epoch; null: there was none of that name. */
@@ -164,10 +170,15 @@ function lookAtPieces(rows: SharedRows): void {
     const begin = Atomics.add(rows.taken, NEXT, PIECE);
     const end = Math.min(begin + PIECE, rows.count);
     if (begin >= end) return;
-    for (let row = begin; row < end; row++) if (rows.directories[row] !== -1) look(rows, row);
+    lookAt(rows, begin, end);
     Atomics.add(rows.taken, DONE, end - begin);
     Atomics.notify(rows.taken, DONE);
   }
+}
+
+/** Looking at a row once more does no harm. */
+function lookAt(rows: SharedRows, begin: number, end: number): void {
+  for (let row = begin; row < end; row++) if (rows.directories[row] !== -1) look(rows, row);
 }
 
 const found = pinned(SIZE_OF_STATX);
