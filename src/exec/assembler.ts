@@ -13,7 +13,7 @@ import { MAGIC } from "./stage-abi.ts";
 const BASE = 0x200000000;
 const TRANSIENT = 16 << 20;
 
-export type Pseudo = "spawn" | "store" | "load" | "result" | "become" | "stay" | "match";
+export type Pseudo = "spawn" | "store" | "load" | "result" | "become" | "stay" | "match" | "turn";
 const PSEUDO: Readonly<Record<Pseudo, number>> = {
   spawn: -1,
   store: -2,
@@ -22,6 +22,7 @@ const PSEUDO: Readonly<Record<Pseudo, number>> = {
   become: -5,
   stay: -6,
   match: -7,
+  turn: -8,
 };
 
 /** A register of the stage, filled by an operation; `name` is for messages. */
@@ -141,6 +142,11 @@ export class Assembler {
   constructor(arch: "x64" | "arm64", headerSize: number) {
     this.#arch = arch;
     this.#header = this.#resident.reserve(headerSize);
+  }
+
+  /** How many there are so far. */
+  get registers(): number {
+    return this.#registers;
   }
 
   register(): Register {

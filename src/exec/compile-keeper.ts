@@ -45,6 +45,7 @@ type Kinds =
   | "move-keeper"
   | "join-network"
   | "clone-init"
+  | "take-whole"
   | "adopt-joined"
   | "act-as"
   | "enter-root"
@@ -112,6 +113,10 @@ export const KEEPER: Compilers<Kinds> = {
     asm.pseudo(keeper, "load", [pidfd], { into: c.leader });
     // Init's end belongs to init alone: its death must show as end of file.
     asm.call(keeper, "close", [c.host.initEnd]);
+  },
+
+  "take-whole": (_, c, { phase }) => {
+    c.asm.pseudo(phase === "keeper" ? c.keeper : c.init, "turn", []);
   },
 
   /** The process that entered has cloned itself into the pid namespace as our child, and tells us which one that is. */

@@ -20,6 +20,7 @@ export interface CompiledPlan {
   readonly programs: readonly Program[];
 }
 
+type StagePhase = "keeper" | "init" | "apivfs";
 type Table = { readonly [K in StepKind]?: (args: never, c: Compilation, step: Step) => void };
 const STAGE: Table = {
   ...KEEPER,
@@ -33,9 +34,13 @@ const STAGE: Table = {
   ...LIVE_MOUNTS,
 } as Table;
 
+/** What a plan's hand-over names the fd of the whole image, when the stage is given the beginning of it first. */
+export const WHOLE = "whole";
+
 /**
  * Compiles the stage's part of a plan to the image it runs. Pure: the same plan, fds and filter give the same bytes.
- * `fail` makes the step with that index end with that result instead of doing its work (tests; what was done before
+ * `part`: "beginning" is an image of each actor's operations up to where it takes the whole one (step take-whole), in which
+ * they are the same. `fail` makes the step with that index end with that result instead of doing its work (tests; what was done before
  * it has then to be undone).
  */
 export function compile(
@@ -44,26 +49,34 @@ export function compile(
   host: HostFds,
   filter: Buffer,
   fail?: { readonly step: number; readonly result: number },
+  part: "whole" | "beginning" = "whole",
 ): CompiledPlan {
   const asm = new Assembler(arch, HEADER_WORDS * 8);
   const c = new Compilation(asm, arch, host, filter);
   // Before it waits for anything: the keeper's death must show as end of file.
   asm.call(c.init, "close", [host.keeperEnd]);
-  // apivfs comes first: init hands over what it left where.
-  for (const phase of ["apivfs", "init", "keeper"] as const)
-    plan.steps.forEach((step, index) => {
+  const beginning = { apivfs: 0, init: beginningOf(plan, "init"), keeper: beginningOf(plan, "keeper") };
+  const compileSteps = (phase: StagePhase, from: number, to: number): void =>
+    plan.steps.slice(from, to).forEach((step, offset) => {
       if (step.phase !== phase) return;
-      asm.step = index;
-      if (fail?.step === index) asm.pseudo(programOf(c, phase), "result", [fail.result]);
+      asm.step = from + offset;
+      if (fail?.step === asm.step) asm.pseudo(programOf(c, phase), "result", [fail.result]);
       compileStep(step, c);
     });
-  awaitExecution(c);
+  // First, so that what is done there has the same registers in both.
+  for (const phase of ["init", "keeper"] as const) compileSteps(phase, 0, beginning[phase]);
+  const carried = asm.registers;
+  // apivfs comes first: init hands over what it left where.
+  if (part === "whole")
+    for (const phase of ["apivfs", "init", "keeper"] as const) compileSteps(phase, beginning[phase], plan.steps.length);
+  if (part === "whole") awaitExecution(c);
   const fds = KEPT_FDS.map((name) => host.named.get(name) ?? -1);
   const registers = [c.pid, c.leader, c.master, c.slave, c.root, c.self].map((register) => register.register);
   const [undo, end] = [c.cleanups("undo"), c.cleanups("end")];
   const image = asm.finish([
     "registers",
     c.keeper,
+    c.init,
     c.commit,
     undo,
     end,
@@ -71,13 +84,20 @@ export function compile(
     host.initEnd,
     ...fds,
     host.free,
+    part === "whole" ? -1 : (host.named.get(WHOLE) ?? -1),
+    carried,
     ...registers,
     CONSOLE_LOG_LIMIT,
   ]);
   return { image, programs: [c.keeper, c.init, c.apivfs, c.commit, undo, end, c.farewell, c.stub] };
 }
 
-function programOf(c: Compilation, phase: "keeper" | "init" | "apivfs"): Program {
+/** How many of the plan's steps there are up to where somebody takes the whole program. */
+function beginningOf({ steps }: LaunchPlan, phase: StagePhase): number {
+  return 1 + steps.findIndex((step) => step.kind === "take-whole" && step.phase === phase);
+}
+
+function programOf(c: Compilation, phase: StagePhase): Program {
   return c[phase];
 }
 

@@ -68,10 +68,13 @@ function namespaceImage(arch: "x64" | "arm64"): Image {
     nothing,
     nothing,
     nothing,
+    nothing,
     1,
     -1,
     ...KEPT_FDS.map(() => -1),
     -1,
+    -1,
+    0,
     ...registers,
     0,
   ]);

@@ -2,9 +2,13 @@ import { writeSync } from "node:fs";
 import { memfdCreate, truncateFd } from "../sys/files.ts";
 import type { Image } from "./assembler.ts";
 
+/** For an image that is written later. */
+export function emptyImage(): number {
+  return memfdCreate("berth-image");
+}
+
 /** The image in a memfd, as the stage maps it: its parts are written, the hole between them takes no memory. */
-export function writeImage(image: Image): number {
-  const fd = memfdCreate("berth-image");
+export function writeImage(image: Image, fd = emptyImage()): number {
   truncateFd(fd, image.size);
   for (const { offset, bytes } of image.parts) writeSync(fd, bytes, 0, bytes.length, offset);
   return fd;

@@ -6,10 +6,11 @@ import { monotonic } from "../sys/clock.ts";
 import { SysError } from "../sys/errno.ts";
 import { type ExitStatus, pidfdSendSignal } from "../sys/processes.ts";
 import { numberFds } from "./compilation.ts";
-import { compile } from "./compile.ts";
+import { type CompiledPlan, compile, WHOLE } from "./compile.ts";
 import { FdTable } from "./fd-table.ts";
 import { HOST, type Undo } from "./host-steps.ts";
 import { mappingNamespace } from "./id-mapping.ts";
+import { emptyImage } from "./image-file.ts";
 import { addUndoFailure, asBerthError, asSysError, LaunchError } from "./launch-error.ts";
 import { removeRecord } from "./leftovers.ts";
 import type { OnRelease, RunningBoot } from "./running.ts";
@@ -269,9 +270,13 @@ export class Launch implements RunningBoot {
   }
 
   #handOver(title: string): void {
+    const inParts = this.plan.steps.some(({ kind }) => kind === "take-whole");
+    if (inParts) this.fds.name(WHOLE, emptyImage());
     const fds = numberFds(this.stage.handedOver().map(([name]) => name));
     const { arch, fail } = this.#options;
-    this.stage.handOver(title, compile(this.plan, arch, fds, this.filter, fail));
+    const whole = (): CompiledPlan => compile(this.plan, arch, fds, this.filter, fail);
+    this.stage.handOver(title, inParts ? compile(this.plan, arch, fds, this.filter, fail, "beginning") : whole());
+    if (inParts) this.stage.complete(whole(), this.fds.get(WHOLE));
   }
 
   /** How the machine's init has ended; null: the keeper was killed. The keeper goes on until `keeperEnd`. */

@@ -1,7 +1,7 @@
 /** What src/exec and src/stage/stage.c have to agree on; MAGIC changes with it. */
 
-/** Spells "Vberth02" little-endian. */
-export const MAGIC = 0x3230687472656256n;
+/** Spells "Vberth03" little-endian. */
+export const MAGIC = 0x3330687472656256n;
 
 /** The stage's end of its socket to the host, and the number that the first fd gets which is handed over. */
 export const STATUS_FD = 3;
@@ -18,7 +18,7 @@ export function isHeld(name: string): boolean {
 }
 
 /** struct image of stage.c, in 64-bit words. */
-export const HEADER_WORDS = 9 + KEPT_FDS.length + 9;
+export const HEADER_WORDS = 10 + KEPT_FDS.length + 11;
 
 /**
  * First words of messages. Below SYNC: a program reports a failure (program, operation, result). SYNC + number: a sync

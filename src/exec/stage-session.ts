@@ -72,6 +72,12 @@ export class StageSession {
     }
   }
 
+  /** Writes the whole program where a stage takes it that was given the beginning only, and that is told after this. */
+  complete(compiled: CompiledPlan, fd: number): void {
+    this.#compiled = compiled;
+    writeImage(compiled.image, fd);
+  }
+
   tell(sync: number): void {
     this.#process.socket.tell(sync);
   }

@@ -105,11 +105,15 @@ function rendezvous({ request, places }: PlanInput): Step[] {
   return request.foreground ? [] : [host("rendezvous", { directory: places.record })];
 }
 
+/** It is compiled while the keeper and init are cloned, which takes as long. */
+const WHOLE = "the program is whole";
+
 function startKeeper(input: PlanInput): Step[] {
   return [
     ...makeCgroup(input, "before"),
     host("hand-over", { title: `berth-keeper: ${input.spec.name}` }),
     ...makeCgroup(input, "after"),
+    host("signal", { sync: 2, to: "keeper", says: WHOLE, carries: [] }),
     keeper("begin-keeper", { foreground: input.request.foreground }),
     ...raiseLimits(input),
     ...enterCgroup(input),
@@ -125,8 +129,10 @@ function cloneInit(input: PlanInput): Step[] {
   return [
     ...joinNetwork(input),
     keeper("clone-init", { namespaces, cgroup: "payload" }, spec.privateUsers.source),
-    keeper("signal", { sync: 3, to: "host", says: "init is cloned", carries: ["leader"] }),
-    host("await", { sync: 3, from: "keeper", says: "init is cloned", carries: ["leader"] }),
+    keeper("signal", { sync: 4, to: "host", says: "init is cloned", carries: ["leader"] }),
+    keeper("await", { sync: 2, from: "host", says: WHOLE, carries: [] }),
+    keeper("take-whole", {}),
+    host("await", { sync: 4, from: "keeper", says: "init is cloned", carries: ["leader"] }),
   ];
 }
 
@@ -138,10 +144,11 @@ function mapUsers(input: PlanInput): Step[] {
     ...(range === null ? [] : [host("write-id-maps", range, spec.privateUsers.source)]),
     ...mapOwners(input),
     host("set-oom-score", { of: "init", score: spec.oomScoreAdjust.value }, spec.oomScoreAdjust.source),
-    host("signal", { sync: 4, to: "keeper", says, carries: [] }),
-    keeper("await", { sync: 4, from: "host", says, carries: [] }),
-    keeper("signal", { sync: 5, to: "init", says, carries: [] }),
-    init("await", { sync: 5, from: "keeper", says, carries: [] }),
+    host("signal", { sync: 5, to: "keeper", says, carries: [] }),
+    keeper("await", { sync: 5, from: "host", says, carries: [] }),
+    keeper("signal", { sync: 6, to: "init", says, carries: [] }),
+    init("await", { sync: 6, from: "keeper", says, carries: [] }),
+    init("take-whole", {}),
     ...labelProcess(input),
     init("become-root", { foreground: input.request.foreground }),
     init("unshare", { namespaces: ["cgroup", "ipc"] }),
@@ -209,10 +216,10 @@ function assembleRoot(input: PlanInput): Step[] {
 function finishInit(input: PlanInput): Step[] {
   const says = "the root is assembled";
   return [
-    keeper("signal", { sync: 7, to: "host", says, carries: ["console"] }),
-    host("await", { sync: 7, from: "keeper", says, carries: ["console"] }),
-    keeper("signal", { sync: 8, to: "init", says, carries: [] }),
-    init("await", { sync: 8, from: "keeper", says, carries: [] }),
+    keeper("signal", { sync: 8, to: "host", says, carries: ["console"] }),
+    host("await", { sync: 8, from: "keeper", says, carries: ["console"] }),
+    keeper("signal", { sync: 9, to: "init", says, carries: [] }),
+    init("await", { sync: 9, from: "keeper", says, carries: [] }),
     init("lock-mounts", {}),
     ...ownMounts(input),
     ...stayAsInit(input),
@@ -222,6 +229,6 @@ function finishInit(input: PlanInput): Step[] {
     ...lastLimits(input),
     ...confine(input),
     ...executePayload(input),
-    host("await", { sync: 9, from: "init", says: "the payload has been executed", carries: [] }),
+    host("await", { sync: 10, from: "init", says: "the payload has been executed", carries: [] }),
   ];
 }

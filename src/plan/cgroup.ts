@@ -37,8 +37,8 @@ export function enterCgroup(input: PlanInput): Step[] {
   return [
     ...(hasScope(input) ? [keeper("await", { sync: 1, from: "host", says: SCOPE_IS_MADE, carries: [] })] : []),
     keeper("move-keeper", { path: cgroupPath(input) }),
-    keeper("signal", { sync: 2, to: "host", says, carries: ["keeper"] }),
-    host("await", { sync: 2, from: "keeper", says, carries: ["keeper"] }),
+    keeper("signal", { sync: 3, to: "host", says, carries: ["keeper"] }),
+    host("await", { sync: 3, from: "keeper", says, carries: ["keeper"] }),
     // Without systemd they were handed down when the cgroup was made.
     ...(input.host.systemd ? [host("enable-controllers", { path: cgroupPath(input) })] : []),
   ];

@@ -37,6 +37,7 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   rendezvous: ({ directory }) => `listen on ${directory}/keeper for the supervisor that comes after this one`,
   "load-filter": ({ policy }) => `prepare the seccomp filter: ${policy.allow.length} system calls allowed`,
   "spawn-stage": () => "spawn the stage, which waits for its program",
+  "take-whole": () => "go on in the whole program",
   "hand-over": ({ title }) => `hand over the program and its fds to the stage, now "${title}"`,
   "write-id-maps": ({ base, size }) => `map ids 0..${size - 1} inside to ${base}..${base + size - 1}`,
   "map-owners": ({ fd, recursive, mapping }) =>

@@ -67,6 +67,7 @@ export interface StepKinds {
   "load-filter": { policy: SeccompPolicy };
   "spawn-stage": Record<never, never>;
   "hand-over": { title: string };
+  "take-whole": Record<never, never>;
   "write-id-maps": { base: number; size: number };
   // `mapping`: null is the machine's own, of the whole range.
   "map-owners": { fd: FdName; recursive: boolean; mapping: IdMapping | null };

@@ -32,6 +32,7 @@ const UNDO: { readonly [K in StepKind]: string } = {
   rendezvous: "removed with the record",
   "load-filter": "none: only memory, and a cache that stays valid",
   "spawn-stage": "end of file on its socket makes it exit; wait for it",
+  "take-whole": "none: only its own memory",
   "hand-over": "end of file on its socket makes it clean up and exit; wait for it",
   "write-id-maps": WITH_INIT,
   "map-owners": "none: the mount ends with its fd",

@@ -23,7 +23,7 @@ typedef unsigned int u32;
 typedef int i32;
 
 #define BASE 0x200000000UL
-#define MAGIC 0x3230687472656256UL /* "Vberth02": format 2; the image and the stage must agree */
+#define MAGIC 0x3330687472656256UL /* "Vberth03": format 3; the image and the stage must agree */
 #define STATUS_FD 3 /* the socket to the host, inherited */
 #define IMAGE_FD 4  /* the first fd that comes over it; the others follow in order, first of all the locks */
 #define TITLE 96    /* bytes of argv[0] that the process is spawned with, for its title */
@@ -43,6 +43,7 @@ typedef int i32;
 #define OP_BECOME -5 /* clone3(arg0, arg1); the child goes on, the parent runs program arg2 and exits */
 #define OP_STAY -6   /* clone3(arg0, arg1); the child goes on, the parent runs program arg2 and is its init */
 #define OP_MATCH -7  /* 0 if the bits arg1 of arg0 are arg2, else -1 */
+#define OP_TURN -8   /* map the whole image, of which this one is the beginning, and go on there behind this operation */
 
 struct op {
   i64 number;    /* system call, or OP_* */
@@ -79,6 +80,7 @@ struct image {
   u64 magic, size;
   i64 *registers;
   struct program *keeper;
+  struct program *init;
   struct program *commit; /* after init was executed */
   struct program *undo;   /* when the launch failed */
   struct program *end;    /* when the machine has ended */
@@ -86,6 +88,8 @@ struct image {
   i64 alarm;              /* init's end of the socket to the keeper */
   i64 given[GIVEN];
   i64 free;               /* the first fd behind the locks, which the keeper holds and leaves where they are */
+  i64 whole;              /* the fd of the whole image, -1: it is this one */
+  u64 carried;            /* registers, from the first on, that have the same numbers in both */
   i64 pid, leader, master, slave, root, self; /* numbers of the registers that hold them */
   u64 log_limit;          /* bytes a console log may have before it is rotated */
   u64 resident;           /* bytes from the start that are needed until the machine ends */
@@ -137,7 +141,7 @@ enum {
   WNOHANG = 1, F_DUPFD = 0, P_PIDFD = 3, WEXITED = 4, WALL = 0x40000000, MSG_NOSIGNAL = 0x4000, MSG_DONTWAIT = 0x40,
   MSG_CMSG_CLOEXEC = 0x40000000, SOCK_CLOEXEC = 02000000, SOL_SOCKET = 1, SCM_RIGHTS = 1, SO_PEERCRED = 17,
   PR_SET_NAME = 15, PROT_READ_WRITE = 3, MAP_PRIVATE_FIXED_NOREPLACE = 0x100002, SEEK_END = 2,
-  REALTIME = 0, MONOTONIC = 1, POLLIN = 1, O_WRONLY_CREAT_TRUNC_CLOEXEC = 02001101, PAGE = 4096
+  REALTIME = 0, MONOTONIC = 1, POLLIN = 1, O_WRONLY_CREAT_TRUNC_CLOEXEC = 02001101, O_CLOEXEC = 02000000, PAGE = 4096
 };
 
 _Noreturn static void leave(i64 status) {
@@ -147,6 +151,13 @@ _Noreturn static void leave(i64 status) {
 /* ---- running programs ---- */
 
 static struct image *const image = (struct image *)BASE;
+
+/* What is mapped is private: who writes to it, and be it a register, has a copy of that page. */
+static void map_image(void) {
+  u64 size = call(SYS_lseek, IMAGE_FD, 0, SEEK_END, 0, 0, 0);
+  i64 mapped = call(SYS_mmap, BASE, size, PROT_READ_WRITE, MAP_PRIVATE_FIXED_NOREPLACE, IMAGE_FD, 0);
+  if (mapped != (i64)BASE || image->magic != MAGIC || image->size != size) leave(126);
+}
 
 static void run(struct program *program);
 _Noreturn static void stay(i64 payload);
@@ -230,10 +241,32 @@ static i64 perform(i64 number, u64 *arg) {
   }
 }
 
+/*
+ * The host writes most of the program while the stage already clones: a first image begins with the same operations as the
+ * whole one. Until it is mapped nobody has looked at that, so it may be written at any time before.
+ */
+static struct program *turn(struct program *program) {
+  enum { MOST = 64 };
+  i64 kept[MOST], *registers = image->registers;
+  u64 is_keeper = program == image->keeper, carried = image->carried;
+  if (carried > MOST) leave(126);
+  for (u64 i = 0; i < carried; i++) kept[i] = registers[i];
+  call(SYS_dup3, image->whole, IMAGE_FD, O_CLOEXEC, 0, 0, 0);
+  call(SYS_munmap, BASE, image->size, 0, 0, 0, 0);
+  map_image();
+  for (u64 i = 0; i < carried; i++) image->registers[i] = kept[i];
+  return is_keeper ? image->keeper : image->init;
+}
+
 static void run(struct program *program) {
   i64 *registers = image->registers;
   for (u64 i = 0; i < program->length; i++) {
     struct op *op = &program->ops[i];
+    if (op->number == OP_TURN) {
+      program = turn(program);
+      registers = image->registers;
+      continue;
+    }
     if (op->guard >= 0 && registers[op->guard] < 0) continue;
     u64 arg[6];
     for (int k = 0; k < 6; k++) arg[k] = op->registers >> k & 1 ? (u64)registers[op->arg[k]] : op->arg[k];
@@ -515,9 +548,7 @@ _Noreturn void main(char **stack) {
   own_title = stack[1]; /* argc, argv[0] */
   name_after(own_title);
   take_over(own_title);
-  u64 size = call(SYS_lseek, IMAGE_FD, 0, SEEK_END, 0, 0, 0);
-  i64 mapped = call(SYS_mmap, BASE, size, PROT_READ_WRITE, MAP_PRIVATE_FIXED_NOREPLACE, IMAGE_FD, 0);
-  if (mapped != (i64)BASE || image->magic != MAGIC || image->size != size) leave(126);
+  map_image();
   run(image->keeper);
   say(STATUS_FD, EXECUTED, 0, 0);
   run(image->commit);

@@ -68,7 +68,7 @@ export interface StageRun extends Disposable {
   said(): number[][];
 }
 
-const HEADER_WORDS = 25;
+const HEADER_WORDS = 28;
 
 export function stage(options: StageOptions): StageRun {
   const { arch = process.arch === "arm64" ? "arm64" : "x64", fds = {}, under = [] } = options;
@@ -157,6 +157,7 @@ function handmade(
   const image = asm.finish([
     "registers",
     keeper,
+    init,
     commit,
     undo,
     end,
@@ -164,6 +165,8 @@ function handmade(
     FD["init-end"],
     ...numbered(fds),
     FD["keeper-end"],
+    -1,
+    0,
     ...Object.values(registers).map(({ register }) => register),
     logLimit,
   ]);

@@ -2,13 +2,14 @@ import { describe, expect, test } from "vitest";
 import { Assembler, Program } from "../../../src/exec/assembler.ts";
 import { BASE, DecodedImage } from "./image.ts";
 
-const HEADER_WORDS = 26;
+const HEADER_WORDS = 28;
 
 /** An image whose keeper program is `program`, the others empty. */
 function imageOf(build: (asm: Assembler, keeper: Program, end: Program) => void): DecodedImage {
   const asm = new Assembler("x64", HEADER_WORDS * 8);
-  const [keeper, commit, undo, end] = [
+  const [keeper, init, commit, undo, end] = [
     new Program(0),
+    new Program(1),
     new Program(3, true),
     new Program(4, true),
     new Program(5, true, true),
@@ -16,7 +17,22 @@ function imageOf(build: (asm: Assembler, keeper: Program, end: Program) => void)
   build(asm, keeper, end);
   const given = [20, 21, 22, 23, 24, 25, -1];
   const numbers = [0, 1, 2, 3, 4, 5];
-  const image = asm.finish(["registers", keeper, commit, undo, end, 1, 11, ...given, 19, ...numbers, 4096]);
+  const image = asm.finish([
+    "registers",
+    keeper,
+    init,
+    commit,
+    undo,
+    end,
+    1,
+    11,
+    ...given,
+    19,
+    12,
+    8,
+    ...numbers,
+    4096,
+  ]);
   return new DecodedImage(image);
 }
 
@@ -24,16 +40,21 @@ describe("the header", () => {
   test("is struct image of stage.c", () => {
     const { header } = imageOf((asm) => asm.register());
     expect(header).toMatchObject({
-      magic: "Vberth02",
+      magic: "Vberth03",
       foreground: 1n,
       alarm: 11n,
       given: [20n, 21n, 22n, 23n, 24n, 25n, -1n],
       free: 19n,
+      whole: 12n,
+      carried: 8n,
       numbers: [0n, 1n, 2n, 3n, 4n, 5n],
       logLimit: 4096n,
     });
-    expect([header.keeper, header.commit, header.undo, header.end].map(({ who, lenient }) => [who, lenient])).toEqual([
+    expect(
+      [header.keeper, header.init, header.commit, header.undo, header.end].map(({ who, lenient }) => [who, lenient]),
+    ).toEqual([
       [0n, false],
+      [1n, false],
       [3n, true],
       [4n, true],
       [5n, true],

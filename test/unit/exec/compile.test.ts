@@ -61,7 +61,7 @@ describe("compiled for x86-64 and arm64", () => {
         program.ops.forEach(({ number }, index) => {
           const name = source?.ops[index]?.name;
           if (number >= 0n) expect(number).toBe(BigInt(syscallNumber(name as "read", arch)));
-          else expect(["spawn", "store", "load", "result", "become", "stay", "match"]).toContain(name);
+          else expect(["spawn", "store", "load", "result", "become", "stay", "match", "turn"]).toContain(name);
         });
       }
   });

@@ -41,6 +41,7 @@ export interface Header {
   readonly size: bigint;
   readonly registers: bigint;
   readonly keeper: DecodedProgram;
+  readonly init: DecodedProgram;
   readonly commit: DecodedProgram;
   readonly undo: DecodedProgram;
   readonly end: DecodedProgram;
@@ -49,6 +50,9 @@ export interface Header {
   /** RECORD, DIRECTORY, LOG, MIRROR, NAME_LOCK, NOTIFY, RENDEZVOUS */
   readonly given: readonly bigint[];
   readonly free: bigint;
+  /** The fd of the whole image, -1: it is this one. */
+  readonly whole: bigint;
+  readonly carried: bigint;
   /** pid, leader, master, slave, root, self: numbers of registers. */
   readonly numbers: readonly bigint[];
   readonly logLimit: bigint;
@@ -70,16 +74,19 @@ export class DecodedImage {
       size: word(1),
       registers: word(2),
       keeper: this.program(word(3)),
-      commit: this.program(word(4)),
-      undo: this.program(word(5)),
-      end: this.program(word(6)),
-      foreground: word(7),
-      alarm: word(8),
-      given: words(9, 7),
-      free: word(16),
-      numbers: words(17, 6),
-      logLimit: word(23),
-      resident: word(24),
+      init: this.program(word(4)),
+      commit: this.program(word(5)),
+      undo: this.program(word(6)),
+      end: this.program(word(7)),
+      foreground: word(8),
+      alarm: word(9),
+      given: words(10, 7),
+      free: word(17),
+      whole: word(18),
+      carried: word(19),
+      numbers: words(20, 6),
+      logLimit: word(26),
+      resident: word(27),
     };
   }
 
@@ -174,6 +181,7 @@ export function handedFds(plan: LaunchPlan): HostFds {
     if (step.phase === "host" && "fd" in step.args && !["map-owners", "note-mount", "check-mount"].includes(step.kind))
       names.push(step.args.fd);
   }
+  if (plan.steps.some(({ kind }) => kind === "take-whole")) names.push("whole");
   if (plan.steps.some((step) => step.kind === "stdio" && step.args.from === "caller"))
     names.push("stdio:0", "stdio:1", "stdio:2");
   return numberFds(names);

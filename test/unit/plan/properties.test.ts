@@ -79,18 +79,19 @@ group("sync points", () => {
 
 group("the checks above find", () => {
   test("a signal that is missing", () => {
-    const plan = changed((step) => (step.kind === "signal" && step.args.sync === 5 ? [] : [step]));
-    expect(unpairedSyncs(plan)).toEqual(["sync #5 has 0 senders and 1 receivers"]);
+    const plan = changed((step) => (step.kind === "signal" && step.args.sync === 6 ? [] : [step]));
+    expect(unpairedSyncs(plan)).toEqual(["sync #6 has 0 senders and 1 receivers"]);
     expect(deadlocks(plan)).toContainEqual(expect.stringMatching(/^init waits for ever/));
   });
 
   test("two that wait for each other", () => {
-    const isFour = (step: Step) => step.phase === "keeper" && step.kind === "await" && step.args.sync === 4;
-    const four = EVERYTHING.steps.find(isFour) as Step;
-    // The keeper waits for the host's #4 before it tells it #3.
+    const isFive = (step: Step) => step.phase === "keeper" && step.kind === "await" && step.args.sync === 5;
+    const five = EVERYTHING.steps.find(isFive) as Step;
+    // The keeper waits for the host's #5 before it tells it #4.
     const plan = changed((step) => {
-      if (isFour(step)) return [];
-      return step.kind === "clone-init" ? [step, four] : [step];
+      const isWhole = (step.kind === "signal" || step.kind === "await") && step.args.sync === 2;
+      if (isFive(step) || isWhole) return [];
+      return step.kind === "clone-init" ? [step, five] : [step];
     });
     expect(deadlocks(plan)).toContainEqual(expect.stringMatching(/^host waits for ever/));
   });
@@ -98,14 +99,14 @@ group("the checks above find", () => {
   test("messages that are taken for each other", () => {
     const plan = changed((step) => {
       if (step.phase !== "init" || step.kind !== "await") return [step];
-      return [{ ...step, args: { ...step.args, sync: 13 - step.args.sync } }];
+      return [{ ...step, args: { ...step.args, sync: 15 - step.args.sync } }];
     });
-    expect(deadlocks(plan)).toContain("init waits for sync #8 and gets #5");
+    expect(deadlocks(plan)).toContain("init waits for sync #9 and gets #6");
   });
 
   test("a message that nobody reads", () => {
-    const plan = changed((step) => (step.kind === "await" && step.args.sync === 7 ? [] : [step]));
-    expect(deadlocks(plan)).toContain("nobody reads #7 from status-to-host");
+    const plan = changed((step) => (step.kind === "await" && step.args.sync === 8 ? [] : [step]));
+    expect(deadlocks(plan)).toContain("nobody reads #8 from status-to-host");
   });
 
   test("an init that nobody clones", () => {
@@ -116,7 +117,7 @@ group("the checks above find", () => {
     const late = changed((step) => (step.kind === "clone-tree" && step.args.fd === "bind:0" ? [] : [step]));
     expect(namelessFds(late)).toContainEqual(expect.stringMatching(/^#\d+ keeper attach uses bind:0, which/));
     const kept = changed((step) => {
-      if ((step.kind !== "signal" && step.kind !== "await") || step.args.sync !== 6) return [step];
+      if ((step.kind !== "signal" && step.kind !== "await") || step.args.sync !== 7) return [step];
       const carries = step.args.carries.filter((fd) => fd !== "proc");
       return [{ ...step, args: { ...step.args, carries } } as Step];
     });
