@@ -1,5 +1,3 @@
-import { readFileSync } from "node:fs";
-
 /**
  * A number for a name, or a checksum: multiply, rotate and xor over 32-bit words. It withstands nobody who looks for
  * collisions; what needs that has node:crypto, which costs each start that loads it 5 ms (measured).
@@ -17,9 +15,4 @@ export function hash32(bytes: Uint8Array): number {
 function mix(hash: number, word: number): number {
   const product = Math.imul(hash ^ Math.imul(word, 0x9e3779b1), 0x85ebca6b);
   return (product << 13) | (product >>> 19);
-}
-
-/** 128 random bits as 32 hex digits, in the form of a version 4 UUID as machine-id(5) wants it. */
-export function randomId(): string {
-  return readFileSync("/proc/sys/kernel/random/uuid", "latin1").trim().replaceAll("-", "");
 }

@@ -1,8 +1,8 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { randomId } from "../host/hash.ts";
 import type { Paths } from "../host/paths.ts";
 import { checkName, requireName } from "../spec/name.ts";
+import { randomId } from "../sys/random.ts";
 
 /**
  * Machines that run from a throw-away copy of another one's tree, with that one's settings: by a file each that says whose, from
