@@ -26,7 +26,7 @@ export function copyContent(from: number, to: number, { size, onBytes }: Content
     return;
   }
   for (let offset = nextData(from, 0); offset !== null && offset < size; offset = nextData(from, offset)) {
-    const end = Math.min(nextHole(from, offset), size);
+    const end = Math.min(nextHole(from, offset) ?? offset, size);
     seekTo(from, offset);
     seekTo(to, offset);
     const copied = copyPiece(from, to, end - offset, onBytes);

@@ -21,9 +21,10 @@ export function nextData(fd: number, offset: number): number | null {
   return found < 0 && failedWith("ENXIO") ? null : check(found, "lseek SEEK_DATA");
 }
 
-/** Where they end; at the latest where the file does. */
-export function nextHole(fd: number, offset: number): number {
-  return check(lseekCall(fd, offset, SEEK_HOLE), "lseek SEEK_HOLE");
+/** Where they end; at the latest where the file does. Null: it has become so short that `offset` is behind its end. */
+export function nextHole(fd: number, offset: number): number | null {
+  const found = lseekCall(fd, offset, SEEK_HOLE);
+  return found < 0 && failedWith("ENXIO") ? null : check(found, "lseek SEEK_HOLE");
 }
 
 /** FICLONE: both files share the data on disk. False: these two can't. */
