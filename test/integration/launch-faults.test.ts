@@ -50,7 +50,8 @@ const EIO = 5;
 let directory = "";
 let tree = "";
 /** Of the host. */
-const USER = `berth-faults-${process.pid}`;
+/** Not by pid: those of a namespace come again, and a run that was killed leaves its user. */
+const USER = `berth-faults-${Date.now() % 1e9}`;
 let user: HostUser | undefined;
 
 beforeAll(async () => {
