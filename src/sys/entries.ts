@@ -9,7 +9,7 @@ import {
   RESOLVE_NO_MAGICLINKS,
   RESOLVE_NO_SYMLINKS,
 } from "./constants.ts";
-import { ARCH, bind, check, pinned } from "./libc.ts";
+import { ARCH, bind, check, failedWith, pinned } from "./libc.ts";
 import { syscallNumber } from "./syscall-numbers.ts";
 
 /**
@@ -116,10 +116,10 @@ export function setEntryTimes(directory: number, name: Buffer, times: FileTimes)
 export function* entriesOf(directory: number): Generator<Buffer> {
   for (;;) {
     const buffer = pinned(ENTRIES_SIZE);
-    const length = check(
-      getdentsCall(syscallNumber("getdents64", ARCH), directory, buffer, buffer.length),
-      "getdents64",
-    );
+    const result = getdentsCall(syscallNumber("getdents64", ARCH), directory, buffer, buffer.length);
+    // That of a directory which has been removed meanwhile.
+    if (result < 0 && failedWith("ENOENT")) return;
+    const length = check(result, "getdents64");
     if (length === 0) return;
     // struct linux_dirent64: d_ino, d_off, d_reclen (16 bits), d_type (8), d_name
     for (let at = 0; at < length; at += buffer.readUInt16LE(at + 16)) {

@@ -1,7 +1,17 @@
 /** The copy of a tree that changes meanwhile, made to follow it. Whatever is missed is seen: all of both is compared. */
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, openSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
+import {
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -141,6 +151,30 @@ test.each([1, 2, 3, 4, 5, 6])(
   },
   60_000,
 );
+
+test("files that came with a directory stay one with their other names", async () => {
+  const work = mkdtempSync(join(tmpdir(), "berth-test-follow-"));
+  try {
+    const tree = richTree(join(work, "from"));
+    for (const name of ["w/one/in", "w/two/in"]) mkdirSync(join(tree, name), { recursive: true });
+    for (const name of ["one", "two"]) {
+      writeFileSync(join(tree, "w", name, "in/file"), name);
+      linkSync(join(tree, "w", name, "in/file"), join(tree, "w", `other-${name}`));
+    }
+    const turn = start(tree, join(work, "to"));
+    await new Promise((resolve) => setTimeout(resolve, 100)); // longer than a tick
+    turn.follower.look(await turn.synced());
+    copy(turn);
+    renameSync(join(tree, "w/one"), join(tree, "w/moved"));
+    turn.follower.follow(await turn.synced());
+    expect(manifest(turn.to)).toEqual(manifest(turn.from));
+    renameSync(join(tree, "w/two"), join(tree, "w/away"));
+    turn.follower.follow(null);
+    expect(manifest(turn.to)).toEqual(manifest(turn.from));
+  } finally {
+    rmSync(work, { recursive: true });
+  }
+});
 
 test("what has not changed is not copied again", async () => {
   const work = mkdtempSync(join(tmpdir(), "berth-test-follow-"));

@@ -78,6 +78,8 @@ export class Follower {
   #entries = 0;
   /** Copies, in this turn, of files with more names, by the inode that they are copies of. */
   readonly #linked = new Map<string, number>();
+  /** Whether, in this pass, files with more names were found changed whose other names may not be, as in a directory that was moved. */
+  #hasFoundLinks = false;
   /** Whether somebody has copied by names since the last look. */
   #byNames = true;
 
@@ -109,16 +111,24 @@ export class Follower {
     this.#entries = 0;
     this.#table.lookAtAll(this.#give);
     this.#markLinked(root);
+    let passes = 0;
+    do this.#pass(root.row, root.directory);
+    while (this.#hasFoundLinks && this.#markLinked(root) && ++passes < PASSES_MAX);
+    this.#byNames = false;
+    // Where names of one file keep turning up all that has changed is for the next time.
+    if (since !== null && passes < PASSES_MAX) this.#settle(since);
+    return this.#entries;
+  }
+
+  #pass(row: number, directory: KnownDirectory): void {
+    this.#hasFoundLinks = false;
     try {
       using copy = new CopyDirectory(null, SELF, this.#to());
-      this.#followDirectory(root.row, root.directory, copy, 0);
+      this.#followDirectory(row, directory, copy, 0);
     } finally {
       for (const fd of this.#linked.values()) closeQuietly(fd);
       this.#linked.clear();
     }
-    this.#byNames = false;
-    if (since !== null) this.#settle(since);
-    return this.#entries;
   }
 
   /** All that is in it. */
@@ -133,6 +143,7 @@ export class Follower {
   /** Of a name that nothing is known of. */
   #learn(parent: number, name: Buffer, depth: number): Known {
     const row = this.#table.add(parent, name);
+    if (this.#table.linked(row) !== null) this.#hasFoundLinks = true;
     const fd = this.#table.isDirectory(row) ? openDirectory(parent, name) : null;
     return { row, directory: fd === null ? null : this.#list(fd, depth + 1) };
   }
@@ -236,11 +247,12 @@ export class Follower {
 
   #markAll({ row, directory }: Known): void {
     this.#table.setChanged(row, true);
+    if (this.#table.linked(row) !== null) this.#hasFoundLinks = true;
     for (const known of directory?.entries.values() ?? []) this.#markAll(known);
   }
 
-  /** What has changed by one of its names is written anew by all of them, so that they stay names of one file. */
-  #markLinked(root: Known): void {
+  /** What has changed by one of its names is written anew by all of them, so that they stay names of one file. False: it was. */
+  #markLinked(root: Known): boolean {
     const [changed, all] = [new Set<string>(), new Map<string, number[]>()];
     this.#forEach(root, ({ row }) => {
       const linked = this.#table.linked(row);
@@ -250,7 +262,9 @@ export class Follower {
       if (rows === undefined) all.set(linked, [row]);
       else rows.push(row);
     });
-    for (const linked of changed) for (const row of all.get(linked) ?? []) this.#table.setChanged(row, true);
+    const others = [...changed].flatMap((linked) => all.get(linked) ?? []).filter((row) => !this.#table.isChanged(row));
+    for (const row of others) this.#table.setChanged(row, true);
+    return others.length > 0;
   }
 
   /** What is known from now on to be as it was found. */
@@ -278,6 +292,8 @@ export class Follower {
 const BIG = { bigint: true } as const;
 const READ = O_RDONLY | O_DIRECTORY;
 const SELF = Buffer.from(".");
+/** Of a tree that stands still two are enough. */
+const PASSES_MAX = 3;
 /** The kernel notes the time of its last tick, of which there are at least 100 a second. */
 const TICK_MS = 50;
 /** Some file systems have no fractions of a second. */
