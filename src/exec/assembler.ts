@@ -25,6 +25,26 @@ const PSEUDO: Readonly<Record<Pseudo, number>> = {
   turn: -8,
 };
 
+/** The fields of struct image, which stage.c explains, but for those that the assembler knows itself. */
+export interface ImageHeader {
+  readonly keeper: Program;
+  readonly init: Program;
+  readonly commit: Program;
+  readonly undo: Program;
+  readonly end: Program;
+  readonly foreground: boolean;
+  readonly alarm: number;
+  /** By KEPT_FDS; -1: there is none. */
+  readonly given: readonly number[];
+  readonly free: number;
+  /** -1: this is the whole image. */
+  readonly whole: number;
+  readonly carried: number;
+  /** Of the registers that hold pid, leader, master, slave, root and the keeper's own pid. */
+  readonly numbers: readonly number[];
+  readonly logLimit: number;
+}
+
 /** A register of the stage, filled by an operation; `name` is for messages. */
 export interface Register {
   readonly register: number;
@@ -212,11 +232,8 @@ export class Assembler {
     program.ops.push({ number, name, arguments: args, options, step: this.step });
   }
 
-  /**
-   * The finished image. `header` are the 64-bit fields of struct image between size and resident, in its order; a
-   * Program stands for a pointer to it, "registers" for the register file.
-   */
-  finish(header: readonly (number | bigint | Program | "registers")[]): Image {
+  /** The finished image. */
+  finish(header: ImageHeader): Image {
     const placed = new Map<Program, Pointer>();
     const registers = this.#resident.reserve(this.#registers * 8);
     for (let index = 0; index < this.#registers; index++) this.poke(registers, index * 8, -1);
@@ -227,10 +244,10 @@ export class Assembler {
       placed.set(program, pointer);
       return pointer;
     };
-    const fields = header.map((field) => {
-      if (field === "registers") return registers;
-      return field instanceof Program ? place(field) : field;
-    });
+    const { keeper, init, commit, undo, end, foreground, alarm, given, free, whole, carried, numbers } = header;
+    const programs = [keeper, init, commit, undo, end].map(place);
+    const fds = [alarm, ...given, free, whole];
+    const fields = [registers, ...programs, foreground ? 1 : 0, ...fds, carried, ...numbers, header.logLimit];
     if (this.#resident.used > TRANSIENT)
       throw new BerthError("the machine has too many bind mounts for one start", {
         hint: "bind a directory that holds them, with its submounts",

@@ -10,7 +10,7 @@ import { LIVE_MOUNTS } from "./compile-live-mounts.ts";
 import { MOUNTS } from "./compile-mounts.ts";
 import { OVERLAY } from "./compile-overlay.ts";
 import { PROCESS } from "./compile-process.ts";
-import { HEADER_WORDS, KEPT_FDS, STATUS_FD, SYNC } from "./stage-abi.ts";
+import { CARRIED_MAX, HEADER_WORDS, KEPT_FDS, STATUS_FD, SYNC } from "./stage-abi.ts";
 
 const CONSOLE_LOG_LIMIT = 1 << 20;
 
@@ -66,29 +66,23 @@ export function compile(
   // First, so that what is done there has the same registers in both.
   for (const phase of ["init", "keeper"] as const) compileSteps(phase, 0, beginning[phase]);
   const carried = asm.registers;
+  if (carried > CARRIED_MAX) throw new Error(`the beginning of a program has ${carried} registers`);
   // apivfs comes first: init hands over what it left where.
   if (part === "whole")
     for (const phase of ["apivfs", "init", "keeper"] as const) compileSteps(phase, beginning[phase], plan.steps.length);
   if (part === "whole") awaitExecution(c);
-  const fds = KEPT_FDS.map((name) => host.named.get(name) ?? -1);
-  const registers = [c.pid, c.leader, c.master, c.slave, c.root, c.self].map((register) => register.register);
   const [undo, end] = [c.cleanups("undo"), c.cleanups("end")];
-  const image = asm.finish([
-    "registers",
-    c.keeper,
-    c.init,
-    c.commit,
-    undo,
-    end,
-    plan.steps.some((step) => step.kind === "begin-keeper" && step.args.foreground) ? 1 : 0,
-    host.initEnd,
-    ...fds,
-    host.free,
-    part === "whole" ? -1 : (host.named.get(WHOLE) ?? -1),
+  const image = asm.finish({
+    ...{ keeper: c.keeper, init: c.init, commit: c.commit, undo, end },
+    foreground: plan.steps.some((step) => step.kind === "begin-keeper" && step.args.foreground),
+    alarm: host.initEnd,
+    given: KEPT_FDS.map((name) => host.named.get(name) ?? -1),
+    free: host.free,
+    whole: part === "whole" ? -1 : (host.named.get(WHOLE) ?? -1),
     carried,
-    ...registers,
-    CONSOLE_LOG_LIMIT,
-  ]);
+    numbers: [c.pid, c.leader, c.master, c.slave, c.root, c.self].map(({ register }) => register),
+    logLimit: CONSOLE_LOG_LIMIT,
+  });
   return { image, programs: [c.keeper, c.init, c.apivfs, c.commit, undo, end, c.farewell, c.stub] };
 }
 

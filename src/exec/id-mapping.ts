@@ -61,21 +61,10 @@ function namespaceImage(arch: "x64" | "arm64"): Image {
   asm.call(program, "write", [STATUS_FD, asm.words([SYNC + IN_NAMESPACE, 0, 0]), 24]);
   asm.call(program, "read", [STATUS_FD, asm.reserve(8), 8], { lenient: true });
   asm.call(program, "exit_group", [0]);
-  const registers = Array.from({ length: 6 }, () => none.register);
-  return asm.finish([
-    "registers",
-    program,
-    nothing,
-    nothing,
-    nothing,
-    nothing,
-    1,
-    -1,
-    ...KEPT_FDS.map(() => -1),
-    -1,
-    -1,
-    0,
-    ...registers,
-    0,
-  ]);
+  return asm.finish({
+    ...{ keeper: program, init: nothing, commit: nothing, undo: nothing, end: nothing },
+    ...{ foreground: true, alarm: -1, given: KEPT_FDS.map(() => -1), free: -1, whole: -1, carried: 0 },
+    numbers: Array.from({ length: 6 }, () => none.register),
+    logLimit: 0,
+  });
 }

@@ -14,6 +14,7 @@ import { join } from "node:path";
 import { hash32 } from "../host/hash.ts";
 import type { SeccompPolicy } from "../plan/seccomp-policy.ts";
 import { systemCallNumbers } from "../sys/libseccomp.ts";
+import { randomId } from "../sys/random.ts";
 import { assembleFilter, INSTRUCTION_SIZE, MAX_INSTRUCTIONS } from "./seccomp-program.ts";
 
 /** Raise it when the same policy is to give another program, or the file another form. */
@@ -102,8 +103,8 @@ function read(path: string, key: Buffer): Buffer | undefined {
 
 /** Under another name first: a reader sees the old file or the new one, after a crash too. */
 function write(path: string, content: Buffer): void {
-  // Not by pid alone: two processes in two pid namespaces may have the same one and this directory.
-  const temporary = `${path}.${process.pid}-${process.hrtime.bigint()}`;
+  // Not by pid: two processes in two pid namespaces may have the same one and this directory.
+  const temporary = `${path}.${randomId()}`;
   const fd = openSync(temporary, "wx", 0o600);
   try {
     try {

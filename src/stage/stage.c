@@ -246,12 +246,12 @@ static i64 perform(i64 number, u64 *arg) {
  * whole one. Until it is mapped nobody has looked at that, so it may be written at any time before.
  */
 static struct program *turn(struct program *program) {
-  enum { MOST = 64 };
+  enum { MOST = 64 }; /* as the compiler has it */
   i64 kept[MOST], *registers = image->registers;
   u64 is_keeper = program == image->keeper, carried = image->carried;
   if (carried > MOST) leave(126);
   for (u64 i = 0; i < carried; i++) kept[i] = registers[i];
-  call(SYS_dup3, image->whole, IMAGE_FD, O_CLOEXEC, 0, 0, 0);
+  if (call(SYS_dup3, image->whole, IMAGE_FD, O_CLOEXEC, 0, 0, 0) < 0) leave(126);
   call(SYS_munmap, BASE, image->size, 0, 0, 0, 0);
   map_image();
   for (u64 i = 0; i < carried; i++) image->registers[i] = kept[i];

@@ -19,10 +19,7 @@ const HELPER_MS = 100;
 /** Words of `taken`: the next row that nobody has taken, and how many have been looked at. */
 const [NEXT, DONE] = [0, 1] as const;
 
-/** What several threads work on in one turn; a row a name. */
-export interface SharedRows {
-  readonly taken: Int32Array;
-  readonly count: number;
+interface Rows {
   /** The open directory that the name is in; -1: the row is free. */
   readonly directories: Int32Array;
   /** Addresses of the names. */
@@ -30,6 +27,12 @@ export interface SharedRows {
   readonly known: Int32Array;
   /** 1: it is not what is known of it, which is what it was found as at the last look. */
   readonly changed: Uint8Array;
+}
+
+/** What several threads work on in one turn; a row a name. */
+export interface SharedRows extends Rows {
+  readonly taken: Int32Array;
+  readonly count: number;
 }
 
 /**
@@ -78,7 +81,7 @@ export class StatTable {
 
   /** Looks at all. `give`: what other threads need that call `helpLooking`. */
   lookAtAll(give: (rows: SharedRows) => void): void {
-    const rows = this.#rows();
+    const rows: SharedRows = { ...this.#rows(), taken: shared(Int32Array, 2), count: this.#count };
     give(rows);
     Atomics.add(this.turn, 0, 1);
     Atomics.notify(this.turn, 0);
@@ -117,10 +120,8 @@ export class StatTable {
     return `${this.device(row)}:${this.#word(row, INODE)}:${this.#word(row, INODE + 1)}`;
   }
 
-  #rows(): SharedRows {
+  #rows(): Rows {
     return {
-      taken: shared(Int32Array, 2),
-      count: this.#count,
       directories: this.#directories,
       names: this.#names,
       known: this.#known,
@@ -177,7 +178,7 @@ function lookAtPieces(rows: SharedRows): void {
 }
 
 /** Looking at a row once more does no harm. */
-function lookAt(rows: SharedRows, begin: number, end: number): void {
+function lookAt(rows: Rows, begin: number, end: number): void {
   for (let row = begin; row < end; row++) if (rows.directories[row] !== -1) look(rows, row);
 }
 
@@ -186,7 +187,7 @@ const words = new Int32Array(found.buffer, found.byteOffset, SIZE_OF_STATX / 4);
 const foundAt = addressOf(found);
 
 /** A row that is not what it was is changed from then on. */
-function look({ directories, names, known, changed }: SharedRows, row: number): void {
+function look({ directories, names, known, changed }: Rows, row: number): void {
   const directory = directories[row] ?? -1;
   const flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT;
   const isThere = statxCall(directory, names[row], flags, STATX_BASIC_STATS, foundAt) === 0;

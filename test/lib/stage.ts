@@ -154,22 +154,11 @@ function handmade(
   const [keeper, init, apivfs] = [new Program(0), new Program(1), new Program(2)];
   const [commit, undo, end] = [new Program(3, true), new Program(4, true), new Program(5, true, true)];
   build({ asm, keeper, init, apivfs, commit, undo, end, registers });
-  const image = asm.finish([
-    "registers",
-    keeper,
-    init,
-    commit,
-    undo,
-    end,
-    foreground ? 1 : 0,
-    FD["init-end"],
-    ...numbered(fds),
-    FD["keeper-end"],
-    -1,
-    0,
-    ...Object.values(registers).map(({ register }) => register),
-    logLimit,
-  ]);
+  const image = asm.finish({
+    ...{ keeper, init, commit, undo, end, foreground, logLimit },
+    ...{ alarm: FD["init-end"], given: numbered(fds), free: FD["keeper-end"], whole: -1, carried: 0 },
+    numbers: Object.values(registers).map(({ register }) => register),
+  });
   spoil?.(image.parts);
   return image;
 }

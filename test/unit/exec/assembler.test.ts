@@ -15,24 +15,10 @@ function imageOf(build: (asm: Assembler, keeper: Program, end: Program) => void)
     new Program(5, true, true),
   ];
   build(asm, keeper, end);
-  const given = [20, 21, 22, 23, 24, 25, -1];
-  const numbers = [0, 1, 2, 3, 4, 5];
-  const image = asm.finish([
-    "registers",
-    keeper,
-    init,
-    commit,
-    undo,
-    end,
-    1,
-    11,
-    ...given,
-    19,
-    12,
-    8,
-    ...numbers,
-    4096,
-  ]);
+  const image = asm.finish({
+    ...{ keeper, init, commit, undo, end, foreground: true, alarm: 11, given: [20, 21, 22, 23, 24, 25, -1] },
+    ...{ free: 19, whole: 12, carried: 8, numbers: [0, 1, 2, 3, 4, 5], logLimit: 4096 },
+  });
   return new DecodedImage(image);
 }
 
