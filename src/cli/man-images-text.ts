@@ -29,8 +29,10 @@ another one. A renamed image takes its settings and its range of ids along, a re
 machine that is started by the name of a marked image is started as with *ReadOnly=yes*.
 
 A _snapshot_ keeps an image and its settings as they are at one moment, hidden in the store. The processes of a machine that runs from the
-image are stopped meanwhile, and go on whatever comes of it: on btrfs for some milliseconds, where files are copied (of a
-directory, also with shared blocks) for as long as the copy takes; *--json* says for how long it was. Of a disk image that a machine may write to only
+image are stopped for a moment, and go on whatever comes of it: on btrfs for some milliseconds; where files are copied (of a
+directory, also with shared blocks, and of what was written to a stack) that is done before, and they are stopped for a look at all names, some milliseconds for ten
+thousand, and the copy of what they have changed of late. In memory (tmpfs), and on file systems that do not note each change, they are stopped for the
+whole copy. *--json* says for how long it was. Of a disk image that a machine may write to only
 shared blocks (XFS, btrfs) are a copy of one moment; elsewhere that is refused. What the machine had written before is
 on the disk; programs in it find what they would find after a power cut. _NAME@SNAPSHOT_ stands for a snapshot where an image is read (*clone*, *export-tar*, *show-image*,
 *image-status*), and for *rename* and *remove*. Snapshots are renamed with their image; an image that has some is removed only with *--snapshots*.

@@ -16,8 +16,8 @@ export function define(program: Command, run: Runner): void {
     .summary("keep an image as it is now")
     .description(
       "Keeps the files and settings of image NAME as they are now; prints the snapshot's name. A machine may run: its " +
-        "processes are stopped meanwhile, on btrfs for some milliseconds, where files are copied for as long as that takes, " +
-        "so that all files are of one moment, as after a power cut.",
+        "processes are stopped for a moment, so that all files are of one, as after a power cut: for some milliseconds on btrfs, " +
+        "elsewhere for what they have changed while the rest was copied.",
     )
     .argument("<name>", "the image")
     .argument("[snapshot]", "the snapshot's name; snap0, snap1 and so on without it")
