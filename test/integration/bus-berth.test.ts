@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync, symlinkSync } from "node:fs";
+import { closeSync, openSync, readFileSync, readSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import { Connection } from "../../src/bus/connection.ts";
@@ -157,9 +157,11 @@ test("a command has the caller's fds, a status, and signals; it goes with the ca
   const other = await clientOf(root);
   const [, pid] = await begin(other, "echo $$; exec sleep 1000");
   await expect(client.call("ExecSignal", "ui", [sleeping + 1, 9], "")).rejects.toThrow("of yours");
+  const line = Buffer.alloc(100);
+  expect(line.toString("latin1", 0, readSync(pid, line))).toMatch(/^\d+\n$/);
   await other[Symbol.asyncDispose]();
   // Its end is the end of the pipe.
-  expect(readFileSync(`/proc/self/fd/${pid}`, "utf8")).toMatch(/^\d+\n$/);
+  expect(readFileSync(`/proc/self/fd/${pid}`, "utf8")).toBe("");
   closeSync(pid);
 
   const fds = () => [openNull(), openNull(), openNull()];
