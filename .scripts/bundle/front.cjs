@@ -1,6 +1,6 @@
 "use strict";
 // dist/berth.cjs: what is asked for most is done without loading the rest.
-const { quickly } = require("./berth-quick.cjs");
+const { quickly } = require("../../src/cli/quick.ts");
 
 const rest = (status) => {
   if (status === undefined) require("./berth-main.cjs");

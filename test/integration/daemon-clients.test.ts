@@ -1,10 +1,10 @@
 /** berthd's socket: clients that say rubbish, that are killed, that are too many, that are nobody; and what they leave in it. */
-import { mkdirSync, openSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { mkdirSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { beforeAll, describe, expect, test } from "vitest";
 import { connectStream, FdStream } from "../../src/sys/unix-stream.ts";
-import { type BerthRoot, berthRoot, buildBerth, type End, isRunning, poll, type Running } from "../lib/berth.ts";
+import { BERTH, type BerthRoot, berthRoot, buildBerth, type End, isRunning, poll, type Running } from "../lib/berth.ts";
 import { BERTHD, berthd, connect, socketOf, type Wire } from "../lib/daemon.ts";
 import { checkLeaks, openFds } from "../lib/leaks.ts";
 import { generator } from "../lib/random.ts";
@@ -163,6 +163,23 @@ async function sender(root: BerthRoot): Promise<FdStream> {
 function nulls(count: number): number[] {
   return Array.from({ length: count }, () => openSync("/dev/null", "r"));
 }
+
+describe("berth list", () => {
+  test("loads nothing that Node has not loaded for itself: that is what it takes its time for", async () => {
+    await using root = berthRoot();
+    await using _ = await berthd(root);
+    const tell = join(root.path, "tell.cjs");
+    writeFileSync(tell, 'process.on("exit", () => process._rawDebug(process.moduleLoadList.join("\\n")));');
+    const modules = async (...argv: readonly string[]): Promise<readonly string[]> => {
+      const { status, stderr } = await root.spawn(argv, { env: { NODE_OPTIONS: `--require=${tell}` } }).end;
+      expect(status).toBe(0);
+      return stderr.match(/^NativeModule .*/gm) ?? [];
+    };
+    const own = await modules(process.execPath, "-e", "0");
+    expect(own).toContain("NativeModule fs");
+    expect((await modules(BERTH, "list")).filter((module) => !own.includes(module))).toEqual([]);
+  });
+});
 
 describe("a user who is not root", () => {
   test("may look, and do nothing", async () => {
