@@ -10,6 +10,9 @@ import { guardSpace } from "./free-space.ts";
 /** To give files to every owner, with every mode, node and capability. No right to mount, trace, or leave a root directory. */
 export const EXTRACT_CAPABILITIES = "+chown,+dac_override,+fowner,+fsetid,+mknod,+setfcap";
 
+/** Of 512 bytes, what tar(1) reads and writes at a time: with its usual 20 it takes a fifth more of a processor. */
+const BLOCKS = 512;
+
 /**
  * Arguments: what to put before the input, in printf(1)'s escapes; then the unpacker, if any. Whatever follows the archive's
  * end is read too, so that the unpacker comes to its checksum. No copies where none are needed.
@@ -19,7 +22,7 @@ set +e
 head=$1
 shift
 extract() {
-  with_capabilities ${EXTRACT_CAPABILITIES} tar --extract --file=- --directory=/tree --delay-directory-restore \\
+  with_capabilities ${EXTRACT_CAPABILITIES} tar --extract --file=- --directory=/tree --blocking-factor=${BLOCKS} --delay-directory-restore \\
     --numeric-owner --same-owner --same-permissions \\
     --acls --xattrs --xattrs-include='user.*' --xattrs-exclude='user.overlay.*' --xattrs-include=security.capability \\
     --block-number --quoting-style=escape --warning=no-timestamp
