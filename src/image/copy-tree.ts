@@ -8,6 +8,8 @@ import { VIEW_NAMESPACES, VIEW_PROGRAMS } from "../host/host-view.ts";
  * The working directory, which is to be copied, as /tree; $TARGET, where it is to be, as /to; and cp(1). Arguments: those of
  * cp, up to its source. A machine may run from the tree, and cp goes by names: of a directory that becomes a link while it is in
  * it, it copies what that leads to. Here a link leads to nothing but the tree, the copy, and the host's programs.
+ * Of /proc there is /proc/self/fd of cp (which the shell becomes) alone: the C library needs it for the mode of a directory that its owner
+ * may not write to, such as /root of Fedora.
  *
  * What lies nowhere on this host (a mount that is attached nowhere, a directory of another mount namespace) can't be mounted
  * anew: it stays the working directory.
@@ -16,14 +18,17 @@ const COPY = `
 set -eu
 exec 9<"$TARGET"
 mount -t tmpfs -o mode=0755,size=64k,nosuid,nodev,noexec berth-copy /mnt
-mkdir /mnt/old /mnt/tree /mnt/to
+mkdir -p /mnt/old /mnt/tree /mnt/to /mnt/own/self/fd
 ${VIEW_PROGRAMS}
 ln -s old/proc /mnt/proc
 mount -c -o bind,nosuid,noexec,nodev /proc/self/fd/9 /mnt/to
 exec 9<&-
 if mount -c -o rbind . /mnt/tree 2>/dev/null; then bound=yes; else bound=; fi
+read -r pid rest </proc/self/stat
+mount -c -o bind,ro,nosuid,noexec,nodev "/proc/$pid/fd" /mnt/own/self/fd
 pivot_root /mnt /mnt/old
 umount -l /old
+ln -sfn own /proc
 [ -z "$bound" ] || cd /tree
 unset TARGET
 exec cp "$@"

@@ -45,6 +45,10 @@ os.symlink("usr/bin", "bin")
 os.mkfifo("srv/fifo")
 os.mknod("dev/null", 0o020666, os.makedev(1, 3))
 os.chmod("tmp", 0o1777)
+for name, mode in ("closed", 0o555), ("shut", 0):
+    os.makedirs("usr/" + name)
+    write("usr/%s/in" % name, "in")
+    os.chmod("usr/" + name, mode)
 os.chmod(".", 0o755)
 with open("var/lib/data", "wb") as f: f.write(os.urandom(1 << 20))
 for top, dirs, files in os.walk(".", topdown=False):
