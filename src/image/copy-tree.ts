@@ -74,10 +74,10 @@ export async function copyTree(
 /** What cp(1) says of files that a running machine removed or replaced meanwhile: the copy is of a moment without them. */
 const GONE = new RegExp(
   `^cp: (${[
-    "(?!cannot create).*: No such file or directory",
+    "(?!cannot create).*: (No such file or directory|Not a directory)",
     "skipping file .*, as it was replaced while being copied",
     "cannot read symbolic link .*: Invalid argument",
-    "cannot (open|access|stat) .*: (Not a directory|Too many levels of symbolic links)",
+    "cannot (open|access|stat) .*: Too many levels of symbolic links",
   ].join("|")})$`,
 );
 const PARTLY = "ended with status 1";

@@ -26,12 +26,12 @@ function namesIn(directory: string): readonly string[] {
   }
 }
 
-/** Neither a tree, nor anything that runs or has run. */
 /** Of one that was found running a moment ago. */
 export function justEnded(name: string): BerthError {
   return new BerthError(`machine ${name} has just ended`, { kind: "NoSuchMachine" });
 }
 
+/** Neither a tree, nor anything that runs or has run. */
 export function noSuchMachine(name: string, paths: Paths): BerthError {
   const known = knownMachines(paths);
   const few =

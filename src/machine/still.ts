@@ -81,7 +81,8 @@ function hold(machine: MachineRecord, paths: Paths): Disposable {
   return { [Symbol.dispose]: () => unlinkLocked(path, fd) };
 }
 
-function bootOf({ leader }: MachineRecord): string {
+/** Which boot of a machine that is. */
+export function bootOf({ leader }: Pick<MachineRecord, "leader">): string {
   return `${leader.pid} ${leader.startTime}`;
 }
 

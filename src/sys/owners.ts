@@ -10,11 +10,11 @@ import { syscallNumber } from "./syscall-numbers.ts";
 const openat2Call = bind("long syscall(long number, int dirfd, const void *path, void *how, size_t size)");
 const fchownatCall = bind("int fchownat(int dirfd, const char *path, uint uid, uint gid, int flags)");
 const listxattrCall = bind("long listxattr(const char *path, void *list, size_t size)");
-const getxattrCall = bind("long getxattr(const char *path, const char *name, void *value, size_t size)");
+const getxattrCall = bind("long getxattr(const char *path, const void *name, void *value, size_t size)");
 const setxattrCall = bind(
-  "int setxattr(const char *path, const char *name, const void *value, size_t size, int flags)",
+  "int setxattr(const char *path, const void *name, const void *value, size_t size, int flags)",
 );
-const removexattrCall = bind("int removexattr(const char *path, const char *name)");
+const removexattrCall = bind("int removexattr(const char *path, const void *name)");
 
 /** XATTR_LIST_MAX and XATTR_SIZE_MAX of linux/limits.h. */
 const XATTR_MAX = 65536;
@@ -39,33 +39,37 @@ export function changeOwner(fd: number, uid: number, gid: number): void {
   check(fchownatCall(fd, "", uid, gid, AT_EMPTY_PATH), "fchownat");
 }
 
-/** Names of the extended attributes; none where the file system has none. Not for symbolic links. */
+/** Names of the extended attributes, a character a byte (latin1); none where the file system has none. */
 export function listAttributes(fd: number): readonly string[] {
   buffer ??= pinned(XATTR_MAX);
   const length = listxattrCall(pathOf(fd), buffer, buffer.length);
   if (length < 0 && failedWith("EOPNOTSUPP")) return [];
-  const names = buffer.toString("utf8", 0, check(length, "listxattr"));
+  const names = buffer.toString("latin1", 0, check(length, "listxattr"));
   return names === "" ? [] : names.slice(0, -1).split("\0");
 }
 
 /** Null: it has no such attribute. */
 export function getAttribute(fd: number, name: string): Buffer | null {
   buffer ??= pinned(XATTR_MAX);
-  const length = getxattrCall(pathOf(fd), name, buffer, buffer.length);
+  const length = getxattrCall(pathOf(fd), bytesOf(name), buffer, buffer.length);
   if (length < 0 && failedWith("ENODATA", "EOPNOTSUPP")) return null;
   return Buffer.from(buffer.subarray(0, check(length, "getxattr", { subject: name })));
 }
 
 /** False: this file system does not have such attributes. */
 export function setAttribute(fd: number, name: string, value: Buffer): boolean {
-  const result = setxattrCall(pathOf(fd), name, value, value.length, 0);
+  const result = setxattrCall(pathOf(fd), bytesOf(name), value, value.length, 0);
   if (result < 0 && failedWith("EOPNOTSUPP")) return false;
   check(result, "setxattr", { subject: name });
   return true;
 }
 
 export function removeAttribute(fd: number, name: string): void {
-  check(removexattrCall(pathOf(fd), name), "removexattr", { subject: name });
+  check(removexattrCall(pathOf(fd), bytesOf(name)), "removexattr", { subject: name });
+}
+
+function bytesOf(name: string): Buffer {
+  return Buffer.from(`${name}\0`, "latin1");
 }
 
 /** For calls that know no AT_EMPTY_PATH: leads to the very file. */

@@ -3,6 +3,7 @@ import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import {
   linkSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   openSync,
@@ -15,7 +16,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { Follower, TooManyDirectories } from "../../src/image/follow/follower.ts";
+import { Follower, TooLarge } from "../../src/image/follow/follower.ts";
 import { openFileSystem } from "../../src/sys/sync-fs.ts";
 import { manifest } from "../lib/manifest.ts";
 import { needs } from "../lib/requires.ts";
@@ -98,11 +99,12 @@ interface Turn {
   synced(): Promise<number>;
 }
 
-function start(from: string, to: string): Turn {
+function start(from: string, to: string, { isNew = false, most = 5000 } = {}): Turn {
+  if (isNew) mkdirSync(from);
   const follower = new Follower(
     openSync(from, "r"),
     () => openSync(to, "r"),
-    5000,
+    most,
     () => undefined,
   );
   const synced = async (): Promise<number> => {
@@ -176,6 +178,105 @@ test("files that came with a directory stay one with their other names", async (
   }
 });
 
+test("names of attributes that are no text are kept, and links of links and of fifos stay one", async () => {
+  const work = mkdtempSync(join(tmpdir(), "berth-test-follow-"));
+  try {
+    const turn = start(richTree(join(work, "from")), join(work, "to"));
+    turn.follower.look(await turn.synced());
+    copy(turn);
+    const script = "import os, sys; os.setxattr(sys.argv[1], b'user.\\xff\\xfe', b'v')";
+    execFileSync("python3", ["-c", script, join(turn.from, "etc/attribute")]);
+    linkSync(join(turn.from, "etc/absolute"), join(turn.from, "etc/same"));
+    linkSync(join(turn.from, "srv/fifo"), join(turn.from, "srv/same"));
+    turn.follower.follow(null);
+    expect(manifest(turn.to)).toEqual(manifest(turn.from));
+    for (const [one, other] of [
+      ["etc/absolute", "etc/same"],
+      ["srv/fifo", "srv/same"],
+    ] as const)
+      expect(lstatSync(join(turn.to, one)).ino).toBe(lstatSync(join(turn.to, other)).ino);
+  } finally {
+    rmSync(work, { recursive: true });
+  }
+});
+
+/** A process that does something with files in `tree` and says "ready" when it has begun. */
+async function python(script: string, tree: string): Promise<Disposable> {
+  const child = spawn("python3", ["-c", script, tree], { stdio: ["ignore", "pipe", "inherit"] });
+  await once(child.stdout, "data");
+  return { [Symbol.dispose]: () => void child.kill("SIGKILL") };
+}
+
+/** Long files, one after the other, each from its beginning. */
+const GROWING = `
+import os, sys
+os.chdir(sys.argv[1]); data = b"x" * (40 << 20); print("ready", flush=True)
+while True:
+    for name in "abc":
+        fd = os.open(name, os.O_CREAT | os.O_TRUNC | os.O_WRONLY); os.write(fd, data); os.close(fd)
+`;
+
+test("a file that is empty when it is found, and is being written: what comes then is for the next turn", async () => {
+  const work = mkdtempSync(join(tmpdir(), "berth-test-follow-"));
+  try {
+    const turn = start(join(work, "from"), join(work, "to"), { isNew: true });
+    using _growing = await python(GROWING, turn.from);
+    turn.follower.look(0);
+    copy(turn);
+    for (let index = 0; index < 30; index++) turn.follower.follow(Date.now());
+  } finally {
+    rmSync(work, { recursive: true });
+  }
+}, 60_000);
+
+/** Gives its lease up when somebody opens the file, unless it is stopped. */
+const LEASE = `
+import fcntl, os, signal, sys, time
+fd = os.open(sys.argv[1] + "/leased", os.O_RDWR)
+os.write(fd, b"changed")
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGIO])
+fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print("ready", flush=True)
+signal.sigwait([signal.SIGIO])
+fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+time.sleep(1000)
+`;
+
+test("a lease is waited for while the machine can give it up, and is said when it can't", async () => {
+  const work = mkdtempSync(join(tmpdir(), "berth-test-follow-"));
+  try {
+    const turn = start(join(work, "from"), join(work, "to"), { isNew: true });
+    writeFileSync(join(turn.from, "leased"), "");
+    turn.follower.look(await turn.synced());
+    copy(turn);
+    {
+      using _lease = await python(LEASE, turn.from);
+      turn.follower.follow(await turn.synced());
+    }
+    expect(readFileSync(join(turn.to, "leased"), "utf8")).toBe("changed");
+    using _lease = await python(LEASE, turn.from);
+    expect(() => turn.follower.follow(null)).toThrow("a process of the machine has a lease on leased");
+  } finally {
+    rmSync(work, { recursive: true });
+  }
+});
+
+test("what is too large, or too deep, to be followed is told from what can't be copied", async () => {
+  const work = mkdtempSync(join(tmpdir(), "berth-test-follow-"));
+  try {
+    const turn = start(join(work, "from"), join(work, "to"), { isNew: true, most: 100 });
+    turn.follower.look(0);
+    copy(turn);
+    for (let index = 0; index < 100; index++) mkdirSync(join(turn.from, `${index}`));
+    expect(() => turn.follower.follow(null)).toThrow(TooLarge);
+    const deep = start(join(work, "deep"), join(work, "to"), { isNew: true });
+    mkdirSync(join(deep.from, "d/".repeat(1200)), { recursive: true });
+    expect(() => deep.follower.look(0)).toThrow(TooLarge);
+  } finally {
+    execFileSync("rm", ["-rf", work]);
+  }
+});
+
 test("what has not changed is not copied again", async () => {
   const work = mkdtempSync(join(tmpdir(), "berth-test-follow-"));
   try {
@@ -197,7 +298,7 @@ test("what has not changed is not copied again", async () => {
       10,
       () => undefined,
     );
-    expect(() => few.look(0)).toThrow(TooManyDirectories);
+    expect(() => few.look(0)).toThrow(TooLarge);
   } finally {
     rmSync(work, { recursive: true });
   }

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { beforeAll, describe, expect, test } from "vitest";
 import { lockFile, treeLock, unlinkLocked } from "../../src/exec/lock-file.ts";
+import { FOLLOWER_VERB } from "../../src/image/follow/protocol.ts";
 import { TREES_IN_USE } from "../../src/machine/places.ts";
 import { BERTH, buildBerth, poll } from "../lib/berth.ts";
 import { killDaemon } from "../lib/daemon.ts";
@@ -275,6 +276,104 @@ test("a daemon that is killed while it holds a machine still: the next one lets 
   await done("resume", "m");
   await root.berth("daemon", "stop", "--machines");
 });
+
+/** Of the process that follows the changes of a machine's files. */
+function followerPid(): number | undefined {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .find((pid) => readIfThere(`/proc/${pid}/cmdline`).endsWith(`\0${FOLLOWER_VERB}\0`));
+}
+
+function readIfThere(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}
+
+test("a machine whose files are followed: whoever is killed while it is still, or before, it goes on, and nothing is left", async (ctx) => {
+  needsHere(ctx, "tool:strace");
+  await using store = await imageRoot("directory");
+  const { root, machines, done } = store;
+  await shellMachine(root, "m", WRITER, "[Machine]\nRestart=always\n");
+  mkdirSync(join(machines, "m/bulk"));
+  for (let index = 0; index < 300; index++) writeFileSync(join(machines, "m/bulk", `${index}`), "x".repeat(500));
+  await done("start", "m");
+  const frozen = (): string => readIfThere(join(root.record("m")?.cgroup ?? "", "payload/cgroup.freeze"));
+  /** Looking at names takes it so long that what is to be seen can be. */
+  const slowly = async (): Promise<{ readonly pid: number } & AsyncDisposable> => {
+    const pid = await poll("the follower", followerPid);
+    process.kill(pid, "SIGSTOP");
+    const strace = root.spawn([
+      "strace",
+      "-f",
+      "-o",
+      "/dev/null",
+      "-e",
+      "trace=statx",
+      "-e",
+      "inject=statx:delay_enter=3000",
+      "-p",
+      `${pid}`,
+    ]);
+    await strace.until(/attached/);
+    process.kill(pid, "SIGCONT");
+    return { pid, [Symbol.asyncDispose]: () => strace[Symbol.asyncDispose]() };
+  };
+  const isWhole = async (): Promise<void> => {
+    const now = count(join(machines, "m"), "a");
+    await poll("its writes", () => (count(join(machines, "m"), "a") > now ? true : undefined));
+    await poll("nothing is left", () =>
+      readdirSync(machines).some((name) => name.startsWith(".berth-making")) || followerPid() !== undefined
+        ? undefined
+        : true,
+    );
+    expect(frozen()).toBe("0\n");
+    expect(readdirSync(join(root.path, "run/still"))).toEqual([]);
+    expect(await names(store, "m")).toEqual([]);
+  };
+  const still = () => poll("its stop", () => (frozen() === "1\n" ? true : undefined));
+
+  for (const whom of ["the follower", "the client"] as const) {
+    await using child = root.start("snapshot", "m");
+    await using follower = await slowly();
+    await still();
+    if (whom === "the follower") process.kill(follower.pid, "SIGKILL");
+    else child.kill("SIGINT");
+    const { status, stderr } = await child.end;
+    expect([status, stderr]).toEqual(
+      whom === "the client" ? [130, expect.anything()] : [1, expect.stringContaining("was killed by SIGKILL")],
+    );
+    await isWhole();
+  }
+  for (const when of ["before", "while it is still"] as const) {
+    await using child = root.start("snapshot", "m");
+    await using _follower = await slowly();
+    if (when !== "before") await still();
+    await killDaemon(root);
+    expect((await child.end).stderr).toContain("berthd has gone");
+    expect(frozen()).toBe(when === "before" ? "0\n" : "1\n");
+    await poll("the follower's end", () => (followerPid() === undefined ? true : undefined));
+    expect((await root.berth("daemon", "start")).status).toBe(0);
+    await isWhole();
+  }
+  {
+    // Its init is killed, and it boots again: what it writes then belongs to another moment.
+    await using child = root.start("snapshot", "m");
+    await using _follower = await slowly();
+    await still();
+    const { leader } = await root.recordWhen("m");
+    process.kill(leader.pid, "SIGKILL");
+    const { status, stderr } = await child.end;
+    expect([status, stderr]).toEqual([1, expect.stringContaining("machine m was started while its files were copied")]);
+    await isWhole();
+  }
+  await done("snapshot", "m", "one");
+  expect(await names(store, "m")).toEqual(["one"]);
+  await root.berth("daemon", "stop", "--machines");
+}, 120_000);
 
 test("a disk image has snapshots, and goes back; one that a machine may write to is not copied in the midst of it", async () => {
   await using store = await imageRoot("directory");

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { statfsSync } from "node:fs";
 import { dirname } from "node:path";
 import { BerthError } from "../../errors.ts";
+import { SYSTEM_PATH } from "../../host/find-program.ts";
 import { clientProgram } from "../../host/installation.ts";
 import { copyTree } from "../copy-tree.ts";
 import type { Still } from "../driver.ts";
@@ -53,11 +54,11 @@ class FollowerProcess implements Disposable {
     signal.throwIfAborted();
     this.#signal = signal;
     this.#to = request.to;
-    // In a session of its own: ^C is for us.
-    this.#child = spawn(process.execPath, [clientProgram(), FOLLOWER_VERB], {
+    // In a session of its own: ^C is for us. It dies with us: what is then swept is not to be written to any more.
+    this.#child = spawn("setpriv", ["--pdeathsig", "KILL", process.execPath, clientProgram(), FOLLOWER_VERB], {
       stdio: ["pipe", "pipe", "pipe"],
       detached: true,
-      env: {},
+      env: { PATH: SYSTEM_PATH },
     });
     const { stdin, stdout, stderr } = this.#child;
     stdin?.on("error", () => undefined); // it has ended, which is seen below
@@ -92,9 +93,16 @@ class FollowerProcess implements Disposable {
     const message = await answer;
     if (message.say === "failed")
       throw new BerthError(`cannot copy what the machine has changed meanwhile: ${message.message}`, {
-        hint: message.full ? `make room on the file system of ${dirname(dirname(this.#to))}` : undefined,
+        hint: this.#hintOf(message.why),
       });
     return message;
+  }
+
+  #hintOf(why: "full" | "too large" | null): string | undefined {
+    if (why === "full") return `make room on the file system of ${dirname(dirname(this.#to))}`;
+    return why === null
+      ? undefined
+      : "try again: a machine of which so much is known before is stopped, and then all is copied";
   }
 
   #hear(text: string): void {

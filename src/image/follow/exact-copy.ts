@@ -1,6 +1,7 @@
 import { type BigIntStats, chmodSync, fstatSync, openSync } from "node:fs";
-import { errorCode } from "../../errors.ts";
+import { BerthError, errorCode } from "../../errors.ts";
 import { copyContent } from "../../host/copy-content.ts";
+import { visible } from "../../spec/quote.ts";
 import { O_CREAT, O_EXCL, O_NOCTTY, O_NONBLOCK, O_PATH, O_RDONLY, O_WRONLY } from "../../sys/constants.ts";
 import {
   entriesOf,
@@ -19,12 +20,15 @@ import { changeOwner, getAttribute, listAttributes, removeAttribute, setAttribut
 
 /** One entry of a tree as it is, by fds alone: owner, mode, times and every extended attribute, whoever's it is. */
 
-export const PLAIN = O_RDONLY | O_NONBLOCK | O_NOCTTY;
+const PLAIN = O_RDONLY | O_NOCTTY;
 
-/** What is no directory, and is open with O_PATH, as `name` in a directory where nothing of that name is. */
-export function putEntry(from: number, stat: BigIntStats, directory: number, name: Buffer): void {
+/**
+ * What is no directory, and is open with O_PATH, as `name` in a directory where nothing of that name is. `isStill`: whoever has a lease on
+ * it (fcntl(2)) can't give it up.
+ */
+export function putEntry(from: number, stat: BigIntStats, directory: number, name: Buffer, isStill: boolean): void {
   if (stat.isFile()) {
-    putFile(from, stat, directory, name);
+    putFile(from, stat, directory, name, isStill);
     return;
   }
   if (stat.isSymbolicLink()) makeSymlink(readLinkBytes(from), directory, name);
@@ -38,16 +42,29 @@ export function putEntry(from: number, stat: BigIntStats, directory: number, nam
   }
 }
 
-function putFile(from: number, stat: BigIntStats, directory: number, name: Buffer): void {
-  const source = openSync(`/proc/self/fd/${from}`, PLAIN);
+function putFile(from: number, stat: BigIntStats, directory: number, name: Buffer, isStill: boolean): void {
+  const source = openFile(from, name, isStill);
   let copy = -1;
   try {
     copy = openBelow(directory, name, O_WRONLY | O_CREAT | O_EXCL, 0o600);
-    copyContent(source, copy, { size: Number(stat.size), onBytes: () => undefined });
+    // What was empty a moment ago may be growing without end.
+    if (stat.size > 0n) copyContent(source, copy, { size: Number(stat.size), onBytes: () => undefined });
     setAttributes(from, copy, stat);
     setTimes(copy, stat);
   } finally {
     for (const fd of [source, copy]) if (fd >= 0) closeQuietly(fd);
+  }
+}
+
+/** Waits for the end of somebody's lease, which the kernel takes from them after 45 s, unless that is in vain. */
+function openFile(from: number, name: Buffer, isStill: boolean): number {
+  try {
+    return openSync(`/proc/self/fd/${from}`, isStill ? PLAIN | O_NONBLOCK : PLAIN);
+  } catch (error) {
+    if (errorCode(error) !== "EAGAIN") throw error;
+    throw new BerthError(
+      `a process of the machine has a lease on ${visible(name.toString())}, and was stopped with it`,
+    );
   }
 }
 

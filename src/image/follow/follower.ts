@@ -7,8 +7,10 @@ import { closeQuietly, O_DIRECTORY } from "../../sys/files.ts";
 import { type SharedRows, StatTable } from "../../sys/stat-table.ts";
 import { likeDirectory, putEntry, putLink, removeAll } from "./exact-copy.ts";
 
-/** A directory that is deeper is no tree of a machine, but a trap. */
+/** It is listed by calls that are nested as deep. */
 const DEEPEST = 1000;
+/** Each takes half a kilobyte. */
+const NAMES_MAX = 1_000_000;
 
 /** What is known of a name in the tree. */
 interface Known {
@@ -52,8 +54,8 @@ class CopyDirectory implements Disposable {
   }
 }
 
-/** More directories than can be open. */
-export class TooManyDirectories extends Error {}
+/** What can't be followed, though it can be copied. */
+export class TooLarge extends BerthError {}
 
 /**
  * Makes the copy of a tree follow the tree. `look` comes first; then somebody copies it, by names and file by file, while it changes;
@@ -75,9 +77,12 @@ export class Follower {
   readonly #give: (rows: SharedRows) => void;
   #root: Known | undefined;
   #directories = 0;
+  #names = 0;
   #entries = 0;
   /** Copies, in this turn, of files with more names, by the inode that they are copies of. */
   readonly #linked = new Map<string, number>();
+  /** Whether nobody changes the tree in this turn. */
+  #isStill = false;
   /** Whether, in this pass, files with more names were found changed whose other names may not be, as in a directory that was moved. */
   #hasFoundLinks = false;
   /** Whether somebody has copied by names since the last look. */
@@ -95,7 +100,7 @@ export class Follower {
     return this.#table.turn;
   }
 
-  /** @throws TooManyDirectories */
+  /** @throws TooLarge */
   look(since: number): void {
     this.#root = {
       row: this.#table.add(this.#from, SELF),
@@ -109,6 +114,7 @@ export class Follower {
     const root = this.#root;
     if (root === undefined || root.directory === null) throw new Error("there was no look");
     this.#entries = 0;
+    this.#isStill = since === null;
     this.#table.lookAtAll(this.#give);
     this.#markLinked(root);
     let passes = 0;
@@ -133,8 +139,8 @@ export class Follower {
 
   /** All that is in it. */
   #list(fd: number, depth: number): KnownDirectory {
-    if (depth > DEEPEST) throw new BerthError(`directories are nested more than ${DEEPEST} deep`);
-    if (++this.#directories > this.#most) throw new TooManyDirectories();
+    if (depth > DEEPEST) throw new TooLarge(`directories are nested more than ${DEEPEST} deep`);
+    if (++this.#directories > this.#most) throw new TooLarge(`there are more than ${this.#most} directories`);
     const entries = new Map<string, Known>();
     for (const name of [...entriesOf(fd)]) entries.set(name.toString("latin1"), this.#learn(fd, name, depth));
     return { fd, inode: inodeOf(fstatSync(fd, BIG)), entries };
@@ -142,6 +148,7 @@ export class Follower {
 
   /** Of a name that nothing is known of. */
   #learn(parent: number, name: Buffer, depth: number): Known {
+    if (++this.#names > NAMES_MAX) throw new TooLarge(`there are more than ${NAMES_MAX} names`);
     const row = this.#table.add(parent, name);
     if (this.#table.linked(row) !== null) this.#hasFoundLinks = true;
     const fd = this.#table.isDirectory(row) ? openDirectory(parent, name) : null;
@@ -150,6 +157,7 @@ export class Follower {
 
   #forget({ row, directory }: Known): void {
     this.#table.remove(row);
+    this.#names--;
     this.#forgetDirectory(directory);
   }
 
@@ -241,7 +249,7 @@ export class Follower {
     const inode = stat.nlink > 1n ? inodeOf(stat) : null;
     const first = inode === null ? undefined : this.#linked.get(inode);
     if (first !== undefined && putLink(first, copy.fd, name)) return;
-    putEntry(fd, stat, copy.fd, name);
+    putEntry(fd, stat, copy.fd, name, this.#isStill);
     if (inode !== null && first === undefined) this.#linked.set(inode, openBelow(copy.fd, name, O_PATH));
   }
 

@@ -9,7 +9,7 @@ import { O_RDONLY } from "../../sys/constants.ts";
 import { O_DIRECTORY } from "../../sys/files.ts";
 import { helpLooking, type SharedRows } from "../../sys/stat-table.ts";
 import { openFileSystem, type SyncedFileSystem } from "../../sys/sync-fs.ts";
-import { Follower, TooManyDirectories } from "./follower.ts";
+import { Follower, TooLarge } from "./follower.ts";
 import { FOLLOWER_VERB, type FollowerMessage, type FollowOrder, type FollowRequest } from "./protocol.ts";
 
 /** Threads that look at names; more of them wait for each other. */
@@ -32,7 +32,8 @@ export async function runFollower(): Promise<number> {
   } catch (error) {
     const code = errorCode(error);
     const text = error instanceof Error ? error.message : String(error);
-    say({ say: "failed", message: visible(text), full: code === "ENOSPC" || code === "EDQUOT" });
+    const isFull = code === "ENOSPC" || code === "EDQUOT";
+    say({ say: "failed", message: visible(text), why: isFull ? "full" : isTooLarge(error) ? "too large" : null });
     return 1;
   }
 }
@@ -51,7 +52,7 @@ async function follow(from: string, to: string, orders: Orders): Promise<void> {
   try {
     follower.look(await synced(fileSystem));
   } catch (error) {
-    if (!(error instanceof TooManyDirectories) && errorCode(error) !== "EMFILE") throw error;
+    if (!isTooLarge(error)) throw error;
     say({ say: "looked", possible: false });
     return;
   }
@@ -68,6 +69,10 @@ async function follow(from: string, to: string, orders: Orders): Promise<void> {
     say({ say: "followed", entries, ms: monotonic() - begin });
   }
   if (copy !== undefined) closeSync(copy);
+}
+
+function isTooLarge(error: unknown): boolean {
+  return error instanceof TooLarge || errorCode(error) === "EMFILE";
 }
 
 /** When it was begun, by the clock that files have their times from, also where that was put back meanwhile. */

@@ -11,10 +11,11 @@ export interface FollowRequest {
 export type FollowOrder = "catch up" | "finish";
 
 export type FollowerMessage =
-  /** `possible`: false where a tree has more directories than a process may have open. */
+  /** `possible`: false for a tree with more directories than a process may have open, or more names than are kept in mind. */
   | { readonly say: "looked"; readonly possible: boolean }
   | { readonly say: "followed"; readonly entries: number; readonly ms: number }
-  | { readonly say: "failed"; readonly message: string; readonly full: boolean };
+  /** `why`: of what there is something to be said about what to do. */
+  | { readonly say: "failed"; readonly message: string; readonly why: "full" | "too large" | null };
 
 /** The verb by which a follower is started; it is no part of the command line. */
 export const FOLLOWER_VERB = "internal-follow";

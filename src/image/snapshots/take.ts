@@ -5,7 +5,7 @@ import { berthVersion } from "../../host/installation.ts";
 import { parseMountinfo } from "../../host/mountinfo.ts";
 import type { Paths } from "../../host/paths.ts";
 import { syncTree } from "../../host/to-disk.ts";
-import { runningFrom, whileStill, writersOf } from "../../machine/still.ts";
+import { bootOf, runningFrom, whileStill, writersOf } from "../../machine/still.ts";
 import { copyDisk } from "../copy-disk.ts";
 import { bestDriver, type FoundImage } from "../discover.ts";
 import type { Still } from "../driver.ts";
@@ -97,14 +97,24 @@ function holdMachines(paths: Paths, image: FoundImage): Machines {
   let ms: number | null = null;
   const during = async (act: () => Promise<void>): Promise<void> => {
     let all = act;
+    const held = runningFrom(image.path, paths).map(bootOf);
     for (const machine of writersOf(image.path, paths)) {
       const inner = all;
       all = async () => {
-        const held = await whileStill(machine, paths, inner);
-        ms = Math.max(ms ?? 0, held.ms);
+        const { ms: stillMs } = await whileStill(machine, paths, inner);
+        ms = Math.max(ms ?? 0, stillMs);
       };
     }
     await all();
+    // It was booted again, by itself or as it had ended.
+    const other = runningFrom(image.path, paths).find(
+      (machine) => machine.layer === null && !held.includes(bootOf(machine)),
+    );
+    if (other !== undefined)
+      throw new BerthError(`machine ${other.name} was started while its files were copied`, {
+        kind: "Busy",
+        hint: "try again",
+      });
   };
   const still: Still = { isNeeded: () => writersOf(image.path, paths).length > 0, during };
   return { running, still, frozenMs: () => ms, [Symbol.dispose]: () => tree?.[Symbol.dispose]() };
