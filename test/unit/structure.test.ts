@@ -8,11 +8,18 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 
 function sourcesBelow(...directories: string[]): Map<string, string> {
   const paths = directories.flatMap((directory) =>
-    readdirSync(join(root, directory), { recursive: true, withFileTypes: true })
-      .filter((entry) => entry.isFile() && entry.name.endsWith(".ts") && !entry.parentPath.includes("/.cache"))
-      .map((entry) => relative(root, join(entry.parentPath, entry.name))),
+    readdirSync(join(root, directory), { withFileTypes: true })
+      .filter((entry) => entry.name !== ".cache") // where trees are, with links in circles, which readdir follows
+      .flatMap((entry) => (entry.isDirectory() ? allBelow(join(directory, entry.name)) : [join(directory, entry.name)]))
+      .filter((path) => path.endsWith(".ts")),
   );
   return new Map(paths.map((path) => [path, readFileSync(join(root, path), "utf8")]));
+}
+
+function allBelow(directory: string): string[] {
+  return readdirSync(join(root, directory), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(root, join(entry.parentPath, entry.name)));
 }
 
 test("src/ and test/ keep the rules of test/lib/structure.ts", () => {
