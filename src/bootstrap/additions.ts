@@ -1,6 +1,6 @@
 import { BerthError } from "../errors.ts";
 import { quote } from "../spec/quote.ts";
-import type { Keys, Values } from "./recipe-text.ts";
+import type { Keys, PlacedText, Values } from "./recipe-text.ts";
 
 /** What a recipe wants in the tree besides what the distribution's packages put there by themselves. */
 export interface Additions {
@@ -46,11 +46,11 @@ const UID_MAX = 65_533;
 /** @throws BerthError that says where */
 export function readAdditions(values: Values): Additions {
   return {
-    packages: values.list("package").map((name) => requirePackage(name, `${values.where} package`)),
-    files: values.list("file").map((line) => parseFile(line, `${values.where} file`)),
-    users: values.list("user").map((line) => parseUser(line, `${values.where} user`)),
+    packages: values.placed("package").map(({ text, where }) => requirePackage(text, where)),
+    files: values.placed("file").map(parseFile),
+    users: values.placed("user").map(parseUser),
     commands: values.list("run"),
-    network: values.has("network") ? requireNetwork(values.text("network"), values.where) : "none",
+    network: values.placed("network").map(requireNetwork)[0] ?? "none",
   };
 }
 
@@ -69,13 +69,13 @@ export function requirePackage(name: string, where: string): string {
   throw new BerthError(`${where}: ${quote(name)} is no package's name`, { exitStatus: 2 });
 }
 
-function requireNetwork(value: string, where: string): Network {
+function requireNetwork({ text: value, where }: PlacedText): Network {
   if (value === "none" || value === "host") return value;
-  throw new BerthError(`${where} network: ${quote(value)} is not none or host`);
+  throw new BerthError(`${where}: ${quote(value)} is not none or host`);
 }
 
 /** `SOURCE PATH [MODE]` */
-function parseFile(line: string, where: string): AddedFile {
+function parseFile({ text: line, where }: PlacedText): AddedFile {
   const [source = "", path = "", mode = "0644", more] = line.split(/\s+/);
   const isPath = path.startsWith("/") && !path.endsWith("/") && !path.split("/").includes("..");
   if (!isPath || !MODE.test(mode) || more !== undefined)
@@ -86,7 +86,7 @@ function parseFile(line: string, where: string): AddedFile {
 }
 
 /** `NAME [uid=N] [groups=A,B] [shell=PATH] [key=FILE]` */
-function parseUser(line: string, where: string): AddedUser {
+function parseUser({ text: line, where }: PlacedText): AddedUser {
   const [name = "", ...words] = line.split(/\s+/);
   const fault = (what: string): BerthError =>
     new BerthError(`${where}: ${what}`, { hint: "NAME [uid=N] [groups=A,B] [shell=PATH] [key=FILE]" });

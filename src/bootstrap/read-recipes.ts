@@ -76,10 +76,10 @@ function resolveExtends(name: string, shipped: RawRecipes, own: RawRecipes, seen
     });
   if (seen.includes(recipe)) throw new BerthError(`${recipe.path}: [recipe] extends: it would extend itself`);
   const sections = recipe.sections();
-  const parent = sections.get("recipe")?.get("extends");
+  const parent = sections.get("recipe")?.values.get("extends");
   if (parent === undefined) return sections;
-  if (typeof parent !== "string") throw new BerthError(`${recipe.path}: [recipe] extends: must be one text`);
-  return mergeSections(resolveExtends(parent, shipped, own, [...seen, recipe]), sections);
+  if (!("text" in parent)) throw new BerthError(`${recipe.path}: [recipe] extends: must be one text`);
+  return mergeSections(resolveExtends(parent.text, shipped, own, [...seen, recipe]), sections);
 }
 
 async function readDirectory(directory: string, optional = false): Promise<RawRecipes> {

@@ -1,9 +1,23 @@
 import { parse } from "ini";
 import { BerthError } from "../errors.ts";
 import { quote } from "../spec/quote.ts";
+import { findPlaces, type Place } from "./recipe-places.ts";
 
-/** Sections of a recipe by name, each its values by key: one text, or a list where it was written `key[] = ...`. */
-export type Sections = ReadonlyMap<string, ReadonlyMap<string, string | readonly string[]>>;
+/** Sections of a recipe by name. */
+export type Sections = ReadonlyMap<string, Section>;
+
+export interface Section {
+  /** `path:line:column` of its head. */
+  readonly at: string;
+  /** By key: one text, or a list where it was written `key[] = ...`. */
+  readonly values: ReadonlyMap<string, Written | readonly Written[]>;
+}
+
+/** A value, and where it and its key are. */
+export interface Written {
+  readonly text: string;
+  readonly at: Place;
+}
 
 export type Shape = "text" | "list";
 /** What a section may hold. */
@@ -24,12 +38,18 @@ export function readSections(text: string, path: string, place: (path: string) =
   requireQuotes(text, path);
   // ini(npm) takes `[release 3.20]` for a section in a section, and puts it behind the others.
   const escaped = text.replace(/^[ \t]*\[([^\]]*)\][ \t]*$/gm, (_, name: string) => `[${name.replaceAll(".", DOT)}]`);
-  const sections = new Map<string, Map<string, string | readonly string[]>>();
-  for (const [name, raw] of Object.entries(parse(escaped))) {
+  const sections = new Map<string, Section>();
+  const places = findPlaces(text, path);
+  for (const [escapedName, raw] of Object.entries(parse(escaped))) {
+    const name = escapedName.replaceAll(DOT, ".");
     if (typeof raw !== "object" || raw === null)
-      throw new BerthError(`${path}: ${quote(name)} is written before the first section`);
-    const values = Object.entries(raw).map(([key, value]) => [key, rawValue(key, value, place)] as const);
-    sections.set(name.replaceAll(DOT, "."), new Map(values));
+      throw new BerthError(
+        `${places.ofValues("", name)[0]?.key ?? path}: ${quote(name)} is written before the first section`,
+      );
+    const values = Object.entries(raw).map(
+      ([key, value]) => [key, written(key, value, places.ofValues(name, key), path, place)] as const,
+    );
+    sections.set(name, { at: places.ofSection(name), values: new Map(values) });
   }
   return sections;
 }
@@ -45,10 +65,21 @@ function requireQuotes(text: string, path: string): void {
   }
 }
 
-/** A word that ini(npm) takes for a truth value is a text to us. */
-function rawValue(key: string, value: unknown, place: (path: string) => string): string | readonly string[] {
-  if (!Array.isArray(value)) return String(value);
-  return FILE_LISTS.has(baseKey(key)) ? value.map((one) => placed(key, String(one), place)) : value.map(String);
+/** A word that ini(npm) takes for a truth value is a text to us. Of a text that is written twice the last one counts. */
+function written(
+  key: string,
+  value: unknown,
+  places: readonly Place[],
+  path: string,
+  place: (path: string) => string,
+): Written | readonly Written[] {
+  const none: Place = { key: path, value: path };
+  if (!Array.isArray(value)) return { text: String(value), at: places.at(-1) ?? none };
+  const isFile = FILE_LISTS.has(baseKey(key));
+  return value.map((one, index) => ({
+    text: isFile ? placed(key, String(one), place) : String(one),
+    at: places[index] ?? none,
+  }));
 }
 
 function placed(key: string, value: string, place: (path: string) => string): string {
@@ -59,10 +90,10 @@ function placed(key: string, value: string, place: (path: string) => string): st
 
 /** What a child says comes on top of its parent: a list is added to, any other value replaced. */
 export function mergeSections(parent: Sections, child: Sections): Sections {
-  const merged = new Map([...parent].map(([name, values]) => [name, new Map(values)] as const));
-  for (const [name, values] of child) {
-    const into = merged.get(name) ?? new Map<string, string | readonly string[]>();
-    merged.set(name, into);
+  const merged = new Map([...parent].map(([name, { at, values }]) => [name, { at, values: new Map(values) }] as const));
+  for (const [name, { at, values }] of child) {
+    const into = merged.get(name)?.values ?? new Map<string, Written | readonly Written[]>();
+    merged.set(name, { at, values: into });
     for (const [key, value] of values) {
       const old = into.get(key);
       into.set(key, Array.isArray(old) && Array.isArray(value) ? [...old, ...value] : value);
@@ -71,14 +102,19 @@ export function mergeSections(parent: Sections, child: Sections): Sections {
   return merged;
 }
 
+/** A value, and for messages where it is: place, section and key. */
+export interface PlacedText {
+  readonly text: string;
+  readonly where: string;
+}
+
 /** One section's values, checked against what it may hold. */
 export interface Values {
-  /** For messages: file and section. ini(npm) keeps no line numbers. */
-  readonly where: string;
   has(key: string): boolean;
   /** @throws BerthError when it is not there */
   text(key: string): string;
   list(key: string): readonly string[];
+  placed(key: string): readonly PlacedText[];
 }
 
 /**
@@ -86,49 +122,58 @@ export interface Values {
  * @throws BerthError for an unknown key, or one that is written in the other way
  */
 export function checkSection(
-  raw: ReadonlyMap<string, string | readonly string[]> | undefined,
+  name: string,
+  section: Section | undefined,
   keys: Keys,
-  where: string,
   architecture: Architecture,
 ): Values {
-  const values = new Map<string, string | readonly string[]>();
-  const special = new Map<string, string | readonly string[]>();
-  for (const [key, value] of raw ?? []) {
+  const values = new Map<string, Written | readonly Written[]>();
+  const special = new Map<string, Written | readonly Written[]>();
+  for (const [key, value] of section?.values ?? []) {
+    const at = listOf(value)[0]?.at;
     const base = Object.hasOwn(keys, key) ? key : baseKey(key);
     const shape = Object.hasOwn(keys, base) ? keys[base] : undefined;
     if (shape === undefined)
-      throw new BerthError(`${where}: unknown key ${quote(key)}`, {
+      throw new BerthError(`${at?.key}: [${name}]: unknown key ${quote(key)}`, {
         hint: `known keys: ${Object.keys(keys).join(", ")}`,
       });
-    const fits = shape === "list" ? Array.isArray(value) : typeof value === "string" && value !== "";
+    const fits = shape === "list" ? isList(value) : !isList(value) && value.text !== "";
     if (!fits)
-      throw new BerthError(`${where} ${key}: must be ${shape === "list" ? `a list, ${key}[] = ...` : "one text"}`);
+      throw new BerthError(
+        `${at?.key}: [${name}] ${key}: must be ${shape === "list" ? `a list, ${key}[] = ...` : "one text"}`,
+      );
     if (base === key) values.set(key, value);
     else if (key === `${base}-${architecture}`) special.set(base, value);
   }
   for (const [key, value] of special) values.set(key, value);
+  const all = (key: string): readonly Written[] => listOf(values.get(key) ?? []);
   return {
-    where,
     has: (key) => values.has(key),
     text(key) {
-      const value = values.get(key);
-      if (typeof value !== "string") throw new BerthError(`${where}: ${key} is missing`);
-      return value;
+      const [value] = all(key);
+      if (value === undefined) throw new BerthError(`${section?.at}: [${name}]: ${key} is missing`);
+      return value.text;
     },
-    list(key) {
-      const value = values.get(key);
-      return value === undefined || typeof value === "string" ? [] : value;
-    },
+    list: (key) => all(key).map(({ text }) => text),
+    placed: (key) => all(key).map(({ text, at }) => ({ text, where: `${at.value}: [${name}] ${key}` })),
   };
+}
+
+function isList(value: Written | readonly Written[]): value is readonly Written[] {
+  return Array.isArray(value);
+}
+
+function listOf(value: Written | readonly Written[]): readonly Written[] {
+  return isList(value) ? value : [value];
 }
 
 /** A release's own values over those of all. */
 export function overlaid(common: Values, own: Values): Values {
   return {
-    where: own.where,
     has: (key) => own.has(key) || common.has(key),
     text: (key) => (own.has(key) ? own.text(key) : common.text(key)),
     list: (key) => [...common.list(key), ...own.list(key)],
+    placed: (key) => [...common.placed(key), ...own.placed(key)],
   };
 }
 

@@ -2,7 +2,15 @@ import { basename } from "node:path";
 import { BerthError } from "../errors.ts";
 import { quote } from "../spec/quote.ts";
 import { ADDITION_KEYS, type Additions, addedUp, readAdditions } from "./additions.ts";
-import { type Architecture, checkSection, type Keys, overlaid, type Sections, type Values } from "./recipe-text.ts";
+import {
+  type Architecture,
+  checkSection,
+  type Keys,
+  overlaid,
+  type PlacedText,
+  type Sections,
+  type Values,
+} from "./recipe-text.ts";
 
 /** One distribution: a file of bootstrap/. Its format is described in bootstrap/README.md. */
 export interface Recipe {
@@ -99,16 +107,16 @@ const TOOL_KEYS: Readonly<Record<ToolName, Keys>> = {
 const RELEASE_KEYS: Keys = { title: "text", alias: "list", ...ADDITION_KEYS };
 const MMDEBSTRAP_RELEASE: Keys = { ...RELEASE_KEYS, suite: "text", source: "list", ...MMDEBSTRAP_KEYS };
 
-/** `path` is for the recipe's name and for messages. @throws BerthError that names the file, section and key */
+/** `path` is for the recipe's name and for messages. @throws BerthError that names the place, section and key */
 export function makeRecipe(sections: Sections, path: string, architecture: Architecture): Recipe {
   const releaseNames = [...sections.keys()].flatMap((name) => /^release ([a-z0-9][a-z0-9.-]*)$/.exec(name)?.[1] ?? []);
   const read = (section: string, keys: Keys): Values =>
-    checkSection(sections.get(section), keys, `${path}: [${section}]`, architecture);
+    checkSection(section, sections.get(section), keys, architecture);
   if (!sections.has("recipe")) throw new BerthError(`${path}: [recipe] is missing`);
   const tool = toolOf(sections, path);
-  for (const name of sections.keys()) {
+  for (const [name, { at }] of sections) {
     if (["recipe", "tree", tool].includes(name) || releaseNames.includes(name.slice("release ".length))) continue;
-    throw new BerthError(`${path}: unknown section [${name}]`, {
+    throw new BerthError(`${at}: unknown section [${name}]`, {
       hint: `a recipe has [recipe], [${tool}], [tree] and one [release NAME] a release`,
     });
   }
@@ -132,7 +140,7 @@ export function makeRecipe(sections: Sections, path: string, architecture: Archi
   const defaultRelease = recipe.text("default-release");
   if (!releaseNames.includes(defaultRelease)) {
     throw new BerthError(
-      `${path}: default-release ${quote(defaultRelease)} has no [release ${defaultRelease}] section`,
+      `${recipe.placed("default-release")[0]?.where}: ${quote(defaultRelease)} has no [release ${defaultRelease}] section`,
     );
   }
   return {
@@ -148,7 +156,7 @@ function toolOf(sections: Sections, path: string): ToolName {
   const [tool, another] = TOOLS.filter((name) => sections.has(name));
   if (tool !== undefined && another === undefined) return tool;
   const fault = tool === undefined ? "no section says what builds it" : `both [${tool}] and [${another}] build it`;
-  throw new BerthError(`${path}: ${fault}`, {
+  throw new BerthError(`${sections.get(another ?? "")?.at ?? path}: ${fault}`, {
     hint: `a recipe has one of ${TOOLS.map((name) => `[${name}]`).join(", ")}`,
   });
 }
@@ -162,7 +170,7 @@ function settingsOf(tool: ToolName, values: Values): ToolSettings {
       tool,
       keyrings,
       mirror,
-      repositories: values.list("repository").map((line) => parseRepository(line, values.where)),
+      repositories: values.placed("repository").map(parseRepository),
       database: text("database"),
       databaseBackend: text("database-backend"),
     };
@@ -172,28 +180,28 @@ function settingsOf(tool: ToolName, values: Values): ToolSettings {
     mirror,
     variant: values.text("variant"),
     components: values.text("components"),
-    sources: values.list("source").map((line) => parseSource(line, values.where)),
+    sources: values.placed("source").map(parseSource),
     // ini(npm) keeps the order within one key only: excludes come first, so that an include can take a part back.
     pathFilters: ["path-exclude", "path-include"].flatMap((key) => values.list(key).map((glob) => `${key}=${glob}`)),
     hooks: values.list("hook"),
   };
 }
 
-function parseSource(line: string, where: string): Source {
+function parseSource({ text: line, where }: PlacedText): Source {
   const [name, suite, more] = line.split(/\s+/);
   const archive = ARCHIVES.find((known) => known === name);
   if (archive === undefined || suite === undefined || more !== undefined) {
-    throw new BerthError(`${where} source: ${quote(line)} is not ARCHIVE SUITE`, {
+    throw new BerthError(`${where}: ${quote(line)} is not ARCHIVE SUITE`, {
       hint: `known archives: ${ARCHIVES.join(", ")}`,
     });
   }
   return { archive, suite };
 }
 
-function parseRepository(line: string, where: string): Repository {
+function parseRepository({ text: line, where }: PlacedText): Repository {
   const [name = "", address = "", more] = line.split(/\s+/);
   if (/^[a-z0-9][a-z0-9-]*$/.test(name) && address !== "" && more === undefined) return { name, address };
-  throw new BerthError(`${where} repository: ${quote(line)} is not NAME ADDRESS`, {
+  throw new BerthError(`${where}: ${quote(line)} is not NAME ADDRESS`, {
     hint: "in ADDRESS, $mirror, $version and $arch stand for what they say",
   });
 }

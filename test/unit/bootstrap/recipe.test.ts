@@ -67,27 +67,48 @@ test("a release adds to the recipe's lists and replaces its other values", () =>
 });
 
 const BROKEN: readonly (readonly [string, string, string, RegExp])[] = [
-  ["an unknown key", "keyring[] = /k", "keyrings = /k", /small\.ini: \[mmdebstrap\]: unknown key "keyrings"/],
+  ["an unknown key", "keyring[] = /k", "keyrings = /k", /^\/r\/small\.ini:8:1: \[mmdebstrap\]: unknown key "keyrings"/],
   ["an inherited name as key", "keyring[] = /k", "constructor = /k", /unknown key "constructor"/],
   ["a text where a list belongs", "package[] = a", "package = a", /\[tree\] package: must be a list/],
   ["a list where a text belongs", "title = Small", "title[] = Small", /\[recipe\] title: must be one text/],
   ["an unknown section", "[release two]", "[releases two]", /unknown section \[releases two\]/],
-  ["a missing value", "title = One", "", /\[release one\]: title is missing/],
+  ["a missing value", "title = One", "", /small\.ini:\d+:1: \[release one\]: title is missing/],
+  [
+    "the third of several",
+    "package[] = a",
+    'package[] = a\n; -\npackage[] = b\n  package[] =  "-c"',
+    /small\.ini:15:16: \[tree\] package: "-c"/,
+  ],
   ["two tools", "[tree]", "[dnf]\nrepository[] = a b\n[tree]", /both \[mmdebstrap\] and \[dnf\] build it/],
   ["no tool", "[mmdebstrap]", "[debootstrap]", /no section says what builds it/],
   ["half a command", "package[] = a", "run[] = echo a; echo b", /small\.ini:12: a value with ; or # in it/],
   ["what is no package", "package[] = a", "package[] = --force", /\[tree\] package: "--force" is no package's name/],
-  ["a file without a place", "package[] = a", "file[] = motd", /"\/r\/motd" is not SOURCE PATH/],
+  [
+    "a file without a place",
+    "package[] = a",
+    "file[] = motd",
+    /small\.ini:12:10: \[tree\] file: "\/r\/motd" is not SOURCE PATH/,
+  ],
   ["a file out of the tree", "package[] = a", "file[] = motd /etc/../../x", /is not SOURCE PATH/],
   ["a file with a mode that is none", "package[] = a", "file[] = motd /etc/motd 0999", /is not SOURCE PATH/],
   ["a user's name that is none", "package[] = a", "user[] = Root:x", /"Root:x" is no user's name/],
   ["a user's unknown word", "package[] = a", "user[] = me password=x", /"password=x" is not known/],
-  ["a uid that is none", "package[] = a", "user[] = me uid=0", /uid=0 is not one of 1 to/],
+  [
+    "a uid that is none",
+    "package[] = a",
+    "user[] = me uid=0",
+    /small\.ini:12:10: \[tree\] user: uid=0 is not one of 1 to/,
+  ],
   ["a network that is none", "package[] = a", "network = all", /\[tree\] network: "all" is not none or host/],
   ["a repository of mmdebstrap", "variant = minbase", "repository[] = a b", /unknown key "repository"/],
   ["a value before the sections", "\n[recipe]", "\na = b\n[recipe]", /"a" is written before the first section/],
   ["an unknown archive", "debian one", "ubuntu one", /\[release one\] source: "ubuntu one" is not ARCHIVE SUITE/],
-  ["a default release that is none", "default-release = one", "default-release = 1", /default-release "1" has no/],
+  [
+    "a default release that is none",
+    "default-release = one",
+    "default-release = 1",
+    /small\.ini:4:19: \[recipe\] default-release: "1" has no/,
+  ],
 ];
 test.each(BROKEN)("%s is an error that says where", (_, from, to, message) => {
   expect(SMALL).toContain(from);
@@ -212,15 +233,19 @@ describe("the host's own recipes", () => {
     await own("odd.ini", "[recipe]\nextends = small\n[file]\npath = /etc/motd\n");
     await own("cut.ini", "[recipe]\nextends = small\ntitle = a # b\n");
     await own("upon.ini", "[recipe]\nextends = cut\n");
+    await own("base.ini", "[recipe]\nextends = small\n[tree]\nfile[] = motd etc/motd\n");
+    await own("wrong.ini", "[recipe]\nextends = base\n[tree]\nfile[] = motd /etc/motd\n");
     const found = await read();
     expect(found.recipes.map(({ name }) => name)).toEqual(["small"]);
     const faults: Record<string, string> = {
       web: 'web.ini: [recipe] extends: there is no recipe "smal"',
       one: "it would extend itself",
       two: "it would extend itself",
-      odd: "odd.ini: unknown section [file]",
+      odd: "odd.ini:3:1: unknown section [file]",
       cut: "cut.ini:3: a value with ; or # in it",
       upon: "cut.ini:3: a value with ; or # in it",
+      wrong: "base.ini:4:10: [tree] file: ",
+      base: "base.ini:4:10: [tree] file: ",
     };
     expect(found.broken.map(({ name }) => name)).toEqual(Object.keys(faults).sort());
     for (const { name, error } of found.broken) {
@@ -234,6 +259,6 @@ describe("the host's own recipes", () => {
     await own("small.ini", "[recipe]\nextends = small\n[nix]\na = b\n");
     const found = await read();
     expect(found.recipes).toEqual([]);
-    expect(() => findRelease(found, "small")).toThrow("small.ini: unknown section [nix]");
+    expect(() => findRelease(found, "small")).toThrow("small.ini:3:1: unknown section [nix]");
   });
 });
