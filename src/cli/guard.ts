@@ -175,7 +175,7 @@ export class Guard {
   async #goBack(snapshot: string): Promise<string> {
     const { name } = this.#request;
     const { signal } = new AbortController();
-    const request = { name, snapshot, undo: false, restart: true };
+    const request = { name, snapshot, undo: false, restart: true, timeout: null };
     for (let attempt = 1; ; attempt++) {
       try {
         const { kept, restarted } = await rollBack({ ...this.#context, signal }, request);

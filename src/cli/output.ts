@@ -26,6 +26,11 @@ export function say(text: string): void {
   }
 }
 
+/** A line of news. */
+export function tell(line: string): void {
+  say(`berth: ${visible(line)}\n`);
+}
+
 /** What failed, and what to do about it. Line breaks that are ours come before another problem, or are indented. */
 export function complain(message: string, hint?: string): void {
   const lines = message.split(/\n(?=berth: | {2})/);

@@ -3,7 +3,7 @@ import type { ImageSnapshots, RollbackRequest, RolledBack } from "../manager/ima
 import { DaemonClient } from "./daemon-client.ts";
 import { needDaemon } from "./daemon-start.ts";
 import { isoTime } from "./image-fields.ts";
-import { say } from "./output.ts";
+import { tell } from "./output.ts";
 import type { Context } from "./verb.ts";
 
 /** Snapshots by the daemon where one runs, else made here: nothing of it needs one but a machine that is to boot. */
@@ -27,7 +27,6 @@ export async function takeSnapshot(
 export async function rollBack(context: Context, request: RollbackRequest): Promise<RolledBack> {
   const { paths, env, signal } = context;
   const client = request.restart ? await needDaemon(paths, env) : await DaemonClient.connect(paths);
-  const tell = (said: string): void => say(`berth: ${said}\n`);
   if (client === null) return withOwn(context, (own) => own.rollBack(request, { signal, say: tell }));
   try {
     return await client.call("rollback", request, { signal, onEvent: ({ said }) => tell(said) });

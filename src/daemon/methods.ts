@@ -159,7 +159,7 @@ export const METHODS: { readonly [M in MethodName]: Method<M> } = {
       snapshots.rollBack(
         {
           ...{ name: name(params), snapshot: textOrNull(params, "snapshot") },
-          ...{ undo: flag(params, "undo"), restart: flag(params, "restart") },
+          ...{ undo: flag(params, "undo"), restart: flag(params, "restart"), timeout: timeout(params) },
         },
         { signal: cancelled, say: (said) => event({ said }) },
       ),

@@ -53,7 +53,7 @@ export function snapshotMethods({ snapshots, throwAways, log }: Services): NonNu
       inNames: ["name", "snapshot", "restart"],
       outNames: ["kept"],
       handler: (call, name, snapshot, restart) =>
-        rollBack(call, { name, snapshot: snapshot === "" ? null : snapshot, undo: false, restart }),
+        rollBack(call, { name, snapshot: snapshot === "" ? null : snapshot, undo: false, restart, timeout: null }),
     }),
     UndoRollback: method({
       ...OPEN,
@@ -61,7 +61,7 @@ export function snapshotMethods({ snapshots, throwAways, log }: Services): NonNu
       out: "s",
       inNames: ["name", "restart"],
       outNames: ["kept"],
-      handler: (call, name, restart) => rollBack(call, { name, snapshot: null, undo: true, restart }),
+      handler: (call, name, restart) => rollBack(call, { name, snapshot: null, undo: true, restart, timeout: null }),
     }),
     ConfirmRollback: method({
       ...OPEN,

@@ -4,6 +4,7 @@ import type { SnapshotInfo } from "../image/snapshots/snapshot.ts";
 import type { Snapshots } from "../image/snapshots/snapshots.ts";
 import { runningFrom } from "../machine/still.ts";
 import type { Manager } from "./manager.ts";
+import { tellWhileWaiting } from "./power-off.ts";
 
 export interface RollbackRequest {
   readonly name: string;
@@ -13,6 +14,8 @@ export interface RollbackRequest {
   readonly undo: boolean;
   /** A machine that runs is powered off before, and booted again after it; else that is refused. */
   readonly restart: boolean;
+  /** How long it may take to end, ms; null: as its settings say. */
+  readonly timeout: number | null;
 }
 
 export interface RolledBack {
@@ -58,7 +61,8 @@ export class ImageSnapshots {
     return (await this.#snapshots()).confirm(name);
   }
 
-  async rollBack({ name, snapshot, undo, restart }: RollbackRequest, caller: SnapshotCaller): Promise<RolledBack> {
+  async rollBack(request: RollbackRequest, caller: SnapshotCaller): Promise<RolledBack> {
+    const { name, snapshot, undo, restart, timeout } = request;
     const snapshots = await this.#snapshots();
     const { path } = snapshots.find(name);
     let restarted = false;
@@ -66,7 +70,7 @@ export class ImageSnapshots {
       for (const machine of this.#machinesOf(name, path)) {
         if (machine !== name) throw isOthers(name, machine);
         if (!restart) throw isRunning(machine);
-        await this.#end(machine);
+        await tellWhileWaiting(machine, this.#end(machine, timeout), caller.say);
         restarted = true;
       }
     };
@@ -85,9 +89,9 @@ export class ImageSnapshots {
   }
 
   /** An init that can't be asked, or does not do it, keeps nobody from going back: what it leaves is replaced. */
-  async #end(machine: string): Promise<void> {
+  async #end(machine: string, timeout: number | null): Promise<void> {
     try {
-      await this.#manager.powerOff(machine, true, null);
+      await this.#manager.powerOff(machine, true, timeout);
     } catch {
       await this.#manager.terminate(machine).catch((error: unknown) => {
         // Killed by powerOff, when it took too long.

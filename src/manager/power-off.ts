@@ -12,6 +12,19 @@ export interface Poweroff {
 }
 
 const LATE = Symbol("late");
+/** Most machines have ended by then. */
+const PATIENCE_MS = 3000;
+
+/** Says, when it takes long, that the end of a machine is waited for, and what can be done about it. */
+export async function tellWhileWaiting<T>(name: string, end: Promise<T>, say: (line: string) => void): Promise<T> {
+  const text = `machine ${name} is still shutting down, and will be killed if it takes too long; berth terminate ${name} does that now`;
+  const timer = setTimeout(() => say(text), PATIENCE_MS);
+  try {
+    return await end;
+  } finally {
+    clearTimeout(timer);
+  }
+}
 
 /** Resolves when a machine has been asked to power off, and has ended. One that takes longer than `timeout` ms is killed. */
 export async function powerOffWithin(timeout: number | null, machine: Poweroff): Promise<void> {

@@ -134,7 +134,10 @@ describe.each(["directory", "btrfs"] as const)("%s", (driver) => {
     await shellMachine(root, "m", ENDLESS);
     await asImage(store, "m");
     await done("start", "m");
-    await done("snapshot", "m");
+    expect(await root.berth("snapshot", "m")).toMatchObject({
+      ...{ status: 0, stdout: "snap0\n" },
+      stderr: expect.stringMatching(/^berth: what runs from m was stopped for [0-9.]+ ms\n$/),
+    });
     await done("exec", "m", "--", "sh", "-c", "echo later >/etc/later");
     const { leader } = await root.recordWhen("m");
     expect(await refused("rollback", "m")).toBe(
@@ -241,6 +244,29 @@ describe.each(["directory", "btrfs"] as const)("%s", (driver) => {
     expect([...ends].sort()).toEqual(["done", "killed, one", "killed, two"]);
   }, 300_000);
 });
+
+test("rollback --restart of a machine that does not power off: it says that it waits, and --timeout= is how long", async () => {
+  await using store = await imageRoot("directory");
+  const { root, done } = store;
+  await shellMachine(root, "m", "trap : TERM; echo up; while :; do sleep 1; done");
+  await done("start", "m");
+  await done("snapshot", "m", "--json");
+  expect(await root.berth("rollback", "m", "--timeout=5")).toMatchObject({
+    status: 2,
+    stderr: expect.stringContaining("--restart"),
+  });
+  const end = await root.berth("rollback", "m", "--restart", "--timeout=4");
+  expect(end).toMatchObject({ status: 0, stdout: expect.stringContaining("what was there is m@before-rollback") });
+  expect(end.stderr).toContain("berth: machine m is still shutting down");
+  expect(end.stderr).toContain("berth terminate m does that now");
+  // Who does not want to wait for the rest of it does what it says.
+  await using child = root.start("rollback", "m", "--undo", "--restart");
+  await child.until(/is still shutting down/);
+  await done("terminate", "m");
+  expect((await child.end).status).toBe(0);
+  const { status, stderr } = await root.berth("poweroff", "m", "--timeout=4");
+  expect([status, stderr]).toEqual([1, expect.stringMatching(/still shutting down.*\n.*was killed/)]);
+}, 120_000);
 
 test("a daemon that is killed while it holds a machine still: the next one lets it go on", async (ctx) => {
   needsHere(ctx, "tool:strace");
@@ -370,7 +396,7 @@ test("a machine whose files are followed: whoever is killed while it is still, o
     expect([status, stderr]).toEqual([1, expect.stringContaining("machine m was started while its files were copied")]);
     await isWhole();
   }
-  await done("snapshot", "m", "one");
+  await done("snapshot", "m", "one", "--json");
   expect(await names(store, "m")).toEqual(["one"]);
   await root.berth("daemon", "stop", "--machines");
 }, 120_000);

@@ -1,9 +1,10 @@
 import type { Command } from "commander";
 import { disableMachine } from "../../manager/enabled.ts";
+import { tellWhileWaiting } from "../../manager/power-off.ts";
 import { requireName } from "../../spec/name.ts";
 import { oneByOne } from "../each-machine.ts";
 import { withMachines } from "../machines.ts";
-import { say } from "../output.ts";
+import { say, tell } from "../output.ts";
 import type { Context, Runner } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
@@ -20,6 +21,9 @@ async function disable(context: Context, names: string[], { now = false }: { now
   for (const name of names) requireName(name);
   return oneByOne(names, async (name) => {
     if (!disableMachine(name, context.paths)) say(`berth: machine ${name} is not enabled\n`);
-    if (now) await withMachines(context, [name], (machines) => machines.powerOff(name, true, null));
+    if (now)
+      await withMachines(context, [name], (machines) =>
+        tellWhileWaiting(name, machines.powerOff(name, true, null), tell),
+      );
   });
 }

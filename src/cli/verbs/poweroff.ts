@@ -1,6 +1,8 @@
 import type { Command } from "commander";
+import { tellWhileWaiting } from "../../manager/power-off.ts";
 import { allAtOnce } from "../each-machine.ts";
 import { withMachines } from "../machines.ts";
+import { tell } from "../output.ts";
 import { timeoutOrNull } from "../seconds.ts";
 import type { Context, Runner } from "../verb.ts";
 
@@ -27,6 +29,6 @@ interface Options {
 async function poweroff(context: Context, names: string[], options: Options): Promise<number> {
   const timeout = timeoutOrNull(options.timeout);
   return withMachines(context, names, (machines) =>
-    allAtOnce(names, (name) => machines.powerOff(name, options.wait, timeout)),
+    allAtOnce(names, (name) => tellWhileWaiting(name, machines.powerOff(name, options.wait, timeout), tell)),
   );
 }

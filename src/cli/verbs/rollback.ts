@@ -5,11 +5,13 @@ import { openSnapshots } from "../../image/snapshots/snapshots.ts";
 import { printable } from "../../spec/quote.ts";
 import { print, printJson } from "../output.ts";
 import { startProgress } from "../progress.ts";
+import { timeoutOrNull } from "../seconds.ts";
 import { rollBack } from "../snapshots.ts";
 import type { Context, Runner } from "../verb.ts";
 
 interface Options {
   readonly restart?: boolean;
+  readonly timeout?: string;
   readonly undo?: boolean;
   readonly confirm?: boolean;
   readonly json?: boolean;
@@ -29,6 +31,10 @@ export function define(program: Command, run: Runner): void {
       "--restart",
       "power off the machine that runs from it before, or kill it where it does not, and boot it again",
     )
+    .option(
+      "--timeout <SECONDS>",
+      "with --restart: how long the machine may take to power off; by default TimeoutStopSec= of its settings",
+    )
     .option("--undo", "go back to what the last rollback has replaced")
     .option("--confirm", "remove what rollbacks have replaced")
     .option("--json", "print what came of it as JSON")
@@ -47,6 +53,7 @@ async function rollback(
   const { undo = false, confirm = false, restart = false, json = false } = options;
   if ([snapshot !== undefined, undo, confirm].filter(Boolean).length > 1)
     throw new UsageError("a snapshot, --undo and --confirm exclude each other");
+  if (options.timeout !== undefined && !restart) throw new UsageError("--timeout= is for --restart");
   if (confirm) {
     const removed = await openSnapshots(context.paths).confirm(name);
     if (json) printJson({ removed });
@@ -56,7 +63,7 @@ async function rollback(
   const { fancy, env } = context;
   const progress = startProgress(process.stderr, { fancy, title: name, env });
   if (fancy) progress.update({ label: "rolling back", fraction: null });
-  const request = { name, snapshot: snapshot ?? null, undo, restart };
+  const request = { name, snapshot: snapshot ?? null, undo, restart, timeout: timeoutOrNull(options.timeout) };
   const { kept, restarted } = await rollBack(context, request).finally(() => progress.end());
   if (json) printJson({ kept, restarted });
   else

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { printable } from "../../spec/quote.ts";
-import { print, printJson } from "../output.ts";
+import { print, printJson, tell } from "../output.ts";
 import { startProgress } from "../progress.ts";
 import { snapshotFields, takeSnapshot } from "../snapshots.ts";
 import type { Context, Runner } from "../verb.ts";
@@ -17,7 +17,7 @@ export function define(program: Command, run: Runner): void {
     .description(
       "Keeps the files and settings of image NAME as they are now; prints the snapshot's name. A machine may run: its " +
         "processes are stopped for a moment, so that all files are of one, as after a power cut: for some milliseconds on btrfs, " +
-        "elsewhere for what they have changed while the rest was copied.",
+        "elsewhere for what they have changed while the rest was copied. For how long is said on stderr.",
     )
     .argument("<name>", "the image")
     .argument("[snapshot]", "the snapshot's name; snap0, snap1 and so on without it")
@@ -32,6 +32,9 @@ async function snapshot(context: Context, name: string, wanted: string | undefin
   if (fancy) progress.update({ label: "making a snapshot", fraction: null });
   const made = await takeSnapshot(context, name, wanted ?? null, options.comment ?? "").finally(() => progress.end());
   if (options.json === true) printJson(snapshotFields(made));
-  else print(`${printable(made.name)}\n`);
+  else {
+    print(`${printable(made.name)}\n`);
+    if (made.frozenMs !== null) tell(`what runs from ${made.image} was stopped for ${made.frozenMs} ms`);
+  }
   return 0;
 }
