@@ -69,7 +69,7 @@ and nothing else. Owners are numbers; times, hard links, holes, ACLs, user attri
 attributes are left out. Refused, with nothing left, is what is cut, damaged or empty, has names with "..", wants
 out of the tree, or leaves less than 256 MB (on a small file system, a twentieth) of the disk. Where the tree is the only directory
 of the archive, that one becomes the image. Gzip is unpacked by *igzip*(1) (Debian's isal) where that is installed, three times as fast
-as by *gzip*(1), or by *pigz*(1), which packs as well.
+as by *gzip*(1); it is packed by *pigz*(1) where that is installed. Whatever follows a whole archive is not looked at.
 
 *berth import-raw* writes zeros as holes. It takes raw images and, where *qemu-img*(1) is installed, qcow2; whatever is in them, an image that no
 machine could run from is kept and said. While a machine may change a disk image, it is neither exported nor packed, and cloned only where

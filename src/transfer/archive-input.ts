@@ -9,40 +9,50 @@ export interface ArchiveInput {
   readonly compression: Compression;
   /** What was read of a pipe to find that out: it has to come before the rest. */
   readonly head: Buffer;
+  /** Bytes that it has on its disk; null where that can't be known. */
+  readonly allocated: number | null;
   /** How much of it has been read, 0 to 1; null where that can't be known. */
   fraction(): number | null;
 }
 
 /** Looks at the first bytes. */
 export async function openArchive(fd: number, signal: AbortSignal): Promise<ArchiveInput> {
-  const { size, head } = await lookAt(fd, signal);
+  const { file, head } = await lookAt(fd, signal);
   const compression = compressionOf(head);
-  if (size === null) return { fd, head, compression, fraction: () => null };
+  if (file === null) return { fd, head, compression, allocated: null, fraction: () => null };
+  const { size, allocated } = file;
   skip(fd, -head.length);
   const start = offsetOf(fd);
   // Who reads it shares the offset with us.
   const fraction = (): number => (size > start ? Math.min(1, (offsetOf(fd) - start) / (size - start)) : 1);
-  return { fd, head: Buffer.alloc(0), compression, fraction };
+  return { fd, head: Buffer.alloc(0), compression, allocated, fraction };
 }
 
 /** What it is, and its first bytes: one by one, to read no more of a pipe. By its fd, as its path may be for others only. */
 const LOOK = `
-stat -c 'is %F, %s' -
+stat -c 'is %F, %s, %b, %B' -
 dd bs=1 count=${MAGIC_LENGTH} 2>/dev/null | od -An -v -tx1
 `;
 
 /** By a child: a read that waits for a pipe, or for a file system that does not answer, can't be taken back, and must not hold us up. */
-async function lookAt(
-  fd: number,
-  signal: AbortSignal,
-): Promise<{ readonly size: number | null; readonly head: Buffer }> {
+async function lookAt(fd: number, signal: AbortSignal): Promise<Look> {
   const lines: string[] = [];
   await runCommand("sh", ["-c", LOOK], { stdin: fd, signal, onLine: (line) => lines.push(line) });
-  const size = lines
-    .map((line) => /^is regular (?:empty )?file, (\d+)$/.exec(line)?.[1])
-    .find((digits) => digits !== undefined);
+  const [size, blocks, each] =
+    lines
+      .map((line) => /^is regular (?:empty )?file, (\d+), (\d+), (\d+)$/.exec(line)?.slice(1).map(Number))
+      .find((numbers) => numbers !== undefined) ?? [];
   const digits = lines.filter((line) => /^[ 0-9a-f]+$/.test(line)).join("");
-  return { size: size === undefined ? null : Number(size), head: Buffer.from(digits.replace(/\s/g, ""), "hex") };
+  return {
+    file: size === undefined || blocks === undefined || each === undefined ? null : { size, allocated: blocks * each },
+    head: Buffer.from(digits.replace(/\s/g, ""), "hex"),
+  };
+}
+
+interface Look {
+  /** Bytes; null: it is no regular file. */
+  readonly file: { readonly size: number; readonly allocated: number } | null;
+  readonly head: Buffer;
 }
 
 /** An archive in a file, open as long as it is used. */

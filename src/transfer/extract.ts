@@ -5,7 +5,7 @@ import { runConfined } from "../host/confine.ts";
 import { writeBeside } from "../image/write-back.ts";
 import type { ArchiveInput } from "./archive-input.ts";
 import { commandOf, missingProgram } from "./compression.ts";
-import { guardSpace } from "./free-space.ts";
+import { guardSpace, NoSpaceLeft } from "./free-space.ts";
 
 /** To give files to every owner, with every mode, node and capability. No right to mount, trace, or leave a root directory. */
 export const EXTRACT_CAPABILITIES = "+chown,+dac_override,+fowner,+fsetid,+mknod,+setfcap";
@@ -75,9 +75,12 @@ export async function extractArchive(input: ArchiveInput, directory: string, opt
         onLine(line);
       },
     });
-  const result = await guardSpace(directory, options.signal, (signal) => writeBeside(directory, () => unpack(signal)));
-  const fault = faultOf(input, unpacker[0] ?? "", end, reasons, result.status);
-  if (fault !== undefined) throw fault;
+  const work = async (signal: AbortSignal): Promise<void> => {
+    const { status } = await writeBeside(directory, () => unpack(signal));
+    const fault = NoSpaceLeft.in(reasons) ?? faultOf(input, end, reasons, status);
+    if (fault !== undefined) throw fault;
+  };
+  await guardSpace(directory, options.signal, work, input.compression.unpack.length > 0 ? null : input.allocated);
   if (options.mayBeEmpty !== true && (await readdir(directory)).length === 0) throw damaged("there is nothing in it");
 }
 
@@ -111,8 +114,7 @@ const NOT_FOUND = 127;
 const REASONS = 50;
 
 function faultOf(
-  input: ArchiveInput,
-  unpacker: string,
+  { compression }: ArchiveInput,
   end: EndOfArchive,
   said: readonly string[],
   status: string,
@@ -120,13 +122,10 @@ function faultOf(
   // Not every unpacker says its name.
   const [tarred, unpacked] = [true, false].map((tar) => said.find((line) => line.startsWith("tar: ") === tar));
   if (end.tar === undefined) return new BerthError(`cannot unpack the archive: ${said.at(-1) ?? status}`);
-  const full = said.find((line) => line.includes("No space left on device"));
-  if (full !== undefined)
-    return new BerthError(`cannot unpack the archive: ${full}`, { hint: "make room on the disk" });
-  if (end.unpacker === NOT_FOUND) return missingProgram(input.compression);
+  if (end.unpacker === NOT_FOUND) return missingProgram(compression);
   // What it gives until it finds out is cut, and tar says so too: this is the reason.
   if (end.unpacker !== undefined && end.unpacker !== 0)
-    return damaged(unpacked ?? `${unpacker} ended with status ${end.unpacker}`);
+    return damaged(unpacked ?? `${compression.name} ended with status ${end.unpacker}`);
   if (end.tar !== 0) return damaged(tarred ?? `tar ended with status ${end.tar}`);
   if (end.whole !== true || end.lone) return damaged("it ends before its end");
   return undefined;

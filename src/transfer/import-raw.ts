@@ -12,7 +12,7 @@ import { writeBeside } from "../image/write-back.ts";
 import { offsetOf, readHead } from "../sys/files.ts";
 import { type ArchiveInput, openArchive } from "./archive-input.ts";
 import { commandOf, missingProgram } from "./compression.ts";
-import { guardSpace } from "./free-space.ts";
+import { guardSpace, NoSpaceLeft, tellFull } from "./free-space.ts";
 import type { Control } from "./transfer.ts";
 import type { NewImage } from "./transfers.ts";
 
@@ -24,7 +24,8 @@ const HOLLOW = 4;
 /** A disk image of what is open at `fd`: raw or qcow2, compressed or not. @throws BerthError; nothing is left then */
 export async function importRaw(store: ImageStore, fd: number, image: NewImage, control: Control): Promise<void> {
   const { signal, log } = control;
-  await store.make({ ...image, signal, driver: rawDriver }, (workspace) => writeDisk(workspace, fd, control));
+  const making = { ...image, signal, driver: rawDriver };
+  await tellFull(store.paths.machines, () => store.make(making, (workspace) => writeDisk(workspace, fd, control)));
   log(`${image.name} is complete`);
 }
 
@@ -35,8 +36,11 @@ export async function writeDisk(workspace: string, fd: number, { signal, progres
   const path = join(workspace, "disk");
   const looking = setInterval(() => progress(input.fraction() ?? 0), LOOK);
   try {
-    await guardSpace(workspace, signal, (either) =>
-      writeBeside(workspace, () => unpackDisk(input, workspace, path, either)),
+    await guardSpace(
+      workspace,
+      signal,
+      (either) => writeBeside(workspace, () => unpackDisk(input, workspace, path, either)),
+      input.compression.unpack.length > 0 ? null : input.allocated,
     );
     if (isQcow(path)) {
       await convert(workspace, signal, log);
@@ -65,7 +69,7 @@ async function unpackDisk(input: ArchiveInput, workspace: string, path: string, 
     stdin: fd,
     onLine: (line) => lines.push(line),
   });
-  const fault = faultOf(input, lines, result.status);
+  const fault = NoSpaceLeft.in(lines) ?? faultOf(input, lines, result.status);
   if (fault !== undefined) throw fault;
   await requirePossible(workspace, path);
 }
@@ -112,13 +116,11 @@ function faultOf({ compression }: ArchiveInput, lines: readonly string[], status
   const said = lines.filter((line) => !line.startsWith("berth-status "));
   const end = lines.find((line) => line.startsWith("berth-status "));
   const [unpacked, written] = ["unpacker", "dd"].map((who) => new RegExp(`\\b${who}=(\\d+)`).exec(end ?? "")?.[1]);
-  const full = said.find((line) => line.includes("No space left on device"));
-  if (full !== undefined) return new BerthError(`cannot write the image: ${full}`, { hint: "make room on the disk" });
   if (written !== "0") return new BerthError(`cannot write the image: ${said.at(-1) ?? status}`);
   if (unpacked === "127") return missingProgram(compression);
   // What is over the limit is told of after.
   if (unpacked !== "0" && unpacked !== SIGPIPE)
-    return refused(said[0] ?? `${commandOf(compression.unpack)[0]} ended with status ${unpacked}`);
+    return refused(said[0] ?? `${compression.name} ended with status ${unpacked}`);
   return undefined;
 }
 
@@ -129,7 +131,10 @@ async function copyFile(fd: number, path: string, signal: AbortSignal): Promise<
   const words = ["--reflink=auto", "--sparse=always", "--no-preserve=mode", "--", source, path];
   closeSync(openSync(path, constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY, 0o600));
   const result = await runCommand("cp", words, { signal });
-  if (!result.ok) throw new BerthError(`cannot write the image: ${result.tail.at(-1) ?? result.status}`);
+  if (!result.ok)
+    throw (
+      NoSpaceLeft.in(result.tail) ?? new BerthError(`cannot write the image: ${result.tail.at(-1) ?? result.status}`)
+    );
 }
 
 function isQcow(path: string): boolean {
@@ -150,14 +155,16 @@ echo "berth-status $?"
 async function convert(workspace: string, signal: AbortSignal, log: Control["log"]): Promise<void> {
   log("converting from qcow2");
   const lines: string[] = [];
-  await guardSpace(workspace, signal, (either) =>
-    runConfined(CONVERT, [], {
+  await guardSpace(workspace, signal, async (either) => {
+    await runConfined(CONVERT, [], {
       directory: workspace,
       writable: true,
       signal: either,
       onLine: (line) => lines.push(line),
-    }),
-  );
+    });
+    const full = NoSpaceLeft.in(lines);
+    if (full !== undefined) throw full;
+  });
   const status = /^berth-status (\d+)$/.exec(lines.at(-1) ?? "")?.[1];
   if (status === "127")
     throw new BerthError("the image is of the format qcow2, which needs qemu-img, not installed here", {

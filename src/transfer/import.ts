@@ -7,7 +7,7 @@ import type { Driver } from "../image/driver.ts";
 import type { ImageStore } from "../image/store.ts";
 import { openArchive } from "./archive-input.ts";
 import { extractArchive } from "./extract.ts";
-import { guardSpace } from "./free-space.ts";
+import { guardSpace, tellFull } from "./free-space.ts";
 import { liftOsTree } from "./os-tree.ts";
 import type { Control } from "./transfer.ts";
 import type { NewImage } from "./transfers.ts";
@@ -18,7 +18,10 @@ const LOOK = 200;
 /** An image of the archive that is open at `fd`. @throws BerthError; nothing is left then */
 export async function importTar(store: ImageStore, fd: number, image: NewImage, control: Control): Promise<void> {
   const { signal, log } = control;
-  await store.make({ ...image, signal }, (workspace, driver) => unpackInto(workspace, driver, fd, control));
+  const making = { ...image, signal };
+  await tellFull(store.paths.machines, () =>
+    store.make(making, (workspace, driver) => unpackInto(workspace, driver, fd, control)),
+  );
   log(`${image.name} is complete`);
 }
 

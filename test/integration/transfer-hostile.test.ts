@@ -4,13 +4,16 @@ import { lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "
 import { join } from "node:path";
 import { deflateRawSync, gzipSync } from "node:zlib";
 import { beforeAll, describe, expect, test } from "vitest";
+import { openArchiveFile } from "../../src/transfer/archive-input.ts";
+import { compressionNamed } from "../../src/transfer/compression.ts";
+import { extractArchive } from "../../src/transfer/extract.ts";
 import { type BerthRoot, berthRoot, buildBerth, type End } from "../lib/berth.ts";
 import { mountFileSystem } from "../lib/file-systems.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { needs } from "../lib/requires.ts";
 import { directory, entry, file, hardLink, link, longName, OS, pax, tar } from "../lib/tar.ts";
 
-const ready = needs("root", "tool:xz", "tool:zstd", "tool:bzip2", "tool:gzip", "tool:python3");
+const ready = needs("root", "tool:xz", "tool:zstd", "tool:bzip2", "tool:gzip", "tool:igzip", "tool:python3");
 checkLeaks();
 beforeAll(() => {
   if (ready) buildBerth();
@@ -151,6 +154,7 @@ describe("what is not whole is refused", () => {
     "a wrong header sum": () => bad,
     "gzip, cut": () => packed.subarray(0, packed.length - 20),
     "gzip, a wrong sum": () => wrongSum,
+    "gzip, a second member cut in its header": () => Buffer.concat([packed, packed.subarray(0, 5)]),
     "gzip, garbage": () => Buffer.concat([Buffer.from([0x1f, 0x8b]), Buffer.alloc(100, 9)]),
     "xz, cut": () => through("xz").subarray(0, -30),
     "zstd, cut": () => through("zstd").subarray(0, -5),
@@ -173,6 +177,8 @@ describe("what is not whole is refused", () => {
       good,
       packed,
       Buffer.concat([good, Buffer.alloc(1 << 20)]),
+      Buffer.concat([packed, Buffer.from("\n")]),
+      Buffer.concat([packed, Buffer.alloc(1 << 20, "x")]),
       through("xz"),
     ].entries()) {
       const end = await root.spawn(
@@ -187,6 +193,45 @@ describe("what is not whole is refused", () => {
   });
 });
 
+describe.each(compressionNamed("gzip").unpack.map((words) => [words[0] as string, words] as const))(
+  "gzip by %s",
+  (_, words) => {
+    const good = tar([...OS, file("data", Buffer.alloc(500_000, 7))]);
+    const packed = gzipSync(good);
+    const unpack = async (root: BerthRoot, archive: Buffer): Promise<void> => {
+      const path = join(root.path, "archive");
+      const into = root.directory("into");
+      writeFileSync(path, archive);
+      const { signal } = new AbortController();
+      using opened = openArchiveFile(path);
+      const input = await opened.input(signal);
+      const compression = { ...input.compression, unpack: [words] };
+      await extractArchive({ ...input, compression }, into, { signal, onLine: () => undefined });
+    };
+
+    test.each([
+      ["nothing", Buffer.alloc(0)],
+      ["zeros", Buffer.alloc(100)],
+      ["a line", Buffer.from("\n")],
+      ["something else", Buffer.alloc(100_000, "x")],
+    ])("is taken, when %s follows", async (_, more) => {
+      await using root = berthRoot();
+      await unpack(root, Buffer.concat([packed, more]));
+      expect(readFileSync(join(root.path, "into/data")).length).toBe(500_000);
+    });
+
+    test.each([
+      ["data", packed.subarray(0, -30)],
+      ["sum", packed.subarray(0, -5)],
+      ["length", packed.subarray(0, -1)],
+      ["second header", Buffer.concat([packed, packed.subarray(0, 4)])],
+    ])("is refused, when it is cut in its %s", async (_, archive) => {
+      await using root = berthRoot();
+      await expect(unpack(root, archive)).rejects.toThrow(/^the archive is refused: (?!.*\bsh\b)/);
+    });
+  },
+);
+
 describe("bombs", () => {
   test("what would fill the disk ends before it is full, with nothing left", async () => {
     await using root = berthRoot();
@@ -197,7 +242,7 @@ describe("bombs", () => {
     try {
       const size = 200 << 20;
       const bomb = tar([...OS, file("zeros", Buffer.alloc(size))]);
-      expectRefused(root, await importing(root, gzipSync(bomb)), /nearly full|No space left/);
+      expectRefused(root, await importing(root, gzipSync(bomb)), /nearly full|the disk is full/);
     } finally {
       execFileSync("umount", [root.machines]);
     }
@@ -211,7 +256,7 @@ describe("bombs", () => {
     });
     try {
       const many = Array.from({ length: 5000 }, (_, index) => file(`f${index}`, ""));
-      expectRefused(root, await importing(root, tar([...OS, ...many])), /nearly full|No space left/);
+      expectRefused(root, await importing(root, tar([...OS, ...many])), /nearly full|the disk is full/);
     } finally {
       execFileSync("umount", [root.machines]);
     }

@@ -1,6 +1,6 @@
 /** Disk images in and out: as files, by pipes, compressed, with holes; and what is refused, with nothing left. */
 import { execFileSync } from "node:child_process";
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -96,6 +96,30 @@ test("import-raw: what is cut, empty or no disk is refused or said, and nothing 
   writeFileSync(file, Buffer.alloc(MIB, 7));
   expect((await root.berth("import-raw", file, "odd")).stderr).toContain("no machine can run from it");
   expect(images(root)).toEqual(["odd.raw"]);
+});
+
+test("import-raw: of a full disk it says where that is and what was needed, and nothing is left there", async () => {
+  await using root = berthRoot();
+  const path = join(root.path, "web.raw");
+  writeFileSync(path, randomBytes(100 * MIB));
+  execFileSync("gzip", ["-1k", path]);
+  using small = await mountFileSystem("tmpfs", join(root.path, "small"), async (directory) => {
+    execFileSync("mount", ["-o", "remount,size=32m", directory]);
+  });
+  const machines = join(small.path, "machines");
+  const full = async (...words: readonly string[]): Promise<string> => {
+    const end = await root.spawn(words, { env: { BERTH_ROOT: small.path } }).end;
+    expect(end).toMatchObject({ status: 1, stdout: "" });
+    expect(readdirSync(machines)).toEqual([]);
+    expect(end.stderr).toContain(`\nhint: make room there`);
+    return end.stderr;
+  };
+  // Who watches the disk may be quicker than it is full.
+  const where = `(the disk is full: no space left in ${machines} \\(ENOSPC\\)|stopped, as the file system of ${machines} is nearly full: .*)`;
+  expect(await full(BERTH, "import-raw", path)).toMatch(new RegExp(`^berth: ${where}; 104 MB are needed`));
+  expect(await full(BERTH, "import-raw", `${path}.gz`)).toMatch(new RegExp(`^berth: ${where}`));
+  expect(await full("sh", "-c", `${BERTH} import-raw - piped <${path}`)).toMatch(new RegExp(`^berth: ${where}`));
+  expect(await full("sh", "-c", `cat ${path} | ${BERTH} import-raw - piped`)).toMatch(new RegExp(`^berth: ${where}`));
 });
 
 test("import-raw converts qcow2, and reads no file that one names", async (ctx) => {
