@@ -12,6 +12,7 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
+import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { beforeAll, describe, expect, test } from "vitest";
@@ -277,13 +278,13 @@ describe("the registry of transfers", () => {
     }, 5);
     const [reader, writer] = pipe();
     const exporting = transfers.exportTar("web", writer, NONE);
-    const output = openSync(archive, "w");
+    const output = await open(archive, "w");
     // It says so of what takes long: somebody who reads slowly until then.
     for await (const chunk of createReadStream("", { fd: reader })) {
-      writeSync(output, chunk);
+      await output.write(chunk);
       if (steps.length < 2) await sleep(2);
     }
-    closeSync(output);
+    await output.close();
     await exporting.done;
     expect(steps.length).toBeGreaterThan(1);
     expect(steps.toSorted((a, b) => a - b)).toEqual(steps);
