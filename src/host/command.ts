@@ -10,6 +10,8 @@ export interface CommandOptions {
   /** Aborting kills the command and all that it started. */
   readonly signal?: AbortSignal;
   readonly onLine?: (line: string) => void;
+  /** More of a line is nobody's to know; by default what a person would read. */
+  readonly lineMax?: number;
   /** Fds that it gets; by default nothing is read, and what is written comes by line. */
   readonly stdin?: number;
   readonly stdout?: number;
@@ -40,11 +42,11 @@ export async function runCommand(
   args: readonly string[],
   options: CommandOptions = {},
 ): Promise<CommandResult> {
-  const { signal, onLine } = options;
+  const { signal, onLine, lineMax = LINE_LENGTH } = options;
   signal?.throwIfAborted();
   const tail: string[] = [];
   const take = (raw: string) => {
-    const line = printableLine(raw);
+    const line = printableLine(raw, lineMax);
     tail.push(line);
     if (tail.length > TAIL_LINES) tail.shift();
     onLine?.(line);
@@ -63,7 +65,7 @@ export async function runCommand(
   };
   signal?.addEventListener("abort", kill, { once: true });
   try {
-    for (const stream of [child.stdout, child.stderr]) if (stream !== null) byLine(stream, take);
+    for (const stream of [child.stdout, child.stderr]) if (stream !== null) byLine(stream, take, lineMax);
     const status = await new Promise<string>((resolve, reject) => {
       child.once("error", (error) => {
         const hint = "setpriv is part of util-linux";
@@ -121,17 +123,17 @@ function environment(): NodeJS.ProcessEnv {
 }
 
 /** Of a line without end no more is kept than of any other. */
-function byLine(stream: Readable, take: (line: string) => void): void {
+function byLine(stream: Readable, take: (line: string) => void, max: number): void {
   let pending = "";
   stream.setEncoding("utf8");
   stream.on("data", (text: string) => {
     const lines = (pending + text).split(/\r\n|\n|\r/);
-    pending = lines.pop()?.slice(0, LINE_LENGTH) ?? "";
+    pending = lines.pop()?.slice(0, max) ?? "";
     for (const line of lines) take(line);
   });
   stream.once("end", () => pending !== "" && take(pending));
 }
 
-function printableLine(line: string): string {
-  return line.slice(0, LINE_LENGTH).replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/gu, "?");
+function printableLine(line: string, max: number): string {
+  return line.slice(0, max).replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/gu, "?");
 }

@@ -57,18 +57,23 @@ export async function copyTree(
     full ||= line.includes("No space left on device");
     if (faults.length < FAULTS) faults.push(line);
   };
+  const options = { signal, onLine, lineMax: LINE_MAX };
   const result = isDirectory
     ? await runCommand(
         "unshare",
         [...VIEW_NAMESPACES, "sh", "-c", COPY, "berth-copy", ...words, ".", `/to/${basename(to)}`],
-        { cwd: from, env: { TARGET: dirname(to) }, pidNamespace: true, signal, onLine },
+        { cwd: from, env: { TARGET: dirname(to) }, pidNamespace: true, ...options },
       )
-    : await runCommand("cp", [...words, from, to], { signal, onLine });
+    : await runCommand("cp", [...words, from, to], options);
   if (result.ok || (result.status === PARTLY && faults.length === 0)) return;
-  throw new BerthError(`cannot copy the tree ${from}: cp ${result.status}: ${faults[0] ?? ""}`, {
+  throw new BerthError(`cannot copy the tree ${from}: cp ${result.status}: ${shortened(faults[0] ?? "")}`, {
     // Of the store: the workspace in it that the copy was made in is gone by the time this is read.
     hint: full ? `make room on the file system of ${dirname(dirname(to))}` : undefined,
   });
+}
+
+function shortened(line: string): string {
+  return line.length <= SHOWN ? line : `${line.slice(0, SHOWN / 2)}...${line.slice(-SHOWN / 2)}`;
 }
 
 /** What cp(1) says of files that a running machine removed or replaced meanwhile: the copy is of a moment without them. */
@@ -82,3 +87,6 @@ const GONE = new RegExp(
 );
 const PARTLY = "ended with status 1";
 const FAULTS = 10;
+const SHOWN = 240;
+/** What is wrong stands at its end, behind up to two paths, of which a shell's quoting makes four times as much. */
+const LINE_MAX = 2 * 4 * 4096 + 256;

@@ -101,7 +101,9 @@ describe("clone", () => {
     const tree = richTree(join(root.machines, "web"));
     mkdirSync(join(tree, "busy"));
     const churn =
-      'cd "$1"; while :; do for i in 1 2 3 4 5 6 7 8 9; do echo x > $i; ln -sf x l$i; mkdir -p d$i/e; done; rm -rf *; done';
+      // What cp(1) says of a name that is long is long.
+      'cd "$1"; long=$(printf %0240d 1); while :; do ' +
+      "for i in 1 2 3 4 5 6 7 8 9; do echo x > $i; ln -sf x l$i; mkdir -p d$i/e; echo x > $long$i; done; rm -rf *; done";
     await using busy = root.spawn(["sh", "-c", churn, "sh", join(tree, "busy")]);
     for (let index = 0; index < 15; index++) await done(root, "clone", "web", `copy${index}`, PLAIN);
     busy.kill("SIGKILL");
