@@ -105,7 +105,7 @@ const NO_ERROR = [0, Number.MAX_SAFE_INTEGER] as const;
 /** Growing memory at a fixed address, as 64-bit words in two halves: an image has thousands, and no bigint is made for them. */
 class Segment {
   readonly start: number;
-  #halves = new Int32Array(16 << 10);
+  #halves = new Int32Array(2 << 10);
   bytes = Buffer.from(this.#halves.buffer);
   used = 0;
 

@@ -131,7 +131,7 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     await chownTree(path, base, { say: (line) => launch.say(line), mayGoOn: () => launch.throwIfAborted() });
   },
 
-  "claim-range": ({ ledger, ...range }, launch) => {
+  "claim-range": async ({ ledger, ...range }, launch) => {
     // systemd-nspawn's own registry of ranges, so that neither takes one the other has.
     const claim = claimRange(range);
     const { base, size } = range;
@@ -142,7 +142,7 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     launch.fds.name("lock:range", claim.fd);
     launch.undoBy(() => releaseRange(claimFiles(range), launch.fds.take("lock:range")));
     if (ledger === null) return;
-    const forget = recordRange(ledger, launch.plan.machine, base);
+    const forget = await recordRange(ledger, launch.plan.machine, base);
     launch.undoBy((failed) => {
       if (failed) forget();
     });

@@ -7,6 +7,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmdirSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -17,7 +18,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { readExitRecord } from "../../../src/exec/exit-record.ts";
 import { announceLeftovers, removeLeftovers } from "../../../src/exec/leftovers.ts";
 import { lockFile, treeLock, unlinkLocked } from "../../../src/exec/lock-file.ts";
-import { recordRange, setAsideDamaged } from "../../../src/exec/range-ledger.ts";
+import { forgetRange, moveRange, recordRange, setAsideDamaged } from "../../../src/exec/range-ledger.ts";
 import type { LaunchPlan } from "../../../src/plan/step.ts";
 
 /** The small files of a machine: exit record, locks, the ledger of ranges, the plan that tells what to clean up. */
@@ -109,51 +110,92 @@ describe("a lock", () => {
 describe("the ledger of ranges", () => {
   const ranges = (): unknown => JSON.parse(readFileSync(join(directory, "ledger"), "utf8")).ranges;
 
-  test("remembers, and forgets what was new when it is taken back", () => {
+  test("remembers, and forgets what was new when it is taken back", async () => {
     const path = join(directory, "ledger");
-    recordRange(path, "a", 524288);
-    const forget = recordRange(path, "b", 589824);
+    await recordRange(path, "a", 524288);
+    const forget = await recordRange(path, "b", 589824);
     expect(ranges()).toEqual({ a: 524288, b: 589824 });
     forget();
     expect(ranges()).toEqual({ a: 524288 });
   });
 
-  test("keeps what was there before, and puts back what was replaced", () => {
+  test("keeps what was there before, and puts back what was replaced", async () => {
     const path = join(directory, "ledger");
-    recordRange(path, "a", 524288);
-    recordRange(path, "a", 524288)();
+    await recordRange(path, "a", 524288);
+    (await recordRange(path, "a", 524288))();
     expect(ranges()).toEqual({ a: 524288 });
-    recordRange(path, "a", 655360)();
+    (await recordRange(path, "a", 655360))();
     expect(ranges()).toEqual({ a: 524288 });
   });
 
-  test("goes with its last entry", () => {
+  test("goes with its last entry", async () => {
     const path = join(directory, "ledger");
-    recordRange(path, "a", 524288)();
+    (await recordRange(path, "a", 524288))();
     expect(readdirSync(directory)).toEqual(["ledger.lock"]);
   });
 
-  test("that is damaged is set aside and begun anew", () => {
+  test("has what several starts write down at a time, and beside another process's change", async () => {
+    const path = join(directory, "ledger");
+    const names = Array.from({ length: 20 }, (_, index) => `m${index}`);
+    const undos = names.map((name, index) => recordRange(path, name, 524288 + index * 65536));
+    await recordRange(path, "first", 524288 + 30 * 65536);
+    forgetRange(path, "first");
+    expect(Object.keys(ranges() as object)).toEqual(names);
+    const [forget] = await Promise.all(undos);
+    forget?.();
+    expect(Object.keys(ranges() as object)).toEqual(names.slice(1));
+    expect(readdirSync(directory).sort()).toEqual(["ledger", "ledger.lock"]);
+  });
+
+  test("is written at once while another process writes the next one", async () => {
+    const path = join(directory, "ledger");
+    const other = lockFile(`${path}.next`);
+    await Promise.all([recordRange(path, "a", 524288), recordRange(path, "b", 589824)]);
+    expect(ranges()).toEqual({ a: 524288, b: 589824 });
+    unlinkLocked(`${path}.next`, other ?? -1);
+  });
+
+  test("changed by another while the disk was waited for has both changes", async () => {
+    const path = join(directory, "ledger");
+    await recordRange(path, "a", 524288);
+    const recorded = recordRange(path, "b", 589824);
+    while (!existsSync(`${path}.next`)) await Promise.resolve(); // it has been read
+    moveRange(path, "a", "c");
+    await recorded;
+    expect(ranges()).toEqual({ c: 524288, b: 589824 });
+  });
+
+  test("that can't be written fails all that wanted to, and no later one", async () => {
+    const path = join(directory, "ledger");
+    mkdirSync(`${path}.next`);
+    const failed = await Promise.allSettled([recordRange(path, "a", 524288), recordRange(path, "b", 589824)]);
+    expect(failed.map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+    rmdirSync(`${path}.next`);
+    await recordRange(path, "a", 524288);
+    expect(ranges()).toEqual({ a: 524288 });
+  });
+
+  test("that is damaged is set aside and begun anew", async () => {
     const path = join(directory, "ledger");
     writeFileSync(path, "{ not json");
-    recordRange(path, "a", 524288);
+    await recordRange(path, "a", 524288);
     expect(ranges()).toEqual({ a: 524288 });
     expect(readFileSync(`${path}.damaged`, "utf8")).toBe("{ not json");
     expect(setAsideDamaged(path)).toBeNull();
   });
 
-  test("loses the entries that can't be true, and no other", () => {
+  test("loses the entries that can't be true, and no other", async () => {
     const path = join(directory, "ledger");
     writeFileSync(path, '{"version":1,"ranges":{"zero":0,"a":524288,"b":589824}}');
-    recordRange(path, "b", 655360);
+    await recordRange(path, "b", 655360);
     expect(ranges()).toEqual({ a: 524288, b: 655360 });
     expect(existsSync(`${path}.damaged`)).toBe(false);
   });
 
-  test("of another version is not overwritten", () => {
+  test("of another version is not overwritten", async () => {
     const path = join(directory, "ledger");
     writeFileSync(path, '{"version":2,"ranges":{"a":[524288,65536]}}');
-    expect(() => recordRange(path, "b", 524288)).toThrow(`${path} is of version 2`);
+    await expect(recordRange(path, "b", 524288)).rejects.toThrow(`${path} is of version 2`);
     expect(readFileSync(path, "utf8")).toContain('"version":2');
   });
 });
