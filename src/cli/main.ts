@@ -6,13 +6,13 @@ import { findPaths } from "../host/paths.ts";
 import { FOLLOWER_VERB } from "../image/follow/protocol.ts";
 import { suggest } from "../spec/nearest.ts";
 import { quote } from "../spec/quote.ts";
-import { complain, print } from "./output.ts";
+import { abortSignal } from "./abort-signal.ts";
+import { complain, INTERRUPTED, print } from "./output.ts";
 import { withoutSecrets } from "./secrets.ts";
 import { betterSaid } from "./usage-error.ts";
 import type { Context, Runner } from "./verb.ts";
 import { VERBS, verbGroups } from "./verbs.ts";
 
-const INTERRUPTED = 130;
 /** Of the verb that was called. */
 let failure = 1;
 
@@ -86,18 +86,6 @@ function refuseForeignBytes(argv: readonly string[]): void {
   const index = argv.findIndex((word) => word.includes("\uFFFD"));
   if (index >= 0)
     throw new UsageError(`argument ${index + 1}, ${quote(withoutSecrets(argv)[index] ?? "")}, is not UTF-8`);
-}
-
-let controller: AbortController | undefined;
-
-/** Made when a verb first asks for it: from then on the first ^C or SIGTERM aborts, and a second ends the process. */
-function abortSignal(): AbortSignal {
-  if (controller === undefined) {
-    const made = new AbortController();
-    controller = made;
-    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => made.abort());
-  }
-  return controller.signal;
 }
 
 /** --root=DIR may stand before the verb. */

@@ -76,8 +76,8 @@ _/run/berth/berthd.lock_
 : Locked by the berthd of this root, whose pid is in it.
 
 _/run/berth/machines.json_
-: The machines as they are now, for *berth list* of root. Others are told by berthd, without what a machine says of itself, why
-one has failed, and where its tree is.
+: The machines as they are now, for *berth list* of root; not there while that changes. Others are told by berthd, without what a
+machine says of itself, why one has failed, and where its tree is.
 
 _/run/berth/state/NAME.json_
 : Why a machine has failed, and whether it was about to be started again. A file that is damaged is renamed to

@@ -7,6 +7,9 @@ import { visible, visibleJson } from "../spec/quote.ts";
  * 3 ms to load, are left to those who need them.
  */
 
+/** Exit status of what was ended by ^C or its like. */
+export const INTERRUPTED = 130;
+
 /** A verb's result, on stdout. @throws what write(2) says: EPIPE when nobody reads it */
 export function print(text: string | Buffer): void {
   writeAll(1, typeof text === "string" ? Buffer.from(text) : text);

@@ -3,20 +3,21 @@ import { INSTALLATION } from "../host/installation.ts";
 import { findPaths, type Paths } from "../host/paths.ts";
 import { readPublished } from "../manager/published.ts";
 import { execByDaemon } from "./exec-by-daemon.ts";
-import { complain } from "./output.ts";
+import { complain, INTERRUPTED } from "./output.ts";
 import { showList } from "./show-list.ts";
 
-/** As for every verb whose own exit status is the payload's. */
+/** Of `exec`, as for every verb whose own exit status is the payload's. */
 const FAILURE = 125;
 
 /**
- * What is asked for most, with berthd there, in its plainest form: a list, and a command in a machine. It needs little of
+ * What is asked for most, with berthd there, in its plainest form: a list, a start, and a command in a machine. It needs little of
  * berth, and the rest takes 8 ms to load. Undefined: it is something else, or can't be done so; nothing has been done then.
  */
 export function quickly(argv: readonly string[]): number | undefined | Promise<number | undefined> {
   const [verb, ...words] = argv;
   if (verb === "list") return list(words, findPaths(process.env, INSTALLATION, undefined));
   if (verb === "exec") return exec(words, findPaths(process.env, INSTALLATION, undefined));
+  if (verb === "start") return start(words, findPaths(process.env, INSTALLATION, undefined));
   return undefined;
 }
 
@@ -41,8 +42,22 @@ async function exec([name = "", ...words]: readonly string[], paths: Paths): Pro
   try {
     return await execByDaemon(name, { argv, user: undefined, directory: undefined, environment: [] }, paths);
   } catch (error) {
-    if (!(error instanceof BerthError)) throw error;
-    complain(error.message, error.hint);
-    return error.exitStatus === 1 ? FAILURE : error.exitStatus;
+    return failed(error, FAILURE);
   }
+}
+
+async function start(names: readonly string[], paths: Paths): Promise<number | undefined> {
+  try {
+    return await (await import("./start-plainly.ts")).startPlainly(names, paths);
+  } catch (error) {
+    return failed(error, 1);
+  }
+}
+
+/** `otherwise`: where the failure has no exit status of its own. */
+function failed(error: unknown, otherwise: number): number {
+  if (error instanceof Error && error.name === "AbortError") return INTERRUPTED;
+  if (!(error instanceof BerthError)) throw error;
+  complain(error.message, error.hint);
+  return error.exitStatus === 1 ? otherwise : error.exitStatus;
 }

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError, errorCode } from "../errors.ts";
+import { OneATurn } from "../manager/one-a-turn.ts";
 import type { Hint, Reply, Request, WireError } from "../manager/protocol.ts";
 import { DaemonEnds } from "../manager/when-ready.ts";
 import { printable } from "../spec/quote.ts";
@@ -9,7 +10,6 @@ import type { Credentials } from "../sys/socket-message.ts";
 import { FdStream, peerPidfd } from "../sys/unix-stream.ts";
 import type { Logger } from "./log.ts";
 import { type Call, type Daemon, findMethod } from "./methods.ts";
-import { OneATurn } from "./one-a-turn.ts";
 
 /** What a client may make the daemon hold. */
 interface Limits {
@@ -204,9 +204,7 @@ export class ClientConnection {
         },
         takeStdio: (which) => (which === "sent" ? this.#fds.splice(0) : this.#ownStdio()),
       };
-      const result = await run(this.#daemon, call);
-      await this.#daemon.manager.published();
-      this.#answered(id, { result });
+      this.#answered(id, { result: await run(this.#daemon, call) });
     } catch (error) {
       this.#answered(id, { error: wireError(error, log, this.#isRoot ? "info" : "debug") });
     }

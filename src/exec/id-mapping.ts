@@ -18,7 +18,7 @@ const IN_NAMESPACE = 1;
  * @throws SysError naming the map that the kernel refused
  */
 export async function mappingNamespace(path: string, arch: "x64" | "arm64", mapping: IdMapping): Promise<number> {
-  const stage = new StageProcess(path);
+  const stage = StageProcess.spawn(path);
   try {
     handOver(stage, arch);
     const message = await stage.socket.hearSync(IN_NAMESPACE);

@@ -30,16 +30,21 @@ export interface LaunchOptions {
   readonly fds?: ReadonlyMap<string, number>;
   /** What is secret and in no plan: the machine's credentials by id. They stay the caller's, for its next boot. */
   readonly credentials?: ReadonlyMap<string, Buffer>;
-  /** A stage that was spawned ahead; launch owns it. */
-  readonly spare?: StageProcess;
+  /** A stage that was spawned ahead, or is just being; launch owns it. */
+  readonly spare?: StageProcess | Promise<StageProcess>;
   /** For the user, one line each: what a step takes long for. */
   readonly say?: (line: string) => void;
+  /** For who has others to see to: waited for before the launch goes on, when it has waited or worked for some ms. */
+  readonly turn?: () => Promise<void>;
   readonly onRelease?: OnRelease;
   /** When the start was asked for, ms of CLOCK_MONOTONIC, if that was before the launch is made. */
   readonly asked?: number;
   /** Tests: the step with this index fails with this result (a negative errno). */
   readonly fail?: { readonly step: number; readonly result: number };
 }
+
+/** How long a launch works before others have their turn, ms. */
+const SLICE_MS = 2;
 
 /** fds the host itself goes on using when the machine runs; the others are closed then. */
 const HELD = new Set(["leader", "keeper", "stage", "console", "terminal", "notify-socket", "record", "name-lock"]);
@@ -78,6 +83,9 @@ export class Launch implements RunningBoot {
   executedMonotonic = 0;
   readonly #beganMonotonic = monotonic();
   #ended: (number | null)[] = [];
+  /** Since it had its turn: when it went on, and whether it has waited. */
+  #workedFrom = this.#beganMonotonic;
+  #waited = false;
 
   constructor(plan: LaunchPlan, options: LaunchOptions) {
     this.#plan = plan;
@@ -209,6 +217,7 @@ export class Launch implements RunningBoot {
     try {
       for (const step of this.plan.steps) {
         if (step.phase === "host") {
+          await this.#turn();
           this.throwIfAborted();
           if (this.#options.fail?.step === index) throw new SysError("injected", -this.#options.fail.result);
           await this.#perform(step);
@@ -224,7 +233,7 @@ export class Launch implements RunningBoot {
       this.executedMonotonic = monotonic();
       this.fds.closeAllBut(isUsed);
     } catch (error) {
-      if (this.#session === undefined) await this.#options.spare?.discard();
+      if (this.#session === undefined) await this.#discardSpare();
       const cause = await this.#session?.abandon();
       this.#state = "over";
       // The first report is the cause, unless the keeper was killed: then everything fails that needs it.
@@ -232,6 +241,11 @@ export class Launch implements RunningBoot {
       const failure = first instanceof LaunchError ? first : new LaunchError(this.plan, index, asBerthError(first));
       this.#releaseAfter(this.#reason ?? failure);
     }
+  }
+
+  async #discardSpare(): Promise<void> {
+    const spare = await Promise.resolve(this.#options.spare).catch(() => undefined);
+    await spare?.discard();
   }
 
   /** @throws `failure`, which says what could not be undone, too */
@@ -244,13 +258,23 @@ export class Launch implements RunningBoot {
     throw failure;
   }
 
+  /** Others have theirs, where there are others. */
+  async #turn(): Promise<void> {
+    const { turn } = this.#options;
+    if (turn === undefined || (!this.#waited && monotonic() - this.#workedFrom < SLICE_MS)) return;
+    await turn();
+    this.#waited = false;
+    this.#workedFrom = monotonic();
+  }
+
   async #perform(step: Step): Promise<void> {
+    this.#waited ||= step.kind === "await";
     switch (step.kind) {
       case "spawn-stage":
         this.#session = new StageSession(
           this.plan,
           this.fds,
-          this.#options.spare ?? new StageProcess(this.#options.stage),
+          (await this.#options.spare) ?? StageProcess.spawn(this.#options.stage),
         );
         return;
       case "hand-over":

@@ -3,7 +3,7 @@ import { closeQuietly, duplicate, openNull, sealedExecutable } from "../sys/file
 import { whenReadable } from "../sys/poll.ts";
 import { pidfdOpen, reapPidfd } from "../sys/processes.ts";
 import { sendWithFds, socketPair } from "../sys/sockets.ts";
-import { spawnProcess } from "../sys/spawn.ts";
+import { spawnAside, spawnProcess } from "../sys/spawn.ts";
 import { FIRST_FD, MAGIC, STATUS_FD, TITLE_SIZE } from "./stage-abi.ts";
 import { StageSocket } from "./stage-socket.ts";
 
@@ -45,27 +45,23 @@ export class StageProcess {
   readonly socket: StageSocket;
   readonly #fd: number;
 
+  private constructor(pid: number, socket: number) {
+    this.pid = pid;
+    this.pidfd = pidfdOpen(pid);
+    this.#fd = socket;
+    this.socket = new StageSocket(socket);
+  }
+
   /** `path`: the stage's executable for this architecture. */
-  constructor(path: string) {
-    const [ours, theirs] = socketPair(SOCK_SEQPACKET);
-    const nothing = openNull();
-    const status = theirs === STATUS_FD ? duplicate(theirs, FIRST_FD) : theirs;
-    try {
-      const stdio = [0, 1, 2].map((target) => [nothing, target] as const);
-      this.pid = spawnProcess(
-        executableOf(path),
-        ["berth-stage".padEnd(TITLE_SIZE - 1)],
-        [...stdio, [status, STATUS_FD]],
-      );
-      this.pidfd = pidfdOpen(this.pid);
-    } catch (error) {
-      closeQuietly(ours);
-      throw error;
-    } finally {
-      for (const fd of new Set([theirs, status, nothing])) closeQuietly(fd);
-    }
-    this.#fd = ours;
-    this.socket = new StageSocket(ours);
+  static spawn(path: string): StageProcess {
+    using ends = makeEnds();
+    return new StageProcess(spawnProcess(executableOf(path), TITLE, ends.fds), ends.take());
+  }
+
+  /** The same by another thread, for who has others to see to meanwhile. */
+  static async spawnAside(path: string): Promise<StageProcess> {
+    using ends = makeEnds();
+    return new StageProcess(await spawnAside(executableOf(path), TITLE, ends.fds), ends.take());
   }
 
   /** Hands over fds, which have the numbers from FIRST_FD on there: the image first, then what it works on. */
@@ -85,4 +81,31 @@ export class StageProcess {
     reapPidfd(this.pidfd);
     closeQuietly(this.pidfd);
   }
+}
+
+const TITLE = ["berth-stage".padEnd(TITLE_SIZE - 1)];
+
+interface Ends extends Disposable {
+  /** Of the child: see spawnProcess. */
+  readonly fds: readonly (readonly [number, number])[];
+  /** Ours, which is the taker's. */
+  take(): number;
+}
+
+/** A socket for a stage, and what else it begins with. */
+function makeEnds(): Ends {
+  const [ours, theirs] = socketPair(SOCK_SEQPACKET);
+  const nothing = openNull();
+  const status = theirs === STATUS_FD ? duplicate(theirs, FIRST_FD) : theirs;
+  const opened = new Set([ours, theirs, status, nothing]);
+  return {
+    fds: [...[0, 1, 2].map((target) => [nothing, target] as const), [status, STATUS_FD]],
+    take: () => {
+      opened.delete(ours);
+      return ours;
+    },
+    [Symbol.dispose]: () => {
+      for (const fd of opened) closeQuietly(fd);
+    },
+  };
 }

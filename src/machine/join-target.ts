@@ -43,7 +43,7 @@ function memberships(name: string, pid: number): string {
  */
 function refuseFrozen({ name, cgroup }: MachineRecord, leaderCgroup: string): void {
   const payload = join(cgroup, "payload");
-  const frozen = [payload, leaderCgroup].find(
+  const frozen = [...new Set([payload, leaderCgroup])].find(
     (path) => /^frozen 1$/m.test(textOf(path, "cgroup.events")) || textOf(path, "cgroup.freeze") === "1\n",
   );
   if (frozen === undefined) return;

@@ -32,8 +32,8 @@ export interface JoinOptions {
   readonly term: string | undefined;
   /** Of that terminal. */
   readonly size?: WindowSize | undefined;
-  /** A stage that was spawned ahead; the launch owns it, or where there can be none it ends by itself. */
-  readonly spare?: StageProcess | undefined;
+  /** A stage that was spawned ahead, or is just being; the launch owns it, or where there can be none it ends by itself. */
+  readonly spare?: Promise<StageProcess> | undefined;
   /** The launch owns and closes them, and where there can be none they are closed at once. */
   readonly fds: ReadonlyMap<string, number>;
 }
@@ -49,7 +49,7 @@ export function joinMachine(machine: MachineRecord, options: JoinOptions, paths:
     const { fds, spare } = options;
     return new Launch(plan, { stage: stagePath(ARCH), arch: ARCH, fds, loadFilter, ...(spare && { spare }) });
   } catch (error) {
-    void options.spare?.discard();
+    options.spare?.then((stage) => stage.discard()).catch(() => undefined);
     for (const fd of options.fds.values()) closeQuietly(fd);
     throw error;
   }

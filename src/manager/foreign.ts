@@ -33,7 +33,9 @@ export class ForeignMachines {
   open(): void {
     const directory = recordsDirectory(this.#paths);
     mkdirSync(directory, { recursive: true, mode: 0o700 });
-    this.#watcher = watch(directory, () => this.#settle());
+    this.#watcher = watch(directory, (_, name) => {
+      if (name === null || !this.#isOurs(name)) this.#settle();
+    });
     // Without it they are still found whenever somebody asks.
     this.#watcher.on("error", () => this.close());
   }

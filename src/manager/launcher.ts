@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { BerthError, EXIT_FAILED } from "../errors.ts";
 import { Launch } from "../exec/launch.ts";
 import { filterFor } from "../exec/seccomp-filter.ts";
-import { StageProcess } from "../exec/stage-process.ts";
+import type { StageProcess } from "../exec/stage-process.ts";
 import { INSTALLATION, stagePath } from "../host/installation.ts";
 import type { Paths } from "../host/paths.ts";
 import { readHostFacts } from "../host/read-facts.ts";
@@ -13,13 +13,15 @@ import { type Prepared, prepare } from "../machine/prepare.ts";
 import { sweepMachine } from "../machine/sweep.ts";
 import { throwAwayImage } from "../machine/throw-away.ts";
 import type { HostFacts } from "../plan/facts.ts";
-import type { LaunchPlan } from "../plan/step.ts";
+import type { PlanInput } from "../plan/input.ts";
 import { showProblem } from "../spec/problem.ts";
 import { showSource } from "../spec/source.ts";
 import { monotonic } from "../sys/clock.ts";
 import { ARCH } from "../sys/libc.ts";
 import { ManagedBoot } from "./managed-boot.ts";
+import { OneATurn } from "./one-a-turn.ts";
 import { DEFAULT_POLICY, type MachinePolicy, policyOf } from "./policy.ts";
+import { SpareStages } from "./spare-stages.ts";
 import type { Surroundings } from "./surroundings.ts";
 import { Turns } from "./turns.ts";
 
@@ -31,21 +33,29 @@ export interface LaunchCaller extends RecordListener {
 /** What makes a throw-away copy of a machine. */
 const EPHEMERAL = { section: "Exec", key: "Ephemeral", value: "yes", option: "--ephemeral" };
 
-/** Launches: while one waits for its stage another can be prepared, and nobody else waits for more than these. */
-const AT_A_TIME = 3;
+/** Launches: while some wait for their stages another works. How long others wait does not depend on it: see `turn`. */
+const AT_A_TIME = 6;
+/** How long pieces of launches go on before others have their turn, ms, and the last of them. */
+const PIECES_MS = 3;
 /** How long facts about the host are good for, ms: they change by its administrator's doing. */
 const HOST_MS = 500;
 
 /** Launches machines for the daemon, as their settings say at that time. A stage is always there, spawned ahead. */
 export class Launcher {
   readonly #paths: Paths;
-  #spare: StageProcess | undefined;
+  readonly stages = new SpareStages(stagePath(ARCH));
   readonly #turns = new Turns(AT_A_TIME);
+  readonly #pieces = new OneATurn(PIECES_MS);
   #closed = false;
   #host: { readonly facts: HostFacts; readonly read: number } | undefined;
 
   constructor(paths: Paths) {
     this.#paths = paths;
+  }
+
+  /** For one piece of a launch or of what comes after an end: between any two of them everybody else is seen to. */
+  turn(): Promise<void> {
+    return this.#pieces.turn();
   }
 
   /** @throws BerthError with all problems at once */
@@ -77,17 +87,15 @@ export class Launcher {
     // What reboots or is to be started again while this daemon ends is the next one's, which finds that in its state.
     if (this.#closed) return new Promise<never>(() => undefined);
     const asked = monotonic();
-    const planned = this.prepare(name);
-    for (const warning of planned.warnings) caller.say(showProblem(warning));
-    for (const { what, source } of planned.weaknesses)
-      caller.say(`weaker than the default: ${what} [${showSource(source)}]`);
-    const { plan, input } = await planned.plan({ foreground: false, stdio: "console", term: null, reboot: rebooting });
-    // Of one that somebody else ran, and who was killed; or what could not be cleaned up when it was to be.
-    if (existsSync(input.places.record))
-      sweepMachine(name, this.#paths, { rebooting, onRelease: (record) => archiveBoot(record, name, this.#paths) });
-    const launch = this.#make(plan, name, asked, caller);
+    const stage = this.stages.take();
+    await this.turn();
+    const { launch, planned, input } = await this.#plan(name, rebooting, caller, { stage, asked }).catch((error) => {
+      this.stages.giveBack(stage);
+      throw error;
+    });
     caller.onLaunch(launch);
     try {
+      await this.turn();
       await launch.run();
     } catch (error) {
       // 126 and 127 are about a command that somebody runs.
@@ -97,7 +105,8 @@ export class Launcher {
     } finally {
       caller.onLaunch(undefined);
     }
-    this.refill();
+    this.stages.refill();
+    await this.turn();
     // Of the inits only systemd says by itself when it is ready; of others it shows (init-boot.ts), or it is not known.
     const saysReady = planned.spec.notifyReady.value || input.machine.tree.init?.kind === "systemd";
     const record = LiveRecord.ofLaunch(planned, input, launch, { managed: true, saysReady }, caller);
@@ -105,35 +114,31 @@ export class Launcher {
     return new ManagedBoot(launch, record, saysReady, policyOf(planned.spec));
   }
 
-  #make(plan: LaunchPlan, name: string, asked: number, { say }: LaunchCaller): Launch {
-    const spare = this.takeSpare();
-    return new Launch(plan, {
+  /** A launch of it, and what that was made from. */
+  async #plan(
+    name: string,
+    rebooting: boolean,
+    { say }: LaunchCaller,
+    { stage, asked }: { readonly stage: Promise<StageProcess>; readonly asked: number },
+  ): Promise<{ readonly launch: Launch; readonly planned: Prepared; readonly input: PlanInput }> {
+    const planned = this.prepare(name);
+    for (const warning of planned.warnings) say(showProblem(warning));
+    for (const { what, source } of planned.weaknesses) say(`weaker than the default: ${what} [${showSource(source)}]`);
+    const { plan, input } = await planned.plan({ foreground: false, stdio: "console", term: null, reboot: rebooting });
+    // Of one that somebody else ran, and who was killed; or what could not be cleaned up when it was to be.
+    if (existsSync(input.places.record))
+      sweepMachine(name, this.#paths, { rebooting, onRelease: (record) => archiveBoot(record, name, this.#paths) });
+    const launch = new Launch(plan, {
       stage: stagePath(ARCH),
       arch: ARCH,
       loadFilter: (policy) => filterFor(policy, this.#paths.cache),
-      ...(spare === undefined ? {} : { spare }),
+      spare: stage,
+      turn: () => this.turn(),
       say,
       asked,
       onRelease: (directory) => archiveBoot(directory, name, this.#paths),
     });
-  }
-
-  /** The stage that waits, for whoever needs one next. */
-  takeSpare(): StageProcess | undefined {
-    const spare = this.#spare;
-    this.#spare = undefined;
-    return spare;
-  }
-
-  /** When nothing else is to be done. */
-  refill(): void {
-    setImmediate(() => {
-      try {
-        if (!this.#closed) this.#spare ??= new StageProcess(stagePath(ARCH));
-      } catch {
-        // No processes or fds to be had just now: who needs one will say so.
-      }
-    });
+    return { launch, planned, input };
   }
 
   /** As its settings say now. Where they can't be read, the defaults. */
@@ -146,10 +151,9 @@ export class Launcher {
     }
   }
 
-  /** A stage that is not needed ends. */
   async close(): Promise<void> {
     this.#closed = true;
-    await this.takeSpare()?.discard();
+    await this.stages.close();
   }
 }
 

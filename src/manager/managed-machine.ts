@@ -247,10 +247,8 @@ export class ManagedMachine {
   /** One that reboots as soon as it is up waits, longer each time. */
   async #hold(pause: RebootPause): Promise<void> {
     this.#save("reboot");
-    await pause.rebooting(
-      () => this.#onPurpose,
-      (seconds) => this.#with.log("warn", this.name, `was hardly up: it waits for ${seconds} s`),
-    );
+    const say = (time: number): void => this.#with.log("warn", this.name, `was hardly up: it waits for ${time} s`);
+    await pause.rebooting(() => this.#onPurpose, say);
   }
 
   async #mayRestart(end: End): Promise<boolean> {
@@ -293,6 +291,7 @@ export class ManagedMachine {
       limit.over() ??
       (outcome.kind === "killed" ? { ...outcome, outOfMemory: ranOutOfMemory(boot.current.cgroup) } : outcome);
     await emptyCgroup(join(boot.current.cgroup, "payload"));
+    await this.#with.launcher.turn();
     const rebooting = end.kind === "reboot" && !this.#onPurpose;
     this.#tail = consoleTail(join(recordsDirectory(this.#with.paths), this.name));
     this.#boot = undefined;
@@ -304,6 +303,7 @@ export class ManagedMachine {
     } catch (error) {
       this.#with.log("error", this.name, `what is left of it could not be cleaned up: ${(error as Error).message}`);
     }
+    if (rebooting) this.#changed(); // nothing of it runs until the next boot, which may take a while
     return end;
   }
 

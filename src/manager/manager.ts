@@ -97,8 +97,7 @@ export class Manager extends EventEmitter<Events> {
     for (const name of [...this.#machines.keys()]) this.#tell(name); // what failed under an earlier daemon, too
     this.#foreign.open();
     this.#lookAtForeign();
-    this.#publisher.touch();
-    await this.published();
+    this.#publisher.write();
   }
 
   /** Machines go on running. */
@@ -117,11 +116,6 @@ export class Manager extends EventEmitter<Events> {
   }
 
   // ---- looking ----
-
-  /** Resolves when what has changed is in the file that says it (published.ts): before anybody is told. */
-  published(): Promise<void> {
-    return this.#publisher.settled();
-  }
 
   /** By name: what runs or has failed, and with `all` what could. */
   list(all = false): readonly MachineView[] {
@@ -237,7 +231,6 @@ export class Manager extends EventEmitter<Events> {
     if (machine === undefined) return;
     machine.forgetFailure();
     this.#tell(name);
-    await this.published();
   }
 
   async pause(name: string, frozen: boolean): Promise<void> {
@@ -269,11 +262,11 @@ export class Manager extends EventEmitter<Events> {
 
   /** A command in a machine that runs, still to be run. Takes over the fds. */
   exec(name: string, options: JoinOptions): ExecSession {
-    const { launcher } = this.#with;
     const machine = this.#recordOr(name, () => {
       for (const fd of options.fds.values()) closeQuietly(fd);
     });
-    return new ExecSession(machine, { ...options, spare: launcher.takeSpare() }, this.paths, () => launcher.refill());
+    const { stages } = this.#with.launcher;
+    return new ExecSession(machine, { ...options, spare: stages.take() }, this.paths, () => stages.refill());
   }
 
   #recordOr(name: string, giveUp: () => void): MachineRecord {
@@ -313,8 +306,9 @@ export class Manager extends EventEmitter<Events> {
     for (const [name, view] of found) this.#show(name, view);
     for (const name of this.#shown.keys())
       if (!found.has(name)) {
-        if (this.#machines.has(name)) this.#tell(name);
-        else this.#show(name, null);
+        const machine = this.#machines.get(name);
+        if (machine === undefined) this.#show(name, null);
+        else if (!machine.alive) this.#tell(name); // that one has failed was hidden by the other of its name
       }
   }
 

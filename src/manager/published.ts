@@ -2,6 +2,7 @@ import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Paths } from "../host/paths.ts";
 import { isAlive, type ProcessId, processId } from "../host/process-id.ts";
+import { monotonic } from "../sys/clock.ts";
 import type { MachineView } from "./machine-view.ts";
 
 /** What is true of all machines as long as that daemon lives: for a list, which then needs nothing but this file. */
@@ -10,20 +11,25 @@ interface Published {
   readonly machines: readonly MachineView[];
 }
 
-/** What changes within this time, ms, is written once. */
+/** What changes faster than this, ms, is not worth a file; but longer than LAST_MS nobody has to ask. */
 const SETTLE_MS = 5;
+const LAST_MS = 100;
 
 function fileOf({ run }: Paths): string {
   return join(run, "machines.json");
 }
 
-/** Keeps the file true. It is for root; others ask the daemon, which does not tell them all. */
+/**
+ * Keeps the file true: what has changed takes it away at once, and it is written when that settles. Who finds none asks the
+ * daemon. It is for root; others ask anyway, as they are not told all.
+ */
 export class Publisher {
   readonly #file: string;
   readonly #views: () => readonly string[];
   readonly #daemon = processId(process.pid);
   #timer: NodeJS.Timeout | undefined;
-  #written = Promise.withResolvers<void>();
+  /** When it has to be written, ms of CLOCK_MONOTONIC. */
+  #latest = 0;
   #closed = false;
 
   /** `views`: of the machines, as JSON. */
@@ -34,19 +40,19 @@ export class Publisher {
 
   /** Something has changed. */
   touch(): void {
-    if (!this.#closed) this.#timer ??= setTimeout(() => this.#write(), SETTLE_MS);
+    if (this.#closed) return;
+    const now = monotonic();
+    if (this.#timer === undefined) {
+      this.#remove();
+      this.#latest = now + LAST_MS;
+      this.#timer = setTimeout(() => this.write(), SETTLE_MS);
+    } else if (now + SETTLE_MS < this.#latest) this.#timer.refresh();
   }
 
-  /** Resolves when the file says what has changed until now. */
-  async settled(): Promise<void> {
-    if (this.#timer !== undefined) await this.#written.promise;
-  }
-
-  /** A disk that is full costs us the file: who finds none asks. */
-  #write(): void {
+  /** A disk that is full costs us the file. */
+  write(): void {
+    clearTimeout(this.#timer);
     this.#timer = undefined;
-    const { resolve } = this.#written;
-    this.#written = Promise.withResolvers<void>();
     try {
       writeFileSync(
         `${this.#file}.new`,
@@ -57,14 +63,12 @@ export class Publisher {
     } catch {
       this.#remove();
     }
-    resolve();
   }
 
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    this.#written.resolve();
     this.#remove();
   }
 

@@ -31,13 +31,13 @@ export class ThrowAways {
     try {
       onName(name);
       await this.#manager.start(name, caller);
+      return name;
     } catch (error) {
-      this.#starting.delete(name);
-      this.#forget(name);
+      await this.#drop(name); // whoever hears of it finds nothing of it
       throw error;
+    } finally {
+      this.#starting.delete(name);
     }
-    this.#starting.delete(name);
-    return name;
   }
 
   /** Those that ended while there was no daemon. */
@@ -47,13 +47,13 @@ export class ThrowAways {
   }
 
   #forget(name: string): void {
-    if (throwAwayImage(name, this.#paths) === null) return;
     // Not in the midst of what tells of its end.
-    setImmediate(() => {
-      void this.#manager
-        .forget(name)
-        .catch(() => undefined)
-        .finally(() => dropThrowAway(name, this.#paths));
-    });
+    if (throwAwayImage(name, this.#paths) !== null) setImmediate(() => void this.#drop(name));
+  }
+
+  async #drop(name: string): Promise<void> {
+    if (throwAwayImage(name, this.#paths) === null) return;
+    await this.#manager.forget(name).catch(() => undefined);
+    dropThrowAway(name, this.#paths);
   }
 }

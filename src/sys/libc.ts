@@ -31,9 +31,11 @@ export function bindPlain(signature: string): Native {
 export function bindThreaded(
   signature: string,
 ): (syscall: string, options: { path?: string }, ...args: readonly unknown[]) => Promise<number> {
+  let bound: ReturnType<typeof libc.func> | undefined;
   return (syscall, options, ...args) =>
     new Promise((resolve, reject) => {
-      libc.func(signature).async(...args, (error: Error | null, result: number) => {
+      bound ??= libc.func(signature);
+      bound.async(...args, (error: Error | null, result: number) => {
         try {
           if (error !== null) throw error;
           resolve(check(Number(result), syscall, options)); // at once, while errno is that of this call

@@ -61,7 +61,7 @@ export function inProcess(
     const exited = performance.now();
     await launch.keeperEnd();
     launch.release();
-    spare = new StageProcess(stage);
+    spare = StageProcess.spawn(stage);
     const released = performance.now();
     return {
       planned: planned - begin,

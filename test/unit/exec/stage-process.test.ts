@@ -22,7 +22,7 @@ function copies(): number[] {
 
 test("a stage is executed from one copy in memory that nobody can change, and has a name of its own", async () => {
   for (let round = 0; round < 3; round++) {
-    const stage = new StageProcess(stageOf(ARCH));
+    const stage = StageProcess.spawn(stageOf(ARCH));
     const proc = `/proc/${stage.pid}`;
     expect(readlinkSync(`${proc}/exe`)).toBe(COPY);
     await expect.poll(() => readFileSync(`${proc}/comm`, "utf8")).toBe("berth-stage\n");
@@ -44,7 +44,7 @@ test("where the host executes no memfd it is the file itself", async (ctx) => {
     const { StageProcess } = await import(${JSON.stringify(module)});
     const { readlinkSync, writeFileSync } = await import("node:fs");
     try { writeFileSync("/proc/sys/vm/memfd_noexec", "2"); } catch { console.log("unknown"); process.exit(); }
-    const stage = new StageProcess(${JSON.stringify(stageOf(ARCH))});
+    const stage = StageProcess.spawn(${JSON.stringify(stageOf(ARCH))});
     console.log(readlinkSync(\`/proc/\${stage.pid}/exe\`));
     await stage.discard();`;
   // The setting is a pid namespace's own.
