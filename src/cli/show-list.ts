@@ -1,3 +1,4 @@
+import { showAddressesOf } from "../machine/addresses.ts";
 import type { MachineView } from "../manager/machine-view.ts";
 import { inSeconds } from "../manager/timers.ts";
 import { printable } from "../spec/quote.ts";
@@ -6,12 +7,17 @@ import { table } from "./table.ts";
 
 /** `berth list`, as a table or as JSON. */
 export function showList(machines: readonly MachineView[], json: boolean): void {
-  if (json) printJson(machines);
+  if (json) printJson(machines.map(withAddresses));
   else if (machines.length === 0) say("no machines\n");
   else
     print(
       table(["MACHINE", "CLASS", "SERVICE", "STATE", "OS", "VERSION", "INIT", "LEADER", "NOTE"], machines.map(row)),
     );
+}
+
+/** What is known of a machine without its network, whose addresses nobody is told of when they change. */
+function withAddresses(view: MachineView): MachineView {
+  return view.leader === null ? view : { ...view, addresses: showAddressesOf(view.leader) };
 }
 
 function row(view: MachineView): readonly string[] {

@@ -1,6 +1,6 @@
 import { readlinkSync } from "node:fs";
 import { errorCode } from "../errors.ts";
-import { readHead } from "../sys/files.ts";
+import { readHead } from "../sys/read-head.ts";
 
 const [AF_INET, AF_INET6] = [2, 10] as const;
 /** if_inet6: ipv6(7) has no word for its columns; net/ipv6/addrconf.c writes address, index, prefix, scope, flags, name. */
@@ -29,9 +29,10 @@ export function addressesOf(pid: number): readonly Address[] {
   return [...parseFibTrie(textOf(pid, "fib_trie")), ...parseIfInet6(textOf(pid, "if_inet6"))];
 }
 
-/** The same as people write them; none where the network is the host's, whose addresses are not the machine's. */
+/** The same as people write them; none where the network is the host's, whose addresses are not the machine's, or nobody's business. */
 export function showAddressesOf(pid: number): readonly string[] {
-  return hasOwnNetwork(pid) ? addressesOf(pid).map(showAddress) : [];
+  const isKnown = namespaceOf(pid) !== undefined;
+  return isKnown && hasOwnNetwork(pid) ? addressesOf(pid).map(showAddress) : [];
 }
 
 /** Each address of the host's own is a leaf of the table `local`: its line, then one that ends in `/32 host LOCAL`. */
@@ -84,6 +85,6 @@ function namespaceOf(pid: number | "self"): string | undefined {
   try {
     return readlinkSync(`/proc/${pid}/ns/net`);
   } catch {
-    return undefined; // it has just gone
+    return undefined; // it has just gone, or is another user's
   }
 }

@@ -1,6 +1,6 @@
 import type { InitName } from "../plan/init-requests.ts";
-import { readHead } from "../sys/files.ts";
 import { ARCH } from "../sys/libc.ts";
+import { readHead } from "../sys/read-head.ts";
 
 /** A machine can have any number of processes: of PID 1's children so many are looked at. */
 const CHILDREN_MAX = 512;

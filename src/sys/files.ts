@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync, readSync, writeSync } from "node:fs";
+import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
 import {
   AT_FDCWD,
   LOCK_EX,
@@ -99,19 +99,6 @@ export function sealedExecutable(path: string, name: string): number | null {
   if (writeSync(fd, content) === content.length && fcntlCall(fd, F_ADD_SEALS, F_SEAL_ALL) === 0) return fd;
   closeQuietly(fd);
   return null;
-}
-
-/** The first `max` bytes of a file, for one whose length somebody else decides. */
-export function readHead(path: string, max: number): Buffer {
-  const head = Buffer.alloc(max);
-  const fd = openSync(path, "r");
-  try {
-    let length = 0;
-    for (let got = -1; got !== 0 && length < max; length += got) got = readSync(fd, head, length, max - length, null);
-    return head.subarray(0, length);
-  } finally {
-    closeSync(fd);
-  }
 }
 
 /** /dev/null for reading and writing, close-on-exec. */

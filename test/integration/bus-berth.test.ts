@@ -2,7 +2,8 @@ import { closeSync, openSync, readFileSync, readSync, symlinkSync } from "node:f
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import { Connection } from "../../src/bus/connection.ts";
-import { openNull, readHead } from "../../src/sys/files.ts";
+import { openNull } from "../../src/sys/files.ts";
+import { readHead } from "../../src/sys/read-head.ts";
 import { pipe } from "../../src/sys/sockets.ts";
 import { type BerthRoot, berthRoot, buildBerth, isRunning, poll } from "../lib/berth.ts";
 import { checkLeaks, openFds } from "../lib/leaks.ts";

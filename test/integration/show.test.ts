@@ -43,6 +43,8 @@ describe("of a machine that runs", () => {
       expect((await root.berth("exec", "m", "--", "/usr/sbin/ip", "addr", "add", address, "dev", "lo")).status).toBe(0);
     const told = await json(root, "show", "m");
     for (const field of FIELDS) expect(told).toHaveProperty(field);
+    const listed = async (): Promise<unknown> => JSON.parse((await root.berth("list", "--json")).stdout);
+    expect(await listed()).toMatchObject([{ name: "m", addresses: ["10.1.2.3", "fd00::7"] }]);
     const record = root.record("m");
     expect(told).toMatchObject({
       ...{ name: "m", class: "container", service: "berth", state: "running", ready: true, restarts: 0, exit: null },
@@ -60,6 +62,7 @@ describe("of a machine that runs", () => {
     expect((await root.berth("daemon", "stop")).status).toBe(0);
     const { usage: _, ...offline } = await json(root, "show", "m");
     const { usage: __, ...online } = told;
+    expect(await listed()).toMatchObject([{ name: "m", addresses: ["10.1.2.3", "fd00::7"] }]);
     expect(offline).toEqual(online);
     const page = await root.berth("status", "m");
     expect(page.status).toBe(0);

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { hasBootEnd, isBooted } from "../../../src/supervise/init-boot.ts";
-import { readHead } from "../../../src/sys/files.ts";
+import { readHead } from "../../../src/sys/read-head.ts";
 
 const running: ChildProcess[] = [];
 afterEach(() => {
