@@ -131,6 +131,9 @@ class Segment {
     if (typeof value === "bigint") {
       this.#halves[half] = Number(BigInt.asIntN(32, value));
       this.#halves[half + 1] = Number(BigInt.asIntN(32, value >> 32n));
+    } else if ((value | 0) === value) {
+      this.#halves[half] = value;
+      this.#halves[half + 1] = value >> 31;
     } else {
       this.#halves[half] = value;
       this.#halves[half + 1] = Math.floor(value / 0x100000000);
@@ -274,22 +277,29 @@ export class Assembler {
     this.poke(pointer, 8, program.lenient ? 1 : 0);
     this.poke(pointer, 16, program.ops.length);
     const segment = resident ? this.#resident : this.#transient;
-    program.ops.forEach((op, index) => {
-      const at = pointer.at + 24 + index * OP_SIZE;
+    // Plain loops: a daemon's code is not optimized, and this is a tenth of a start.
+    let at = pointer.at + 24;
+    for (const op of program.ops) {
       let registers = 0;
-      op.arguments.forEach((argument, k) => {
-        if (isRegister(argument)) registers |= 1 << k;
-        segment.setWord(at + 8 + k * 8, this.#word(argument, resident, place));
-      });
+      let k = 0;
+      for (const argument of op.arguments) {
+        if (typeof argument === "number") segment.setWord(at + 8 + k * 8, argument);
+        else {
+          if (isRegister(argument)) registers |= 1 << k;
+          segment.setWord(at + 8 + k * 8, this.#word(argument, resident, place));
+        }
+        k++;
+      }
       const { into, onlyIf, tolerate = 0 } = op.options;
       const [low, high] = acceptedBy(op.options);
       segment.setWord(at, op.number);
       segment.setWord(at + 56, low);
       segment.setWord(at + 64, high);
-      segment.setWord(at + 72, tolerate);
+      if (tolerate !== 0) segment.setHalves(at + 72, tolerate, 0);
       segment.setHalves(at + 80, registers, into?.register ?? -1);
       segment.setHalves(at + 88, onlyIf?.register ?? -1, 0);
-    });
+      at += OP_SIZE;
+    }
     return pointer;
   }
 
