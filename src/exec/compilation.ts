@@ -3,6 +3,8 @@ import type { FdName, MountFlag, NodeType, Removal, Step, StepKind, StepOf, Wind
 import {
   AT_EMPTY_PATH,
   AT_REMOVEDIR,
+  CLONE_VFORK,
+  CLONE_VM,
   FSCONFIG_CMD_CREATE,
   FSCONFIG_SET_FLAG,
   FSCONFIG_SET_STRING,
@@ -29,6 +31,8 @@ import {
 import { type Assembler, type Pointer, Program, type Register } from "./assembler.ts";
 import { FIRST_FD, isHeld, SYNC } from "./stage-abi.ts";
 
+/** As vfork(2): who clones goes on when the child has ended, and shares its memory. */
+export const LIKE_VFORK = CLONE_VM | CLONE_VFORK;
 export const EEXIST = 17;
 export const ENOENT = 2;
 
@@ -86,6 +90,8 @@ export class Compilation {
   readonly farewell = new Program(6, true);
   /** What the stub init does before it is one. */
   readonly stub = new Program(7);
+  /** Of the process that clones init in namespaces made ahead. */
+  readonly porter = new Program(8);
   readonly pid: Register;
   readonly leader: Register;
   readonly apivfsPid: Register;
@@ -94,8 +100,6 @@ export class Compilation {
   readonly root: Register;
   readonly self: Register;
   readonly hostMounts: Register;
-  /** struct clone_args of init. */
-  readonly cloneArguments: Pointer;
   readonly #registers = new Map<string, Register>();
   readonly #directories = new Map<string, Register | number>();
   readonly #cleanups: Cleanup[] = [];
@@ -113,7 +117,6 @@ export class Compilation {
     this.root = asm.register();
     this.self = asm.register();
     this.hostMounts = asm.register();
-    this.cloneArguments = asm.reserve(88);
   }
 
   /** The register for an fd that a stage step makes; made up at its first mention. */

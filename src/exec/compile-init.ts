@@ -6,8 +6,6 @@ import {
   CLONE_NEWNS,
   CLONE_PARENT,
   CLONE_PIDFD,
-  CLONE_VFORK,
-  CLONE_VM,
   IFF_UP,
   KEYCTL_JOIN_SESSION_KEYRING,
   LINUX_CAPABILITY_VERSION_3,
@@ -33,14 +31,14 @@ import {
   TIOCSWINSZ,
   WALL,
 } from "../sys/constants.ts";
-import { type Compilers, messageBuffer, u32, windowSize, wordsOf } from "./compilation.ts";
-import { capabilityData, namespaceFlags, setLimits } from "./compile-keeper.ts";
+import { type Compilers, LIKE_VFORK, messageBuffer, u32, windowSize, wordsOf } from "./compilation.ts";
+import { capabilityData, setLimits } from "./compile-keeper.ts";
+import { namespaceFlags } from "./namespace-flags.ts";
 
 const SIGKILL = 9;
 const SIGCHLD = 17;
 const LAST_FD = 0xffffffff;
 const CLOSE_RANGE_CLOEXEC = 4;
-const LIKE_VFORK = CLONE_VM | CLONE_VFORK;
 /** The pid of the short-lived apivfs child: far from 2, so that the payload's first child is pid 2 as in any boot. */
 const APIVFS_PID = 32000;
 
@@ -83,6 +81,7 @@ type InitKinds =
   | "enter-machine"
   | "open-terminal"
   | "become-root"
+  | "start-session"
   | "unshare"
   | "loopback-up"
   | "make-api-file-systems"
@@ -134,12 +133,16 @@ export const INIT: Compilers<InitKinds> = {
 
   "become-root": ({ foreground }, c) => {
     const { asm, init } = c;
-    asm.call(init, "setsid", []);
     asm.call(init, "setresgid", [0, 0, 0]);
     asm.call(init, "setgroups", [0, 0]);
     asm.call(init, "setresuid", [0, 0, 0]);
     // After the last change of credentials, which clears it.
     if (foreground) asm.call(init, "prctl", [PR_SET_PDEATHSIG, SIGKILL]);
+  },
+
+  /** Not before others can go on: the kernel makes a scheduling group for it (sched_autogroup). */
+  "start-session": (_, c) => {
+    c.asm.call(c.init, "setsid", []);
   },
 
   /** Those that would show the keeper if clone made them: as the root of the cgroups, as the owner of /dev/mqueue. */

@@ -1,16 +1,12 @@
 import { RLIMIT_NAMES } from "../plan/facts.ts";
-import type { Limit, Namespace } from "../plan/step.ts";
+import type { FdName, Limit, Namespace } from "../plan/step.ts";
 import {
   AT_FDCWD,
   CLONE_CLEAR_SIGHAND,
+  CLONE_FILES,
   CLONE_INTO_CGROUP,
-  CLONE_NEWCGROUP,
-  CLONE_NEWIPC,
   CLONE_NEWNET,
   CLONE_NEWNS,
-  CLONE_NEWPID,
-  CLONE_NEWUSER,
-  CLONE_NEWUTS,
   CLONE_PARENT,
   CLONE_PIDFD,
   LINUX_CAPABILITY_VERSION_3,
@@ -22,20 +18,15 @@ import {
   OPEN_FLAGS,
   WALL,
 } from "../sys/constants.ts";
-import type { CallOptions, Program } from "./assembler.ts";
-import { type Compilation, type Compilers, messageBuffer, u32 } from "./compilation.ts";
+import type { CallOptions, Pointer, Program, Register } from "./assembler.ts";
+import { type Compilation, type Compilers, LIKE_VFORK, messageBuffer, u32 } from "./compilation.ts";
+import { namespaceFlags } from "./namespace-flags.ts";
 
-const NAMESPACES: Readonly<Record<Namespace, number>> = {
-  mount: CLONE_NEWNS,
-  user: CLONE_NEWUSER,
-  pid: CLONE_NEWPID,
-  net: CLONE_NEWNET,
-  ipc: CLONE_NEWIPC,
-  uts: CLONE_NEWUTS,
-  cgroup: CLONE_NEWCGROUP,
-};
 const SIGCHLD = 17;
 const EPERM = 1;
+const A_PID = [1, 0x7fffffff] as const;
+/** The fields of struct clone_args behind the pidfd. The signal at exit is the porter's own, with CLONE_PARENT. */
+const NO_MORE: readonly number[] = Array(9).fill(0);
 const RLIM_INFINITY = 0xffffffffffffffffn;
 
 type Kinds =
@@ -78,10 +69,9 @@ export const KEEPER: Compilers<Kinds> = {
   "move-keeper": ({ path }, c) => {
     const { asm, keeper } = c;
     const supervisor = asm.register();
-    const payload = asm.register();
     const directory = O_CLOEXEC | OPEN_FLAGS[c.arch].O_DIRECTORY;
     asm.call(keeper, "openat", [AT_FDCWD, `${path}/supervisor`, directory], { into: supervisor });
-    asm.call(keeper, "openat", [AT_FDCWD, `${path}/payload`, directory], { into: payload });
+    asm.call(keeper, "openat", [AT_FDCWD, `${path}/payload`, directory], { into: c.named("payload") });
     const flags = BigInt(CLONE_PARENT | CLONE_PIDFD) | BigInt(CLONE_INTO_CGROUP);
     // No exit signal: with CLONE_PARENT it is the cloning process's own. The pidfd is for the host (sync point below).
     const cloneArguments = asm.words([flags, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
@@ -91,25 +81,20 @@ export const KEEPER: Compilers<Kinds> = {
     asm.pseudo(keeper, "become", [cloneArguments, 88, c.farewell]);
     asm.pseudo(c.farewell, "load", [pidfd], { into: c.named("keeper") });
     asm.call(keeper, "close", [supervisor]);
-    asm.pseudo(keeper, "store", [{ at: c.cloneArguments.at + 80 }, payload, 8]);
   },
 
   "join-network": ({ fd }, c) => {
     c.asm.call(c.keeper, "setns", [c.fd(fd), CLONE_NEWNET]);
   },
 
-  "clone-init": ({ namespaces, cgroup }, c) => {
+  "clone-init": ({ namespaces, ahead, cgroup }, c) => {
     const { asm, keeper } = c;
-    const flags = BigInt(namespaceFlags(namespaces));
+    const flags = BigInt(namespaceFlags(namespaces.filter((namespace) => !ahead.includes(namespace))));
+    const always = BigInt(CLONE_PIDFD) | BigInt(CLONE_CLEAR_SIGHAND);
     const pidfd = asm.reserve(8);
-    const always = BigInt(CLONE_PIDFD) | BigInt(CLONE_CLEAR_SIGHAND) | BigInt(CLONE_INTO_CGROUP);
-    asm.poke(c.cloneArguments, 0, flags | always);
-    asm.poke(c.cloneArguments, 8, pidfd);
-    asm.poke(c.cloneArguments, 32, SIGCHLD);
-    // A cgroup that the host opened; move-keeper has stored the one that it opened itself.
-    const opened = c.host.named.get(cgroup);
-    if (opened !== undefined) asm.poke(c.cloneArguments, 80, opened);
-    asm.pseudo(keeper, "spawn", [c.cloneArguments, 88, c.init], { accept: [1, Number.MAX_SAFE_INTEGER], into: c.pid });
+    if (ahead.length > 0)
+      sendPorter(c, cgroup, ahead, asm.words([flags | always | BigInt(CLONE_PARENT), pidfd, ...NO_MORE]));
+    else spawnIn(c, cgroup, flags | always, pidfd, c.init, c.pid);
     asm.pseudo(keeper, "load", [pidfd], { into: c.leader });
     // Init's end belongs to init alone: its death must show as end of file.
     asm.call(keeper, "close", [c.host.initEnd]);
@@ -160,8 +145,35 @@ export const KEEPER: Compilers<Kinds> = {
   },
 };
 
-export function namespaceFlags(namespaces: readonly Namespace[]): number {
-  return namespaces.reduce((bits, namespace) => bits | NAMESPACES[namespace], 0);
+/** `cgroup`: one that the host opened, or that move-keeper did. */
+function spawnIn(
+  c: Compilation,
+  cgroup: FdName,
+  flags: bigint,
+  pidfd: Pointer | 0,
+  program: Program,
+  pid: Register,
+): void {
+  const { asm, keeper } = c;
+  const cloneArguments = asm.words([flags | BigInt(CLONE_INTO_CGROUP), pidfd, 0, 0, SIGCHLD, 0, 0, 0, 0, 0, 0]);
+  asm.pseudo(keeper, "store", [{ at: cloneArguments.at + 80 }, c.fd(cgroup), 8]);
+  asm.pseudo(keeper, "spawn", [cloneArguments, 88, program], { accept: A_PID, into: pid });
+}
+
+/**
+ * Who enters a user namespace does not come back from it, so the keeper has somebody enter who clones init as the keeper's
+ * child, into the cgroup that it is in itself. As vfork: init's pid and pidfd are the keeper's when it goes on.
+ */
+function sendPorter(c: Compilation, cgroup: FdName, ahead: readonly Namespace[], init: Pointer): void {
+  const { asm, keeper, porter } = c;
+  const pid = asm.register();
+  // The user namespace comes first: it gives the right to enter the others.
+  for (const namespace of ahead)
+    asm.call(porter, "setns", [c.fd(`${namespace}-namespace`), namespaceFlags([namespace])]);
+  asm.pseudo(porter, "spawn", [init, 88, c.init], { accept: A_PID, into: c.pid });
+  spawnIn(c, cgroup, BigInt(LIKE_VFORK | CLONE_FILES), 0, porter, pid);
+  asm.call(keeper, "wait4", [pid, 0, WALL, 0], { accept: A_PID });
+  asm.pseudo(keeper, "result", [c.pid], { accept: A_PID });
 }
 
 export function setLimits(c: Compilation, program: Program, limits: readonly Limit[], options: CallOptions = {}): void {

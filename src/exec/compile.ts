@@ -83,7 +83,7 @@ export function compile(
     numbers: [c.pid, c.leader, c.master, c.slave, c.root, c.self].map(({ register }) => register),
     logLimit: CONSOLE_LOG_LIMIT,
   });
-  return { image, programs: [c.keeper, c.init, c.apivfs, c.commit, undo, end, c.farewell, c.stub] };
+  return { image, programs: [c.keeper, c.init, c.apivfs, c.commit, undo, end, c.farewell, c.stub, c.porter] };
 }
 
 /** How many of the plan's steps there are up to where somebody takes the whole program. */

@@ -1,16 +1,6 @@
-import {
-  chmodSync,
-  chownSync,
-  closeSync,
-  constants,
-  existsSync,
-  mkdirSync,
-  openSync,
-  writeFileSync,
-  writeSync,
-} from "node:fs";
+import { chmodSync, chownSync, closeSync, constants, existsSync, mkdirSync, openSync, writeSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { BerthError, errorCode } from "../errors.ts";
+import { BerthError } from "../errors.ts";
 import { mountPart } from "../host/disk-image/mount-part.ts";
 import { startTimeOf } from "../host/process-id.ts";
 import type { StepKind, StepOf } from "../plan/step.ts";
@@ -20,7 +10,6 @@ import { tryFileLock } from "../sys/file-lock.ts";
 import { cloneInside, cloneTree, setMountAttributes } from "../sys/mounts.ts";
 import { pidfdOpen, pidfdSendSignal } from "../sys/processes.ts";
 import { boundDatagramSocket, listeningSocket } from "../sys/sockets.ts";
-import { blameSubmounts } from "./blame-submounts.ts";
 import {
   enableControllers,
   isPopulated,
@@ -38,6 +27,7 @@ import { divideLayer, makeLayer, openLayer, removeLayer } from "./layer.ts";
 import { announceLeftovers } from "./leftovers.ts";
 import { checkMount, noteMount } from "./live-mounts.ts";
 import { lockFile, treeLock, unlinkLocked, unlinkShared } from "./lock-file.ts";
+import { NAMESPACES, type NamespaceKinds } from "./namespace-steps.ts";
 import { openNetwork } from "./open-network.ts";
 import { openUpper } from "./overlay-upper.ts";
 import { makeRamfs } from "./ramfs.ts";
@@ -54,7 +44,7 @@ import { writeUserRecords } from "./user-records.ts";
  * tells each whether one before it was `incomplete`.
  */
 export type Undo = (failed: boolean, rebooting: boolean, incomplete: boolean) => void;
-type Action<K extends StepKind> = (args: StepOf<K>["args"], launch: Launch) => void | Promise<void>;
+export type Action<K extends StepKind> = (args: StepOf<K>["args"], launch: Launch) => void | Promise<void>;
 
 type Kinds =
   | "lock-name"
@@ -81,17 +71,13 @@ type Kinds =
   | "notify-socket"
   | "rendezvous"
   | "load-filter"
-  | "write-id-maps"
-  | "map-owners"
-  | "set-oom-score"
   | "hold-machine"
   | "open-mounts"
   | "note-mount"
   | "check-mount";
 
-export const HOST: { readonly [K in Kinds]: Action<K> } = {
+export const HOST: { readonly [K in Kinds | NamespaceKinds]: Action<K> } = {
   "lock-name": ({ path }, launch) => {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     const fd = lockFile(path);
     if (fd === null)
       throw new BerthError(`machine ${launch.plan.machine} is running already, or another command is starting it`, {
@@ -173,7 +159,7 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     launch.undoBy(() => removeSharedCgroup(path));
     // Whoever made the parents has handed on their controllers. Its own too, while nothing runs in it: that is cheap.
     const cgroups = made === path ? [path] : [...parents, path];
-    if (controllers.length > 0) for (const cgroup of cgroups) enableControllers(cgroup);
+    if (controllers.length > 0) for (const cgroup of cgroups) enableControllers(cgroup, cgroup === made);
     prepareCgroup(path, owner);
   },
 
@@ -282,19 +268,6 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
     launch.filter = launch.loadFilter(policy);
   },
 
-  "write-id-maps": ({ base, size }, launch) => {
-    for (const map of ["gid_map", "uid_map"]) launch.writeLeaderFile(map, `0 ${base} ${size}\n`);
-  },
-
-  "map-owners": async ({ fd, recursive, mapping }, launch) => {
-    const idmap = mapping === null ? launch.leaderUserNamespace() : await launch.mappingNamespace(mapping);
-    try {
-      setMountAttributes(launch.fds.get(fd), { idmap }, recursive, launch.pathOf(fd));
-    } catch (error) {
-      throw recursive ? blameSubmounts(error, launch.pathOf(fd)) : error;
-    }
-  },
-
   "hold-machine": ({ pid, startTime, cgroup }, launch) => {
     launch.fds.name("machine", pidfdOpen(pid));
     // The pid may have become another process's before the pidfd was taken.
@@ -318,17 +291,7 @@ export const HOST: { readonly [K in Kinds]: Action<K> } = {
 
   "check-mount": ({ fd, target, ids }, launch) => checkMount(launch.fds.get(fd), target, ids),
 
-  "set-oom-score": ({ of, score }, launch) => {
-    try {
-      if (of === "init") launch.writeLeaderFile("oom_score_adj", `${score}\n`);
-      // Our child and not reaped yet, so the pid is its own.
-      else writeFileSync(`/proc/${launch.keeperPid}/oom_score_adj`, `${score}\n`);
-    } catch (error) {
-      if (errorCode(error) !== "EACCES") throw error;
-      const hint = "berth has no CAP_SYS_RESOURCE here, and without it no score can be lower than its own";
-      throw new BerthError((error as Error).message, { hint, cause: error });
-    }
-  },
+  ...NAMESPACES,
 };
 
 /** What to do where two machines want the same. */

@@ -1,7 +1,8 @@
 import { closeSync, constants, openSync, writeSync } from "node:fs";
+import { isDeepStrictEqual } from "node:util";
 import { BerthError } from "../errors.ts";
 import type { SeccompPolicy } from "../plan/seccomp-policy.ts";
-import type { IdMapping, LaunchPlan, Step } from "../plan/step.ts";
+import type { IdMapping, LaunchPlan, Step, StepOf } from "../plan/step.ts";
 import { monotonic } from "../sys/clock.ts";
 import { SysError } from "../sys/errno.ts";
 import { type ExitStatus, pidfdSendSignal } from "../sys/processes.ts";
@@ -169,14 +170,6 @@ export class Launch implements RunningBoot {
     }
   }
 
-  leaderUserNamespace(): number {
-    if (this.fds.has("user-namespace")) return this.fds.get("user-namespace");
-    const fd = openSync(`/proc/${this.leaderPid}/ns/user`, constants.O_RDONLY);
-    this.fds.name("user-namespace", fd);
-    this.#checkLeader();
-    return this.fds.get("user-namespace");
-  }
-
   /** Made once for all mounts that show owners the same way. */
   async mappingNamespace(mapping: IdMapping): Promise<number> {
     const name = `mapping:${JSON.stringify(mapping)}`;
@@ -271,11 +264,7 @@ export class Launch implements RunningBoot {
     this.#waited ||= step.kind === "await";
     switch (step.kind) {
       case "spawn-stage":
-        this.#session = new StageSession(
-          this.plan,
-          this.fds,
-          (await this.#options.spare) ?? StageProcess.spawn(this.#options.stage),
-        );
+        this.#session = new StageSession(this.plan, this.fds, await this.#stageFor(step.args));
         return;
       case "hand-over":
         return this.#handOver(step.args.title);
@@ -291,6 +280,16 @@ export class Launch implements RunningBoot {
         await action(step.args, this);
       }
     }
+  }
+
+  /** The spare one, unless it has made other namespaces than these. */
+  async #stageFor(ahead: StepOf<"spawn-stage">["args"]): Promise<StageProcess> {
+    const spare = await this.#options.spare;
+    const fits = spare !== undefined && (spare.ahead === undefined || isDeepStrictEqual(spare.ahead, ahead));
+    if (!fits) void spare?.discard();
+    const process = fits ? spare : StageProcess.spawn(this.#options.stage);
+    if (ahead.namespaces.length > 0 && process.ahead === undefined) process.makeAhead(ahead);
+    return process;
   }
 
   #handOver(title: string): void {

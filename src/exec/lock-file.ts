@@ -1,5 +1,6 @@
 import { constants, fstatSync, ftruncateSync, mkdirSync, openSync, statSync, unlinkSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
+import { errorCode } from "../errors.ts";
 import { tryFileLock } from "../sys/file-lock.ts";
 import { closeQuietly } from "../sys/files.ts";
 
@@ -8,9 +9,8 @@ import { closeQuietly } from "../sys/files.ts";
  * holder that just left: then it is tried again.
  */
 export function lockFile(path: string, shared = false): number | null {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   for (;;) {
-    const fd = openSync(path, constants.O_CREAT | constants.O_RDWR | constants.O_NOFOLLOW, 0o600);
+    const fd = openOrMake(path);
     try {
       if (!tryFileLock(fd, path, shared)) {
         closeQuietly(fd);
@@ -22,6 +22,18 @@ export function lockFile(path: string, shared = false): number | null {
       throw error;
     }
     closeQuietly(fd);
+  }
+}
+
+/** Its directory is there nearly always. */
+function openOrMake(path: string): number {
+  const open = (): number => openSync(path, constants.O_CREAT | constants.O_RDWR | constants.O_NOFOLLOW, 0o600);
+  try {
+    return open();
+  } catch (error) {
+    if (errorCode(error) !== "ENOENT") throw error;
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    return open();
   }
 }
 

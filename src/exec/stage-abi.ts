@@ -1,7 +1,7 @@
 /** What src/exec and src/stage/stage.c have to agree on; MAGIC changes with it. */
 
-/** Spells "Vberth03" little-endian. */
-export const MAGIC = 0x3330687472656256n;
+/** Spells "Vberth04" little-endian. */
+export const MAGIC = 0x3430687472656256n;
 
 /** The stage's end of its socket to the host, and the number that the first fd gets which is handed over. */
 export const STATUS_FD = 3;
@@ -16,6 +16,12 @@ export const KEPT_FDS = ["record", "directory", "log", "mirror", "name-lock", "n
 export function isHeld(name: string): boolean {
   return name.startsWith("lock:");
 }
+
+/** First word of a request for namespaces, spells "ahead"; and how many limits it has room for. */
+export const AHEAD = 0x6461656861n;
+export const AHEAD_LIMITS = 16;
+/** The sync point of its answer: {pid of who holds them, 0} or {-1, negative errno}. */
+export const HOLDS = 11;
 
 /** struct image of stage.c, in 64-bit words. */
 export const HEADER_WORDS = 10 + KEPT_FDS.length + 11;

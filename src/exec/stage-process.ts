@@ -1,14 +1,27 @@
+import { BerthError } from "../errors.ts";
+import { RLIMIT_NAMES } from "../plan/facts.ts";
+import type { Limit, Namespace } from "../plan/step.ts";
 import { SOCK_SEQPACKET } from "../sys/constants.ts";
+import { SysError } from "../sys/errno.ts";
 import { closeQuietly, duplicate, openNull, sealedExecutable } from "../sys/files.ts";
 import { whenReadable } from "../sys/poll.ts";
 import { pidfdOpen, reapPidfd } from "../sys/processes.ts";
-import { sendWithFds, socketPair } from "../sys/sockets.ts";
+import { send, sendWithFds, socketPair } from "../sys/sockets.ts";
 import { spawnAside, spawnProcess } from "../sys/spawn.ts";
-import { FIRST_FD, MAGIC, STATUS_FD, TITLE_SIZE } from "./stage-abi.ts";
-import { StageSocket } from "./stage-socket.ts";
+import { namespaceFlags } from "./namespace-flags.ts";
+import { AHEAD, AHEAD_LIMITS, FIRST_FD, HOLDS, MAGIC, STATUS_FD, TITLE_SIZE } from "./stage-abi.ts";
+import { type StageMessage, StageSocket } from "./stage-socket.ts";
 
 /** SCM_MAX_FD of the kernel. */
 const FDS_PER_MESSAGE = 253;
+
+const RLIM_INFINITY = 0xffffffffffffffffn;
+
+/** Namespaces that somebody with these limits makes. What a user namespace may have in all is what its maker had. */
+export interface Ahead {
+  readonly namespaces: readonly Namespace[];
+  readonly limits: readonly Limit[];
+}
 
 /** By path: what a stage is executed from. Made once, for the life of this process. */
 const executables = new Map<string, string>();
@@ -44,6 +57,7 @@ export class StageProcess {
   readonly pidfd: number;
   readonly socket: StageSocket;
   readonly #fd: number;
+  #ahead: Ahead | undefined;
 
   private constructor(pid: number, socket: number) {
     this.pid = pid;
@@ -62,6 +76,46 @@ export class StageProcess {
   static async spawnAside(path: string): Promise<StageProcess> {
     using ends = makeEnds();
     return new StageProcess(await spawnAside(executableOf(path), TITLE, ends.fds), ends.take());
+  }
+
+  /** What it was asked to make while it waits. */
+  get ahead(): Ahead | undefined {
+    return this.#ahead;
+  }
+
+  /** Asks it to make them. A process holds them until the stage has taken over its program. */
+  makeAhead(ahead: Ahead): void {
+    const request = Buffer.alloc(24 + AHEAD_LIMITS * 24);
+    const words = ahead.limits.flatMap(({ name, soft, hard }) => [
+      BigInt(RLIMIT_NAMES.indexOf(name)),
+      ...[soft, hard].map((limit) => (limit === null ? RLIM_INFINITY : BigInt(limit))),
+    ]);
+    [AHEAD, BigInt(namespaceFlags(ahead.namespaces)), BigInt(ahead.limits.length), ...words].forEach((word, index) => {
+      request.writeBigUInt64LE(word, index * 8);
+    });
+    send(this.#fd, request);
+    this.#ahead = ahead;
+  }
+
+  /**
+   * Who holds the namespaces: a child of the stage, which does not reap it before it has taken over its program.
+   * @throws SysError where the kernel refuses them
+   */
+  async holder(): Promise<number> {
+    let answer = await this.#answer();
+    // They may have been asked for long ago.
+    if (answer.value < 0 && this.#ahead !== undefined) {
+      this.makeAhead(this.#ahead);
+      answer = await this.#answer();
+    }
+    if (answer.value < 0) throw new SysError("clone3", -answer.result);
+    return answer.value;
+  }
+
+  async #answer(): Promise<StageMessage> {
+    const message = await this.socket.hearSync(HOLDS);
+    if (message === null) throw new BerthError("the stage was killed before it had made the machine's namespaces");
+    return message;
   }
 
   /** Hands over fds, which have the numbers from FIRST_FD on there: the image first, then what it works on. */

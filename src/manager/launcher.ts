@@ -14,6 +14,7 @@ import { sweepMachine } from "../machine/sweep.ts";
 import { throwAwayImage } from "../machine/throw-away.ts";
 import type { HostFacts } from "../plan/facts.ts";
 import type { PlanInput } from "../plan/input.ts";
+import { stepOf } from "../plan/join.ts";
 import { showProblem } from "../spec/problem.ts";
 import { showSource } from "../spec/source.ts";
 import { monotonic } from "../sys/clock.ts";
@@ -43,7 +44,9 @@ const HOST_MS = 500;
 /** Launches machines for the daemon, as their settings say at that time. A stage is always there, spawned ahead. */
 export class Launcher {
   readonly #paths: Paths;
-  readonly stages = new SpareStages(stagePath(ARCH));
+  readonly #stages = new SpareStages(stagePath(ARCH));
+  /** For what makes no namespaces. */
+  readonly commandStages = new SpareStages(stagePath(ARCH));
   readonly #turns = new Turns(AT_A_TIME);
   readonly #pieces = new OneATurn(PIECES_MS);
   #closed = false;
@@ -87,10 +90,10 @@ export class Launcher {
     // What reboots or is to be started again while this daemon ends is the next one's, which finds that in its state.
     if (this.#closed) return new Promise<never>(() => undefined);
     const asked = monotonic();
-    const stage = this.stages.take();
+    const stage = this.#stages.take();
     await this.turn();
     const { launch, planned, input } = await this.#plan(name, rebooting, caller, { stage, asked }).catch((error) => {
-      this.stages.giveBack(stage);
+      this.#stages.giveBack(stage);
       throw error;
     });
     caller.onLaunch(launch);
@@ -105,7 +108,7 @@ export class Launcher {
     } finally {
       caller.onLaunch(undefined);
     }
-    this.stages.refill();
+    this.#stages.refill();
     await this.turn();
     // Of the inits only systemd says by itself when it is ready; of others it shows (init-boot.ts), or it is not known.
     const saysReady = planned.spec.notifyReady.value || input.machine.tree.init?.kind === "systemd";
@@ -128,6 +131,7 @@ export class Launcher {
     // Of one that somebody else ran, and who was killed; or what could not be cleaned up when it was to be.
     if (existsSync(input.places.record))
       sweepMachine(name, this.#paths, { rebooting, onRelease: (record) => archiveBoot(record, name, this.#paths) });
+    this.#stages.expect(stepOf(plan, "spawn-stage").args);
     const launch = new Launch(plan, {
       stage: stagePath(ARCH),
       arch: ARCH,
@@ -153,7 +157,7 @@ export class Launcher {
 
   async close(): Promise<void> {
     this.#closed = true;
-    await this.stages.close();
+    await Promise.all([this.#stages.close(), this.commandStages.close()]);
   }
 }
 

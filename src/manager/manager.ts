@@ -265,7 +265,7 @@ export class Manager extends EventEmitter<Events> {
     const machine = this.#recordOr(name, () => {
       for (const fd of options.fds.values()) closeQuietly(fd);
     });
-    const { stages } = this.#with.launcher;
+    const { commandStages: stages } = this.#with.launcher;
     return new ExecSession(machine, { ...options, spare: stages.take() }, this.paths, () => stages.refill());
   }
 

@@ -1,4 +1,4 @@
-import { StageProcess } from "../exec/stage-process.ts";
+import { type Ahead, StageProcess } from "../exec/stage-process.ts";
 
 /**
  * Stages that are spawned before they are needed, and by another thread: a process begins when a CPU is free for it, which
@@ -9,10 +9,22 @@ export class SpareStages {
   #ready: StageProcess | undefined;
   #coming: Promise<StageProcess> | undefined;
   #closed = false;
+  /** What the last one made while it waited: the next one is most likely needed for the same. */
+  #ahead: Ahead | undefined;
 
   /** `path`: the stage's executable. */
   constructor(path: string) {
     this.#path = path;
+  }
+
+  expect(ahead: Ahead): void {
+    this.#ahead = ahead;
+  }
+
+  async #spawn(): Promise<StageProcess> {
+    const stage = await StageProcess.spawnAside(this.#path);
+    if (this.#ahead !== undefined && this.#ahead.namespaces.length > 0) stage.makeAhead(this.#ahead);
+    return stage;
   }
 
   #takeReady(): StageProcess | undefined {
@@ -24,7 +36,7 @@ export class SpareStages {
   /** The one that waits, or the next. Who asks before it has what the stage is to do gets it sooner. */
   take(): Promise<StageProcess> {
     const ready = this.#takeReady();
-    const next = ready === undefined ? (this.#coming ?? StageProcess.spawnAside(this.#path)) : Promise.resolve(ready);
+    const next = ready === undefined ? (this.#coming ?? this.#spawn()) : Promise.resolve(ready);
     if (ready === undefined) this.#coming = undefined;
     next.catch(() => undefined); // whoever took it hears of that when it is needed
     return next;
@@ -39,7 +51,7 @@ export class SpareStages {
   refill(): void {
     setImmediate(() => {
       if (this.#closed || this.#ready !== undefined || this.#coming !== undefined) return;
-      const coming = StageProcess.spawnAside(this.#path);
+      const coming = this.#spawn();
       this.#coming = coming;
       // No processes or fds to be had just now: who needs one will say so.
       coming.then((stage) => this.#arrived(coming, stage)).catch(() => this.#failed(coming));

@@ -20,7 +20,7 @@ import { executePayload } from "./execute.ts";
 import { identify, publishIdentity } from "./identity.ts";
 import { idRange, type PlanInput, rootId } from "./input.ts";
 import { attachJournal, journalSource } from "./journal.ts";
-import { lastLimits, raiseLimits } from "./limits.ts";
+import { lastLimits, raisedLimits, raiseLimits } from "./limits.ts";
 import { host, init, keeper } from "./make-step.ts";
 import { maskKernel } from "./masks.ts";
 import { joinNetwork, networkSource } from "./network.ts";
@@ -50,7 +50,7 @@ export function buildPlan(input: PlanInput): LaunchPlan {
     machine: input.spec.name,
     steps: [
       // First, so that it comes to life on another processor while the rest is prepared.
-      host("spawn-stage", {}),
+      host("spawn-stage", { namespaces: madeAhead(input), limits: raisedLimits(input) }),
       ...claim(input),
       ...chownTree(input),
       ...openRoot(input),
@@ -65,9 +65,9 @@ export function buildPlan(input: PlanInput): LaunchPlan {
       ...rendezvous(input),
       ...makeCredentials(input),
       ...loadFilter(input),
+      ...mapUsers(input),
       ...startKeeper(input),
       ...cloneInit(input),
-      ...mapUsers(input),
       ...apiFileSystems(input),
       ...prepareInit(input),
       ...assembleRoot(input),
@@ -107,6 +107,8 @@ function rendezvous({ request, places }: PlanInput): Step[] {
 
 /** It is compiled while the keeper and init are cloned, which takes as long. */
 const WHOLE = "the program is whole";
+/** Long before it is needed. */
+const GO_ON = "init has its score";
 
 function startKeeper(input: PlanInput): Step[] {
   return [
@@ -121,37 +123,48 @@ function startKeeper(input: PlanInput): Step[] {
   ];
 }
 
+/**
+ * A network namespace takes the kernel longer than all the rest of a clone, and ids that are mapped before init is there
+ * are nothing that it has to wait for. Without a user namespace there is nothing to wait for, and nobody else to own a network.
+ */
+function madeAhead({ spec }: PlanInput): Namespace[] {
+  if (spec.privateUsers.value.mode === "no") return [];
+  return spec.privateNetwork.value ? ["user", "net"] : ["user"];
+}
+
 function cloneInit(input: PlanInput): Step[] {
   const { spec } = input;
+  const ahead = madeAhead(input);
   const namespaces: Namespace[] = ["pid", "uts"];
   if (spec.privateUsers.value.mode !== "no") namespaces.unshift("user");
   if (spec.privateNetwork.value) namespaces.push("net");
   return [
     ...joinNetwork(input),
-    keeper("clone-init", { namespaces, cgroup: "payload" }, spec.privateUsers.source),
+    keeper("clone-init", { namespaces, ahead, cgroup: "payload" }, spec.privateUsers.source),
     keeper("signal", { sync: 4, to: "host", says: "init is cloned", carries: ["leader"] }),
     keeper("await", { sync: 2, from: "host", says: WHOLE, carries: [] }),
     keeper("take-whole", {}),
-    host("await", { sync: 4, from: "keeper", says: "init is cloned", carries: ["leader"] }),
-  ];
-}
-
-function mapUsers(input: PlanInput): Step[] {
-  const { spec } = input;
-  const range = idRange(input);
-  const says = range === null ? "go on" : "ids are mapped";
-  return [
-    ...(range === null ? [] : [host("write-id-maps", range, spec.privateUsers.source)]),
-    ...mapOwners(input),
-    host("set-oom-score", { of: "init", score: spec.oomScoreAdjust.value }, spec.oomScoreAdjust.source),
-    host("signal", { sync: 5, to: "keeper", says, carries: [] }),
-    keeper("await", { sync: 5, from: "host", says, carries: [] }),
-    keeper("signal", { sync: 6, to: "init", says, carries: [] }),
-    init("await", { sync: 6, from: "keeper", says, carries: [] }),
+    keeper("signal", { sync: 5, to: "init", says: WHOLE, carries: [] }),
+    init("await", { sync: 5, from: "keeper", says: WHOLE, carries: [] }),
     init("take-whole", {}),
+    host("await", { sync: 4, from: "keeper", says: "init is cloned", carries: ["leader"] }),
+    host("set-oom-score", { of: "init", score: spec.oomScoreAdjust.value }, spec.oomScoreAdjust.source),
+    host("signal", { sync: 6, to: "keeper", says: GO_ON, carries: [] }),
     ...labelProcess(input),
     init("become-root", { foreground: input.request.foreground }),
     init("unshare", { namespaces: ["cgroup", "ipc"] }),
+  ];
+}
+
+/** Of the namespaces that the stage has made. */
+function mapUsers(input: PlanInput): Step[] {
+  const { source } = input.spec.privateUsers;
+  const namespaces = madeAhead(input);
+  const range = idRange(input);
+  return [
+    ...(namespaces.length > 0 ? [host("open-namespaces", { namespaces }, source)] : []),
+    ...(range === null ? [] : [host("write-id-maps", range, source)]),
+    ...mapOwners(input),
   ];
 }
 
@@ -181,6 +194,7 @@ function mapRoot(input: PlanInput): Step[] {
 function prepareInit(input: PlanInput): Step[] {
   const { value: own, source } = input.spec.privateNetwork;
   return [
+    init("start-session", {}),
     ...(own ? [init("loopback-up", {}, source)] : []),
     ...identify(input),
     ...choosePersonality(input),
@@ -195,7 +209,7 @@ function assembleRoot(input: PlanInput): Step[] {
   const first = awaitsRoot(input);
   return [
     keeper("act-as", { uid: rootId(input), capabilities }, input.spec.privateUsers.source),
-    ...(first ? awaitApiFileSystems(input) : []),
+    ...(first ? [...awaitApiFileSystems(input)] : []),
     ...attachRoot(input),
     ...freshFileSystems(input),
     ...publishIdentity(input),
@@ -216,6 +230,7 @@ function assembleRoot(input: PlanInput): Step[] {
 function finishInit(input: PlanInput): Step[] {
   const says = "the root is assembled";
   return [
+    keeper("await", { sync: 6, from: "host", says: GO_ON, carries: [] }),
     keeper("signal", { sync: 8, to: "host", says, carries: ["console"] }),
     host("await", { sync: 8, from: "keeper", says, carries: ["console"] }),
     keeper("signal", { sync: 9, to: "init", says, carries: [] }),

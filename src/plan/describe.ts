@@ -36,9 +36,11 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   "notify-socket": ({ fd, owner }) => `bind the notify socket as ${fd}, owned by ${owner}`,
   rendezvous: ({ directory }) => `listen on ${directory}/keeper for the supervisor that comes after this one`,
   "load-filter": ({ policy }) => `prepare the seccomp filter: ${policy.allow.length} system calls allowed`,
-  "spawn-stage": () => "spawn the stage, which waits for its program",
+  "spawn-stage": ({ namespaces }) =>
+    `spawn the stage, which ${namespaces.length > 0 ? `makes new ${namespaces.join(" and ")} namespaces and ` : ""}waits for its program`,
   "take-whole": () => "go on in the whole program",
   "hand-over": ({ title }) => `hand over the program and its fds to the stage, now "${title}"`,
+  "open-namespaces": ({ namespaces }) => `open the ${namespaces.join(" and ")} namespaces that the stage has made`,
   "write-id-maps": ({ base, size }) => `map ids 0..${size - 1} inside to ${base}..${base + size - 1}`,
   "map-owners": ({ fd, recursive, mapping }) =>
     `show the owners of ${fd} as ${mapping === null ? "the machine's ids" : mappingText(mapping)}${flagText(recursive ? ["recursive"] : [])}`,
@@ -56,8 +58,11 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   "unshare-mounts": () => "leave the host's mount namespace for a copy that is a slave of it",
   "move-keeper": ({ path }) => `become a child of berth in ${path}/supervisor`,
   "join-network": ({ fd }) => `enter the network namespace ${fd}`,
-  "clone-init": ({ namespaces, cgroup }) =>
-    `clone init into new ${namespaces.join(", ")} namespaces in cgroup ${cgroup}`,
+  "clone-init": ({ namespaces, ahead, cgroup }) => {
+    const made = ahead.length > 0 ? `the ${ahead.join(" and ")} namespaces made ahead and ` : "";
+    const others = namespaces.filter((namespace) => !ahead.includes(namespace));
+    return `clone init into ${made}new ${others.join(", ")} namespaces in cgroup ${cgroup}`;
+  },
   "adopt-joined": ({ sync }) => `#${sync} wait for init: it is inside; become its parent`,
   "act-as": ({ uid }) => `make files as host id ${uid} from here on`,
   "park-mount": ({ fd }) => `attach ${fd} in a place of the keeper's own`,
@@ -100,8 +105,8 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   "open-inside": ({ fd, path }) => `open ${path} as ${fd}`,
   detach: ({ fd }) => `unmount ${fd}`,
   "label-process": ({ context }) => `have what is executed labelled ${context}`,
-  "become-root": ({ foreground }) =>
-    `start a session, become root of the namespace${foreground ? ", die with the keeper" : ""}`,
+  "become-root": ({ foreground }) => `become root of the namespace${foreground ? ", die with the keeper" : ""}`,
+  "start-session": () => "start a session",
   unshare: ({ namespaces }) => `enter new ${namespaces.join(" and ")} namespaces`,
   "loopback-up": () => "bring the loopback interface up",
   "make-api-file-systems": () => "have a child make the kernel's file systems",

@@ -54,7 +54,7 @@ export function buildJoin(target: JoinTarget, request: JoinRequest): LaunchPlan 
   return {
     machine: target.machine,
     steps: [
-      host("spawn-stage", {}),
+      host("spawn-stage", { namespaces: [], limits: [] }),
       host("hold-machine", { pid: target.pid, startTime: target.startTime, cgroup: target.cgroup }),
       // For the command to inherit: it is not waited for between its clone and its end.
       host("set-oom-score", { of: "stage", score: score.args.score }, score.source),
@@ -62,7 +62,7 @@ export function buildJoin(target: JoinTarget, request: JoinRequest): LaunchPlan 
       host("hand-over", { title: `berth-exec: ${target.machine}` }),
       keeper("begin-keeper", { foreground: true }),
       raiseLimits(plan),
-      keeper("clone-init", { namespaces: [], cgroup: "cgroup" }),
+      keeper("clone-init", { namespaces: [], ahead: [], cgroup: "cgroup" }),
       // Before it: inside, /proc is what root there has made of it.
       ...stepsOf(plan, "label-process"),
       init("enter-machine", { namespaces, sync: 1 }),
@@ -72,6 +72,7 @@ export function buildJoin(target: JoinTarget, request: JoinRequest): LaunchPlan 
       keeper("signal", { sync: 3, to: "init", says: "go on", carries: [] }),
       init("await", { sync: 3, from: "keeper", says: "go on", carries: [] }),
       init("become-root", { foreground: false }),
+      init("start-session", {}),
       init("join-keyring", {}),
       ...terminal,
       ...stepsOf(plan, "set-personality"),

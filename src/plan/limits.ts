@@ -30,6 +30,10 @@ const DEFAULTS: readonly Limit[] = [
  * user namespace may have of the counted ones is what its maker had. The keeper has only more by that, never less.
  */
 export function raiseLimits(input: PlanInput): Step[] {
+  return [keeper("raise-limits", { limits: raisedLimits(input) })];
+}
+
+export function raisedLimits(input: PlanInput): Limit[] {
   const { host: facts } = input;
   const { threadsMax } = facts.sysctls;
   const most = threadsMax === null ? null : Math.floor(threadsMax / 2);
@@ -41,11 +45,10 @@ export function raiseLimits(input: PlanInput): Step[] {
   const inherited = new Map([...defaults(facts), ...counted].map(({ name, hard }) => [name, hard]));
   const raised = possibleLimits(input).filter(({ name, hard }) => above(hard, inherited.get(name)));
   const raisedNames = raised.map(({ name }) => name);
-  const limits = [
+  return [
     ...counted.filter(({ name }) => !raisedNames.includes(name)),
     ...raised.map(({ name, hard }) => ({ name, soft: hard, hard })),
   ];
-  return [keeper("raise-limits", { limits })];
 }
 
 /** For the last steps: init has an fd for each bind. */

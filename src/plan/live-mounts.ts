@@ -42,7 +42,7 @@ export function buildBind(target: JoinTarget, request: BindRequest): LaunchPlan 
       ...(users ? [] : [note("bind")]),
       ...handOver(target),
       ...(users ? parked : []),
-      keeper("clone-init", { namespaces: [], cgroup: "cgroup" }),
+      keeper("clone-init", { namespaces: [], ahead: [], cgroup: "cgroup" }),
       ...(users ? [init("enter-users", {}), ...lockedSteps(type, note)] : []),
       ...enteringSteps(),
       init("attach-inside", {
@@ -110,7 +110,7 @@ export function buildOpenTerminal(target: JoinTarget): LaunchPlan {
 
 function holdingSteps({ pid, startTime, cgroup }: JoinTarget): Step[] {
   return [
-    host("spawn-stage", {}),
+    host("spawn-stage", { namespaces: [], limits: [] }),
     host("hold-machine", { pid, startTime, cgroup }),
     host("open-mounts", { fd: "mounts", pid }),
   ];
@@ -123,7 +123,7 @@ function handOver({ machine }: JoinTarget): Step[] {
 /** One process with the rights of the machine's root, in its mounts. */
 function entering(target: JoinTarget): Step[] {
   return [
-    keeper("clone-init", { namespaces: [], cgroup: "cgroup" }),
+    keeper("clone-init", { namespaces: [], ahead: [], cgroup: "cgroup" }),
     ...(hasUsers(target) ? [init("enter-users", {})] : []),
     ...enteringSteps(),
   ];

@@ -65,7 +65,10 @@ export interface StepKinds {
   /** Where the keeper lets a new supervisor in, when the one that launched the machine is gone. */
   rendezvous: { directory: string };
   "load-filter": { policy: SeccompPolicy };
-  "spawn-stage": Record<never, never>;
+  /** What it makes while it waits, and has as limits then. */
+  "spawn-stage": { namespaces: Namespace[]; limits: Limit[] };
+  /** Those made ahead, as `<name>-namespace`. */
+  "open-namespaces": { namespaces: Namespace[] };
   "hand-over": { title: string };
   "take-whole": Record<never, never>;
   "write-id-maps": { base: number; size: number };
@@ -88,7 +91,8 @@ export interface StepKinds {
   "unshare-mounts": Record<never, never>;
   "move-keeper": { path: string };
   "join-network": { fd: FdName };
-  "clone-init": { namespaces: Namespace[]; cgroup: string };
+  /** `ahead`: those of the namespaces that are there already. */
+  "clone-init": { namespaces: Namespace[]; ahead: Namespace[]; cgroup: string };
   "adopt-joined": { sync: number };
   "act-as": { uid: number; capabilities: string };
   /** Somewhere in the keeper's own mount namespace, for init to copy. */
@@ -146,6 +150,7 @@ export interface StepKinds {
   detach: { fd: FdName };
   "label-process": { context: string };
   "become-root": { foreground: boolean };
+  "start-session": Record<never, never>;
   unshare: { namespaces: Namespace[] };
   "loopback-up": Record<never, never>;
   "make-api-file-systems": Record<never, never>;

@@ -7,11 +7,13 @@
  * that is fd 3, with the fds it works on, which have the same numbers in every launch.
  *
  *     keeper (this process; outside, host root)          init (cloned; becomes the machine's PID 1)
- *     prepare, SPAWN init ------------------------------> wait for the uid maps
- *     <- host writes the uid maps                         SPAWN apivfs, which makes the kernel's file systems
+ *     prepare, SPAWN init ------------------------------> SPAWN apivfs, which makes the kernel's file systems
  *     assemble the root from detached mounts <----------- hand them over
  *     leave ---------------------------------------------> lock the mounts, drop, execve
  *     keep: console, exit status
+ *
+ * Before that, while it waits, it makes the namespaces that init will be in, if the host asks for them: one process holds
+ * them until the host has opened them and has written the uid maps.
  *
  * A program that fails reports {who, op, result} on that socket; the keeper says there when the payload has been
  * executed, and how it ended. Compiled for x86-64 and arm64 by .scripts/build-stage; the executables are committed beside this file.
@@ -23,12 +25,14 @@ typedef unsigned int u32;
 typedef int i32;
 
 #define BASE 0x200000000UL
-#define MAGIC 0x3330687472656256UL /* "Vberth03": format 3; the image and the stage must agree */
+#define MAGIC 0x3430687472656256UL /* "Vberth04": format 4; the image and the stage must agree */
+#define AHEAD 0x6461656861UL /* "ahead" */
 #define STATUS_FD 3 /* the socket to the host, inherited */
 #define IMAGE_FD 4  /* the first fd that comes over it; the others follow in order, first of all the locks */
 #define TITLE 96    /* bytes of argv[0] that the process is spawned with, for its title */
 
 /* First words of what the keeper says that is no report: see exec/stage-socket.ts. */
+#define HOLDS 0x10b    /* sync point 11: the namespaces are made; pid of who holds them, or -1 and a negative errno */
 #define EXECUTED 0x200 /* the payload has been executed */
 #define EXITED 0x201   /* and has ended: si_code, si_status of waitid(2) */
 #define ATTACHED 0x202 /* to a new host: KEEPER_VERSION, what init has said and which fds come with it */
@@ -76,6 +80,12 @@ struct handover {
   char title[TITLE];
 };
 
+/* What it may send before: namespaces (CLONE_NEW*) to make, by somebody with these limits, which are theirs too. */
+struct request {
+  u64 magic, namespaces, count;
+  struct { u64 resource, soft, hard; } limits[16];
+};
+
 struct image {
   u64 magic, size;
   i64 *registers;
@@ -101,7 +111,8 @@ enum {
   SYS_kill = 62, SYS_fcntl = 72, SYS_clock_gettime = 228, SYS_waitid = 247, SYS_openat = 257, SYS_renameat2 = 316,
   SYS_rt_sigprocmask = 14, SYS_reboot = 169, SYS_signalfd4 = 289,
   SYS_ppoll = 271, SYS_dup3 = 292, SYS_lseek = 8, SYS_read = 0, SYS_ftruncate = 77, SYS_recvfrom = 45, SYS_recvmsg = 47,
-  SYS_prctl = 157, SYS_accept4 = 288, SYS_getsockopt = 55, SYS_sendmsg = 46, SYS_getpid = 39
+  SYS_prctl = 157, SYS_accept4 = 288, SYS_getsockopt = 55, SYS_sendmsg = 46, SYS_getpid = 39, SYS_getppid = 110,
+  SYS_prlimit64 = 302
 };
 static inline i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f) {
   i64 result;
@@ -118,7 +129,8 @@ enum {
   SYS_wait4 = 260, SYS_kill = 129, SYS_fcntl = 25, SYS_clock_gettime = 113, SYS_waitid = 95, SYS_openat = 56,
   SYS_renameat2 = 276, SYS_ppoll = 73, SYS_dup3 = 24, SYS_lseek = 62, SYS_read = 63, SYS_ftruncate = 46, SYS_recvfrom = 207,
   SYS_rt_sigprocmask = 135, SYS_reboot = 142, SYS_signalfd4 = 74,
-  SYS_recvmsg = 212, SYS_prctl = 167, SYS_accept4 = 242, SYS_getsockopt = 209, SYS_sendmsg = 211, SYS_getpid = 172
+  SYS_recvmsg = 212, SYS_prctl = 167, SYS_accept4 = 242, SYS_getsockopt = 209, SYS_sendmsg = 211, SYS_getpid = 172,
+  SYS_getppid = 173, SYS_prlimit64 = 261
 };
 static inline i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f) {
   register u64 x8 __asm__("x8") = n;
@@ -140,7 +152,7 @@ enum {
   SIGHUP = 1, SIGKILL = 9, SIGTERM = 15, SIGCHLD = 17, SIGCONT = 18, RTMIN = 34, SIG_SETMASK = 2,
   WNOHANG = 1, F_DUPFD = 0, P_PIDFD = 3, WEXITED = 4, WALL = 0x40000000, MSG_NOSIGNAL = 0x4000, MSG_DONTWAIT = 0x40,
   MSG_CMSG_CLOEXEC = 0x40000000, SOCK_CLOEXEC = 02000000, SOL_SOCKET = 1, SCM_RIGHTS = 1, SO_PEERCRED = 17,
-  PR_SET_NAME = 15, PROT_READ_WRITE = 3, MAP_PRIVATE_FIXED_NOREPLACE = 0x100002, SEEK_END = 2,
+  PR_SET_NAME = 15, PR_SET_PDEATHSIG = 1, PROT_READ_WRITE = 3, MAP_PRIVATE_FIXED_NOREPLACE = 0x100002, SEEK_END = 2,
   REALTIME = 0, MONOTONIC = 1, POLLIN = 1, O_WRONLY_CREAT_TRUNC_CLOEXEC = 02001101, O_CLOEXEC = 02000000, PAGE = 4096
 };
 
@@ -148,7 +160,7 @@ _Noreturn static void leave(i64 status) {
   for (;;) call(SYS_exit_group, status, 0, 0, 0, 0, 0);
 }
 
-/* ---- running programs ---- */
+/* ---- the image ---- */
 
 static struct image *const image = (struct image *)BASE;
 
@@ -158,6 +170,44 @@ static void map_image(void) {
   i64 mapped = call(SYS_mmap, BASE, size, PROT_READ_WRITE, MAP_PRIVATE_FIXED_NOREPLACE, IMAGE_FD, 0);
   if (mapped != (i64)BASE || image->magic != MAGIC || image->size != size) leave(126);
 }
+
+/* ---- namespaces made ahead ---- */
+
+static i64 holder; /* our child that is in them */
+
+static void say(i64 fd, i64 what, i64 value, i64 more) {
+  i64 message[3] = {what, value, more};
+  call(SYS_sendto, fd, (u64)message, sizeof message, MSG_NOSIGNAL | MSG_DONTWAIT, 0, 0);
+}
+
+/* Not by ourselves: who enters a user namespace does not come back. */
+static void make_namespaces(struct request *request) {
+  for (u64 i = 0; i < request->count; i++) /* refused where berth itself is in another's user namespace: then they stay */
+    call(SYS_prlimit64, 0, request->limits[i].resource, (u64)&request->limits[i].soft, 0, 0, 0);
+  u64 arguments[11] = {request->namespaces, 0, 0, 0, SIGCHLD};
+  i64 parent = call(SYS_getpid, 0, 0, 0, 0, 0, 0);
+  holder = call(SYS_clone3, (u64)arguments, sizeof arguments, 0, 0, 0, 0);
+  if (holder < 0) {
+    say(STATUS_FD, HOLDS, -1, holder);
+    holder = 0; /* the host may ask again */
+    return;
+  }
+  if (holder > 0) return;
+  call(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0, 0);
+  if (call(SYS_getppid, 0, 0, 0, 0, 0, 0) != parent) leave(0); /* it has died before */
+  say(STATUS_FD, HOLDS, call(SYS_getpid, 0, 0, 0, 0, 0, 0), 0);
+  for (;;) call(SYS_ppoll, 0, 0, 0, 0, 0, 0);
+}
+
+/* The host has opened them. */
+static void end_holder(void) {
+  if (holder <= 0) return;
+  call(SYS_kill, holder, SIGKILL, 0, 0, 0, 0); /* our child and not reaped yet, so the pid is its own */
+  call(SYS_wait4, holder, 0, WALL, 0, 0, 0);
+  holder = 0;
+}
+
+/* ---- running programs ---- */
 
 static void run(struct program *program);
 _Noreturn static void stay(i64 payload);
@@ -170,6 +220,7 @@ _Noreturn static void abandon(void) {
     call(SYS_wait4, pid, 0, WALL, 0, 0, 0);
   }
   run(image->undo);
+  end_holder();
   leave(1);
 }
 
@@ -197,9 +248,11 @@ __attribute__((noinline)) static i64 spawn(u64 arguments, u64 size, struct progr
 
 static i64 become(u64 arguments, u64 size, struct program *farewell) {
   i64 pid = call(SYS_clone3, arguments, size, 0, 0, 0, 0);
+  if (pid == 0) holder = 0; /* its parent's, who ends it */
   if (pid <= 0) return pid;
   image->registers[image->self] = pid;
   run(farewell);
+  end_holder();
   leave(0);
 }
 
@@ -291,11 +344,6 @@ static u64 now(u64 clock) {
   u64 time[2];
   call(SYS_clock_gettime, clock, (u64)time, 0, 0, 0, 0);
   return time[0] * 1000000000 + time[1];
-}
-
-static void say(i64 fd, i64 what, i64 value, i64 more) {
-  i64 message[3] = {what, value, more};
-  call(SYS_sendto, fd, (u64)message, sizeof message, MSG_NOSIGNAL | MSG_DONTWAIT, 0, 0);
 }
 
 /* Gives the kept fds low numbers, from behind the locks on, and closes all others. */
@@ -471,19 +519,27 @@ static void name_after(const char *title) {
 
 /* Waits for the host to hand over the program and what it works on. A stage that is not needed is told by end of file. */
 static void take_over(char *title) {
-  struct handover handover;
+  union { struct handover handover; struct request request; } message;
   call(SYS_close_range, STATUS_FD + 1, ~0U, 0, 0, 0, 0); /* what comes gets the lowest free numbers: none may be taken */
-  for (u64 have = 0, all = 1; have < all; all = handover.fds) {
-    struct { u64 base, length; } part = {(u64)&handover, sizeof handover};
+  for (u64 have = 0, all = 1; have < all;) {
+    struct { u64 base, length; } part = {(u64)&message, sizeof message};
     struct { u64 length; i32 level, type, fds[]; } *control = (void *)frame.data;
-    struct header message = {0, 0, (u64)&part, 1, (u64)control, sizeof frame.data, 0};
-    i64 length = call(SYS_recvmsg, STATUS_FD, (u64)&message, MSG_CMSG_CLOEXEC, 0, 0, 0);
-    if (length == 0) leave(0);
-    if (length != sizeof handover || handover.magic != MAGIC || message.controllen < sizeof *control) leave(126);
+    struct header header = {0, 0, (u64)&part, 1, (u64)control, sizeof frame.data, 0};
+    i64 length = call(SYS_recvmsg, STATUS_FD, (u64)&header, MSG_CMSG_CLOEXEC, 0, 0, 0);
+    if (length == 0) { /* it is not needed */
+      end_holder();
+      leave(0);
+    }
+    if (length == sizeof message.request && message.request.magic == AHEAD && !holder) {
+      make_namespaces(&message.request);
+      continue;
+    }
+    if (length != sizeof message.handover || message.handover.magic != MAGIC || header.controllen < sizeof *control) leave(126);
     have += (control->length - sizeof *control) / sizeof(i32);
+    all = message.handover.fds;
   }
-  for (int i = 0; i < TITLE && title[i]; i++) title[i] = handover.title[i];
-  name_after(handover.title);
+  for (int i = 0; i < TITLE && title[i]; i++) title[i] = message.handover.title[i];
+  name_after(message.handover.title);
 }
 
 /* ---- the stub init: PID 1 of a machine whose payload is PID 2 ---- */
@@ -551,6 +607,7 @@ _Noreturn void main(char **stack) {
   map_image();
   run(image->keeper);
   say(STATUS_FD, EXECUTED, 0, 0);
+  end_holder(); /* if nobody was cloned who did */
   run(image->commit);
   shrink();
   keep_only();

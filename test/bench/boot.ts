@@ -1,7 +1,7 @@
 /**
  * Boot of a Debian tree to its default target, and its clean shutdown, by several managers in turn on copies of one
- * tree. Booted: a unit after default.target has written to a fifo in the tree, so nothing polls. Shut down: from
- * SIGRTMIN+3 to PID 1 until the manager has exited.
+ * tree. Booted: a unit after default.target has written to a fifo in the tree, so nothing polls. Shut down: when it has come to
+ * rest, from SIGRTMIN+3 to PID 1 until the manager has exited.
  */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import {
@@ -16,6 +16,7 @@ import {
 } from "node:fs";
 import { Socket } from "node:net";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { removeCgroup } from "../../src/exec/cgroup.ts";
 import { Launch } from "../../src/exec/launch.ts";
 import { loadFilter } from "../../src/exec/seccomp-filter.ts";
@@ -23,6 +24,7 @@ import { INSTALLATION, stagePath } from "../../src/host/installation.ts";
 import { findPaths } from "../../src/host/paths.ts";
 import { prepare } from "../../src/machine/prepare.ts";
 import type { SeccompPolicy } from "../../src/plan/seccomp-policy.ts";
+import { watchNotifications } from "../../src/supervise/notify.ts";
 import { cgroup2Mount } from "../lib/requires.ts";
 import { BERTH, type Contestant, installed, options, report, roundRobin, type Sample, workDirectory } from "./lib.ts";
 import { copyOfDebian, makeFloor, NSPAWN, PROTECTED, UNPROTECTED, writeLxcConfig } from "./peers.ts";
@@ -30,6 +32,8 @@ import { copyOfDebian, makeFloor, NSPAWN, PROTECTED, UNPROTECTED, writeLxcConfig
 const INIT = "/lib/systemd/systemd";
 const SIGRTMIN_PLUS_3 = 37;
 const PATIENCE_MS = 60_000;
+/** After its default target. */
+const SETTLED_MS = 500;
 
 /** Path of this process's cgroup below the mount. */
 const ownCgroup = /^0::(.*)$/m.exec(readFileSync("/proc/self/cgroup", "utf8"))?.[1] ?? "/";
@@ -145,6 +149,8 @@ async function bootAndStop(start: () => Promise<Booting>): Promise<Sample> {
     await within(PATIENCE_MS, Promise.race([up.seen, died]));
     const booted = performance.now();
     const init = machine.init();
+    // Finding it takes longer for some than for others, and a machine that is still starting units takes longer to stop.
+    await sleep(SETTLED_MS);
     const asked = performance.now();
     process.kill(init, SIGRTMIN_PLUS_3);
     await within(PATIENCE_MS, machine.ended);
@@ -173,7 +179,10 @@ async function launch(): Promise<Booting> {
   const loadFilterOf = (policy: SeccompPolicy) => loadFilter(policy, paths.cache);
   const launch = new Launch(await planNow(), { stage: stagePath(arch), arch, loadFilter: loadFilterOf });
   await launch.run();
+  // As whoever supervises a machine does: an init waits where nobody hears it.
+  const unwatch = watchNotifications(launch.fds.get("notify-socket"), launch.leaderPid, () => undefined);
   const ended = launch.keeperEnd().then(() => {
+    unwatch();
     launch.release();
   });
   return { init: () => launch.leaderPid, ended, kill: () => process.kill(launch.leaderPid, "SIGKILL") };

@@ -11,6 +11,7 @@ import { StageProcess } from "../../src/exec/stage-process.ts";
 import { INSTALLATION, stagePath } from "../../src/host/installation.ts";
 import { findPaths } from "../../src/host/paths.ts";
 import { prepare } from "../../src/machine/prepare.ts";
+import { stepOf } from "../../src/plan/join.ts";
 import type { LaunchPlan } from "../../src/plan/step.ts";
 
 export interface LaunchSample extends Readonly<Record<string, number>> {
@@ -62,6 +63,7 @@ export function inProcess(
     await launch.keeperEnd();
     launch.release();
     spare = StageProcess.spawn(stage);
+    spare.makeAhead(stepOf(planNow, "spawn-stage").args);
     const released = performance.now();
     return {
       planned: planned - begin,

@@ -88,10 +88,7 @@ describe("^] three times", () => {
     const { end } = terminal.spawn([BERTH, "exec", "-t", "m", "--", "sh", "-c", script], root.env);
     await terminal.until(/deaf/);
     await raw(terminal);
-    for (let i = 0; i < 40; i++) {
-      terminal.type("y".repeat(2000));
-      await sleep(5);
-    }
+    for (let i = 0; i < 40; i++) await terminal.typeSlowly("y".repeat(2000));
     terminal.type(ESCAPE);
     expect(await end).toEqual({ status: 129, signal: null });
     await gone();

@@ -536,7 +536,7 @@ describe("a launch", () => {
     ["keeper", "keeper", /the keeper was killed by SIGKILL/],
     ["keeper", "leader", /the keeper was killed by SIGKILL/],
     ["leader", "leader", /the other side ended|init died/],
-    ["leader", "user-namespace", /the other side ended|init died/],
+    ["keeper", "user-namespace", /the keeper was killed by SIGKILL/],
   ] as const)("says so when its %s is killed as it gets the %s", async (victim, at, message) => {
     await withProbe(nothing, {}, async (machine) => {
       const launch = machine.launch();

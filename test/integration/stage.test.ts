@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { closeSync, constants, existsSync, mkdtempSync, openSync, readFileSync, readlinkSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,15 +7,18 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest
 import { type ExitRecord, exitRecordIn, readExitRecord } from "../../src/exec/exit-record.ts";
 import { lockFile, unlinkLocked } from "../../src/exec/lock-file.ts";
 import { EXECUTED } from "../../src/exec/stage-abi.ts";
-import { isAlive } from "../../src/host/process-id.ts";
+import { StageProcess } from "../../src/exec/stage-process.ts";
+import { isAlive, startTimeOf } from "../../src/host/process-id.ts";
 import { sweep } from "../../src/machine/sweep.ts";
 import { SOCK_DGRAM, SOCK_STREAM } from "../../src/sys/constants.ts";
+import { ARCH } from "../../src/sys/libc.ts";
+import { pidfdSendSignal } from "../../src/sys/processes.ts";
 import { boundDatagramSocket, connectedSocket, receive, sendWithFds, socketPair } from "../../src/sys/sockets.ts";
 import { type KeptMachine, launchInChild } from "../lib/kept-machine.ts";
-import { ended, type LogFrame, logFrames, says, testMachine } from "../lib/launch.ts";
+import { ended, type LogFrame, logFrames, says, stageOf, testMachine } from "../lib/launch.ts";
 import { checkLeaks, openFds } from "../lib/leaks.ts";
 import { probe, probeTree } from "../lib/probe.ts";
-import { needs } from "../lib/requires.ts";
+import { needs, needsHere } from "../lib/requires.ts";
 import { FD, type Given, type Programs, plainClone, type StageRun, stage } from "../lib/stage.ts";
 
 /** The stage with programs made by hand that spawn; test/unit/exec/stage.test.ts has how it runs one program. */
@@ -36,6 +40,57 @@ async function until(what: string, holds: () => boolean): Promise<void> {
     await sleep(5);
   }
 }
+
+describe("namespaces made ahead", () => {
+  test("are held by a child until the program is handed over, and only there is anybody in them", async (ctx) => {
+    needsHere(ctx, "root", "userns");
+    const process = StageProcess.spawn(stageOf(ARCH));
+    process.makeAhead({ namespaces: ["user", "net"], limits: [{ name: "sigpending", soft: 77, hard: 77 }] });
+    const holder = await process.holder();
+    for (const name of ["user", "net"]) {
+      expect(readlinkSync(`/proc/${holder}/ns/${name}`)).not.toBe(readlinkSync(`/proc/self/ns/${name}`));
+      expect(readlinkSync(`/proc/${process.pid}/ns/${name}`)).toBe(readlinkSync(`/proc/self/ns/${name}`));
+    }
+    expect(readFileSync(`/proc/${holder}/limits`, "utf8")).toMatch(/pending signals +77 +77 /);
+    expect(readFileSync(`/proc/${process.pid}/task/${process.pid}/children`, "utf8")).toBe(`${holder} `);
+    // One that is not needed takes it along.
+    await process.discard();
+    expect(existsSync(`/proc/${holder}`)).toBe(false);
+  });
+
+  test("end with a stage that is killed", async (ctx) => {
+    needsHere(ctx, "root", "userns");
+    const process = StageProcess.spawn(stageOf(ARCH));
+    process.makeAhead({ namespaces: ["user"], limits: [] });
+    const holder = await process.holder();
+    pidfdSendSignal(process.pidfd, SIGKILL);
+    await process.discard();
+    await until("its child has ended", () => startTimeOf(holder) === undefined);
+  });
+
+  test("are asked for once more where they could not be made before", async (ctx) => {
+    needsHere(ctx, "root", "userns", "tool:unshare");
+    const module = (path: string): string => JSON.stringify(new URL(`../../src/${path}`, import.meta.url).href);
+    // The limits of a user namespace are those of who is in it.
+    const script = `
+      import { writeFileSync } from "node:fs";
+      const { StageProcess } = await import(${module("exec/stage-process.ts")});
+      const limit = (count) => writeFileSync("/proc/sys/user/max_net_namespaces", count);
+      const stage = StageProcess.spawn(${JSON.stringify(stageOf(ARCH))});
+      const ahead = { namespaces: ["user", "net"], limits: [] };
+      limit("0");
+      stage.makeAhead(ahead);
+      try { await stage.holder(); } catch (error) { console.log(error.message); }
+      stage.makeAhead(ahead);
+      await new Promise((done) => setTimeout(done, 200)); // that it has failed by now is not seen from outside
+      limit("9");
+      console.log(await stage.holder() > 0);
+      await stage.discard();`;
+    const words = ["--user", "--map-root-user", process.execPath, "--input-type=module", "-e", script];
+    const said = execFileSync("unshare", words, { encoding: "utf8" }).trim().split("\n");
+    expect(said).toEqual([expect.stringMatching(/^clone3: ENOSPC/), "true"]);
+  });
+});
 
 describe("a clone", () => {
   test("runs its program on a copy of the registers, and exits with 0", async () => {

@@ -14,6 +14,7 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { closeSync, constants, openSync, readdirSync, readSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { errorCode } from "../../src/errors.ts";
 import { TIOCGPTPEER, TIOCSPTLCK } from "../../src/sys/constants.ts";
 import { bind, check, pinned } from "../../src/sys/libc.ts";
 import { type Unwatch, watch } from "../../src/sys/poll.ts";
@@ -92,6 +93,19 @@ export class Terminal implements AsyncDisposable {
 
   type(text: string): void {
     writeSync(this.#master, text);
+  }
+
+  /** The same where it may be more than there is room for just now. */
+  async typeSlowly(text: string): Promise<void> {
+    await poll("room for what is typed", () => {
+      try {
+        this.type(text);
+        return true;
+      } catch (error) {
+        if (errorCode(error) === "EAGAIN") return undefined;
+        throw error;
+      }
+    });
   }
 
   /** The foreground process group gets SIGWINCH. */

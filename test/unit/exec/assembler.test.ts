@@ -26,7 +26,7 @@ describe("the header", () => {
   test("is struct image of stage.c", () => {
     const { header } = imageOf((asm) => asm.register());
     expect(header).toMatchObject({
-      magic: "Vberth03",
+      magic: "Vberth04",
       foreground: 1n,
       alarm: 11n,
       given: [20n, 21n, 22n, 23n, 24n, 25n, -1n],

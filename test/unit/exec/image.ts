@@ -177,6 +177,8 @@ export function handedFds(plan: LaunchPlan): HostFds {
     if (step.kind === "lock-use") names.push(`lock:${step.args.path}`);
     if (step.kind === "make-record") names.push("directory", "record", "log");
     if (step.kind === "notify-socket" || step.kind === "rendezvous") names.push(step.kind);
+    if (step.kind === "open-namespaces")
+      names.push(...step.args.namespaces.map((namespace) => `${namespace}-namespace`));
     if (step.kind === "hold-machine") names.push("machine", "cgroup");
     if (step.phase === "host" && "fd" in step.args && !["map-owners", "note-mount", "check-mount"].includes(step.kind))
       names.push(step.args.fd);

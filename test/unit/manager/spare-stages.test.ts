@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { SpareStages } from "../../../src/manager/spare-stages.ts";
 import { ARCH } from "../../../src/sys/libc.ts";
 import { stageOf } from "../../lib/launch.ts";
+import { needsHere } from "../../lib/requires.ts";
 
 function openFds(): readonly string[] {
   return readdirSync("/proc/self/fd");
@@ -62,5 +63,22 @@ test("where there can be none, who takes it hears so when it is needed, and the 
   await new Promise((resolve) => setTimeout(resolve, 20)); // nobody waits for it yet: that is no unhandled rejection
   await expect(taken).rejects.toThrow("/nonexistent/stage");
   spares.giveBack(taken);
+  await spares.close();
+});
+
+test("what is expected of the next one it makes while it waits", async (ctx) => {
+  needsHere(ctx, "root", "userns");
+  const spares = new SpareStages(stageOf(ARCH));
+  const ahead = { namespaces: ["user" as const], limits: [] };
+  spares.expect(ahead);
+  spares.refill();
+  const stage = await spares.take();
+  expect(stage.ahead).toBe(ahead);
+  expect(await stage.holder()).toBeGreaterThan(0);
+  await stage.discard();
+  spares.expect({ namespaces: [], limits: [] });
+  const plain = await spares.take();
+  expect(plain.ahead).toBeUndefined();
+  await plain.discard();
   await spares.close();
 });

@@ -213,9 +213,9 @@ function usesOf(step: Step): readonly string[] {
     case "detach":
       return [step.args.fd];
     case "map-owners":
-      return step.args.mapping === null ? [step.args.fd, "leader"] : [step.args.fd];
+      return step.args.mapping === null ? [step.args.fd, "user-namespace"] : [step.args.fd];
     case "write-id-maps":
-      return ["leader"];
+      return ["user-namespace"];
     case "set-oom-score":
       return step.args.of === "init" ? ["leader"] : [];
     case "make-overlay":
@@ -226,7 +226,7 @@ function usesOf(step: Step): readonly string[] {
     case "rendezvous":
       return ["directory"];
     case "clone-init":
-      return [step.args.cgroup];
+      return [step.args.cgroup, ...step.args.ahead.map((namespace) => `${namespace}-namespace`)];
     case "enter-machine":
     case "enter-users":
     case "open-mounts":
@@ -266,6 +266,7 @@ function madeBy(plan: LaunchPlan, phase: Phase): string[] {
 }
 
 function madeByStep(step: Step): readonly string[] {
+  if (step.kind === "open-namespaces") return step.args.namespaces.map((namespace) => `${namespace}-namespace`);
   if (MAKES_ITS_FD.includes(step.kind) && "fd" in step.args) return [step.args.fd];
   return MAKES[step.kind] ?? [];
 }

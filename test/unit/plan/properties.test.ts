@@ -79,19 +79,19 @@ group("sync points", () => {
 
 group("the checks above find", () => {
   test("a signal that is missing", () => {
-    const plan = changed((step) => (step.kind === "signal" && step.args.sync === 6 ? [] : [step]));
-    expect(unpairedSyncs(plan)).toEqual(["sync #6 has 0 senders and 1 receivers"]);
+    const plan = changed((step) => (step.kind === "signal" && step.args.sync === 5 ? [] : [step]));
+    expect(unpairedSyncs(plan)).toEqual(["sync #5 has 0 senders and 1 receivers"]);
     expect(deadlocks(plan)).toContainEqual(expect.stringMatching(/^init waits for ever/));
   });
 
   test("two that wait for each other", () => {
-    const isFive = (step: Step) => step.phase === "keeper" && step.kind === "await" && step.args.sync === 5;
-    const five = EVERYTHING.steps.find(isFive) as Step;
-    // The keeper waits for the host's #5 before it tells it #4.
+    const isSix = (step: Step) => step.phase === "keeper" && step.kind === "await" && step.args.sync === 6;
+    const six = EVERYTHING.steps.find(isSix) as Step;
+    // The keeper waits for the host's #6 before it tells it #4.
     const plan = changed((step) => {
       const isWhole = (step.kind === "signal" || step.kind === "await") && step.args.sync === 2;
-      if (isFive(step) || isWhole) return [];
-      return step.kind === "clone-init" ? [step, five] : [step];
+      if (isSix(step) || isWhole) return [];
+      return step.kind === "clone-init" ? [step, six] : [step];
     });
     expect(deadlocks(plan)).toContainEqual(expect.stringMatching(/^host waits for ever/));
   });
@@ -99,9 +99,9 @@ group("the checks above find", () => {
   test("messages that are taken for each other", () => {
     const plan = changed((step) => {
       if (step.phase !== "init" || step.kind !== "await") return [step];
-      return [{ ...step, args: { ...step.args, sync: 15 - step.args.sync } }];
+      return [{ ...step, args: { ...step.args, sync: 14 - step.args.sync } }];
     });
-    expect(deadlocks(plan)).toContain("init waits for sync #9 and gets #6");
+    expect(deadlocks(plan)).toContain("init waits for sync #9 and gets #5");
   });
 
   test("a message that nobody reads", () => {
