@@ -71,7 +71,6 @@ test("what is expected of the next one it makes while it waits", async (ctx) => 
   const spares = new SpareStages(stageOf(ARCH));
   const ahead = { namespaces: ["user" as const], limits: [] };
   spares.expect(ahead);
-  spares.refill();
   const stage = await spares.take();
   expect(stage.ahead).toBe(ahead);
   expect(await stage.holder()).toBeGreaterThan(0);
