@@ -34,8 +34,8 @@ export interface LaunchCaller extends RecordListener {
 /** What makes a throw-away copy of a machine. */
 const EPHEMERAL = { section: "Exec", key: "Ephemeral", value: "yes", option: "--ephemeral" };
 
-/** Launches: while some wait for their stages another works. How long others wait does not depend on it: see `turn`. */
-const AT_A_TIME = 6;
+/** Launches: while some wait for their stages, and new ones for the disk, another works. How long others wait hardly depends on it: see `turn`. */
+const AT_A_TIME = 16;
 /** How long pieces of launches go on before others have their turn, ms, and the last of them. */
 const PIECES_MS = 3;
 /** How long facts about the host are good for, ms: they change by its administrator's doing. */
