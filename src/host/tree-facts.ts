@@ -38,7 +38,7 @@ function factsOf(tree: InRoot, host: HostFacts): TreeFacts {
   const root = tree.resolve("/");
   const init = discoverInit(tree);
   const fault = init === null ? initFault(tree) : undefined;
-  const osRelease = OS_RELEASE_PATHS.map((path) => readText(tree, path)).find((text) => text !== null);
+  const osRelease = firstText(tree, OS_RELEASE_PATHS);
   return {
     isHostRoot: root !== null && root.identity === hostRoot(),
     readable: true,
@@ -48,7 +48,7 @@ function factsOf(tree: InRoot, host: HostFacts): TreeFacts {
     readOnly: mount !== null && isReadOnly(mount),
     init,
     ...(fault === undefined ? {} : { initFault: fault }),
-    osRelease: osRelease === undefined ? null : parseOsRelease(osRelease),
+    osRelease: osRelease === null ? null : parseOsRelease(osRelease),
     machineId: parseMachineId(readText(tree, "/etc/machine-id")),
     hasTimezone: host.timezone !== null && tree.resolve(`/usr/share/zoneinfo/${host.timezone}`)?.type === "file",
     timezone: timezoneOfLink(tree.lstat("/etc/localtime")?.target ?? null),
@@ -58,6 +58,14 @@ function factsOf(tree: InRoot, host: HostFacts): TreeFacts {
 function hostRoot(): string {
   const { dev, ino } = statSync("/");
   return `${dev}:${ino}`;
+}
+
+function firstText(tree: InRoot, paths: readonly string[]): string | null {
+  for (const path of paths) {
+    const text = readText(tree, path);
+    if (text !== null) return text;
+  }
+  return null;
 }
 
 function readText(tree: InRoot, path: string): string | null {

@@ -20,7 +20,7 @@ import { executePayload } from "./execute.ts";
 import { identify, publishIdentity } from "./identity.ts";
 import { idRange, type PlanInput, rootId } from "./input.ts";
 import { attachJournal, journalSource } from "./journal.ts";
-import { lastLimits, raisedLimits, raiseLimits } from "./limits.ts";
+import { lastLimits, raisedLimits } from "./limits.ts";
 import { host, init, keeper } from "./make-step.ts";
 import { maskKernel } from "./masks.ts";
 import { joinNetwork, networkSource } from "./network.ts";
@@ -32,7 +32,7 @@ import { attachRoot, lockRoot, lockTree, openRoot } from "./root.ts";
 import { confine, giveUp, loadFilter } from "./security.ts";
 import { labelProcess } from "./selinux.ts";
 import { isStack, mapStack } from "./stack.ts";
-import type { LaunchPlan, Namespace, Step } from "./step.ts";
+import type { LaunchPlan, Limit, Namespace, Step } from "./step.ts";
 import { becomeUser } from "./user.ts";
 
 /**
@@ -46,11 +46,12 @@ import { becomeUser } from "./user.ts";
  * /proc and /sys are still in sight, as the kernel demands) and the keeper only attaches them.
  */
 export function buildPlan(input: PlanInput): LaunchPlan {
+  const limits = raisedLimits(input);
   return {
     machine: input.spec.name,
     steps: [
       // First, so that it comes to life on another processor while the rest is prepared.
-      host("spawn-stage", { namespaces: madeAhead(input), limits: raisedLimits(input) }),
+      host("spawn-stage", { namespaces: madeAhead(input), limits }),
       ...claim(input),
       ...chownTree(input),
       ...openRoot(input),
@@ -66,7 +67,7 @@ export function buildPlan(input: PlanInput): LaunchPlan {
       ...makeCredentials(input),
       ...loadFilter(input),
       ...mapUsers(input),
-      ...startKeeper(input),
+      ...startKeeper(input, limits),
       ...cloneInit(input),
       ...apiFileSystems(input),
       ...prepareInit(input),
@@ -110,14 +111,14 @@ const WHOLE = "the program is whole";
 /** Long before it is needed. */
 const GO_ON = "init has its score";
 
-function startKeeper(input: PlanInput): Step[] {
+function startKeeper(input: PlanInput, limits: Limit[]): Step[] {
   return [
     ...makeCgroup(input, "before"),
     host("hand-over", { title: `berth-keeper: ${input.spec.name}` }),
     ...makeCgroup(input, "after"),
     host("signal", { sync: 2, to: "keeper", says: WHOLE, carries: [] }),
     keeper("begin-keeper", { foreground: input.request.foreground }),
-    ...raiseLimits(input),
+    keeper("raise-limits", { limits }),
     ...enterCgroup(input),
     keeper("unshare-mounts", {}),
   ];

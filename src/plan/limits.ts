@@ -1,6 +1,6 @@
 import type { HostFacts, RlimitName } from "./facts.ts";
 import { hasCapability, type PlanInput } from "./input.ts";
-import { init, keeper } from "./make-step.ts";
+import { init } from "./make-step.ts";
 import type { Limit, Step } from "./step.ts";
 
 /** What resource limits begin with at the kernel's own init, soft and hard; null: unlimited. nofile as systemd has it. */
@@ -29,10 +29,6 @@ const DEFAULTS: readonly Limit[] = [
  * The same goes for what Limit*= asks for on top of the defaults: no hard limit can be raised from inside, and what a
  * user namespace may have of the counted ones is what its maker had. The keeper has only more by that, never less.
  */
-export function raiseLimits(input: PlanInput): Step[] {
-  return [keeper("raise-limits", { limits: raisedLimits(input) })];
-}
-
 export function raisedLimits(input: PlanInput): Limit[] {
   const { host: facts } = input;
   const { threadsMax } = facts.sysctls;

@@ -100,6 +100,8 @@ function listed(names: CapabilityChange["names"]): readonly string[] {
   return names === "all" ? CAPABILITIES : names;
 }
 
+const NUMBERS: ReadonlyMap<string, number> = new Map(CAPABILITIES.map((name, number) => [name, number]));
+
 /** The canonical name of `cap_net_admin`, `CAP_NET_ADMIN` or `12`; undefined when there is no such capability. */
 export function capabilityName(text: string): CapabilityName | undefined {
   if (/^[0-9]{1,3}$/.test(text)) return CAPABILITIES[Number(text)];
@@ -109,6 +111,5 @@ export function capabilityName(text: string): CapabilityName | undefined {
 
 /** The kernel's number, the bit in a capability mask; undefined for a name that is none. */
 export function capabilityNumber(name: string): number | undefined {
-  const index = CAPABILITIES.indexOf(name as CapabilityName);
-  return index === -1 ? undefined : index;
+  return NUMBERS.get(name);
 }

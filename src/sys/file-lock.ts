@@ -26,6 +26,7 @@ export function tryFileLock(fd: number, path: string, shared = false): boolean {
 
 /** Whether somebody holds the lock of a file. Leaves nothing; a file that can't be opened counts as locked. */
 export function isLocked(path: string): boolean {
+  if (!existsSync(path)) return false; // mostly so, and an error of Node's would take longer
   let fd: number;
   try {
     fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);

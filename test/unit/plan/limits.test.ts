@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { PlanInput } from "../../../src/plan/input.ts";
-import { raiseLimits } from "../../../src/plan/limits.ts";
+import { raisedLimits } from "../../../src/plan/limits.ts";
 import { goldenInput } from "../../golden/inputs.ts";
 
 const input = goldenInput("default");
@@ -8,7 +8,7 @@ const input = goldenInput("default");
 const WITHOUT = (BigInt(`0x${input.host.capabilities}`) & ~(1n << 24n)).toString(16);
 
 function limits(host: Partial<PlanInput["host"]>): unknown {
-  return raiseLimits({ ...input, host: { ...input.host, ...host } })[0]?.args;
+  return { limits: raisedLimits({ ...input, host: { ...input.host, ...host } }) };
 }
 
 describe("processes and pending signals", () => {
