@@ -32,7 +32,8 @@ A _snapshot_ keeps an image and its settings as they are at one moment, hidden i
 image are stopped for a moment, and go on whatever comes of it: on btrfs for some milliseconds; where files are copied (of a
 directory, also with shared blocks, and of what was written to a stack) that is done before, and they are stopped for a look at all names, some milliseconds for ten
 thousand, and the copy of what they have changed of late. In memory (tmpfs), and on file systems that do not note each change, they are stopped for the
-whole copy. *--json* says for how long it was. Of a disk image that a machine may write to only
+whole copy, and so they are for a tree with more than a million names, with directories 1000 deep, or with more of them than berthd may have files open. For how
+long it was is said on stderr, and by *--json*. A machine that boots again in the midst of it has no snapshot made, which is said, too. Of a disk image that a machine may write to only
 shared blocks (XFS, btrfs) are a copy of one moment; elsewhere that is refused. What the machine had written before is
 on the disk; programs in it find what they would find after a power cut. _NAME@SNAPSHOT_ stands for a snapshot where an image is read (*clone*, *export-tar*, *show-image*,
 *image-status*), and for *rename* and *remove*. Snapshots are renamed with their image; an image that has some is removed only with *--snapshots*.

@@ -10,6 +10,7 @@ export function emptyImage(): number {
 /** The image in a memfd, as the stage maps it: its parts are written, the hole between them takes no memory. */
 export function writeImage(image: Image, fd = emptyImage()): number {
   truncateFd(fd, image.size);
-  for (const { offset, bytes } of image.parts) writeSync(fd, bytes, 0, bytes.length, offset);
+  for (const { offset, bytes } of image.parts)
+    for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at, bytes.length - at, offset + at);
   return fd;
 }

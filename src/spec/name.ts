@@ -33,8 +33,15 @@ export function requireName(name: string, option?: string): void {
   const fault = checkName(name);
   if (fault === undefined) return;
   const { what, suggestion } = fault;
+  if (isSnapshotName(name)) throw new UsageError(what, `berth clone ${name} NEW makes an image of a snapshot`);
   const better = suggestion === undefined ? undefined : `${suggestion} would do`;
   throw new UsageError(what, option === undefined ? better : `${option} ${suggestion ?? "NAME"} names it`);
+}
+
+/** As images have them where one is read: `web@snap0`. */
+function isSnapshotName(name: string): boolean {
+  const [image = "", snapshot = "", more] = name.split("@");
+  return more === undefined && machineNameFault(image) === undefined && machineNameFault(snapshot) === undefined;
 }
 
 function machineNameFault(name: string): string | undefined {

@@ -525,6 +525,27 @@ test("a full disk: nothing is left, and the machine goes on", async () => {
   }
 });
 
+test("the order of snapshots is the one that they were made in, also where the clock was put back", async () => {
+  await using store = await imageRoot("directory");
+  const { machines, done } = store;
+  mkdirSync(join(machines, "web/etc"), { recursive: true });
+  const state = join(machines, "web/etc/state");
+  for (const name of ["c", "b", "a"] as const) {
+    writeFileSync(state, name);
+    await done("snapshot", "web", name);
+    const file = join(machines, ".berth-snapshots/web", name, "snapshot.json");
+    const earlier =
+      Number(/"time": (\d+)/.exec(readFileSync(file, "utf8"))?.[1]) - { a: 7200, b: 3600, c: 0 }[name] * 1000;
+    writeFileSync(file, readFileSync(file, "utf8").replace(/"time": \d+/, `"time": ${earlier}`));
+  }
+  expect(await names(store, "web")).toEqual(["c", "b", "a"]);
+  writeFileSync(state, "now");
+  await done("rollback", "web");
+  expect(readFileSync(state, "utf8")).toBe("a");
+  expect(await names(store, "web")).toEqual(["c", "b", "a", "before-rollback"]);
+  await done("remove", "--snapshots", "web");
+});
+
 test("names are checked, and links and mount points have no snapshots", async () => {
   await using store = await imageRoot("directory");
   const { root, machines, done, refused } = store;

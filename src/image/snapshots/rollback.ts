@@ -16,6 +16,7 @@ import {
   fileIn,
   listSnapshots,
   makeSnapshotsOf,
+  nextNumber,
   type Snapshot,
   snapshotImage,
   snapshotNames,
@@ -71,7 +72,14 @@ export async function rollBack(
   writeFileSync(
     fileIn(half.before),
     writtenForm({
-      ...{ time: Date.now(), comment: "", driver: image.driver.name, running: false, frozenMs: null },
+      ...{
+        time: Date.now(),
+        number: nextNumber(paths, image.name),
+        comment: "",
+        driver: image.driver.name,
+        running: false,
+        frozenMs: null,
+      },
       ...{ replacedBy: snapshot.name, berth: berthVersion() },
       settings: saveSettings(paths, image.name, join(half.before, "settings")),
     }),

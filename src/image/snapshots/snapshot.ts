@@ -44,10 +44,15 @@ export interface SnapshotInfo {
 export interface Snapshot extends SnapshotInfo {
   readonly directory: string;
   readonly settings: readonly SavedSettings[];
+  readonly number?: number;
 }
 
 /** What is in the file; the names are those of its directories. */
-export type Written = Omit<SnapshotInfo, "image" | "name"> & { readonly settings: readonly SavedSettings[] };
+export interface Written extends Omit<SnapshotInfo, "image" | "name"> {
+  readonly settings: readonly SavedSettings[];
+  /** Which one of its image it is: a clock can be put back. Those of earlier versions have none. */
+  readonly number?: number;
+}
 
 /** Where those of an image are. */
 export function snapshotsOf({ machines }: Paths, image: string): string {
@@ -82,7 +87,12 @@ export function requireSnapshotName(name: string): void {
 export function listSnapshots(paths: Paths, image: string): readonly Snapshot[] {
   return namesIn(snapshotsOf(paths, image))
     .flatMap((name) => readSnapshot(paths, image, name) ?? [])
-    .sort((a, b) => a.time - b.time || (a.name < b.name ? -1 : 1));
+    .sort((a, b) => (a.number ?? 0) - (b.number ?? 0) || a.time - b.time || (a.name < b.name ? -1 : 1));
+}
+
+/** For one that is being made. */
+export function nextNumber(paths: Paths, image: string): number {
+  return 1 + Math.max(0, ...listSnapshots(paths, image).map(({ number = 0 }) => number));
 }
 
 /** The names alone, sorted. */

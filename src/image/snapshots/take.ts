@@ -21,6 +21,7 @@ import { saveSettings } from "./saved-settings.ts";
 import {
   fileIn,
   makeSnapshotsOf,
+  nextNumber,
   requireSnapshotName,
   type Snapshot,
   type SnapshotInfo,
@@ -63,7 +64,7 @@ export async function takeSnapshot(paths: Paths, asked: FoundImage, options: Sna
   const time = Date.now();
   const { driver } = await copyStill(paths, image, join(made, `image${image.driver.suffix}`), machines.still, signal);
   const written: Written = {
-    time,
+    ...{ time, number: nextNumber(paths, image.name) },
     comment,
     driver: driver.name,
     running: machines.running,
@@ -76,7 +77,7 @@ export async function takeSnapshot(paths: Paths, asked: FoundImage, options: Sna
   signal.throwIfAborted();
   const directory = makeSnapshotsOf(paths, image.name);
   await publish(made, join(directory, name));
-  const { settings: _, ...info } = written;
+  const { settings: _, number: __, ...info } = written;
   return { ...info, image: image.name, name };
 }
 

@@ -42,6 +42,9 @@ test("a name that comes in is required to be one", () => {
   expect(() => requireName("a b", "-M")).toThrow(expect.objectContaining({ hint: "-M a-b names it" }));
   expect(() => requireName("", "-M")).toThrow(expect.objectContaining({ hint: "-M NAME names it" }));
   expect(() => requireName("")).toThrow(expect.objectContaining({ hint: undefined }));
+  const hint = "berth clone web@snap0 NEW makes an image of a snapshot";
+  expect(() => requireName("web@snap0")).toThrow(expect.objectContaining({ hint }));
+  expect(() => requireName("web@snap 0")).toThrow(expect.objectContaining({ hint: "web-snap-0 would do" }));
 });
 
 describe("host names", () => {
