@@ -7,19 +7,17 @@ import { importsOf, violations } from "../lib/structure.ts";
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
 function sourcesBelow(...directories: string[]): Map<string, string> {
-  const paths = directories.flatMap((directory) =>
-    readdirSync(join(root, directory), { withFileTypes: true })
-      .filter((entry) => entry.name !== ".cache") // where trees are, with links in circles, which readdir follows
-      .flatMap((entry) => (entry.isDirectory() ? allBelow(join(directory, entry.name)) : [join(directory, entry.name)]))
-      .filter((path) => path.endsWith(".ts")),
-  );
-  return new Map(paths.map((path) => [path, readFileSync(join(root, path), "utf8")]));
+  const paths = directories.flatMap((directory) => sourcesIn(join(root, directory)));
+  return new Map(paths.map((path) => [relative(root, path), readFileSync(path, "utf8")]));
 }
 
-function allBelow(directory: string): string[] {
-  return readdirSync(join(root, directory), { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => relative(root, join(entry.parentPath, entry.name)));
+/** Not into the trees of machines in test/.cache, whose links lead readdir(recursive) out into the host. */
+function sourcesIn(directory: string): string[] {
+  return readdirSync(directory, { withFileTypes: true }).flatMap((entry) => {
+    const path = join(directory, entry.name);
+    if (entry.isDirectory() && entry.name !== ".cache") return sourcesIn(path);
+    return entry.isFile() && entry.name.endsWith(".ts") ? [path] : [];
+  });
 }
 
 test("src/ and test/ keep the rules of test/lib/structure.ts", () => {
