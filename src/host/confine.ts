@@ -34,8 +34,8 @@ const VIEW = `
 set -eu
 umask 022
 mount -t tmpfs -o mode=0755,size=64k,nosuid,nodev,noexec berth-view /mnt
-mkdir /mnt/old
-if [ "$BERTH_SOURCE" = . ]; then mkdir /mnt/tree; else : >/mnt/tree; fi
+directories=/mnt/old links=old/proc
+if [ "$BERTH_SOURCE" = . ]; then directories="$directories /mnt/tree"; else : >/mnt/tree; fi
 ${VIEW_PROGRAMS}
 if [ -z "$BERTH_MOUNTS" ] && [ "$BERTH_LAYERS" -eq 0 ]; then mount -c -o "bind,nosuid,noexec,$BERTH_ACCESS" "$BERTH_SOURCE" /mnt/tree
 elif [ "$BERTH_LAYERS" -gt 0 ]; then
@@ -60,7 +60,6 @@ else
   done
 fi
 cd /
-ln -s old/proc /mnt/proc
 mount -o remount,ro,nosuid,nodev,noexec berth-view /mnt
 ${VIEW_ENTER}
 if [ -d /tree ]; then cd /tree; else cd /; fi

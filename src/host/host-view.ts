@@ -3,16 +3,20 @@
  * trusted. Of mount(8) and its like because these are on every host.
  */
 
-/** The host's programs and libraries, which can't be written to there. */
+/**
+ * The host's programs and libraries, which can't be written to there. $directories and $links may have what else is to be
+ * made in /mnt: each process takes a millisecond, and who unpacks or packs an archive waits for all of them.
+ */
 export const VIEW_PROGRAMS = `
-mkdir /mnt/usr
-links=
+links=\${links:-}
+mkdir /mnt/usr \${directories:-}
 for name in bin sbin lib lib32 lib64 libx32; do
-  if [ -L "/$name" ]; then links="$links /$name"
+  if [ -L "/$name" ] && [ "/$name" -ef "/usr/$name" ]; then links="$links usr/$name"
+  elif [ -L "/$name" ]; then cp -P "/$name" /mnt/
   elif [ -d "/$name" ]; then mkdir "/mnt/$name"; mount -o bind,ro,nosuid,nodev "/$name" "/mnt/$name"
   fi
 done
-[ -z "$links" ] || cp -P $links /mnt/
+[ -z "$links" ] || ln -s $links /mnt/
 mount -o bind,ro,nosuid,nodev /usr /mnt/usr
 `;
 
