@@ -78,7 +78,9 @@ export async function bootstrap(options: BootstrapOptions): Promise<BootstrapRes
             : await withCachedTree(cacheRequest(plan, options), builder(plan, options), async (cached) => {
                 onProgress(makeEvent("copy"));
                 driver.create(tree);
-                await copyTree(cached.tree, tree, signal);
+                await copyTree(cached.tree, tree, signal, {
+                  progress: (part) => onProgress(makeEvent("copy", { part })),
+                });
                 return cached;
               });
         writeOrigin(paths, name, showLock(made.meta));

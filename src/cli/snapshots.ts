@@ -1,5 +1,6 @@
 import type { SnapshotInfo } from "../image/snapshots/snapshot.ts";
 import type { ImageSnapshots, RollbackRequest, RolledBack } from "../manager/image-snapshots.ts";
+import type { CopyEvent, RollbackEvent } from "../manager/protocol.ts";
 import { DaemonClient } from "./daemon-client.ts";
 import { needDaemon } from "./daemon-start.ts";
 import { isoTime } from "./image-fields.ts";
@@ -13,23 +14,30 @@ export async function takeSnapshot(
   name: string,
   snapshot: string | null,
   comment: string,
+  show?: (fraction: number) => void,
 ): Promise<SnapshotInfo> {
   const { paths, signal } = context;
   const client = await DaemonClient.connect(paths);
-  if (client === null) return withOwn(context, (own) => own.take(name, snapshot, comment, signal));
+  if (client === null) return withOwn(context, (own) => own.take(name, snapshot, comment, { signal, progress: show }));
   try {
-    return await client.call("snapshot", { name, snapshot, comment }, { signal });
+    const onEvent = ({ progress }: CopyEvent): void => show?.(progress);
+    return await client.call("snapshot", { name, snapshot, comment }, { signal, onEvent });
   } finally {
     client.close();
   }
 }
 
-export async function rollBack(context: Context, request: RollbackRequest): Promise<RolledBack> {
+export async function rollBack(
+  context: Context,
+  request: RollbackRequest,
+  show?: (fraction: number) => void,
+): Promise<RolledBack> {
   const { paths, env, signal } = context;
   const client = request.restart ? await needDaemon(paths, env) : await DaemonClient.connect(paths);
-  if (client === null) return withOwn(context, (own) => own.rollBack(request, { signal, say: tell }));
+  if (client === null) return withOwn(context, (own) => own.rollBack(request, { signal, say: tell, progress: show }));
   try {
-    return await client.call("rollback", request, { signal, onEvent: ({ said }) => tell(said) });
+    const onEvent = (event: RollbackEvent): void => ("said" in event ? tell(event.said) : show?.(event.progress));
+    return await client.call("rollback", request, { signal, onEvent });
   } finally {
     client.close();
   }

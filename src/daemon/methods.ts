@@ -150,8 +150,10 @@ export const METHODS: { readonly [M in MethodName]: Method<M> } = {
   exec: { for: "root", run: exec },
   snapshot: {
     for: "root",
-    run: ({ snapshots }, { params, cancelled }) =>
-      snapshots.take(name(params), textOrNull(params, "snapshot"), text(params, "comment"), cancelled),
+    run: ({ snapshots }, { params, cancelled, event }) =>
+      snapshots.take(name(params), textOrNull(params, "snapshot"), text(params, "comment"), {
+        ...{ signal: cancelled, progress: (progress) => event({ progress }) },
+      }),
   },
   rollback: {
     for: "root",
@@ -161,7 +163,7 @@ export const METHODS: { readonly [M in MethodName]: Method<M> } = {
           ...{ name: name(params), snapshot: textOrNull(params, "snapshot") },
           ...{ undo: flag(params, "undo"), restart: flag(params, "restart"), timeout: timeout(params) },
         },
-        { signal: cancelled, say: (said) => event({ said }) },
+        { signal: cancelled, say: (said) => event({ said }), progress: (progress) => event({ progress }) },
       ),
   },
   pull: { for: "root", run: async (daemon, call) => pull(await daemon.transfers(), call) },

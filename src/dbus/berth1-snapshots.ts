@@ -21,7 +21,9 @@ export function snapshotMethods({ snapshots, throwAways, log }: Services): NonNu
       async handler(call, name, snapshot, comment) {
         await allow(call, name, "snapshot");
         return show(
-          await whileCalled(call, (signal) => snapshots.take(name, snapshot === "" ? null : snapshot, comment, signal)),
+          await whileCalled(call, (signal) =>
+            snapshots.take(name, snapshot === "" ? null : snapshot, comment, { signal }),
+          ),
         );
       },
     }),

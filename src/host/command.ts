@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
-import type { Readable } from "node:stream";
+import type { Readable, Writable } from "node:stream";
 import { BerthError } from "../errors.ts";
 import { SYSTEM_PATH } from "./find-program.ts";
 
@@ -15,6 +15,12 @@ export interface CommandOptions {
   /** Fds that it gets; by default nothing is read, and what is written comes by line. */
   readonly stdin?: number;
   readonly stdout?: number;
+  /** More of them, from 3 on. */
+  readonly fds?: readonly number[];
+  /** What it reads once that is known; no answer ends it, and is its caller's to tell. */
+  readonly input?: Promise<string>;
+  /** What it writes, as it comes, in place of lines; those are what it says on stderr then. */
+  readonly onOutput?: (chunk: Buffer) => void;
   /** The program is unshare(1) with --pid --fork: its child is the init of a pid namespace. */
   readonly pidNamespace?: boolean;
   /** Ends a program that has to clean up after itself, in place of killing it. */
@@ -56,7 +62,12 @@ export async function runCommand(
     cwd: options.cwd,
     env: { ...environment(), ...options.env },
     detached: true,
-    stdio: [options.stdin ?? "ignore", options.stdout ?? "pipe", "pipe"],
+    stdio: [
+      options.input === undefined ? (options.stdin ?? "ignore") : "pipe",
+      options.stdout ?? "pipe",
+      "pipe",
+      ...(options.fds ?? []),
+    ],
   });
   let ending: Disposable | undefined;
   const kill = () => {
@@ -64,8 +75,12 @@ export async function runCommand(
     else ending = options.onAbort(child.pid);
   };
   signal?.addEventListener("abort", kill, { once: true });
+  if (child.stdin !== null) giveInput(child.stdin, options.input, kill);
   try {
-    for (const stream of [child.stdout, child.stderr]) if (stream !== null) byLine(stream, take, lineMax);
+    const { onOutput } = options;
+    if (onOutput !== undefined) child.stdout?.on("data", onOutput);
+    else if (child.stdout !== null) byLine(child.stdout, take, lineMax);
+    if (child.stderr !== null) byLine(child.stderr, take, lineMax);
     const status = await new Promise<string>((resolve, reject) => {
       child.once("error", (error) => {
         const hint = "setpriv is part of util-linux";
@@ -81,6 +96,12 @@ export async function runCommand(
     signal?.removeEventListener("abort", kill);
     ending?.[Symbol.dispose]();
   }
+}
+
+function giveInput(stdin: Writable, input: Promise<string> | undefined, fail: () => void): void {
+  // It may have ended before, which its status tells.
+  stdin.on("error", () => undefined);
+  input?.then((text) => stdin.end(text), fail);
 }
 
 /**

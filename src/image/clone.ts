@@ -5,7 +5,7 @@ import type { Paths } from "../host/paths.ts";
 import { isUnwritten, linksOf, readStack } from "../host/stack.ts";
 import { requireNotHost } from "./changes.ts";
 import { copyDisk } from "./copy-disk.ts";
-import { copyTree } from "./copy-tree.ts";
+import { copyTree, type OnCopied } from "./copy-tree.ts";
 import { bestDriver, type FoundImage, findImage } from "./discover.ts";
 import type { Driver } from "./driver.ts";
 import { directoryDriver } from "./drivers/directory.ts";
@@ -24,6 +24,8 @@ export interface CloneOptions {
   readonly driver?: "directory" | "stack" | undefined;
   readonly readOnly: boolean;
   readonly signal: AbortSignal;
+  /** Hears how far it is where files are copied. */
+  readonly progress?: OnCopied | undefined;
 }
 
 /**
@@ -34,7 +36,7 @@ export async function cloneImage(paths: Paths, from: FoundImage, to: string, opt
   requireNotHost(from, "cloned");
   requireFree(paths, to);
   const snapshot = splitSnapshotName(from.name);
-  const { signal, driver: wanted } = options;
+  const { driver: wanted } = options;
   const shared = wanted === "directory" ? from : await makeShareable(paths, from, wanted === "stack");
   using _copied = lockImage(paths, snapshot?.image ?? from.name, "copied");
   // Somebody else may have been first.
@@ -44,9 +46,9 @@ export async function cloneImage(paths: Paths, from: FoundImage, to: string, opt
     snapshot === null
       ? copySettings(paths, from.name, to)
       : copySavedSettings(paths, findSnapshot(paths, snapshot.image, snapshot.snapshot), to);
-  const { readOnly } = options;
+  const { readOnly, signal } = options;
   await makeImage(paths, { readOnly, signal, driver, name: to, replace: false, settings }, (workspace) =>
-    fillClone(paths, source, driver, workspace, signal),
+    fillClone(paths, source, driver, workspace, options),
   );
 }
 
@@ -79,28 +81,34 @@ async function fillClone(
   source: FoundImage,
   driver: Driver,
   workspace: string,
-  signal: AbortSignal,
+  options: CloneOptions,
 ): Promise<string> {
+  const { signal, progress } = options;
   const copy = join(workspace, `image${driver.suffix}`);
-  if (driver === source.driver && (await copied(paths, source, copy, signal))) return copy;
+  if (driver === source.driver && (await copied(paths, source, copy, options))) return copy;
   driver.create(copy);
-  if (source.driver !== stackDriver) await copyTree(source.path, copy, signal);
+  if (source.driver !== stackDriver) await copyTree(source.path, copy, signal, { progress });
   else {
     // What a machine writes meanwhile is not to be under an overlay's feet.
     const still = join(workspace, `still${stackDriver.suffix}`);
     const isOwn = linksOf(source.path) === null;
     if (!isOwn) await stackDriver.copy(source.path, still, signal);
     using opened = openTree(isOwn ? source.path : still);
-    await copyTree(`${opened.path}/.`, copy, signal);
+    await copyTree(`${opened.path}/.`, copy, signal, { progress });
   }
   return copy;
 }
 
 /** False: it lies on another file system, and its driver copies within one only. */
-async function copied(paths: Paths, from: FoundImage, to: string, signal: AbortSignal): Promise<boolean> {
+async function copied(
+  paths: Paths,
+  from: FoundImage,
+  to: string,
+  { signal, progress }: CloneOptions,
+): Promise<boolean> {
   try {
-    if (from.driver === rawDriver) await copyDisk(paths, from, to, signal);
-    else await from.driver.copy(from.path, to, signal);
+    if (from.driver === rawDriver) await copyDisk(paths, from, to, signal, progress);
+    else await from.driver.copy(from.path, to, signal, progress);
     return true;
   } catch (error) {
     if (errorCode(error) === "EXDEV") return false;

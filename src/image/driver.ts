@@ -1,3 +1,4 @@
+import type { OnCopied } from "./copy-tree.ts";
 import type { ImageType, ImageUsage } from "./image.ts";
 
 /** What a driver knows of an image at once, without looking at all of it. */
@@ -39,12 +40,12 @@ export interface Driver {
   /** Makes an empty one, to be filled. */
   create(path: string): void;
   /** Makes `to` a copy of `from`, with owners, times, links, holes, ACLs and extended attributes. */
-  copy(from: string, to: string, signal: AbortSignal): Promise<void>;
+  copy(from: string, to: string, signal: AbortSignal, progress?: OnCopied): Promise<void>;
   /**
    * The same of one moment, also while a machine writes to `from`: it does not during what `still` is given, which is to
    * take as little time as it can.
    */
-  snapshot(from: string, to: string, still: Still, signal: AbortSignal): Promise<void>;
+  snapshot(from: string, to: string, still: Still, signal: AbortSignal, progress?: OnCopied): Promise<void>;
   /** Makes removing what nobody needs any more quick, where it can; what is left is removed file by file. */
   discard?(path: string): void;
   /** @throws BerthError of kind NotSupported where there is no such mark */

@@ -1,4 +1,5 @@
 import { statfsSync } from "node:fs";
+import { statfs } from "node:fs/promises";
 import { release } from "node:os";
 
 /** What file systems can do for clones. */
@@ -39,6 +40,14 @@ export function takesLayers(fsType: string): boolean {
 export function takesLayersAt(directory: string): boolean {
   const { type } = statfsSync(directory);
   return Object.keys(LAYERED).some((name) => LAYERED[name]?.type === type && takesLayers(name));
+}
+
+/** Their numbers in statfs(2): ext4, XFS, btrfs, F2FS, tmpfs, overlayfs. */
+const LOCAL = new Set([0xef53, 0x58465342, 0x9123683e, 0xf2f52010, 0x01021994, 0x794c7630]);
+
+/** Whether this process may look at directories there itself: no server, and no program of somebody, has to answer. */
+export async function isLocalAt(directory: string): Promise<boolean> {
+  return LOCAL.has((await statfs(directory)).type);
 }
 
 function isKernelFrom([major, minor]: readonly [number, number]): boolean {

@@ -1,4 +1,5 @@
 import { BerthError } from "../errors.ts";
+import type { OnCopied } from "../image/copy-tree.ts";
 import type { RollbackOptions } from "../image/snapshots/rollback.ts";
 import type { SnapshotInfo } from "../image/snapshots/snapshot.ts";
 import type { Snapshots } from "../image/snapshots/snapshots.ts";
@@ -28,6 +29,7 @@ export interface RolledBack {
 export interface SnapshotCaller {
   readonly signal: AbortSignal;
   readonly say: (line: string) => void;
+  readonly progress?: OnCopied | undefined;
 }
 
 /**
@@ -42,10 +44,15 @@ export class ImageSnapshots {
     this.#manager = manager;
   }
 
-  async take(name: string, snapshot: string | null, comment: string, signal: AbortSignal): Promise<SnapshotInfo> {
+  async take(
+    name: string,
+    snapshot: string | null,
+    comment: string,
+    { signal, progress }: Omit<SnapshotCaller, "say">,
+  ): Promise<SnapshotInfo> {
     const snapshots = await this.#snapshots();
     return this.#manager.operations.run(name, "snapshot", () =>
-      snapshots.take(name, { name: snapshot, comment, signal }),
+      snapshots.take(name, { name: snapshot, comment, signal, progress }),
     );
   }
 
@@ -76,7 +83,7 @@ export class ImageSnapshots {
     };
     // Before anything is copied.
     if (!restart) await stop();
-    const options: RollbackOptions = { signal: caller.signal, stop };
+    const options: RollbackOptions = { signal: caller.signal, progress: caller.progress, stop };
     let kept: string;
     try {
       kept = await this.#manager.operations.run(name, "rollback", () =>

@@ -53,7 +53,7 @@ export interface Methods {
   wait: { params: Named & { readonly state: WaitState }; event: never; result: null };
   events: { params: Nothing; event: MachineEvent; result: null };
   exec: { params: ExecParams; event: ExecEvent; result: ExecResult };
-  snapshot: { params: SnapshotParams; event: never; result: SnapshotInfo };
+  snapshot: { params: SnapshotParams; event: CopyEvent; result: SnapshotInfo };
   rollback: { params: RollbackRequest; event: RollbackEvent; result: RolledBack };
   /** A download, which goes on when the caller is gone, until it is cancelled or the daemon ends. */
   pull: { params: PullParams; event: PullEvent; result: PullResult };
@@ -105,10 +105,15 @@ export interface SnapshotParams extends Named {
   readonly comment: string;
 }
 
-export interface RollbackEvent {
-  /** For the user: what a start of it says. */
-  readonly said: string;
+export interface CopyEvent {
+  /** 0 to 1, where files are copied. */
+  readonly progress: number;
 }
+
+export type RollbackEvent =
+  | CopyEvent
+  /** For the user: what a start of it says. */
+  | { readonly said: string };
 
 export interface ExecParams {
   readonly name: string;

@@ -49,13 +49,14 @@ export async function unpackInto(
 
 /** An image of a copy of the directory that is open at `fd`, without what is mounted below it. */
 export async function importDirectory(store: ImageStore, fd: number, image: NewImage, control: Control): Promise<void> {
-  const { signal, log } = control;
+  const { signal, log, progress } = control;
   const source = `/proc/${process.pid}/fd/${fd}`;
   await refuseStoreInside(fd, store.paths.machines);
   await store.make({ ...image, signal }, async (workspace, driver) => {
     const directory = join(workspace, "tree");
     driver.create(directory);
-    await guardSpace(workspace, signal, (either) => copyTree(`${source}/.`, directory, either, ["--one-file-system"]));
+    const options = { oneFileSystem: true, progress };
+    await guardSpace(workspace, signal, (either) => copyTree(`${source}/.`, directory, either, options));
     await liftOsTree(directory, signal);
     return directory;
   });

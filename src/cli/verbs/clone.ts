@@ -31,13 +31,15 @@ interface Flags {
 
 async function clone(context: Context, name: string, to: string, options: Flags): Promise<number> {
   const progress = startProgress(process.stderr, { fancy: context.fancy, title: to, env: context.env });
-  if (context.fancy) progress.update({ label: `copying ${name}`, fraction: null });
+  const show = (fraction: number | null): void => progress.update({ label: `copying ${name}`, fraction });
+  if (context.fancy) show(null);
   try {
     const { signal, paths } = context;
     await new ImageStore(paths).clone(name, to, {
       readOnly: options.readOnly === true,
       signal,
       driver: options.driver,
+      progress: context.fancy ? show : undefined,
     });
   } finally {
     progress.end();

@@ -62,9 +62,10 @@ async function rollback(
   }
   const { fancy, env } = context;
   const progress = startProgress(process.stderr, { fancy, title: name, env });
-  if (fancy) progress.update({ label: "rolling back", fraction: null });
+  const show = (fraction: number | null): void => progress.update({ label: "rolling back", fraction });
+  if (fancy) show(null);
   const request = { name, snapshot: snapshot ?? null, undo, restart, timeout: timeoutOrNull(options.timeout) };
-  const { kept, restarted } = await rollBack(context, request).finally(() => progress.end());
+  const { kept, restarted } = await rollBack(context, request, fancy ? show : undefined).finally(() => progress.end());
   if (json) printJson({ kept, restarted });
   else
     print(

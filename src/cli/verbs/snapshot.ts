@@ -29,8 +29,12 @@ export function define(program: Command, run: Runner): void {
 async function snapshot(context: Context, name: string, wanted: string | undefined, options: Options): Promise<number> {
   const { fancy, env } = context;
   const progress = startProgress(process.stderr, { fancy, title: name, env });
-  if (fancy) progress.update({ label: "making a snapshot", fraction: null });
-  const made = await takeSnapshot(context, name, wanted ?? null, options.comment ?? "").finally(() => progress.end());
+  const show = (fraction: number | null): void => progress.update({ label: "making a snapshot", fraction });
+  if (fancy) show(null);
+  const comment = options.comment ?? "";
+  const made = await takeSnapshot(context, name, wanted ?? null, comment, fancy ? show : undefined).finally(() =>
+    progress.end(),
+  );
   if (options.json === true) printJson(snapshotFields(made));
   else {
     print(`${printable(made.name)}\n`);

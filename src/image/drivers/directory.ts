@@ -32,12 +32,12 @@ export const directoryDriver: Driver = {
     chmodSync(path, 0o755);
   },
 
-  async copy(from, to, signal) {
-    await copyTree(from, to, signal);
+  async copy(from, to, signal, progress) {
+    await copyTree(from, to, signal, { progress });
   },
 
-  async snapshot(from, to, still, signal) {
-    await copyRunning(from, to, still, signal);
+  async snapshot(from, to, still, signal, progress) {
+    await copyRunning(from, to, still, signal, progress);
   },
 
   setReadOnly(path, readOnly) {

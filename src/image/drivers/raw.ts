@@ -29,13 +29,13 @@ export const rawDriver: Driver = {
 
   create: (path) => writeFileSync(path, "", { mode: 0o600, flag: "wx" }),
 
-  async copy(from, to, signal) {
-    await copyTree(from, to, signal);
+  async copy(from, to, signal, progress) {
+    await copyTree(from, to, signal, { progress });
     makeOwn(to);
   },
 
-  async snapshot(from, to, still, signal) {
-    await still.during(() => this.copy(from, to, signal));
+  async snapshot(from, to, still, signal, progress) {
+    await still.during(() => this.copy(from, to, signal, progress));
   },
 
   setReadOnly(path, readOnly) {

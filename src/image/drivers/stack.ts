@@ -53,15 +53,15 @@ export const stackDriver: Driver = {
   },
 
   /** Of the layers nothing is copied, of what was written since all. What the kernel works in is empty in a copy. */
-  async copy(from, to, signal) {
+  async copy(from, to, signal, progress) {
     const stack = copyLayers(from, to);
-    if (stack.rw !== null && hasChanges(stack)) await copyTree(...changesOf(stack.rw, to), signal);
+    if (stack.rw !== null && hasChanges(stack)) await copyTree(...changesOf(stack.rw, to), signal, { progress });
   },
 
-  async snapshot(from, to, still, signal) {
+  async snapshot(from, to, still, signal, progress) {
     const stack = copyLayers(from, to);
     if (stack.rw !== null && (still.isNeeded() || hasChanges(stack)))
-      await copyRunning(...changesOf(stack.rw, to), still, signal);
+      await copyRunning(...changesOf(stack.rw, to), still, signal, progress);
   },
 
   setReadOnly(path, readOnly) {

@@ -4,7 +4,7 @@ import { dirname } from "node:path";
 import { BerthError } from "../../errors.ts";
 import { SYSTEM_PATH } from "../../host/find-program.ts";
 import { clientProgram } from "../../host/installation.ts";
-import { copyTree } from "../copy-tree.ts";
+import { copyTree, type OnCopied } from "../copy-tree.ts";
 import type { Still } from "../driver.ts";
 import { notesChanges } from "../file-systems.ts";
 import { FOLLOWER_VERB, type FollowerMessage, type FollowOrder, type FollowRequest } from "./protocol.ts";
@@ -20,17 +20,23 @@ const MUCH_MS = 50;
  * fanotify(7) would name what changes, but not what is written through mappings, nor, of a stack, what overlayfs itself writes to the
  * files below it; and its queue can overflow. Looking at every name while the machine stands still takes 1 us each with two cores.
  */
-export async function copyRunning(from: string, to: string, still: Still, signal: AbortSignal): Promise<void> {
+export async function copyRunning(
+  from: string,
+  to: string,
+  still: Still,
+  signal: AbortSignal,
+  progress?: OnCopied,
+): Promise<void> {
   if (still.isNeeded() && notesChanges(statfsSync(from).type)) {
     using follower = new FollowerProcess({ from, to }, signal);
     if (await follower.looked) {
-      await copyTree(from, to, signal);
+      await copyTree(from, to, signal, { progress });
       for (let turn = 0; turn < TURNS_MAX && (await follower.order("catch up")) > MUCH_MS; ) turn++;
       await still.during(async () => void (await follower.order("finish")));
       return;
     }
   }
-  await still.during(() => copyTree(from, to, signal));
+  await still.during(() => copyTree(from, to, signal, { progress }));
 }
 
 /** What is to be said next by the follower. */

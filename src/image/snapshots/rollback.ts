@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { berthVersion } from "../../host/installation.ts";
 import type { Paths } from "../../host/paths.ts";
 import { syncTree } from "../../host/to-disk.ts";
+import type { OnCopied } from "../copy-tree.ts";
 import type { FoundImage } from "../discover.ts";
 import { holdTree } from "../hold-tree.ts";
 import { lockImage } from "../locks.ts";
@@ -28,6 +29,8 @@ export interface RollbackOptions {
   readonly signal: AbortSignal;
   /** Called when all that can fail is done: makes sure that no machine runs from the image. */
   readonly stop: () => Promise<void>;
+  /** Hears how far it is where files are copied. */
+  readonly progress?: OnCopied | undefined;
 }
 
 /**
@@ -40,7 +43,7 @@ export async function rollBack(
   paths: Paths,
   image: FoundImage,
   snapshot: Snapshot,
-  { signal, stop }: RollbackOptions,
+  { signal, stop, progress }: RollbackOptions,
 ): Promise<string> {
   requireOwn(image);
   const source = snapshotImage(snapshot);
@@ -52,7 +55,7 @@ export async function rollBack(
   await using workspace = await createWorkspace(paths.machines, image.name.replace(/^\./, ""));
   const half = placesIn(join(workspace.path, "rollback"), suffix);
   for (const directory of [half.directory, half.before]) mkdirSync(directory);
-  await source.driver.copy(source.path, half.image, signal);
+  await source.driver.copy(source.path, half.image, signal, progress);
   if (source.driver === image.driver) keepLimit(image, half.image);
   copyOwned(join(snapshot.directory, "settings"), half.settings);
   await syncTree(half.directory);

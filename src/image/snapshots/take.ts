@@ -7,6 +7,7 @@ import type { Paths } from "../../host/paths.ts";
 import { syncTree } from "../../host/to-disk.ts";
 import { bootOf, runningFrom, whileStill, writersOf } from "../../machine/still.ts";
 import { copyDisk } from "../copy-disk.ts";
+import type { OnCopied } from "../copy-tree.ts";
 import { bestDriver, type FoundImage } from "../discover.ts";
 import type { Still } from "../driver.ts";
 import { rawDriver } from "../drivers/raw.ts";
@@ -35,6 +36,8 @@ export interface SnapshotOptions {
   readonly name: string | null;
   readonly comment: string;
   readonly signal: AbortSignal;
+  /** Hears how far it is where files are copied. */
+  readonly progress?: OnCopied | undefined;
 }
 
 /** Of the comment, which is for people. */
@@ -62,7 +65,7 @@ export async function takeSnapshot(paths: Paths, asked: FoundImage, options: Sna
   mkdirSync(made);
   using machines = holdMachines(paths, image);
   const time = Date.now();
-  const { driver } = await copyStill(paths, image, join(made, `image${image.driver.suffix}`), machines.still, signal);
+  const { driver } = await copyStill(paths, image, join(made, `image${image.driver.suffix}`), machines.still, options);
   const written: Written = {
     ...{ time, number: nextNumber(paths, image.name) },
     comment,
@@ -140,22 +143,22 @@ async function copyStill(
   image: FoundImage,
   to: string,
   still: Still,
-  signal: AbortSignal,
+  { signal, progress }: SnapshotOptions,
 ): Promise<Pick<FoundImage, "driver">> {
   const { path, driver } = image;
   try {
     // What the kernel still has to write to a disk image it writes also while the machine stands still.
     if (driver === rawDriver) {
       await syncTree(path);
-      await still.during(() => copyDisk(paths, image, to, signal));
-    } else await driver.snapshot(path, to, still, signal);
+      await still.during(() => copyDisk(paths, image, to, signal, progress));
+    } else await driver.snapshot(path, to, still, signal, progress);
     return { driver };
   } catch (error) {
     if (errorCode(error) !== "EXDEV") throw error;
   }
   const best = bestDriver(join(to, ".."));
   best.create(to);
-  await copyRunning(path, to, still, signal);
+  await copyRunning(path, to, still, signal, progress);
   return { driver: best };
 }
 
