@@ -1,0 +1,244 @@
+/** Copies of trees that somebody changes meanwhile, with bad intent or without. */
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { describe, expect, test } from "vitest";
+import { BerthError } from "../../src/errors.ts";
+import { copyTree } from "../../src/image/copy-tree.ts";
+import { ImageStore } from "../../src/image/store.ts";
+import { type BerthRoot, berthRoot } from "../lib/berth.ts";
+import { checkLeaks } from "../lib/leaks.ts";
+import { needs } from "../lib/requires.ts";
+import { testPaths } from "../lib/trees.ts";
+
+needs("root", "tool:perl");
+checkLeaks();
+
+const { signal } = new AbortController();
+
+/** All that is in a directory: type, mode, owner, size, times, target, and contents. */
+function stateOf(directory: string): string {
+  const format = "%P %y %m %U:%G %s %T@ %C@ %l\\n";
+  const entries = execFileSync("find", [directory, "-printf", format], { encoding: "utf8" });
+  return entries + execFileSync("grep", ["-r", "", directory], { encoding: "utf8" });
+}
+
+interface Pair {
+  readonly directory: string;
+  readonly link: string;
+}
+
+/** Exchanges a directory and a link, each of them in turn, all the while: renameat2(2) with RENAME_EXCHANGE. */
+function exchanging(pairs: readonly Pair[]): AsyncDisposable & { readonly child: ChildProcess } {
+  const swap = `my $call = ${process.arch === "arm64" ? 276 : 316};
+    while (1) { for (my $i = 0; $i < @ARGV; $i += 2) {
+      my ($a, $b) = ($ARGV[$i], $ARGV[$i + 1]); syscall($call, -100, $a, -100, $b, 2) == 0 or die "$!" }
+      select(undef, undef, undef, 0.0002) }`;
+  const words = pairs.flatMap(({ directory, link }) => [directory, link]);
+  const child = spawn("perl", ["-e", swap, ...words], { stdio: "ignore" });
+  const gone = new Promise<void>((resolve) => child.once("exit", () => resolve()));
+  return {
+    child,
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGKILL");
+      await gone;
+    },
+  };
+}
+
+const OURS = "of the tree";
+const INSIDE = "of another directory of the tree";
+const HOSTS = "of the host";
+/** Swapped ones; as many again are left alone. */
+const SWAPPED = 8;
+
+interface Trap {
+  readonly from: string;
+  readonly pairs: readonly Pair[];
+}
+
+/** `files`: in each directory. */
+function trap(root: BerthRoot, canary: string, files: number): Trap {
+  const from = root.directory("from");
+  const fill = (directory: string, text: string): void => {
+    mkdirSync(join(directory, "in"), { recursive: true });
+    for (let index = 0; index < files; index++) writeFileSync(join(directory, `in/${index}`), text);
+  };
+  fill(join(from, "inside"), INSIDE);
+  mkdirSync(join(from, "aside"));
+  const up = "../".repeat(12);
+  const targets = [
+    ...[canary, `${up}${canary.slice(1)}`, `/proc/self/root${canary}`, `/.berth-host${canary}`],
+    ...["../inside", "/to/inside", "/.berth-to", "/usr/share"],
+  ];
+  const pairs = Array.from({ length: SWAPPED }, (_, index) => {
+    const directory = join(from, `top/${index}`);
+    fill(directory, OURS);
+    fill(join(from, `top/left-${index}`), OURS);
+    const link = join(from, `aside/${index}`);
+    symlinkSync(targets[index % targets.length] ?? "", link);
+    return { directory: index % 3 === 0 ? join(directory, "in") : directory, link };
+  });
+  return { from, pairs };
+}
+
+/** How often each text is in the files of a copy. */
+function texts(copy: string): ReadonlyMap<string, number> {
+  const words = ["-r", "--no-messages", "--no-filename", "--binary-files=text", "", copy];
+  const counts = new Map<string, number>();
+  for (const line of execFileSync("grep", words, { encoding: "utf8", maxBuffer: 2 ** 27 })
+    .split("\n")
+    .filter(Boolean))
+    counts.set(line, (counts.get(line) ?? 0) + 1);
+  return counts;
+}
+
+describe("a tree whose directories are swapped for links while it is copied", () => {
+  for (const [pieces, files] of [
+    ["in parts", 64],
+    ["in one piece", 32],
+  ] as const)
+    test(`${pieces}: nothing of the host is in the copy, and nothing is written outside of it`, async () => {
+      await using root = berthRoot();
+      const canary = root.directory("canary", 0o777);
+      mkdirSync(join(canary, "in"));
+      for (let index = 0; index < files; index++)
+        for (const directory of [canary, join(canary, "in")]) writeFileSync(join(directory, `${index}`), HOSTS);
+      const { from, pairs } = trap(root, canary, files);
+      const work = root.directory("work");
+      const before = stateOf(canary);
+      // A directory may be met at both of its places.
+      const all = files * 3 * SWAPPED;
+      await using swapper = exchanging(pairs);
+      let [through, astray] = [0, 0];
+      // Until it has gone through links, which lead to the tree only.
+      for (let round = 0; round < 200 && (through < 3 || astray === 0); round++) {
+        const to = join(work, "to");
+        try {
+          await copyTree(from, to, signal);
+          through++;
+        } catch (error) {
+          if (!(error instanceof BerthError)) throw error;
+          expect(error.message).toMatch(/^cannot copy the tree .*: cp /);
+        }
+        const found = texts(to);
+        expect([...found.keys()].filter((text) => text !== OURS && text !== INSIDE)).toEqual([]);
+        expect(found.get(OURS) ?? 0).toBeLessThanOrEqual(all);
+        if ((found.get(INSIDE) ?? 0) > files) astray++;
+        expect(readdirSync(work)).toEqual(["to"]);
+        rmSync(to, { recursive: true });
+      }
+      expect(stateOf(canary)).toBe(before);
+      expect(swapper.child.exitCode).toBeNull();
+      expect(through, "copies that came to an end").toBeGreaterThan(0);
+      expect(astray, "copies in which a link was followed").toBeGreaterThan(0);
+      expect(readdirSync(root.path).sort()).toEqual(expect.arrayContaining(["canary", "from", "work"]));
+    });
+});
+
+describe("a tree that is changed while it is copied", () => {
+  /** Files come and go, also under other names; directories move to others, and back. */
+  const CHANGE = `
+    my $n = 0;
+    chdir $ARGV[0] or die;
+    while (1) {
+      $n++;
+      my ($a, $b) = ($n % 12, ($n + 5) % 12);
+      rename "$a/in", "$b/moved" or 1;
+      rename "$b/moved", "$a/in" or 1;
+      unlink "$a/new"; open(my $f, ">", "$a/new") or 1; print $f "new" x ($n % 3000) if $f; close $f if $f;
+      rename "$a/new", "$b/renamed" or 1;
+      link "$b/renamed", "$a/linked" or unlink "$a/linked";
+      mkdir "$b/directory" or rmdir "$b/directory";
+      select(undef, undef, undef, 0.0002);
+    }`;
+
+  test("is copied all the same: what nobody touches is whole", async () => {
+    await using root = berthRoot();
+    const from = root.directory("from");
+    for (let index = 0; index < 12; index++) {
+      mkdirSync(join(from, `${index}/in`), { recursive: true });
+      mkdirSync(join(from, `${index}/still`));
+      for (let file = 0; file < 50; file++)
+        for (const directory of ["in", "still"]) writeFileSync(join(from, `${index}/${directory}/${file}`), OURS);
+    }
+    const changer = spawn("perl", ["-e", CHANGE, from], { stdio: "ignore" });
+    const gone = new Promise<void>((resolve) => changer.once("exit", () => resolve()));
+    try {
+      for (let round = 0; round < 4; round++) {
+        const to = join(root.path, "to");
+        await copyTree(from, to, signal);
+        for (let index = 0; index < 12; index++) expect(readdirSync(join(to, `${index}/still`)).length).toBe(50);
+        rmSync(to, { recursive: true });
+      }
+      expect(changer.exitCode).toBeNull();
+    } finally {
+      changer.kill("SIGKILL");
+      await gone;
+    }
+  });
+});
+
+/** Of this process, at any depth. */
+function descendants(name: string): readonly number[] {
+  const parents = new Map<number, readonly [parent: number, name: string]>();
+  for (const pid of readdirSync("/proc").map(Number).filter(Number.isInteger)) {
+    try {
+      const [, comm = "", parent = ""] = /^\d+ \((.*)\) . (\d+)/s.exec(readFileSync(`/proc/${pid}/stat`, "utf8")) ?? [];
+      parents.set(pid, [Number(parent), comm]);
+    } catch {
+      // It has ended.
+    }
+  }
+  const isOurs = (pid: number | undefined): boolean =>
+    pid !== undefined && (pid === process.pid || isOurs(parents.get(pid)?.[0]));
+  return [...parents].filter(([pid, [, comm]]) => comm === name && isOurs(pid)).map(([pid]) => pid);
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // It has ended meanwhile.
+  }
+}
+
+describe("a program that is killed while it copies", () => {
+  for (const program of ["cp", "xargs", "unshare"])
+    test(`${program}: the clone has failed, which is said, and nothing is left`, async () => {
+      await using root = berthRoot();
+      const paths = testPaths(root.path);
+      const base = join(paths.machines, "base");
+      for (let index = 0; index < 12; index++) {
+        mkdirSync(join(base, `etc/${index}`), { recursive: true });
+        for (let file = 0; file < 100; file++) writeFileSync(join(base, `etc/${index}/${file}`), OURS);
+      }
+      writeFileSync(join(base, "etc/os-release"), "ID=test\n");
+      const store = new ImageStore(paths);
+      let failure: unknown;
+      // Until one was caught at it.
+      for (let round = 0; round < 50 && failure === undefined; round++) {
+        let over = false;
+        const clone = store.clone("base", `copy-${round}`, { readOnly: false, driver: "directory", signal }).then(
+          () => undefined,
+          (error: unknown) => error,
+        );
+        const cloned = clone.finally(() => {
+          over = true;
+        });
+        while (!over) {
+          if (descendants("cp").length > 0) descendants(program).forEach(kill);
+          await sleep(2);
+        }
+        failure = await cloned;
+        if (failure !== undefined) expect(readdirSync(paths.machines)).not.toContain(`copy-${round}`);
+      }
+      expect(failure).toBeInstanceOf(BerthError);
+      expect(failure).toMatchObject({
+        message: expect.stringMatching(/^cannot copy the tree .*base: cp .*(killed|terminated|137)/),
+      });
+      expect(readdirSync(paths.machines).filter((name) => name.startsWith("."))).toEqual([]);
+      expect(descendants("cp")).toEqual([]);
+    });
+});
