@@ -62,7 +62,9 @@ trap "exit 255" EXIT
 tree=$1
 shift
 read -r pid rest </proc/self/stat
-mount -c -o bind,nosuid,noexec,nodev /proc/self/fd/9 /mnt/.berth-to
+# An fd of another mount namespace can not be mounted, its working directory can.
+if [ "$tree" = . ]; then to=/proc/self/fd/9; else to=.; fi
+mount -c -o bind,nosuid,noexec,nodev "$to" /mnt/.berth-to
 exec 9<&-
 mount -c -o bind,ro,nosuid,noexec,nodev "/proc/$pid/fd" /mnt/proc/self/fd
 pivot_root /mnt /mnt/.berth-host

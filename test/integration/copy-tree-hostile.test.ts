@@ -70,7 +70,7 @@ function trap(root: BerthRoot, canary: string, files: number): Trap {
   const up = "../".repeat(12);
   const targets = [
     ...[canary, `${up}${canary.slice(1)}`, `/proc/self/root${canary}`, `/.berth-host${canary}`],
-    ...["../inside", "/to/inside", "/.berth-to", "/usr/share"],
+    ...["../inside", "/to/inside", `/proc/self/fd/3/${up}${canary.slice(1)}`, "/usr/share"],
   ];
   const pairs = Array.from({ length: SWAPPED }, (_, index) => {
     const directory = join(from, `top/${index}`);
@@ -95,9 +95,10 @@ function texts(copy: string): ReadonlyMap<string, number> {
 }
 
 describe("a tree whose directories are swapped for links while it is copied", () => {
-  for (const [pieces, files] of [
-    ["in parts", 64],
-    ["in one piece", 32],
+  for (const [pieces, files, mode] of [
+    ["in parts", 64, 0o755],
+    ["in parts, with a directory that its owner may not write to", 64, 0o555],
+    ["in one piece", 32, 0o755],
   ] as const)
     test(`${pieces}: nothing of the host is in the copy, and nothing is written outside of it`, async () => {
       await using root = berthRoot();
@@ -106,6 +107,7 @@ describe("a tree whose directories are swapped for links while it is copied", ()
       for (let index = 0; index < files; index++)
         for (const directory of [canary, join(canary, "in")]) writeFileSync(join(directory, `${index}`), HOSTS);
       const { from, pairs } = trap(root, canary, files);
+      mkdirSync(join(from, "closed"), { mode });
       const work = root.directory("work");
       const before = stateOf(canary);
       // A directory may be met at both of its places.
