@@ -62,8 +62,8 @@ describe("a machine of bookworm", () => {
     );
     expect(result).toMatchObject({ path: join(root, "machines/web"), release: "bookworm", fromCache: true });
     expect(result.packages).toBeGreaterThan(100);
-    expect(events.map((event) => event.stage)).toEqual(["copy"]);
-    expect(visible).toEqual([false]);
+    expect(new Set(events.map((event) => event.stage))).toEqual(new Set(["copy"]));
+    expect(new Set(visible)).toEqual(new Set([false]));
     expect(await readdir(join(root, "machines"))).toEqual([".berth-origins", "web"]);
 
     const store = await lstat(join(root, "machines"));
