@@ -155,9 +155,8 @@ function openDirectory(parent: number, name: Buffer): number | null {
   }
 }
 
-/** Null: there are too many of them, or the directory has attributes whose names are no text. */
+/** Null: there are too many of them. */
 async function divisibleNames(fd: number): Promise<readonly string[] | null> {
-  if (!listAttributes(fd).every((name) => /^[ -~]+$/.test(name))) return null;
   const names = await readdir(`/proc/self/fd/${fd}`, { encoding: "latin1" });
   return names.length > ENTRIES_MAX ? null : names;
 }
