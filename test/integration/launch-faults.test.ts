@@ -602,9 +602,13 @@ describe("a launch that is aborted", () => {
     },
   );
 
-  test.each(["keeperPid", "leaderPid"] as const)("ends whatever hangs: %s", async (who) => {
+  // A keeper that is killed while it makes something in the tree can't take it away any more: so not one that has begun.
+  test.each([
+    ["keeperPid", "stage"],
+    ["leaderPid", "leader"],
+  ] as const)("ends whatever hangs: %s, as it gets the %s", async (who, at) => {
     const machine = testMachine(options());
-    const launch = launchWith(machine, "leader", (each) =>
+    const launch = launchWith(machine, at, (each) =>
       setImmediate(() => {
         process.kill(each[who], "SIGSTOP");
         each.abort(reason);
