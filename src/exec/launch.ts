@@ -72,6 +72,7 @@ export class Launch implements RunningBoot {
   readonly #options: LaunchOptions;
   readonly #paths = new Map<string, string>();
   readonly #undos: Undo[] = [];
+  #spare: LaunchOptions["spare"];
   #session: StageSession | undefined;
   #state: "new" | "launching" | "over" = "new";
   #aborting: AbortController | undefined;
@@ -91,6 +92,7 @@ export class Launch implements RunningBoot {
   constructor(plan: LaunchPlan, options: LaunchOptions) {
     this.#plan = plan;
     this.#options = options;
+    this.#spare = options.spare;
     for (const [name, fd] of options.fds ?? []) this.fds.name(name, fd);
     for (const { kind, args } of plan.steps) {
       if (kind === "clone-tree") this.#paths.set(args.fd, args.path);
@@ -237,7 +239,8 @@ export class Launch implements RunningBoot {
   }
 
   async #discardSpare(): Promise<void> {
-    const spare = await Promise.resolve(this.#options.spare).catch(() => undefined);
+    const spare = await Promise.resolve(this.#spare).catch(() => undefined);
+    this.#spare = undefined; // once only: its pidfd may be another one by the next time
     await spare?.discard();
   }
 
@@ -264,8 +267,7 @@ export class Launch implements RunningBoot {
     this.#waited ||= step.kind === "await";
     switch (step.kind) {
       case "spawn-stage":
-        this.#session = new StageSession(this.plan, this.fds, await this.#stageFor(step.args));
-        return;
+        return this.#spawn(step.args);
       case "hand-over":
         return this.#handOver(step.args.title);
       case "await":
@@ -282,14 +284,14 @@ export class Launch implements RunningBoot {
     }
   }
 
-  /** The spare one, unless it has made other namespaces than these. */
-  async #stageFor(ahead: StepOf<"spawn-stage">["args"]): Promise<StageProcess> {
-    const spare = await this.#options.spare;
+  /** Takes the spare one, unless it has made other namespaces than these. */
+  async #spawn(ahead: StepOf<"spawn-stage">["args"]): Promise<void> {
+    const spare = await this.#spare;
     const fits = spare !== undefined && (spare.ahead === undefined || isDeepStrictEqual(spare.ahead, ahead));
-    if (!fits) void spare?.discard();
-    const process = fits ? spare : StageProcess.spawn(this.#options.stage);
-    if (ahead.namespaces.length > 0 && process.ahead === undefined) process.makeAhead(ahead);
-    return process;
+    if (!fits) await this.#discardSpare();
+    const stage = fits ? spare : StageProcess.spawn(this.#options.stage);
+    this.#session = new StageSession(this.plan, this.fds, stage);
+    if (ahead.namespaces.length > 0 && stage.ahead === undefined) stage.makeAhead(ahead);
   }
 
   #handOver(title: string): void {

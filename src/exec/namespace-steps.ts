@@ -19,10 +19,14 @@ export const NAMESPACES: { readonly [K in NamespaceKinds]: Action<K> } = {
   "write-id-maps": async ({ base, size }, launch) => {
     const maps = ["gid_map", "uid_map"];
     const opened = await launch.stage.openOfHolder(maps, constants.O_WRONLY);
+    let map = "";
     try {
-      for (const fd of opened) writeSync(fd, `0 ${base} ${size}\n`);
+      for (const [index, fd] of opened.entries()) {
+        map = maps[index] ?? "";
+        writeSync(fd, `0 ${base} ${size}\n`);
+      }
     } catch (error) {
-      throw asSysError("write", error, maps.join(", "));
+      throw asSysError("write", error, map);
     } finally {
       for (const fd of opened) closeSync(fd);
     }

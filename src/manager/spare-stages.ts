@@ -17,14 +17,21 @@ export class SpareStages {
     this.#path = path;
   }
 
+  /** Of the stages that are spawned from now on. */
   expect(ahead: Ahead): void {
     this.#ahead = ahead;
   }
 
   async #spawn(): Promise<StageProcess> {
     const stage = await StageProcess.spawnAside(this.#path);
-    if (this.#ahead !== undefined && this.#ahead.namespaces.length > 0) stage.makeAhead(this.#ahead);
-    return stage;
+    if (this.#ahead === undefined || this.#ahead.namespaces.length === 0) return stage;
+    try {
+      stage.makeAhead(this.#ahead);
+      return stage;
+    } catch (error) {
+      await stage.discard(); // killed already
+      throw error;
+    }
   }
 
   #takeReady(): StageProcess | undefined {

@@ -210,7 +210,7 @@ function assembleRoot(input: PlanInput): Step[] {
   const first = awaitsRoot(input);
   return [
     keeper("act-as", { uid: rootId(input), capabilities }, input.spec.privateUsers.source),
-    ...(first ? [...awaitApiFileSystems(input)] : []),
+    ...(first ? awaitApiFileSystems(input) : []),
     ...attachRoot(input),
     ...freshFileSystems(input),
     ...publishIdentity(input),

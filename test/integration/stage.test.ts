@@ -10,6 +10,7 @@ import { EXECUTED } from "../../src/exec/stage-abi.ts";
 import { StageProcess } from "../../src/exec/stage-process.ts";
 import { isAlive, startTimeOf } from "../../src/host/process-id.ts";
 import { sweep } from "../../src/machine/sweep.ts";
+import { stepOf } from "../../src/plan/join.ts";
 import { SOCK_DGRAM, SOCK_STREAM } from "../../src/sys/constants.ts";
 import { ARCH } from "../../src/sys/libc.ts";
 import { pidfdSendSignal } from "../../src/sys/processes.ts";
@@ -432,6 +433,37 @@ describe("notifications", () => {
     closeSync(ours);
     closeAll(kept);
     kept.run[Symbol.dispose]();
+  });
+});
+
+describe("a stage that was spawned ahead", () => {
+  test("is taken with the namespaces it has made, and another one if they are not those that are needed", async (ctx) => {
+    needsHere(ctx, "root", "userns", "cgroup2", "cc");
+    const machine = testMachine({
+      directory,
+      root: await probeTree(),
+      name: "ahead",
+      command: probe("init", "--term"),
+    });
+    const needed = stepOf(machine.plan, "spawn-stage").args;
+    expect(needed.namespaces).toEqual(["user", "net"]);
+    for (const [ahead, fits] of [
+      [needed, true],
+      [{ ...needed, namespaces: ["user"] as const }, false],
+      [{ ...needed, limits: [{ name: "sigpending", soft: 77, hard: 77 }] as const }, false],
+    ] as const) {
+      const spare = StageProcess.spawn(stageOf(ARCH));
+      spare.makeAhead(ahead);
+      const holders = (): string => readFileSync(`/proc/${spare.pid}/task/${spare.pid}/children`, "utf8").trim();
+      await until("somebody holds them", () => holders() !== "");
+      const made = readlinkSync(`/proc/${holders()}/ns/user`);
+      const launch = machine.launch({ spare });
+      await launch.run();
+      expect(readlinkSync(`/proc/${launch.leaderPid}/ns/user`) === made, JSON.stringify(ahead)).toBe(fits);
+      expect(existsSync(`/proc/${spare.pid}`)).toBe(false);
+      process.kill(launch.leaderPid, "SIGTERM");
+      expect((await ended(machine, launch)).record).toMatchObject({ reason: "exited", status: 0 });
+    }
   });
 });
 
