@@ -66,11 +66,16 @@ export function meansGone(result: number): boolean {
   return result >= 0 || result === -EPIPE || result === -ECONNRESET;
 }
 
+const WAS_KILLED =
+  "it was killed, most likely by the kernel for lack of memory: see dmesg, and memory.max of the cgroup";
+
 /** Whoever should have written or read has died. */
 function otherDied(call: string, result: number): BerthError {
-  return new BerthError(`${call}: the other side ended (result ${result})`, {
-    hint: "it was killed, most likely by the kernel for lack of memory: see dmesg, and memory.max of the cgroup",
-  });
+  return new BerthError(`${call}: the other side ended (result ${result})`, { hint: WAS_KILLED });
+}
+
+export function initDied(): BerthError {
+  return new BerthError("init died before it was executed", { hint: WAS_KILLED });
 }
 
 /** What failed first is what the user is told first. */

@@ -1,6 +1,6 @@
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
-import { BerthError } from "../errors.ts";
+import { type BerthError, errorCode } from "../errors.ts";
 import type { SeccompPolicy } from "../plan/seccomp-policy.ts";
 import type { IdMapping, LaunchPlan, Step, StepOf } from "../plan/step.ts";
 import { monotonic } from "../sys/clock.ts";
@@ -12,7 +12,7 @@ import { FdTable } from "./fd-table.ts";
 import { HOST, type Undo } from "./host-steps.ts";
 import { mappingNamespace } from "./id-mapping.ts";
 import { emptyImage } from "./image-file.ts";
-import { addUndoFailure, asBerthError, asSysError, LaunchError } from "./launch-error.ts";
+import { addUndoFailure, asBerthError, asSysError, initDied, LaunchError } from "./launch-error.ts";
 import { removeRecord } from "./leftovers.ts";
 import type { OnRelease, RunningBoot } from "./running.ts";
 import { isHeld } from "./stage-abi.ts";
@@ -161,14 +161,15 @@ export class Launch implements RunningBoot {
   /** Writes to a file of /proc/<leader>/. The pid is init's as long as the keeper has not reaped it, which is checked after. */
   writeLeaderFile(file: string, text: string): void {
     const path = `/proc/${this.leaderPid}/${file}`;
-    const fd = openSync(path, constants.O_WRONLY);
+    let fd: number | undefined;
     try {
-      this.#checkLeader();
+      fd = openSync(path, constants.O_WRONLY);
+      if (!pidfdSendSignal(this.fds.get("leader"), 0)) throw initDied();
       writeSync(fd, text);
     } catch (error) {
-      throw asSysError("write", error, path);
+      throw ["ENOENT", "ESRCH"].includes(errorCode(error) ?? "") ? initDied() : asSysError("write", error, path);
     } finally {
-      closeSync(fd);
+      if (fd !== undefined) closeSync(fd);
     }
   }
 
@@ -178,10 +179,6 @@ export class Launch implements RunningBoot {
     const { stage, arch } = this.#options;
     if (!this.fds.has(name)) this.fds.name(name, await mappingNamespace(stage, arch, mapping));
     return this.fds.get(name);
-  }
-
-  #checkLeader(): void {
-    if (!pidfdSendSignal(this.fds.get("leader"), 0)) throw new BerthError("init died before it was executed");
   }
 
   /**

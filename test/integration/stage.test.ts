@@ -461,6 +461,7 @@ describe("a stage that was spawned ahead", () => {
       await launch.run();
       expect(readlinkSync(`/proc/${launch.leaderPid}/ns/user`) === made, JSON.stringify(ahead)).toBe(fits);
       expect(existsSync(`/proc/${spare.pid}`)).toBe(false);
+      await says(machine, "up"); // it minds the signal by then
       process.kill(launch.leaderPid, "SIGTERM");
       expect((await ended(machine, launch)).record).toMatchObject({ reason: "exited", status: 0 });
     }
