@@ -97,3 +97,9 @@ export type Answer<S extends string> = string extends S
 export function variant<const S extends string>(signature: S, value: SendableValue<S>): Variant {
   return new Variant(signature, value);
 }
+
+/** What a variant holds; undefined: there is none, or it is of another type. */
+export function heldIn<const S extends string>(variant: Variant | undefined, wanted: S): Value<S> | undefined {
+  // It was read by its signature.
+  return variant?.signature === wanted ? (variant.value as Value<S>) : undefined;
+}

@@ -23,7 +23,19 @@ export interface BusMachine {
   readonly record: MachineRecord | null;
   /** Somebody else's, who has told of it. */
   readonly foreign: boolean;
+  readonly contact: Contact;
 }
+
+/** How a virtual machine of somebody else's is reached. */
+export interface Contact {
+  /** VMADDR_CID_ANY: it is not. */
+  readonly cid: number;
+  /** For ssh(1); empty: it is not known. */
+  readonly sshAddress: string;
+  readonly sshKeyPath: string;
+}
+
+export const NO_CONTACT: Contact = { cid: 0xffff_ffff, sshAddress: "", sshKeyPath: "" };
 
 export const HOST_NAME = ".host";
 
@@ -43,7 +55,7 @@ export function machineOf(record: MachineRecord): BusMachine {
     since: microseconds(began),
     sinceMonotonic: microseconds(executedMonotonic - (executed - began)),
     state: STATES[record.state],
-    ...{ record, links: [], foreign: false },
+    ...{ record, links: [], foreign: false, contact: NO_CONTACT },
   };
 }
 
@@ -51,7 +63,15 @@ export function machineOf(record: MachineRecord): BusMachine {
 export function unknownMachine(name: string): BusMachine {
   return {
     ...{ name, class: "container", service: "berth", unit: "", leader: 0, id: Buffer.alloc(0), root: "" },
-    ...{ since: 0n, sinceMonotonic: 0n, state: "running", record: null, links: [], foreign: false },
+    ...{
+      since: 0n,
+      sinceMonotonic: 0n,
+      state: "running",
+      record: null,
+      links: [],
+      foreign: false,
+      contact: NO_CONTACT,
+    },
   };
 }
 
@@ -65,6 +85,7 @@ export function theHost(): BusMachine {
       record: null,
       links: [],
       foreign: false,
+      contact: NO_CONTACT,
     },
   };
 }

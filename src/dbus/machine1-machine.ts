@@ -33,9 +33,9 @@ export function machineInterface(machine: BusMachine, services: Services): Inter
       Class: property({ type: "s", emits: "const", read: () => machine.class }),
       RootDirectory: property({ type: "s", emits: "const", read: () => machine.root }),
       NetworkInterfaces: property({ type: "ai", emits: "const", read: () => machine.links }),
-      VSockCID: property({ type: "u", emits: "const", read: () => NO_CID }),
-      SSHAddress: property({ type: "s", emits: "const", read: () => "" }),
-      SSHPrivateKeyPath: property({ type: "s", emits: "const", read: () => "" }),
+      VSockCID: property({ type: "u", emits: "const", read: () => machine.contact.cid }),
+      SSHAddress: property({ type: "s", emits: "const", read: () => machine.contact.sshAddress }),
+      SSHPrivateKeyPath: property({ type: "s", emits: "const", read: () => machine.contact.sshKeyPath }),
       State: property({ type: "s", emits: "false", read: () => machine.state }),
     },
     methods: {
@@ -73,7 +73,9 @@ export function machineInterface(machine: BusMachine, services: Services): Inter
         out: "ss",
         outNames: ["ssh_address", "ssh_private_key_path"],
         handler: (): [string, string] => {
-          throw new DBusError("FileNotFound", `Machine ${machine.name} has no SSH address.`);
+          const { sshAddress, sshKeyPath } = machine.contact;
+          if (sshAddress === "") throw new DBusError("FileNotFound", `Machine ${machine.name} has no SSH address.`);
+          return [sshAddress, sshKeyPath];
         },
       }),
       GetOSRelease: method({
@@ -159,7 +161,6 @@ export function machineInterface(machine: BusMachine, services: Services): Inter
 
 const SIGKILL = 9;
 /** VMADDR_CID_ANY of vsock(7). */
-const NO_CID = 0xffff_ffff;
 
 function requireMachine({ name, class: what }: BusMachine, wish: string): void {
   if (what === "host") throw notSupported(`The host can't ${wish} as the machine ${name}.`);

@@ -4,6 +4,7 @@ import type { MethodCall } from "../bus/method-call.ts";
 import { allowManaging, notSupported } from "./access.ts";
 import { MACHINE1, machinePath } from "./places.ts";
 import type { Registration } from "./registered.ts";
+import { registrationOf } from "./registration-properties.ts";
 import type { Services } from "./services.ts";
 
 const ARGS = ["name", "id", "service", "class", "leader", "root_directory"] as const;
@@ -17,7 +18,8 @@ export function registration({ machines }: Services): NonNullable<Interface["met
   const { registered } = machines;
   const register = async (call: MethodCall, given: Registration): Promise<string> => {
     const { name } = given;
-    const leader = given.leader === 0 ? ((await call.credentials()).pid ?? 0) : given.leader;
+    const isCaller = given.leader === 0 && given.pidfd === undefined;
+    const leader = isCaller ? ((await call.credentials()).pid ?? 0) : given.leader;
     if (machines.find(name) !== undefined)
       throw new DBusError(`${MACHINE1}.MachineExists`, `Machine '${name}' already exists`);
     registered.add({ ...given, leader });
@@ -55,6 +57,20 @@ export function registration({ machines }: Services): NonNullable<Interface["met
       outNames: PATH,
       handler: (call, name, id, service, what, leader, root, links) =>
         register(call, { name, id, service, class: what, leader, root, links }),
+    }),
+    CreateMachineEx: method({
+      in: "sa(sv)a(sv)",
+      out: "o",
+      inNames: ["name", "properties", "scope_properties"],
+      outNames: PATH,
+      handler: (call, name, properties) => register(call, registrationOf(name, properties)),
+    }),
+    RegisterMachineEx: method({
+      in: "sa(sv)",
+      out: "o",
+      inNames: ["name", "properties"],
+      outNames: PATH,
+      handler: (call, name, properties) => register(call, registrationOf(name, properties)),
     }),
     UnregisterMachine: method({
       unprivileged: true,

@@ -1,11 +1,12 @@
+import { fstatSync } from "node:fs";
 import { DBusError } from "../bus/dbus-error.ts";
 import { errorCode } from "../errors.ts";
 import { checkName } from "../spec/name.ts";
 import { closeQuietly } from "../sys/files.ts";
 import { type Unwatch, watch } from "../sys/poll.ts";
-import { pidfdOpen, pidfdSendSignal } from "../sys/processes.ts";
+import { pidfdOpen, pidfdSendSignal, pidOf } from "../sys/processes.ts";
 import { invalid } from "./access.ts";
-import type { BusMachine } from "./bus-machine.ts";
+import { type BusMachine, type Contact, NO_CONTACT } from "./bus-machine.ts";
 import { MACHINE1 } from "./places.ts";
 
 /** What a manager of machines of its own tells of one. */
@@ -16,9 +17,15 @@ export interface Registration {
   readonly service: string;
   readonly class: string;
   readonly leader: number;
+  /** Of the leader, and the caller's to close: it tells more surely than the number. */
+  readonly pidfd?: number;
+  /** What the kernel calls the leader and no other process, as long as the host is up: the inode of its pidfds. */
+  readonly pidfdId?: bigint;
   readonly root: string;
   /** Of network links on the host. */
   readonly links: readonly number[];
+  /** Of a virtual machine: how it is reached. */
+  readonly contact?: Contact;
 }
 
 interface Entry {
@@ -46,9 +53,10 @@ export class RegisteredMachines {
 
   /** @throws DBusError when something of it can't be */
   add(registration: Registration): void {
-    const { name, leader } = registration;
-    const machine = machineOf(registration);
-    const pidfd = openLeader(leader);
+    const { name } = registration;
+    const given = registration.pidfd === undefined ? registration.leader : leaderOf(registration.pidfd);
+    const machine = machineOf({ ...registration, leader: given });
+    const pidfd = openLeader(given, registration);
     const unwatch = watch(pidfd, { readable: true }, () => this.remove(name));
     this.#entries.set(name, { machine, pidfd, unwatch });
     this.#onChange(name, true);
@@ -80,7 +88,8 @@ export class RegisteredMachines {
   }
 }
 
-function machineOf({ name, id, service, class: what, leader, root, links }: Registration): BusMachine {
+function machineOf(registration: Registration): BusMachine {
+  const { name, id, service, class: what, leader, root, links, contact = NO_CONTACT } = registration;
   if (checkName(name) !== undefined) throw invalid("Invalid machine name");
   if (id.length !== 0 && id.length !== 16) throw invalid("Invalid machine ID parameter");
   if (what !== "container" && what !== "vm" && what !== "") throw invalid("Invalid machine class parameter");
@@ -89,16 +98,46 @@ function machineOf({ name, id, service, class: what, leader, root, links }: Regi
   return {
     ...{ name, id, service, class: what === "" ? "container" : what, unit: "", leader, root, links },
     ...{ since: BigInt(Date.now()) * 1000n, sinceMonotonic: process.hrtime.bigint() / 1000n },
-    ...{ state: "running", record: null, foreign: true },
+    ...{ state: "running", record: null, foreign: true, contact },
   };
 }
 
-function openLeader(pid: number): number {
+/** Whose pidfd it is. */
+function leaderOf(pidfd: number): number {
+  const pid = isPidfd(pidfd) ? pidOf(pidfd) : null;
+  if (pid === null) throw invalid("LeaderPIDFD is no pidfd of a process that runs");
+  return pid;
+}
+
+function isPidfd(fd: number): boolean {
+  try {
+    pidfdSendSignal(fd, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function openLeader(pid: number, { pidfd: given, pidfdId }: Registration): number {
   if (pid === 1) throw invalid("Invalid leader PID");
+  const pidfd = openProcess(pid);
+  // The number may be another's by now: then the process that was meant has ended.
+  const isIt = (given === undefined || isPidfd(given)) && (pidfdId === undefined || idOf(pidfd) === pidfdId);
+  if (isIt) return pidfd;
+  closeQuietly(pidfd);
+  throw invalid(`Process ${pid} is not the one that was meant`);
+}
+
+function openProcess(pid: number): number {
   try {
     return pidfdOpen(pid);
   } catch (error) {
     if (errorCode(error) === "ESRCH" || errorCode(error) === "EINVAL") throw invalid(`There is no process ${pid}`);
     throw error;
   }
+}
+
+/** Before Linux 6.9 all pidfds have one inode, and nobody would tell of it. */
+function idOf(pidfd: number): bigint {
+  return fstatSync(pidfd, { bigint: true }).ino;
 }

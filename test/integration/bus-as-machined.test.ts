@@ -27,6 +27,11 @@ const OBJECTS = [
 
 /** What ours has besides Debian 12's, of systemd 252, or in another way, and why. */
 const NEWER = /^(method (Get(Machine)?SSHInfo|\w+Ex|ListImages) |property (VSockCID|SSHAddress|SSHPrivateKeyPath) )/;
+/** systemd-nspawn and -vmspawn of 259 tell of their machines so, by pidfd; what is older knows none of it, and goes on as before. */
+const OF_259 = [
+  "method CreateMachineEx s:name a(sv):properties a(sv):scope_properties -> o:path [privileged]",
+  "method RegisterMachineEx s:name a(sv):properties -> o:path [privileged]",
+];
 /** systemd 257 calls an argument so. */
 const RENAMED = [
   ["method Kill s:who i:signal", "method Kill s:whom i:signal"],
@@ -105,11 +110,12 @@ describe("beside systemd 257", () => {
     ["machine1", MACHINE1, "/org/freedesktop/machine1"],
     ["machine", MACHINE1, "/org/freedesktop/machine1/machine/_2ehost"],
     ["import1", IMPORT1, "/org/freedesktop/import1"],
-  ])("%s has the same members, and no others", async (file, name, path) => {
+  ])("%s has the same members, and no others but what is newer", async (file, name, path) => {
     await using root = berthRoot();
     expect(await root.berth("daemon", "start")).toMatchObject({ status: 0 });
     const status = JSON.parse((await root.berth("daemon", "status", "--json")).stdout);
     const theirs = readFileSync(new URL(`../golden/systemd-257/${file}.xml`, import.meta.url), "utf8");
-    expect(members(await introspect(status.bus, name, path)).toSorted()).toEqual(members(theirs).toSorted());
+    const ours = members(await introspect(status.bus, name, path)).filter((line) => !OF_259.includes(line));
+    expect(ours.toSorted()).toEqual(members(theirs).toSorted());
   });
 });
