@@ -4,7 +4,7 @@ import { BerthError, errorCode } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
 import { quote } from "../spec/quote.ts";
 import { makeRecipe, type Recipe } from "./recipe.ts";
-import { type Architecture, mergeSections, readSections, type Sections } from "./recipe-text.ts";
+import { type Architecture, mergeSections, readSections, type Sections, type Written } from "./recipe-text.ts";
 
 interface RawRecipe {
   readonly path: string;
@@ -65,21 +65,38 @@ export function parseRecipe(text: string, path: string, architecture: Architectu
   );
 }
 
-/** With those of what it extends under it. */
-function resolveExtends(name: string, shipped: RawRecipes, own: RawRecipes, seen: readonly RawRecipe[] = []): Sections {
-  const child = seen.at(-1);
+/** With those of what it extends under it. `asked`: who extends it, from the first one on. */
+function resolveExtends(
+  name: string,
+  shipped: RawRecipes,
+  own: RawRecipes,
+  asked: readonly Extending[] = [],
+): Sections {
+  const child = asked.at(-1);
   // A recipe that extends its own name means the shipped one.
-  const recipe = [own.get(name), shipped.get(name)].find((one) => one !== undefined && one !== child);
+  const recipe = [own.get(name), shipped.get(name)].find((one) => one !== undefined && one !== child?.recipe);
   if (recipe === undefined)
-    throw new BerthError(`${child?.path}: [recipe] extends: there is no recipe ${quote(name)}`, {
+    throw new BerthError(`${child?.where}: there is no recipe ${quote(name)}`, {
       hint: `there are ${[...new Set([...shipped.keys(), ...own.keys()])].join(", ")}`,
     });
-  if (seen.includes(recipe)) throw new BerthError(`${recipe.path}: [recipe] extends: it would extend itself`);
+  const again = asked.find((one) => one.recipe === recipe);
+  if (again !== undefined) throw new BerthError(`${again.where}: it would extend itself`);
   const sections = recipe.sections();
   const parent = sections.get("recipe")?.values.get("extends");
   if (parent === undefined) return sections;
-  if (!("text" in parent)) throw new BerthError(`${recipe.path}: [recipe] extends: must be one text`);
-  return mergeSections(resolveExtends(parent.text, shipped, own, [...seen, recipe]), sections);
+  const { text, where } = extendsOf(parent);
+  return mergeSections(resolveExtends(text, shipped, own, [...asked, { recipe, where }]), sections);
+}
+
+/** A recipe that extends another, and where it says so. */
+interface Extending {
+  readonly recipe: RawRecipe;
+  readonly where: string;
+}
+
+function extendsOf(value: Written | readonly Written[]): { readonly text: string; readonly where: string } {
+  if ("text" in value) return { text: value.text, where: `${value.at.value}: [recipe] extends` };
+  throw new BerthError(`${value[0]?.at.key}: [recipe] extends: must be one text`);
 }
 
 async function readDirectory(directory: string, optional = false): Promise<RawRecipes> {

@@ -58,8 +58,10 @@ export function readSections(text: string, path: string, place: (path: string) =
 function requireQuotes(text: string, path: string): void {
   for (const [index, line] of text.split("\n").entries()) {
     const value = /^\s*[^=;#[\s][^=;#]*=\s*([^"'\s].*)$/.exec(line.trimEnd())?.[1];
-    if (value === undefined || !/(?<!\\)[;#]/.test(value)) continue;
-    throw new BerthError(`${path}:${index + 1}: a value with ; or # in it has to be in double quotes`, {
+    const column = value?.search(/(?<!\\)[;#]/) ?? -1;
+    if (value === undefined || column < 0) continue;
+    const at = line.trimEnd().length - value.length + column;
+    throw new BerthError(`${path}:${index + 1}:${at + 1}: a value with ; or # in it has to be in double quotes`, {
       hint: 'a comment is a line of its own; inside quotes write \\" for a quote',
     });
   }

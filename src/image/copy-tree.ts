@@ -4,6 +4,7 @@ import { basename, dirname } from "node:path";
 import { BerthError } from "../errors.ts";
 import { type CommandOptions, type CommandResult, runCommand } from "../host/command.ts";
 import { VIEW_NAMESPACES } from "../host/host-view.ts";
+import { CopyBound } from "./copy-bound.ts";
 import { DividedTree, PartLists } from "./copy-parts.ts";
 import { CopyProgress } from "./copy-progress.ts";
 import { isLocalAt } from "./file-systems.ts";
@@ -160,6 +161,7 @@ async function copyDirectory(
   const more = [...(oneFileSystem ? ["--one-file-system"] : []), ...(progress === undefined ? [] : ["-v"])];
   const words = [basename(to), ...WORDS, ...more];
   using shown = new CopyProgress(to, progress);
+  await using bound = new CopyBound(from, to);
   using lists = new PartLists(cores);
   using opened = new DisposableStack();
   /** Null: it stays in one piece. */
@@ -167,6 +169,7 @@ async function copyDirectory(
     if (!(await isLocalAt(from))) return null;
     const weights = await weighTree(from, either, oneFileSystem);
     shown.expect(weights);
+    bound.expect(weights);
     if (cores === 1 || weights === null || weights.total < SMALL) return null;
     const tree = await DividedTree.of(from, to, weights, cores);
     if (tree === null) return null;
@@ -174,7 +177,7 @@ async function copyDirectory(
     return tree;
   };
   let division: Promise<DividedTree | null> = Promise.resolve(null);
-  await checked(from, to, signal, async (watch) => {
+  await checked(from, to, AbortSignal.any([signal, bound.signal]), async (watch) => {
     division = divide(watch.signal);
     const copying = runCommand("unshare", [...VIEW_NAMESPACES, "sh", "-c", COPY, "berth-copy", ...words], {
       ...watch,

@@ -3,6 +3,8 @@ import { runCommand } from "../host/command.ts";
 /** What copying a tree takes, about, in parts of what a small file takes. Paths begin below the tree, and are bytes as latin1. */
 export interface TreeWeights {
   readonly entries: number;
+  /** Of 512 bytes, on the disk. */
+  readonly blocks: number;
   readonly total: number;
   /** Whether there are directories that their owner may not write to, search or list. */
   readonly hasShut: boolean;
@@ -74,6 +76,7 @@ const RECORD = /^(.) ([0-7]+) (\d+) (\d+) (\d+) (\d+) (.*)$/s;
 
 class Weights {
   #entries = 0;
+  #blocks = 0;
   #device: string | undefined;
   readonly #sums = new Map<string, number>();
   readonly #directories = new Set<string>([""]);
@@ -94,6 +97,7 @@ class Weights {
     this.#entries++;
     this.#device ??= device;
     const blocks = Number(count);
+    this.#blocks += blocks;
     if (type === "d") {
       if ((Number.parseInt(mode, 8) & OWNERS) !== OWNERS) this.#hasShut = true;
       this.#addDirectory(path, device);
@@ -136,6 +140,7 @@ class Weights {
     const [sums, directories, mounts] = [this.#sums, this.#directories, this.#mounts];
     return {
       entries: this.#entries,
+      blocks: this.#blocks,
       total: sums.get("") ?? 0,
       hasShut: this.#hasShut,
       of: (path) => sums.get(path) ?? 1,

@@ -1,15 +1,26 @@
 /** Copies of trees that somebody changes meanwhile, with bad intent or without. */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
-import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { BerthError } from "../../src/errors.ts";
+import { CopyBound } from "../../src/image/copy-bound.ts";
 import { copyTree } from "../../src/image/copy-tree.ts";
 import { ImageStore } from "../../src/image/store.ts";
 import { type BerthRoot, berthRoot } from "../lib/berth.ts";
+import { type Mounted, mountFileSystem, toolsOf } from "../lib/file-systems.ts";
 import { checkLeaks } from "../lib/leaks.ts";
-import { needs } from "../lib/requires.ts";
+import { needs, needsHere } from "../lib/requires.ts";
 import { testPaths } from "../lib/trees.ts";
 
 needs("root", "tool:perl");
@@ -178,6 +189,58 @@ describe("a tree that is changed while it is copied", () => {
       changer.kill("SIGKILL");
       await gone;
     }
+  });
+});
+
+describe("a copy that becomes much larger than its tree", () => {
+  const MEGABYTE = Buffer.alloc(1 << 20, "x");
+  /** Of bytes that are there, since a file with holes is copied by what it has. */
+  const fill = (path: string, megabytes: number): void => {
+    for (let index = 0; index < megabytes; index++) appendFileSync(path, MEGABYTE);
+  };
+  /** Where nobody else writes. */
+  const ownDisk = (root: BerthRoot): Promise<Mounted> =>
+    mountFileSystem("ext4", join(root.path, "disk"), async () => undefined, 2000 << 20);
+
+  test("since a file grows as quickly as it is copied: ends long before the disk is full, and says why", async (ctx) => {
+    needsHere(ctx, ...toolsOf("ext4"));
+    await using root = berthRoot();
+    using disk = await ownDisk(root);
+    const from = join(disk.path, "from");
+    mkdirSync(from);
+    fill(join(from, "log"), 48);
+    const to = join(disk.path, "to");
+    const grow = `until (-s "$ARGV[1]/log") {} truncate("$ARGV[0]/log", 2 ** 40) or die "$!"`;
+    const grower = spawn("perl", ["-e", grow, from, to], { stdio: "ignore" });
+    const grown = new Promise<number | null>((resolve) => grower.once("exit", resolve));
+    try {
+      await expect(copyTree(from, to, signal)).rejects.toMatchObject({
+        message: expect.stringMatching(/^cannot copy the tree .*: the copy became much larger than it, \d+ MB of 50$/),
+        hint: expect.stringContaining("stop it before"),
+      });
+    } finally {
+      grower.kill();
+      expect(await grown).toBe(0);
+    }
+    expect(statfsSync(disk.path).bavail * statfsSync(disk.path).bsize).toBeGreaterThan(200e6);
+    expect(descendants("cp")).toEqual([]);
+  });
+
+  test("is told from what others write to the same disk", async (ctx) => {
+    needsHere(ctx, ...toolsOf("ext4"));
+    await using root = berthRoot();
+    using disk = await ownDisk(root);
+    const [from, to] = [join(disk.path, "from"), join(disk.path, "to")];
+    for (const directory of [from, to]) mkdirSync(directory);
+    fill(join(from, "file"), 4);
+    await using bound = new CopyBound(from, to);
+    const ended = new Promise((resolve) => bound.signal.addEventListener("abort", resolve, { once: true }));
+    await sleep(100); // until it has looked how much is free
+    fill(join(disk.path, "others"), 320);
+    await sleep(700);
+    expect(bound.signal.aborted).toBe(false);
+    fill(join(to, "file"), 450);
+    await ended;
   });
 });
 

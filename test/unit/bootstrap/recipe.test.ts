@@ -81,7 +81,7 @@ const BROKEN: readonly (readonly [string, string, string, RegExp])[] = [
   ],
   ["two tools", "[tree]", "[dnf]\nrepository[] = a b\n[tree]", /both \[mmdebstrap\] and \[dnf\] build it/],
   ["no tool", "[mmdebstrap]", "[debootstrap]", /no section says what builds it/],
-  ["half a command", "package[] = a", "run[] = echo a; echo b", /small\.ini:12: a value with ; or # in it/],
+  ["half a command", "package[] = a", "run[] = echo a; echo b", /small\.ini:12:15: a value with ; or # in it/],
   ["what is no package", "package[] = a", "package[] = --force", /\[tree\] package: "--force" is no package's name/],
   [
     "a file without a place",
@@ -230,6 +230,7 @@ describe("the host's own recipes", () => {
     await own("web.ini", "[recipe]\nextends = smal\n");
     await own("one.ini", "[recipe]\nextends = two\n");
     await own("two.ini", "[recipe]\nextends = one\n");
+    await own("many.ini", "[recipe]\nextends[] = small\nextends[] = one\n");
     await own("odd.ini", "[recipe]\nextends = small\n[file]\npath = /etc/motd\n");
     await own("cut.ini", "[recipe]\nextends = small\ntitle = a # b\n");
     await own("upon.ini", "[recipe]\nextends = cut\n");
@@ -238,12 +239,13 @@ describe("the host's own recipes", () => {
     const found = await read();
     expect(found.recipes.map(({ name }) => name)).toEqual(["small"]);
     const faults: Record<string, string> = {
-      web: 'web.ini: [recipe] extends: there is no recipe "smal"',
-      one: "it would extend itself",
-      two: "it would extend itself",
+      web: 'web.ini:2:11: [recipe] extends: there is no recipe "smal"',
+      one: "one.ini:2:11: [recipe] extends: it would extend itself",
+      two: "two.ini:2:11: [recipe] extends: it would extend itself",
+      many: "many.ini:2:1: [recipe] extends: must be one text",
       odd: "odd.ini:3:1: unknown section [file]",
-      cut: "cut.ini:3: a value with ; or # in it",
-      upon: "cut.ini:3: a value with ; or # in it",
+      cut: "cut.ini:3:11: a value with ; or # in it",
+      upon: "cut.ini:3:11: a value with ; or # in it",
       wrong: "base.ini:4:10: [tree] file: ",
       base: "base.ini:4:10: [tree] file: ",
     };

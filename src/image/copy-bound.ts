@@ -1,0 +1,131 @@
+import { statfs } from "node:fs/promises";
+import { dirname } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { BerthError } from "../errors.ts";
+import { runCommand } from "../host/command.ts";
+import type { TreeWeights } from "./weigh-tree.ts";
+
+/** ms between two looks at how much room there is. */
+const LOOK = 200;
+/** Bytes and inodes that a copy may take beyond what its tree does; of a full file system a part of what is free. */
+const SPARE_BYTES = 256 << 20;
+const SPARE_INODES = 100_000;
+const SHARE = 4;
+const BLOCK = 512;
+
+interface Amounts {
+  readonly bytes: number;
+  readonly inodes: number;
+}
+
+/**
+ * Ends a copy that becomes much larger than its tree. What runs from a tree can have the same files copied again and again, by links at
+ * the places of directories, or write to a file as quickly as it is copied, until the disk is full. What is looked at is how much room
+ * the file system has, which others may have taken: only when it is suspicious tree and copy are measured.
+ */
+export class CopyBound implements AsyncDisposable {
+  readonly #from: string;
+  readonly #to: string;
+  readonly #ended = new AbortController();
+  readonly #over = new AbortController();
+  readonly #watching: Promise<void>;
+  #weighed: Amounts = { bytes: 0, inodes: 0 };
+
+  constructor(from: string, to: string) {
+    this.#from = from;
+    this.#to = to;
+    this.#watching = this.#watch();
+  }
+
+  /** Aborts when it is too much. */
+  get signal(): AbortSignal {
+    return this.#ended.signal;
+  }
+
+  /** What the tree had before. */
+  expect(weights: TreeWeights | null): void {
+    if (weights !== null) this.#weighed = { bytes: weights.blocks * BLOCK, inodes: weights.entries };
+  }
+
+  async #watch(): Promise<void> {
+    const directory = dirname(this.#to);
+    const start = await freeOn(directory);
+    if (start === null) return;
+    const spare = spareOf(start);
+    let told: Amounts = { bytes: 0, inodes: 0 };
+    while (await this.#pause()) {
+      const now = await freeOn(directory);
+      if (now === null) return;
+      const taken = { bytes: start.bytes - now.bytes, inodes: start.inodes - now.inodes };
+      if (!exceeds(taken, sum(sum(told, this.#weighed), spare))) continue;
+      told = taken;
+      const [tree, copy] = [await this.#measure(this.#from), await this.#measure(this.#to)];
+      if (tree === null || copy === null || !exceeds(copy, sum(twice(tree), spare))) continue;
+      this.#ended.abort(this.#error(copy, tree));
+      return;
+    }
+  }
+
+  /** False: it is over. */
+  async #pause(): Promise<boolean> {
+    await sleep(LOOK, undefined, { signal: this.#over.signal, ref: false }).catch(() => undefined);
+    return !this.#over.signal.aborted;
+  }
+
+  /** What is there now, by find(1), which goes through no link. Null: that can't be told. */
+  async #measure(directory: string): Promise<Amounts | null> {
+    let [bytes, inodes, rest] = [0, 0, ""];
+    const onOutput = (chunk: Buffer): void => {
+      const lines = (rest + chunk.toString("latin1")).split("\n");
+      rest = lines.pop() ?? "";
+      inodes += lines.length;
+      for (const line of lines) bytes += Number(line) * BLOCK;
+    };
+    const options = { cwd: directory, signal: this.#over.signal, onOutput };
+    const result = await runCommand("find", [".", "-printf", "%b\\n"], options).catch(() => null);
+    return result !== null && /^ended with status [01]$/.test(result.status) ? { bytes, inodes } : null;
+  }
+
+  #error(copy: Amounts, tree: Amounts): BerthError {
+    const isLarge = copy.bytes > 2 * tree.bytes;
+    const [is, was] = isLarge
+      ? [`${megabytes(copy)} MB`, `${megabytes(tree)}`]
+      : [`${copy.inodes} files`, `${tree.inodes}`];
+    return new BerthError(`cannot copy the tree ${this.#from}: the copy became much larger than it, ${is} of ${was}`, {
+      hint: "what runs from it writes as quickly as it is copied, or swaps directories for links: stop it before",
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#over.abort();
+    await this.#watching;
+  }
+}
+
+/** Null: it can't be told. */
+function freeOn(directory: string): Promise<Amounts | null> {
+  return statfs(directory).then(
+    ({ bsize, bfree, ffree }) => ({ bytes: bfree * bsize, inodes: ffree }),
+    () => null,
+  );
+}
+
+function spareOf({ bytes, inodes }: Amounts): Amounts {
+  return { bytes: Math.min(SPARE_BYTES, bytes / SHARE), inodes: Math.min(SPARE_INODES, inodes / SHARE) };
+}
+
+function exceeds(one: Amounts, other: Amounts): boolean {
+  return one.bytes > other.bytes || one.inodes > other.inodes;
+}
+
+function sum(one: Amounts, other: Amounts): Amounts {
+  return { bytes: one.bytes + other.bytes, inodes: one.inodes + other.inodes };
+}
+
+function twice({ bytes, inodes }: Amounts): Amounts {
+  return { bytes: 2 * bytes, inodes: 2 * inodes };
+}
+
+function megabytes({ bytes }: Amounts): number {
+  return Math.round(bytes / 1e6);
+}
