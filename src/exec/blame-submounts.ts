@@ -1,7 +1,7 @@
 import { realpathSync } from "node:fs";
 import { BerthError } from "../errors.ts";
+import { readMounts } from "../host/mount-table.ts";
 import { isBelow, isVisible } from "../host/mountinfo.ts";
-import { readMounts } from "../host/tree-facts.ts";
 import { visible } from "../spec/quote.ts";
 import { SysError } from "../sys/errno.ts";
 

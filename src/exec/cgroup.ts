@@ -23,11 +23,13 @@ const MAX_DESCENDANTS = 4096;
 /** ms of a turn of the event loop. */
 const TURN_MS = 5;
 
-/** supervisor/ for the keeper, payload/ for the machine: whose it is, so that its init may divide it further. */
-export function prepareCgroup(path: string, owner: number): void {
-  mkdirSync(join(path, "supervisor"), { recursive: true });
-  const payload = join(path, "payload");
-  mkdirSync(payload, { recursive: true });
+/** supervisor/ for the keeper, payload/ for the machine. */
+export function divideCgroup(path: string): void {
+  for (const part of ["supervisor", "payload"]) mkdirSync(join(path, part), { recursive: true });
+}
+
+/** Makes it the machine's, so that its init may divide it further. */
+export function delegateCgroup(payload: string, owner: number): void {
   writeFileSync(join(payload, "cgroup.max.depth"), String(MAX_DEPTH));
   writeFileSync(join(payload, "cgroup.max.descendants"), String(MAX_DESCENDANTS));
   // The files that cgroup_subtree_control(7) and the kernel's delegation rules name, and no others (limits stay ours).

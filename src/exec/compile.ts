@@ -10,7 +10,7 @@ import { LIVE_MOUNTS } from "./compile-live-mounts.ts";
 import { MOUNTS } from "./compile-mounts.ts";
 import { OVERLAY } from "./compile-overlay.ts";
 import { PROCESS } from "./compile-process.ts";
-import { CARRIED_MAX, HEADER_WORDS, KEPT_FDS, STATUS_FD, SYNC } from "./stage-abi.ts";
+import { HEADER_WORDS, KEPT_FDS, STATUS_FD, SYNC } from "./stage-abi.ts";
 
 const CONSOLE_LOG_LIMIT = 1 << 20;
 
@@ -55,7 +55,7 @@ export function compile(
   const c = new Compilation(asm, arch, host, filter);
   // Before it waits for anything: the keeper's death must show as end of file.
   asm.call(c.init, "close", [host.keeperEnd]);
-  const beginning = { apivfs: 0, init: beginningOf(plan, "init"), keeper: beginningOf(plan, "keeper") };
+  const beginning = { init: beginningOf(plan, "init"), keeper: beginningOf(plan, "keeper") };
   const compileSteps = (phase: StagePhase, from: number, to: number): void =>
     plan.steps.slice(from, to).forEach((step, offset) => {
       if (step.phase !== phase) return;
@@ -63,14 +63,15 @@ export function compile(
       if (fail?.step === asm.step) asm.pseudo(programOf(c, phase), "result", [fail.result]);
       compileStep(step, c);
     });
-  // First, so that what is done there has the same registers in both.
+  // First, so that what is done there has the same registers in both. apivfs comes first: init hands over what it left where.
+  compileSteps("apivfs", 0, beginning.init);
   for (const phase of ["init", "keeper"] as const) compileSteps(phase, 0, beginning[phase]);
   const carried = asm.registers;
-  if (carried > CARRIED_MAX) throw new Error(`the beginning of a program has ${carried} registers`);
-  // apivfs comes first: init hands over what it left where.
-  if (part === "whole")
-    for (const phase of ["apivfs", "init", "keeper"] as const) compileSteps(phase, beginning[phase], plan.steps.length);
-  if (part === "whole") awaitExecution(c);
+  if (part === "whole") {
+    compileSteps("apivfs", beginning.init, plan.steps.length);
+    for (const phase of ["init", "keeper"] as const) compileSteps(phase, beginning[phase], plan.steps.length);
+    awaitExecution(c);
+  }
   const [undo, end] = [c.cleanups("undo"), c.cleanups("end")];
   const image = asm.finish({
     ...{ keeper: c.keeper, init: c.init, commit: c.commit, undo, end },

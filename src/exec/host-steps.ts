@@ -11,10 +11,11 @@ import { cloneInside, cloneTree, setMountAttributes } from "../sys/mounts.ts";
 import { pidfdOpen, pidfdSendSignal } from "../sys/processes.ts";
 import { boundDatagramSocket, listeningSocket } from "../sys/sockets.ts";
 import {
+  delegateCgroup,
+  divideCgroup,
   enableControllers,
   isPopulated,
   moveProcesses,
-  prepareCgroup,
   removeCgroup,
   removeSharedCgroup,
 } from "./cgroup.ts";
@@ -55,6 +56,7 @@ type Kinds =
   | "make-record"
   | "make-cgroup"
   | "make-scope"
+  | "delegate-cgroup"
   | "set-unit-property"
   | "use-unit"
   | "enable-controllers"
@@ -153,33 +155,35 @@ export const HOST: { readonly [K in Kinds | NamespaceKinds]: Action<K> } = {
     launch.fds.name("log", openSync(join(directory, "console.log"), create | constants.O_APPEND, 0o600));
   },
 
-  "make-cgroup": ({ path, owner, parents, controllers }, launch) => {
+  "make-cgroup": ({ path, parents, controllers }, launch) => {
     const made = mkdirSync(path, { recursive: true });
     if (made === undefined && isPopulated(path)) throw isRunning(launch.plan.machine, `there are processes in ${path}`);
     launch.undoBy(() => removeSharedCgroup(path));
     // Whoever made the parents has handed on their controllers. Its own too, while nothing runs in it: that is cheap.
     const cgroups = made === path ? [path] : [...parents, path];
     if (controllers.length > 0) for (const cgroup of cgroups) enableControllers(cgroup, cgroup === made);
-    prepareCgroup(path, owner);
+    divideCgroup(path);
   },
 
-  "make-scope": async ({ unit, slice, path, owner }, launch) => {
+  "make-scope": async ({ unit, slice, path }, launch) => {
     await startScope({ unit, slice, path }, launch.keeperPid, launch.plan.machine, launch);
     // The scope itself is systemd's: it goes when its last process does.
     launch.undoBy(() => removeCgroup(path));
-    prepareCgroup(path, owner);
+    divideCgroup(path);
   },
+
+  "delegate-cgroup": ({ path, owner }) => delegateCgroup(path, owner),
 
   "set-unit-property": ({ unit, name, value }, launch) => setUnitProperty(unit, name, value, launch),
 
-  "use-unit": async ({ unit, path, owner }, launch) => {
+  "use-unit": async ({ unit, path }, launch) => {
     await requireDelegated(unit, launch);
     const payload = join(path, "payload");
     if (existsSync(payload) && isPopulated(payload))
       throw new BerthError(`${unit} has a machine in it already`, { hint: "a kept unit is for one machine" });
     // Of supervisor/ berth itself is a part by then, and goes on to be.
     launch.undoBy(() => removeCgroup(payload));
-    prepareCgroup(path, owner);
+    divideCgroup(path);
     moveProcesses(path, join(path, "supervisor"));
   },
 

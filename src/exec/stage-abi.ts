@@ -26,9 +26,6 @@ export const HOLDS = 11;
 /** struct image of stage.c, in 64-bit words. */
 export const HEADER_WORDS = 10 + KEPT_FDS.length + 11;
 
-/** Registers that the stage can take along into the whole program. */
-export const CARRIED_MAX = 64;
-
 /**
  * First words of messages. Below SYNC: a program reports a failure (program, operation, result). SYNC + number: a sync
  * point. The others are the keeper's: the payload has been executed; it has ended (si_code and si_status of waitid(2)).

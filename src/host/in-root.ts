@@ -5,7 +5,6 @@ import {
   opendirSync,
   openSync,
   readdirSync,
-  readFileSync,
   readlinkSync,
   readSync,
   type Stats,
@@ -14,6 +13,7 @@ import { errorCode } from "../errors.ts";
 import { O_PATH, RESOLVE_IN_ROOT, RESOLVE_NO_XDEV } from "../sys/constants.ts";
 import { SysError } from "../sys/errno.ts";
 import { O_DIRECTORY, O_NOFOLLOW, openat2, readLink } from "../sys/files.ts";
+import { mountIdOf } from "../sys/mount-id.ts";
 
 const { O_NOCTTY, O_NONBLOCK, O_RDONLY } = constants;
 
@@ -121,10 +121,23 @@ export class InRoot {
     });
   }
 
-  /** The id in /proc/self/mountinfo of the mount that the root is on: proc_pid_fdinfo(5). */
-  mountId(): number | null {
-    const id = /^mnt_id:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${this.#root}`, "utf8"))?.[1];
-    return id === undefined ? null : Number(id);
+  /** The type of what `path` leads to, links followed. Null: nothing there. */
+  typeOf(path: string): Entry["type"] | null {
+    return this.#with(path, O_PATH, (fd) => typeOf(fstatSync(fd)));
+  }
+
+  /** Where a symbolic link at `path` itself says it leads. Null: nothing there, or no link. */
+  linkTarget(path: string): string | null {
+    return this.#with(path, O_PATH | O_NOFOLLOW, (fd) => (fstatSync(fd).isSymbolicLink() ? readLink(fd) : null));
+  }
+
+  root(): Entry {
+    return entryOf(this.#root, "/");
+  }
+
+  /** The id in /proc/self/mountinfo of the mount that the root is on. */
+  mountId(): number {
+    return mountIdOf(this.#root);
   }
 
   #with<T>(path: string, flags: number, use: (fd: number) => T | null): T | null {

@@ -1,12 +1,13 @@
-import { lstatSync, readdirSync, readlinkSync } from "node:fs";
+import { closeSync, lstatSync, openSync, readdirSync, readlinkSync } from "node:fs";
 import { posix } from "node:path";
 import { errorCode } from "../errors.ts";
 import type { JournalFacts } from "../plan/facts.ts";
 import type { PlanPlaces } from "../plan/input.ts";
 import { JOURNALS, journalLock, NO_JOURNAL } from "../plan/journal.ts";
+import { O_PATH, RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS } from "../sys/constants.ts";
 import { isLocked } from "../sys/file-lock.ts";
-import { InRoot } from "./in-root.ts";
-import { readMounts } from "./tree-facts.ts";
+import { O_DIRECTORY, openat2 } from "../sys/files.ts";
+import { readMounts } from "./mount-table.ts";
 
 /**
  * What is in the place of the journal of a machine with this id, on the host and in its tree, where `inside` is for all.
@@ -57,15 +58,14 @@ function isEmpty(path: string): boolean {
 /** Whether a path of the host into the tree leads to the tree's own directory of journals, through no link of the tree's. */
 function isPlainInTree(root: string, inside: string): boolean {
   try {
-    const tree = new InRoot(root);
+    const tree = openSync(root, O_PATH | O_DIRECTORY);
     try {
-      const names = inside.split("/").slice(1);
-      const found = names.map((_, index) => tree.lstat(`/${names.slice(0, index + 1).join("/")}`));
-      return found.every((entry) => entry === null || entry.type === "directory");
+      closeSync(openat2(tree, inside, O_PATH | O_DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS));
+      return true;
     } finally {
-      tree.close();
+      closeSync(tree);
     }
-  } catch {
-    return false;
+  } catch (error) {
+    return errorCode(error) === "ENOENT"; // and there is no link up to where nothing is
   }
 }

@@ -5,8 +5,9 @@ import { bindKey, type LayerFacts, type MachineFacts, type Owners, type TreeFact
 import type { MachineSpec } from "../spec/machine-spec.ts";
 import { pathInTree } from "../spec/pivot.ts";
 import { InRoot } from "./in-root.ts";
+import { readMounts } from "./mount-table.ts";
 import { type Mount, mountOf } from "./mountinfo.ts";
-import { readFileSystem, readInsideFacts, readMounts, readPathFacts } from "./tree-facts.ts";
+import { readFileSystem, readInsideFacts, readPathFacts } from "./tree-facts.ts";
 
 /** What the planner wants to know of what the settings mount; `root` is the whole tree. What can't be read is not told: steps that fail say more. */
 export function readMountFacts(

@@ -20,7 +20,7 @@ export function parseMountinfo(text: string): readonly Mount[] {
 }
 
 /** The mount with this id, without parsing the others: a host has some fifty. */
-export function findMount(text: string, id: number | null): Mount | null {
+export function findMount(text: string, id: number): Mount | null {
   const line = text.split("\n").find((text) => text.startsWith(`${id} `));
   return line === undefined ? null : parseLine(line);
 }

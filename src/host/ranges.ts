@@ -4,6 +4,7 @@ import { BerthError, errorCode } from "../errors.ts";
 import { isLocked } from "../sys/file-lock.ts";
 import { hash32 } from "./hash.ts";
 import { type IdRange, PICK_WINDOW, parseSubordinateIds, RANGE_SIZE } from "./id-ranges.ts";
+import { KeptFile } from "./kept-file.ts";
 
 /** Where berth remembers which range a machine got: it keeps it for good, and no other machine gets it. */
 export function ledgerPath(machines: string): string {
@@ -70,17 +71,22 @@ export function pickRange(
   return null;
 }
 
+const HOST_FILES: readonly KeptFile<readonly IdRange[]>[] = [
+  ...["/etc/subuid", "/etc/subgid"].map((path) => new KeptFile(path, parseSubordinateIds)),
+  ...["/etc/passwd", "/etc/group"].map((path) => new KeptFile(path, parseHighIds)),
+];
+
 /** What the host gave away otherwise: subordinate ids of its users, and users that have ids this high. */
 function hostRanges(): readonly IdRange[] {
-  const subordinate = ["/etc/subuid", "/etc/subgid"].flatMap((path) => parseSubordinateIds(readText(path)));
-  const users = ["/etc/passwd", "/etc/group"].flatMap((path) =>
-    readText(path)
-      .split("\n")
-      .map((line) => Number(line.split(":")[2]))
-      .filter((id) => id >= PICK_WINDOW.first)
-      .map((start) => ({ start, count: 1 })),
-  );
-  return [...subordinate, ...users];
+  return HOST_FILES.flatMap((file) => file.read());
+}
+
+function parseHighIds(text: string): readonly IdRange[] {
+  return text
+    .split("\n")
+    .map((line) => Number(line.split(":")[2]))
+    .filter((id) => id >= PICK_WINDOW.first)
+    .map((start) => ({ start, count: 1 }));
 }
 
 function overlaps({ start, count }: IdRange, base: number): boolean {
@@ -116,12 +122,4 @@ function parse(json: string): unknown {
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function readText(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return "";
-  }
 }

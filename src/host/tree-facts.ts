@@ -1,4 +1,4 @@
-import { readFileSync, realpathSync, statSync } from "node:fs";
+import { realpathSync, statSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
 import type { FileSystemFacts, HostFacts, PathFacts, TreeFacts } from "../plan/facts.ts";
@@ -8,7 +8,8 @@ import { parseMachineId, timezoneOfLink } from "./identity.ts";
 import { InRoot, showRoot, type TreeRoot } from "./in-root.ts";
 import { discoverInit, initFault } from "./init.ts";
 import { listTrees } from "./list-trees.ts";
-import { findMount, isReadOnly, type Mount, mountOf, parseMountinfo } from "./mountinfo.ts";
+import { readMountinfo, readMounts } from "./mount-table.ts";
+import { findMount, isReadOnly, mountOf } from "./mountinfo.ts";
 import { OS_RELEASE_PATHS, parseOsRelease } from "./os-release.ts";
 
 /** Of any text file in a tree: more is no os-release or machine-id (promises.md 3.1). */
@@ -35,23 +36,23 @@ export function readTreeFacts(root: TreeRoot, host: HostFacts): TreeFacts {
 
 function factsOf(tree: InRoot, host: HostFacts): TreeFacts {
   const mount = findMount(readMountinfo(), tree.mountId());
-  const root = tree.resolve("/");
+  const root = tree.root();
   const init = discoverInit(tree);
   const fault = init === null ? initFault(tree) : undefined;
   const osRelease = firstText(tree, OS_RELEASE_PATHS);
   return {
-    isHostRoot: root !== null && root.identity === hostRoot(),
+    isHostRoot: root.identity === hostRoot(),
     readable: true,
-    owner: root?.uid ?? 0,
-    group: root?.gid ?? 0,
+    owner: root.uid,
+    group: root.gid,
     fsType: mount?.fsType ?? "unknown",
     readOnly: mount !== null && isReadOnly(mount),
     init,
     ...(fault === undefined ? {} : { initFault: fault }),
     osRelease: osRelease === null ? null : parseOsRelease(osRelease),
     machineId: parseMachineId(readText(tree, "/etc/machine-id")),
-    hasTimezone: host.timezone !== null && tree.resolve(`/usr/share/zoneinfo/${host.timezone}`)?.type === "file",
-    timezone: timezoneOfLink(tree.lstat("/etc/localtime")?.target ?? null),
+    hasTimezone: host.timezone !== null && tree.typeOf(`/usr/share/zoneinfo/${host.timezone}`) === "file",
+    timezone: timezoneOfLink(tree.linkTarget("/etc/localtime")),
   };
 }
 
@@ -70,10 +71,6 @@ function firstText(tree: InRoot, paths: readonly string[]): string | null {
 
 function readText(tree: InRoot, path: string): string | null {
   return tree.readFile(path, MAX_TEXT)?.toString("utf8") ?? null;
-}
-
-function readMountinfo(): string {
-  return readFileSync("/proc/self/mountinfo", "utf8");
 }
 
 /** A tree of Debian's, as it comes from `berth bootstrap`. The mount table says what it is on, readable or not. */
@@ -119,19 +116,15 @@ export function readInsideFacts(root: string, path: string): PathFacts {
   try {
     const tree = new InRoot(root);
     try {
-      const entry = tree.resolve(path);
-      if (entry === null) return { type: "missing", errno: "ENOENT" };
-      return { type: entry.type === "directory" ? "directory" : "file" };
+      const type = tree.typeOf(path);
+      if (type === null) return { type: "missing", errno: "ENOENT" };
+      return { type: type === "directory" ? "directory" : "file" };
     } finally {
       tree.close();
     }
   } catch (error) {
     return { type: "missing", errno: errorCode(error) ?? "EIO" };
   }
-}
-
-export function readMounts(): readonly Mount[] {
-  return parseMountinfo(readMountinfo());
 }
 
 /** What a path of the host is on. */
@@ -153,8 +146,8 @@ export function readPlace(root: TreeRoot, path: string): "file" | "missing" | "o
   try {
     const tree = new InRoot(root);
     try {
-      const type = tree.resolve(path)?.type;
-      if (type === undefined) return "missing";
+      const type = tree.typeOf(path);
+      if (type === null) return "missing";
       return type === "file" ? "file" : "other";
     } finally {
       tree.close();

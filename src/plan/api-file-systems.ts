@@ -77,7 +77,7 @@ export function apiFileSystems(input: PlanInput): Step[] {
     ...makeOverlay(input),
     ...makeDiskOverlays(input),
     ...makeOverlays(input),
-    init("signal", { sync: 7, to: "keeper", says: MADE, carries: madeFds(input) }),
+    init("signal", { sync: 5, to: "keeper", says: MADE, carries: madeFds(input) }),
   ];
 }
 
@@ -134,7 +134,7 @@ function madeFds(input: PlanInput): FdName[] {
 }
 
 export function awaitApiFileSystems(input: PlanInput): Step[] {
-  return [keeper("await", { sync: 7, from: "init", says: MADE, carries: madeFds(input) })];
+  return [keeper("await", { sync: 5, from: "init", says: MADE, carries: madeFds(input) })];
 }
 
 /** In a user namespace the kernel refuses a new one of somebody else's network. */

@@ -10,7 +10,7 @@ import {
 import { mapBinds } from "./bind-owners.ts";
 import { mapHomes, userSources } from "./bind-users.ts";
 import { bindSources } from "./binds.ts";
-import { enterCgroup, makeCgroup } from "./cgroup.ts";
+import { delegateCgroup, enterCgroup, makeCgroup } from "./cgroup.ts";
 import { configurationSources, configureTree } from "./configure-tree.ts";
 import { attachConsole, connectStdio } from "./console.ts";
 import { makeCredentials } from "./credentials.ts";
@@ -69,7 +69,6 @@ export function buildPlan(input: PlanInput): LaunchPlan {
       ...mapUsers(input),
       ...startKeeper(input, limits),
       ...cloneInit(input),
-      ...apiFileSystems(input),
       ...prepareInit(input),
       ...assembleRoot(input),
       ...finishInit(input),
@@ -106,7 +105,7 @@ function rendezvous({ request, places }: PlanInput): Step[] {
   return request.foreground ? [] : [host("rendezvous", { directory: places.record })];
 }
 
-/** It is compiled while the keeper and init are cloned, which takes as long. */
+/** It is compiled while the keeper and init are cloned and the kernel's file systems are made, which takes as long. */
 const WHOLE = "the program is whole";
 /** Long before it is needed. */
 const GO_ON = "init has its score";
@@ -116,6 +115,7 @@ function startKeeper(input: PlanInput, limits: Limit[]): Step[] {
     ...makeCgroup(input, "before"),
     host("hand-over", { title: `berth-keeper: ${input.spec.name}` }),
     ...makeCgroup(input, "after"),
+    ...delegateCgroup(input),
     host("signal", { sync: 2, to: "keeper", says: WHOLE, carries: [] }),
     keeper("begin-keeper", { foreground: input.request.foreground }),
     keeper("raise-limits", { limits }),
@@ -143,17 +143,25 @@ function cloneInit(input: PlanInput): Step[] {
     ...joinNetwork(input),
     keeper("clone-init", { namespaces, ahead, cgroup: "payload" }, spec.privateUsers.source),
     keeper("signal", { sync: 4, to: "host", says: "init is cloned", carries: ["leader"] }),
+    ...beginInit(input),
     keeper("await", { sync: 2, from: "host", says: WHOLE, carries: [] }),
     keeper("take-whole", {}),
-    keeper("signal", { sync: 5, to: "init", says: WHOLE, carries: [] }),
-    init("await", { sync: 5, from: "keeper", says: WHOLE, carries: [] }),
+    keeper("signal", { sync: 6, to: "init", says: WHOLE, carries: [] }),
+    init("await", { sync: 6, from: "keeper", says: WHOLE, carries: [] }),
     init("take-whole", {}),
     host("await", { sync: 4, from: "keeper", says: "init is cloned", carries: ["leader"] }),
     host("set-oom-score", { of: "init", score: spec.oomScoreAdjust.value }, spec.oomScoreAdjust.source),
-    host("signal", { sync: 6, to: "keeper", says: GO_ON, carries: [] }),
+    host("signal", { sync: 7, to: "keeper", says: GO_ON, carries: [] }),
+  ];
+}
+
+/** What the keeper waits for: the machine's namespaces, and file systems that show them. */
+function beginInit(input: PlanInput): Step[] {
+  return [
     ...labelProcess(input),
     init("become-root", { foreground: input.request.foreground }),
     init("unshare", { namespaces: ["cgroup", "ipc"] }),
+    ...apiFileSystems(input),
   ];
 }
 
@@ -231,7 +239,7 @@ function assembleRoot(input: PlanInput): Step[] {
 function finishInit(input: PlanInput): Step[] {
   const says = "the root is assembled";
   return [
-    keeper("await", { sync: 6, from: "host", says: GO_ON, carries: [] }),
+    keeper("await", { sync: 7, from: "host", says: GO_ON, carries: [] }),
     keeper("signal", { sync: 8, to: "host", says, carries: ["console"] }),
     host("await", { sync: 8, from: "keeper", says, carries: ["console"] }),
     keeper("signal", { sync: 9, to: "init", says, carries: [] }),

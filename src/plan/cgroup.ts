@@ -10,23 +10,27 @@ import { scopeName, slicePath, type Unit, unitOf } from "./unit.ts";
  * systemd berth makes a cgroup of its own, before.
  */
 export function makeCgroup(input: PlanInput, when: "before" | "after"): Step[] {
-  const owner = rootId(input);
   const path = cgroupPath(input);
   const { keepUnit, slice, unitProperties } = input.spec;
   if (hasScope(input)) {
     if (when === "before") return [];
     const unit = scopeName(input.spec.name);
     return [
-      host("make-scope", { unit, slice: slice.value, path, owner }, slice.source),
+      host("make-scope", { unit, slice: slice.value, path }, slice.source),
       ...unitProperties.map(({ value, source }) => host("set-unit-property", { unit, ...value }, source)),
       host("signal", { sync: 1, to: "keeper", says: SCOPE_IS_MADE, carries: [] }),
     ];
   }
   if (when === "after") return [];
   const kept = keptUnit(input);
-  if (kept !== null) return [host("use-unit", { unit: kept.name, path, owner }, keepUnit.source)];
+  if (kept !== null) return [host("use-unit", { unit: kept.name, path }, keepUnit.source)];
   const controllers = [...input.host.cgroup.controllers];
-  return [host("make-cgroup", { path, owner, parents: parentsOf(input), controllers })];
+  return [host("make-cgroup", { path, parents: parentsOf(input), controllers })];
+}
+
+/** Whoever runs in it meanwhile is still ours. */
+export function delegateCgroup(input: PlanInput): Step[] {
+  return [host("delegate-cgroup", { path: `${cgroupPath(input)}/payload`, owner: rootId(input) })];
 }
 
 const SCOPE_IS_MADE = "the scope is made";

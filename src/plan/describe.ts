@@ -9,11 +9,12 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
   "chown-tree": ({ path, base }) => `change the owners in ${path} to ids from ${base} on`,
   "claim-range": ({ base, size }) => `claim host ids ${base}..${base + size - 1}`,
   "make-record": ({ directory }) => `make the record in ${directory}`,
-  "make-cgroup": ({ path, owner }) => `make cgroup ${path}, payload/ owned by ${owner}`,
-  "make-scope": ({ unit, slice, owner }) =>
-    `have systemd start ${unit} in ${slice} around the keeper, payload/ owned by ${owner}`,
+  "make-cgroup": ({ path }) => `make cgroup ${path}: supervisor/ for the keeper, payload/ for the machine`,
+  "make-scope": ({ unit, slice }) =>
+    `have systemd start ${unit} in ${slice} around the keeper, with payload/ for the machine`,
+  "delegate-cgroup": ({ path, owner }) => `delegate cgroup ${path} to ${owner}, with limits on what is made in it`,
   "set-unit-property": ({ unit, name, value }) => `have systemd set ${name}=${value} of ${unit}`,
-  "use-unit": ({ unit, owner }) => `divide ${unit}: supervisor/ for all that is in it, payload/ owned by ${owner}`,
+  "use-unit": ({ unit }) => `divide ${unit}: supervisor/ for all that is in it, payload/ for the machine`,
   "enable-controllers": ({ path }) => `hand the controllers of ${path} down to payload/`,
   "clone-tree": ({ fd, path, inside, recursive, flags, propagation }) =>
     `copy mount ${inside === null ? path : `${inside} of ${path}`} as ${fd}${flagText([...flags, ...(recursive ? ["recursive"] : []), propagation])}`,

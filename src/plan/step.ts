@@ -29,10 +29,11 @@ export interface StepKinds {
   "chown-tree": { path: string; base: number };
   "claim-range": { path: string; base: number; size: number; ledger: string | null };
   "make-record": { directory: string };
-  "make-cgroup": { path: string; owner: number; parents: string[]; controllers: string[] };
-  "make-scope": { unit: string; slice: string; path: string; owner: number };
+  "make-cgroup": { path: string; parents: string[]; controllers: string[] };
+  "make-scope": { unit: string; slice: string; path: string };
+  "delegate-cgroup": { path: string; owner: number };
   "set-unit-property": { unit: string; name: string; value: string };
-  "use-unit": { unit: string; path: string; owner: number };
+  "use-unit": { unit: string; path: string };
   "enable-controllers": { path: string };
   "clone-tree": {
     fd: FdName;

@@ -15,6 +15,7 @@ const UNDO: { readonly [K in StepKind]: string } = {
   "make-record": "remove the directory",
   "make-cgroup": "kill what is in it, remove it",
   "make-scope": "kill what is in it, remove it; systemd drops an empty scope",
+  "delegate-cgroup": "removed with the cgroup",
   "set-unit-property": "none: it goes with the scope",
   "use-unit": "kill what is in payload/, remove it; supervisor/, where berth itself is, goes with the unit",
   "enable-controllers": "removed with the cgroup",

@@ -112,7 +112,7 @@ enum {
   SYS_rt_sigprocmask = 14, SYS_reboot = 169, SYS_signalfd4 = 289,
   SYS_ppoll = 271, SYS_dup3 = 292, SYS_lseek = 8, SYS_read = 0, SYS_ftruncate = 77, SYS_recvfrom = 45, SYS_recvmsg = 47,
   SYS_prctl = 157, SYS_accept4 = 288, SYS_getsockopt = 55, SYS_sendmsg = 46, SYS_getpid = 39, SYS_getppid = 110,
-  SYS_prlimit64 = 302
+  SYS_prlimit64 = 302, SYS_mremap = 25
 };
 static inline i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f) {
   i64 result;
@@ -130,7 +130,7 @@ enum {
   SYS_renameat2 = 276, SYS_ppoll = 73, SYS_dup3 = 24, SYS_lseek = 62, SYS_read = 63, SYS_ftruncate = 46, SYS_recvfrom = 207,
   SYS_rt_sigprocmask = 135, SYS_reboot = 142, SYS_signalfd4 = 74,
   SYS_recvmsg = 212, SYS_prctl = 167, SYS_accept4 = 242, SYS_getsockopt = 209, SYS_sendmsg = 211, SYS_getpid = 172,
-  SYS_getppid = 173, SYS_prlimit64 = 261
+  SYS_getppid = 173, SYS_prlimit64 = 261, SYS_mremap = 216
 };
 static inline i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f) {
   register u64 x8 __asm__("x8") = n;
@@ -152,8 +152,8 @@ enum {
   SIGHUP = 1, SIGKILL = 9, SIGTERM = 15, SIGCHLD = 17, SIGCONT = 18, RTMIN = 34, SIG_SETMASK = 2,
   WNOHANG = 1, F_DUPFD = 0, P_PIDFD = 3, WEXITED = 4, WALL = 0x40000000, MSG_NOSIGNAL = 0x4000, MSG_DONTWAIT = 0x40,
   MSG_CMSG_CLOEXEC = 0x40000000, SOCK_CLOEXEC = 02000000, SOL_SOCKET = 1, SCM_RIGHTS = 1, SO_PEERCRED = 17,
-  PR_SET_NAME = 15, PR_SET_PDEATHSIG = 1, PROT_READ_WRITE = 3, MAP_PRIVATE_FIXED_NOREPLACE = 0x100002, SEEK_END = 2,
-  REALTIME = 0, MONOTONIC = 1, POLLIN = 1, O_WRONLY_CREAT_TRUNC_CLOEXEC = 02001101, O_CLOEXEC = 02000000, PAGE = 4096
+  PR_SET_NAME = 15, PR_SET_PDEATHSIG = 1, PROT_READ_WRITE = 3, MAP_PRIVATE = 2, MAP_PRIVATE_FIXED_NOREPLACE = 0x100002,
+  MREMAP_MAYMOVE_FIXED = 3, SEEK_END = 2, REALTIME = 0, MONOTONIC = 1, POLLIN = 1, O_WRONLY_CREAT_TRUNC_CLOEXEC = 02001101, O_CLOEXEC = 02000000, PAGE = 4096
 };
 
 _Noreturn static void leave(i64 status) {
@@ -164,11 +164,14 @@ _Noreturn static void leave(i64 status) {
 
 static struct image *const image = (struct image *)BASE;
 
-/* What is mapped is private: who writes to it, and be it a register, has a copy of that page. */
-static void map_image(void) {
+/* At `base`, 0: anywhere. What is mapped is private: who writes to it, and be it a register, has a copy of that page. */
+static struct image *map_image(u64 base) {
   u64 size = call(SYS_lseek, IMAGE_FD, 0, SEEK_END, 0, 0, 0);
-  i64 mapped = call(SYS_mmap, BASE, size, PROT_READ_WRITE, MAP_PRIVATE_FIXED_NOREPLACE, IMAGE_FD, 0);
-  if (mapped != (i64)BASE || image->magic != MAGIC || image->size != size) leave(126);
+  u64 flags = base ? MAP_PRIVATE_FIXED_NOREPLACE : MAP_PRIVATE;
+  i64 mapped = call(SYS_mmap, base, size, PROT_READ_WRITE, flags, IMAGE_FD, 0);
+  struct image *found = (struct image *)mapped;
+  if (mapped <= 0 || (base && mapped != (i64)base) || found->magic != MAGIC || found->size != size) leave(126);
+  return found;
 }
 
 /* ---- namespaces made ahead ---- */
@@ -296,18 +299,18 @@ static i64 perform(i64 number, u64 *arg) {
 
 /*
  * The host writes most of the program while the stage already clones: a first image begins with the same operations as the
- * whole one. Until it is mapped nobody has looked at that, so it may be written at any time before.
+ * whole one. Until it is mapped nobody has looked at that, so it may be written at any time before. What was done so far is
+ * in registers, which have the same numbers in both.
  */
 static struct program *turn(struct program *program) {
-  enum { MOST = 64 }; /* as the compiler has it */
-  i64 kept[MOST], *registers = image->registers;
-  u64 is_keeper = program == image->keeper, carried = image->carried;
-  if (carried > MOST) leave(126);
-  for (u64 i = 0; i < carried; i++) kept[i] = registers[i];
+  u64 is_keeper = program == image->keeper;
   if (call(SYS_dup3, image->whole, IMAGE_FD, O_CLOEXEC, 0, 0, 0) < 0) leave(126);
+  struct image *whole = map_image(0);
+  i64 *registers = (i64 *)((u64)whole + ((u64)whole->registers - BASE));
+  for (u64 i = 0; i < image->carried; i++) registers[i] = image->registers[i];
   call(SYS_munmap, BASE, image->size, 0, 0, 0, 0);
-  map_image();
-  for (u64 i = 0; i < carried; i++) image->registers[i] = kept[i];
+  u64 size = whole->size;
+  if (call(SYS_mremap, (u64)whole, size, size, MREMAP_MAYMOVE_FIXED, BASE, 0) != (i64)BASE) leave(126);
   return is_keeper ? image->keeper : image->init;
 }
 
@@ -604,7 +607,7 @@ _Noreturn void main(char **stack) {
   own_title = stack[1]; /* argc, argv[0] */
   name_after(own_title);
   take_over(own_title);
-  map_image();
+  map_image(BASE);
   run(image->keeper);
   say(STATUS_FD, EXECUTED, 0, 0);
   end_holder(); /* if nobody was cloned who did */

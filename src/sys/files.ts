@@ -35,6 +35,9 @@ const MFD_ALLOW_SEALING = 2;
 const MFD_NOEXEC_SEAL = 8;
 const MFD_EXEC = 16;
 
+/** struct open_how, whose fields have 64 bits. */
+const openHow = pinned(24);
+
 /**
  * openat2(2): resolves `path` below `dirfd` under `resolve` rules (RESOLVE_*). The fd is close-on-exec.
  * @throws SysError naming `path`
@@ -46,11 +49,10 @@ export function openat2(
   resolve: number = RESOLVE_IN_ROOT,
   mode = 0,
 ): number {
-  const how = pinned(24);
-  how.writeBigUInt64LE(BigInt(flags | O_CLOEXEC), 0);
-  how.writeBigUInt64LE(BigInt(mode), 8);
-  how.writeBigUInt64LE(BigInt(resolve), 16);
-  return check(openat2Call(syscallNumber("openat2", ARCH), dirfd, path, how, 24), "openat2", { path });
+  openHow.writeUInt32LE(flags | O_CLOEXEC, 0);
+  openHow.writeUInt32LE(mode, 8);
+  openHow.writeUInt32LE(resolve, 16);
+  return check(openat2Call(syscallNumber("openat2", ARCH), dirfd, path, openHow, 24), "openat2", { path });
 }
 
 /** readlinkat(2) of a symbolic link that an O_PATH | O_NOFOLLOW fd holds. */

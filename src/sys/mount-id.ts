@@ -17,6 +17,13 @@ export interface MountOf {
   readonly isRoot: boolean;
 }
 
+/** The id in /proc/self/mountinfo of the mount that an fd is on. */
+export function mountIdOf(fd: number): number {
+  const result = pinned(SIZE_OF_STATX);
+  check(statxCall(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, result), "statx", { subject: `fd ${fd}` });
+  return Number(result.readBigUInt64LE(144));
+}
+
 /** statx(2). */
 export function mountOf(fd: number): MountOf {
   const result = pinned(SIZE_OF_STATX);

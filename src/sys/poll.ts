@@ -19,13 +19,24 @@ export type Unwatch = () => void;
 
 const pollCall = bind("int poll(void *fds, ulong count, int timeout)");
 const POLLIN = 1;
+const POLLPRI = 2;
+
+/** Whether something exceptional has happened to an fd since the last time, as poll(2) tells of some files in /proc. */
+export function hasException(fd: number): boolean {
+  return pollNow(fd, POLLPRI);
+}
 
 /** Whether there is something to read, or an end of file, without waiting: for work that leaves the event loop no turn. */
 export function isReadable(fd: number): boolean {
-  const watched = pinned(8);
-  watched.writeInt32LE(fd, 0);
-  watched.writeInt16LE(POLLIN, 4);
-  return pollCall(watched, 1, 0) === 1;
+  return pollNow(fd, POLLIN);
+}
+
+const polled = pinned(8);
+
+function pollNow(fd: number, events: number): boolean {
+  polled.writeInt32LE(fd, 0);
+  polled.writeInt32LE(events, 4); // and no revents
+  return pollCall(polled, 1, 0) === 1;
 }
 
 /** koffi collects a handle nobody refers to, and the watch silently stops: so all that are active stay here. */

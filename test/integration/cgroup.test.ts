@@ -4,7 +4,7 @@ import { closeSync, constants, existsSync, mkdirSync, openSync, readFileSync, wr
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { expect, test } from "vitest";
-import { emptyCgroup, prepareCgroup, removeCgroup } from "../../src/exec/cgroup.ts";
+import { delegateCgroup, divideCgroup, emptyCgroup, removeCgroup } from "../../src/exec/cgroup.ts";
 import { readHostFacts } from "../../src/host/read-facts.ts";
 import { killIn } from "../../src/machine/kill-in.ts";
 import type { MachineRecord } from "../../src/machine/record.ts";
@@ -51,7 +51,8 @@ test("have an end", () => {
   const path = top();
   mkdirSync(path);
   try {
-    prepareCgroup(path, 0);
+    divideCgroup(path);
+    delegateCgroup(join(path, "payload"), 0);
     expect(nest(join(path, "payload"), 100, "n")).toBe(64);
     expect(readFileSync(join(path, "payload/cgroup.max.depth"), "utf8")).toBe("64\n");
     expect(readFileSync(join(path, "payload/cgroup.max.descendants"), "utf8")).toBe("4096\n");

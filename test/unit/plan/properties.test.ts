@@ -79,19 +79,19 @@ group("sync points", () => {
 
 group("the checks above find", () => {
   test("a signal that is missing", () => {
-    const plan = changed((step) => (step.kind === "signal" && step.args.sync === 5 ? [] : [step]));
-    expect(unpairedSyncs(plan)).toEqual(["sync #5 has 0 senders and 1 receivers"]);
+    const plan = changed((step) => (step.kind === "signal" && step.args.sync === 6 ? [] : [step]));
+    expect(unpairedSyncs(plan)).toEqual(["sync #6 has 0 senders and 1 receivers"]);
     expect(deadlocks(plan)).toContainEqual(expect.stringMatching(/^init waits for ever/));
   });
 
   test("two that wait for each other", () => {
-    const isSix = (step: Step) => step.phase === "keeper" && step.kind === "await" && step.args.sync === 6;
-    const six = EVERYTHING.steps.find(isSix) as Step;
-    // The keeper waits for the host's #6 before it tells it #4.
+    const isScore = (step: Step) => step.phase === "keeper" && step.kind === "await" && step.args.sync === 7;
+    const score = EVERYTHING.steps.find(isScore) as Step;
+    // The keeper waits for the host's #7 before it tells it #4.
     const plan = changed((step) => {
       const isWhole = (step.kind === "signal" || step.kind === "await") && step.args.sync === 2;
-      if (isSix(step) || isWhole) return [];
-      return step.kind === "clone-init" ? [step, six] : [step];
+      if (isScore(step) || isWhole) return [];
+      return step.kind === "clone-init" ? [step, score] : [step];
     });
     expect(deadlocks(plan)).toContainEqual(expect.stringMatching(/^host waits for ever/));
   });
@@ -99,9 +99,9 @@ group("the checks above find", () => {
   test("messages that are taken for each other", () => {
     const plan = changed((step) => {
       if (step.phase !== "init" || step.kind !== "await") return [step];
-      return [{ ...step, args: { ...step.args, sync: 14 - step.args.sync } }];
+      return [{ ...step, args: { ...step.args, sync: 15 - step.args.sync } }];
     });
-    expect(deadlocks(plan)).toContain("init waits for sync #9 and gets #5");
+    expect(deadlocks(plan)).toContain("init waits for sync #9 and gets #6");
   });
 
   test("a message that nobody reads", () => {
@@ -117,7 +117,7 @@ group("the checks above find", () => {
     const late = changed((step) => (step.kind === "clone-tree" && step.args.fd === "bind:0" ? [] : [step]));
     expect(namelessFds(late)).toContainEqual(expect.stringMatching(/^#\d+ keeper attach uses bind:0, which/));
     const kept = changed((step) => {
-      if ((step.kind !== "signal" && step.kind !== "await") || step.args.sync !== 7) return [step];
+      if ((step.kind !== "signal" && step.kind !== "await") || step.args.sync !== 5) return [step];
       const carries = step.args.carries.filter((fd) => fd !== "proc");
       return [{ ...step, args: { ...step.args, carries } } as Step];
     });
