@@ -21,6 +21,7 @@ import {
 import type { CallOptions, Pointer, Program, Register } from "./assembler.ts";
 import { type Compilation, type Compilers, LIKE_VFORK, messageBuffer, u32 } from "./compilation.ts";
 import { namespaceFlags } from "./namespace-flags.ts";
+import { WHOLE } from "./stage-abi.ts";
 
 const SIGCHLD = 17;
 const EPERM = 1;
@@ -101,6 +102,7 @@ export const KEEPER: Compilers<Kinds> = {
   },
 
   "take-whole": (_, c, { phase }) => {
+    if (!c.host.named.has(WHOLE)) return; // it was given whole
     c.asm.pseudo(phase === "keeper" ? c.keeper : c.init, "turn", []);
   },
 

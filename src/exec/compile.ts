@@ -10,7 +10,7 @@ import { LIVE_MOUNTS } from "./compile-live-mounts.ts";
 import { MOUNTS } from "./compile-mounts.ts";
 import { OVERLAY } from "./compile-overlay.ts";
 import { PROCESS } from "./compile-process.ts";
-import { HEADER_WORDS, KEPT_FDS, STATUS_FD, SYNC } from "./stage-abi.ts";
+import { HEADER_WORDS, KEPT_FDS, STATUS_FD, SYNC, WHOLE } from "./stage-abi.ts";
 
 const CONSOLE_LOG_LIMIT = 1 << 20;
 
@@ -33,9 +33,6 @@ const STAGE: Table = {
   ...OVERLAY,
   ...LIVE_MOUNTS,
 } as Table;
-
-/** What a plan's hand-over names the fd of the whole image, when the stage is given the beginning of it first. */
-export const WHOLE = "whole";
 
 /**
  * Compiles the stage's part of a plan to the image it runs. Pure: the same plan, fds and filter give the same bytes.

@@ -7,7 +7,7 @@ import { monotonic } from "../sys/clock.ts";
 import { SysError } from "../sys/errno.ts";
 import { type ExitStatus, pidfdSendSignal } from "../sys/processes.ts";
 import { numberFds } from "./compilation.ts";
-import { type CompiledPlan, compile, WHOLE } from "./compile.ts";
+import { type CompiledPlan, compile } from "./compile.ts";
 import { FdTable } from "./fd-table.ts";
 import { HOST, type Undo } from "./host-steps.ts";
 import { mappingNamespace } from "./id-mapping.ts";
@@ -15,7 +15,7 @@ import { emptyImage } from "./image-file.ts";
 import { addUndoFailure, asBerthError, asSysError, initDied, LaunchError } from "./launch-error.ts";
 import { removeRecord } from "./leftovers.ts";
 import type { OnRelease, RunningBoot } from "./running.ts";
-import { isHeld } from "./stage-abi.ts";
+import { isHeld, WHOLE } from "./stage-abi.ts";
 import { StageProcess } from "./stage-process.ts";
 import { StageSession } from "./stage-session.ts";
 
@@ -37,6 +37,8 @@ export interface LaunchOptions {
   readonly say?: (line: string) => void;
   /** For who has others to see to: waited for before the launch goes on, when it has waited or worked for some ms. */
   readonly turn?: () => Promise<void>;
+  /** Whether others are launched at the same time. */
+  readonly among?: () => boolean;
   readonly onRelease?: OnRelease;
   /** When the start was asked for, ms of CLOCK_MONOTONIC, if that was before the launch is made. */
   readonly asked?: number;
@@ -292,7 +294,8 @@ export class Launch implements RunningBoot {
   }
 
   #handOver(title: string): void {
-    const inParts = this.plan.steps.some(({ kind }) => kind === "take-whole");
+    // Nobody is sooner by parts where the processors have others to start meanwhile, and to compile it twice takes longer.
+    const inParts = this.#options.among?.() !== true && this.plan.steps.some(({ kind }) => kind === "take-whole");
     if (inParts) this.fds.name(WHOLE, emptyImage());
     const fds = numberFds(this.stage.handedOver().map(([name]) => name));
     const { arch, fail } = this.#options;

@@ -46,3 +46,6 @@ export const SAID_STOPPING = 2;
 /** In this order, bit 2 stands for the first one. */
 export const GREETING_FDS = ["leader", "keeper", "record", "name-lock", "notify-socket", "console"] as const;
 export const FIRST_GREETING_BIT = 2;
+
+/** What a plan's hand-over names the fd of the whole image, when the stage is given the beginning of it first. */
+export const WHOLE = "whole";

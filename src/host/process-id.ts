@@ -11,6 +11,14 @@ export function processId(pid: number): ProcessId {
   return { pid, startTime: startTimeOf(pid) ?? "" };
 }
 
+let own: ProcessId | undefined;
+
+/** This process. */
+export function ownProcessId(): ProcessId {
+  own ??= processId(process.pid);
+  return own;
+}
+
 export function isAlive({ pid, startTime }: ProcessId): boolean {
   return startTimeOf(pid) === startTime;
 }

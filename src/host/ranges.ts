@@ -30,6 +30,14 @@ export interface RangeLedger {
 export function readLedger(path: string): RangeLedger {
   const text = readLedgerText(path);
   if (text === null) return { ranges: new Map(), damaged: false };
+  if (last?.text !== text) last = { text, ledger: ledgerOf(text, path) };
+  return last.ledger;
+}
+
+/** What was read last: starts come one after the other, and most change nothing in it. */
+let last: { readonly text: string; readonly ledger: RangeLedger } | undefined;
+
+function ledgerOf(text: string, path: string): RangeLedger {
   const ledger = parse(text);
   if (!isObject(ledger) || !Number.isInteger(ledger["version"])) return { ranges: new Map(), damaged: true };
   if (ledger["version"] !== LEDGER_VERSION)

@@ -1,5 +1,5 @@
 import type { Launch } from "../exec/launch.ts";
-import { processId } from "../host/process-id.ts";
+import { ownProcessId, processId } from "../host/process-id.ts";
 import { cgroupPath, unitName } from "../plan/cgroup.ts";
 import { initName, initRequests } from "../plan/init-requests.ts";
 import { idRange, machineId, type PlanInput } from "../plan/input.ts";
@@ -104,7 +104,7 @@ function firstRecord(prepared: Prepared, input: PlanInput, launch: Launch, how: 
     bootId: host.bootId,
     leader: processId(launch.leaderPid),
     keeper: processId(launch.keeperPid),
-    supervisor: processId(process.pid),
+    supervisor: ownProcessId(),
     managed: how.managed,
     cgroup: cgroupPath(input),
     cgroupMount: host.cgroup.mount ?? "",

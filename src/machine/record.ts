@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
 import type { LaunchTrace } from "../exec/launch.ts";
@@ -80,6 +80,11 @@ export function lookUp(name: string, paths: Paths): MachineRecord | UnknownMachi
   return found?.state === "unknown" && !isHeld(name, paths) ? null : found;
 }
 
+/** Whether there is anything by which one of that name could be found to run: that there is nothing is soon known. */
+export function leavesTraces(name: string, paths: Paths): boolean {
+  return existsSync(join(recordsDirectory(paths), name)) || existsSync(lockOf(name, paths));
+}
+
 /** All machines of this root that run, by name; only those that are `wanted` are looked at. */
 export function listMachines(
   paths: Paths,
@@ -117,7 +122,11 @@ export function readSavedRecord(name: string, paths: Paths): MachineRecord | Unk
 
 /** Its keeper has the locks as long as it lives, its supervisor until nothing of the machine is left. */
 export function isHeld(name: string, paths: Paths): boolean {
-  return isLocked(join(paths.run, "locks", name)) || isLocked(join(recordsDirectory(paths), name, "exit"));
+  return isLocked(lockOf(name, paths)) || isLocked(join(recordsDirectory(paths), name, "exit"));
+}
+
+function lockOf(name: string, { run }: Paths): string {
+  return join(run, "locks", name);
 }
 
 class FileFault extends BerthError {

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { Paths } from "../host/paths.ts";
 import type { ProcessId } from "../host/process-id.ts";
 import { recordsDirectory } from "../machine/places.ts";
-import { listMachines, lookUp, type MachineRecord, type UnknownMachine } from "../machine/record.ts";
+import { leavesTraces, listMachines, lookUp, type MachineRecord, type UnknownMachine } from "../machine/record.ts";
 import { ForeignWatch } from "./foreign-watch.ts";
 
 /** A record is written some ms after its directory is made, and may be again soon. */
@@ -68,7 +68,7 @@ export class ForeignMachines {
   }
 
   has(name: string): boolean {
-    return !this.#isOurs(name) && lookUp(name, this.#paths) !== null;
+    return !this.#isOurs(name) && leavesTraces(name, this.#paths) && lookUp(name, this.#paths) !== null;
   }
 
   #settle(): void {

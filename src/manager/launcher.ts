@@ -138,6 +138,7 @@ export class Launcher {
       loadFilter: (policy) => filterFor(policy, this.#paths.cache),
       spare: stage,
       turn: () => this.turn(),
+      among: () => this.#turns.taken > 1,
       say,
       asked,
       onRelease: (directory) => archiveBoot(directory, name, this.#paths),

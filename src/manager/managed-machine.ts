@@ -272,7 +272,7 @@ export class ManagedMachine {
         this.#launch = launch;
         if (this.#onPurpose) this.#giveUp();
       },
-      onChange: () => this.#changed(),
+      onChange: () => this.#boot && this.#changed(), // else that is told when it is there
     });
     this.policy = boot.policy;
     // The last moment that it could not be aborted any more.

@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
 import { LaunchError } from "../exec/launch-error.ts";
@@ -86,7 +86,8 @@ export class StateFiles {
   /** A file system that can't be written to keeps it: that must not take a machine from its supervision. */
   remove(name: string): void {
     try {
-      rmSync(this.#path(name), { force: true });
+      const path = this.#path(name);
+      if (existsSync(path)) rmSync(path, { force: true }); // mostly there is none
     } catch {
       // see above
     }

@@ -8,6 +8,10 @@ export class Turns {
     this.#most = most;
   }
 
+  get taken(): number {
+    return this.#taken;
+  }
+
   async take<T>(act: () => Promise<T>): Promise<T> {
     if (this.#taken >= this.#most) await new Promise<void>((resolve) => this.#waiting.push(resolve));
     else this.#taken++;

@@ -91,7 +91,7 @@ test("machines are planned, checked, started, paused, told of, waited for, and p
     ["m", path],
   ]);
   expect(told).toEqual([]);
-  expect(heard[0]).toBe("m new starting");
+  expect(heard[0]).toBe("m new running");
   expect(heard).toContain("m changed paused");
   root.settings("m", "[Exec]\nBoot=x");
   expect((await client.call("Check", "s", ["m"], "as"))[0]).toEqual([expect.stringContaining("m.nspawn:2")]);

@@ -468,6 +468,45 @@ describe("a stage that was spawned ahead", () => {
   });
 });
 
+describe("the program of a machine that is started among others", () => {
+  const among = (): boolean => true;
+
+  test("is handed over whole, and does the same", async (ctx) => {
+    needsHere(ctx, "root", "userns", "cgroup2", "cc");
+    const machine = testMachine({
+      directory,
+      root: await probeTree(),
+      name: "among",
+      command: probe("init", "--term"),
+    });
+    for (const [options, whole] of [
+      [{}, false],
+      [{ among }, true],
+    ] as const) {
+      const launch = machine.launch(options);
+      let inParts: boolean | undefined;
+      const noted = launch.fds.name.bind(launch.fds);
+      launch.fds.name = (name, fd) => {
+        if (name === "leader") inParts = launch.fds.has("whole");
+        noted(name, fd);
+      };
+      await launch.run();
+      expect(inParts).toBe(!whole);
+      await says(machine, "up");
+      process.kill(launch.leaderPid, "SIGTERM");
+      expect((await ended(machine, launch)).record).toMatchObject({ reason: "exited", status: 0 });
+    }
+  });
+
+  test.each(["take-whole", "attach", "execute"] as const)("leaves nothing when step %s fails", async (kind) => {
+    const machine = testMachine({ directory, root: await probeTree(), name: "among", command: probe("exit", "0") });
+    const step = machine.plan.steps.findIndex((each) => each.kind === kind);
+    const launch = machine.launch({ among, fail: { step, result: -5 } });
+    await expect(launch.run()).rejects.toMatchObject({ index: step });
+    expect(existsSync(machine.input.places.record)).toBe(false);
+  });
+});
+
 /** A real machine, of the probe's tree, started by a process of its own that is then killed. */
 describe("when the host process is killed", () => {
   const ready = needs("root", "userns", "cgroup2", "cc");

@@ -189,6 +189,15 @@ describe("a step that is to fail", () => {
   });
 });
 
+test("of a program that is handed over whole nobody takes another one", () => {
+  const fds = handedFds(everything);
+  const named = new Map([...fds.named].filter(([name]) => name !== "whole"));
+  const turnsOf = ({ programs }: CompiledPlan): number =>
+    programs.flatMap(({ ops }) => ops).filter(({ name }) => name === "turn").length;
+  expect(turnsOf(compile(everything, "x64", fds, FILTER))).toBe(2);
+  expect(turnsOf(compile(everything, "x64", { ...fds, named }, FILTER))).toBe(0);
+});
+
 test("a plan that says more than a stage can do is refused", () => {
   const step = { phase: "keeper", kind: "lock-name", args: { path: "/x" }, source: { from: "default" } } as const;
   const plan: LaunchPlan = { machine: "m", steps: [step] };
