@@ -1,6 +1,9 @@
 import { readFileSync } from "node:fs";
 
+let known: string | undefined;
+
 /** Of the host's boot: what belongs to another one is history. */
 export function bootId(): string {
-  return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+  known ??= readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+  return known;
 }

@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync, renameSync, statSync, writeFileS
 import { join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
 import type { LaunchTrace } from "../exec/launch.ts";
+import { bootId } from "../host/boot-id.ts";
 import type { Paths } from "../host/paths.ts";
 import { isAlive } from "../host/process-id.ts";
 import type { LaunchPlan } from "../plan/step.ts";
@@ -106,6 +107,8 @@ export function listMachines(
 function read(name: string, paths: Paths): MachineRecord | UnknownMachine | null {
   const found = readSavedRecord(name, paths);
   if (found.state === "unknown") return found;
+  // Of an earlier boot of the host nothing runs, whoever has the same pid and the same time now.
+  if (found.bootId !== bootId()) return null;
   return isAlive(found.state === "rebooting" ? found.supervisor : found.leader) ? found : null;
 }
 

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { lockFile, unlinkLocked } from "../../../src/exec/lock-file.ts";
+import { bootId } from "../../../src/host/boot-id.ts";
 import { findPaths, type Paths } from "../../../src/host/paths.ts";
 import { processId } from "../../../src/host/process-id.ts";
 import { findAnyMachine, findMachine } from "../../../src/machine/find-machine.ts";
@@ -29,7 +30,7 @@ afterEach(() => rmSync(root, { recursive: true }));
 function running(name: string): MachineRecord {
   const self = processId(process.pid);
   return {
-    ...{ version: 1, name, state: "running", ready: true, status: null, bootId: "", leader: self, keeper: self },
+    ...{ version: 1, name, state: "running", ready: true, status: null, bootId: bootId(), leader: self, keeper: self },
     ...{
       supervisor: self,
       managed: false,

@@ -13,6 +13,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { lockFile, unlinkLocked } from "../../../src/exec/lock-file.ts";
+import { bootId } from "../../../src/host/boot-id.ts";
 import { findPaths, type Paths } from "../../../src/host/paths.ts";
 import { processId } from "../../../src/host/process-id.ts";
 import { ledgerPath } from "../../../src/host/ranges.ts";
@@ -54,7 +55,7 @@ const DEAD = { pid: 0x3fffffff, startTime: "1" };
 
 function recordOf(name: string, leader = processId(process.pid)): MachineRecord {
   return {
-    ...{ version: 1, name, state: "running", ready: true, status: null, bootId: "", leader, keeper: DEAD },
+    ...{ version: 1, name, state: "running", ready: true, status: null, bootId: bootId(), leader, keeper: DEAD },
     ...{
       supervisor: DEAD,
       managed: false,
