@@ -56,6 +56,16 @@ export function errorCode(error: unknown): string | undefined {
   return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
 }
 
+/** Of a failure, and what failed while it was cleaned up after, the first: that is what it is about. */
+export function firstError(error: unknown): unknown {
+  return error instanceof SuppressedError ? firstError(error.suppressed) : error;
+}
+
+/** What a failed system call of Node or of ours says reads well as it is: what, errno, path. */
+export function isSystemError(error: unknown): error is Error {
+  return error instanceof Error && "syscall" in error;
+}
+
 /** For the end of a switch over a closed set: a forgotten case is a compile error here. */
 export function never(value: never): never {
   throw new Error(`unexpected value ${JSON.stringify(value)}`);

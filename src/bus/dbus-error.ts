@@ -1,4 +1,4 @@
-import { BerthError, type ErrorKind } from "../errors.ts";
+import { BerthError, type ErrorKind, firstError, isSystemError } from "../errors.ts";
 
 const STANDARD = "org.freedesktop.DBus.Error";
 
@@ -28,10 +28,12 @@ const NAMES: Readonly<Record<ErrorKind, string>> = {
 };
 
 /** What a caller is told. Undefined: the error is none that was meant for anybody, so it should be logged. */
-export function answerableError(error: unknown): { readonly name: string; readonly text: string } | undefined {
+export function answerableError(thrown: unknown): { readonly name: string; readonly text: string } | undefined {
+  const error = firstError(thrown);
   if (error instanceof DBusError) return { name: error.errorName, text: sentence(error.message) };
   if (error instanceof BerthError)
     return { name: error.kind ? NAMES[error.kind] : `${STANDARD}.Failed`, text: sentence(error.message) };
+  if (isSystemError(error)) return { name: `${STANDARD}.Failed`, text: sentence(error.message) };
   return undefined;
 }
 

@@ -1,6 +1,6 @@
 import { Command, CommanderError } from "commander";
 import { COPIER_VERB } from "../copy/protocol.ts";
-import { BerthError, errorCode, UsageError } from "../errors.ts";
+import { BerthError, errorCode, firstError, isSystemError, UsageError } from "../errors.ts";
 import { INSTALLATION } from "../host/installation.ts";
 import { findPaths } from "../host/paths.ts";
 import { FOLLOWER_VERB } from "../image/follow/protocol.ts";
@@ -108,7 +108,8 @@ function overview(): string {
 }
 
 /** One line for what failed and one for what to do about it; never a stack trace of an error made for users. */
-function report(error: unknown): number {
+function report(thrown: unknown): number {
+  const error = firstError(thrown);
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return 0; // --help
     const [, message = "", hint] = /^(?:error: )?(.*?)(?:\n\((.*)\))?$/s.exec(error.message) ?? [];
@@ -121,8 +122,7 @@ function report(error: unknown): number {
   }
   if (error instanceof Error && error.name === "AbortError") return INTERRUPTED;
   if (errorCode(error) === "EPIPE") return 0;
-  // Node's own errors of system calls read well as they are: what, errno, path.
-  if (error instanceof Error && "syscall" in error) {
+  if (isSystemError(error)) {
     complain(error.message);
     return failure;
   }

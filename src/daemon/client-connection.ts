@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { BerthError, errorCode } from "../errors.ts";
+import { BerthError, errorCode, firstError, isSystemError } from "../errors.ts";
 import { OneATurn } from "../manager/one-a-turn.ts";
 import type { Hint, Reply, Request, WireError } from "../manager/protocol.ts";
 import { DaemonEnds } from "../manager/when-ready.ts";
@@ -280,13 +280,18 @@ function forRoot(method: string): BerthError {
 }
 
 /** One sentence, never where in the daemon it happened: that is for its log. */
-function wireError(error: unknown, log: Logger, level: "info" | "debug"): WireError {
+function wireError(thrown: unknown, log: Logger, level: "info" | "debug"): WireError {
+  const error = firstError(thrown);
   if (error instanceof BerthError) {
     log[level](error.message);
     const { message, hint = null, kind = null, exitStatus } = error;
     return { message, hint, kind, exitStatus };
   }
   const message = error instanceof Error ? error.message : String(error);
+  if (isSystemError(error)) {
+    log.error({ stack: error.stack }, message);
+    return { message, hint: null, kind: null, exitStatus: 1 };
+  }
   log.error({ stack: error instanceof Error ? error.stack : undefined }, `internal error: ${message}`);
   return { message: `internal error of berthd: ${message}`, hint: null, kind: null, exitStatus: 1 };
 }

@@ -1,5 +1,5 @@
 import type { EventEmitter } from "node:events";
-import { BerthError } from "../errors.ts";
+import { BerthError, firstError } from "../errors.ts";
 
 /** As org.freedesktop.import1 calls them. */
 export type TransferType =
@@ -93,7 +93,7 @@ export class Transfer {
       outcome = "done";
     } catch (error) {
       if (signal.aborted) outcome = "canceled";
-      const reason = signal.aborted ? signal.reason : error;
+      const reason = signal.aborted ? signal.reason : firstError(error);
       this.#say(reason instanceof Error ? reason.message : String(reason), 3, events);
       throw reason;
     } finally {
