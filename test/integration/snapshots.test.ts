@@ -51,6 +51,40 @@ function count(tree: string, name: string): number {
   return Number(readFileSync(join(tree, name), "utf8"));
 }
 
+/** Of a machine that writes all the while, by following what it changes or by btrfs. */
+async function takeOfWriter(store: ImageRoot): Promise<void> {
+  const { root, machines, done } = store;
+  await shellMachine(root, "m", WRITER);
+  await asImage(store, "m");
+  await done("start", "m");
+  const tree = join(machines, "m");
+  await poll("its first writes", () => (existsSync(join(tree, "b")) ? true : undefined));
+  for (const name of ["one", "two", "three"]) {
+    await sleep(50);
+    const told = JSON.parse(await done("snapshot", "m", name, "--json"));
+    expect(told).toMatchObject({ name, running: true, frozenMs: expect.any(Number) });
+  }
+  let last = 0;
+  for (const name of ["one", "two", "three"]) {
+    const kept = join(machines, ".berth-snapshots/m", name, "image");
+    const [a, b] = [count(kept, "a"), count(kept, "b")];
+    // What is written is cut before: it may be empty, between the two steps of a shell.
+    if (a > 0 && b > 0) expect([0, 1], `${name}: ${a} ${b}`).toContain(a - b);
+    expect(Math.max(a, b)).toBeGreaterThan(last);
+    last = Math.max(a, b);
+  }
+  const now = count(tree, "a");
+  await poll("its further writes", () => (count(tree, "a") > now ? true : undefined));
+  expect(existsSync(join(root.path, "run/still/m"))).toBe(false);
+  await done("poweroff", "m");
+}
+
+test("a machine on XFS that writes runs on as well; its snapshots are each of one moment", async (ctx) => {
+  needsHere(ctx, ...toolsOf("xfs"));
+  await using store = await imageRoot("directory", "xfs");
+  await takeOfWriter(store);
+});
+
 describe.each(["directory", "btrfs"] as const)("%s", (driver) => {
   test("snapshot keeps the tree and its settings; rollback brings both back together, and keeps what was there", async () => {
     await using store = await imageRoot(driver);
@@ -102,30 +136,7 @@ describe.each(["directory", "btrfs"] as const)("%s", (driver) => {
 
   test("a machine that writes runs on; its snapshots are each of one moment", async () => {
     await using store = await imageRoot(driver);
-    const { root, machines, done } = store;
-    await shellMachine(root, "m", WRITER);
-    await asImage(store, "m");
-    await done("start", "m");
-    const tree = join(machines, "m");
-    await poll("its first writes", () => (existsSync(join(tree, "b")) ? true : undefined));
-    for (const name of ["one", "two", "three"]) {
-      await sleep(50);
-      const told = JSON.parse(await done("snapshot", "m", name, "--json"));
-      expect(told).toMatchObject({ name, running: true, frozenMs: expect.any(Number) });
-    }
-    let last = 0;
-    for (const name of ["one", "two", "three"]) {
-      const kept = join(machines, ".berth-snapshots/m", name, "image");
-      const [a, b] = [count(kept, "a"), count(kept, "b")];
-      // What is written is cut before: it may be empty, between the two steps of a shell.
-      if (a > 0 && b > 0) expect([0, 1], `${name}: ${a} ${b}`).toContain(a - b);
-      expect(Math.max(a, b)).toBeGreaterThan(last);
-      last = Math.max(a, b);
-    }
-    const now = count(tree, "a");
-    await poll("its further writes", () => (count(tree, "a") > now ? true : undefined));
-    expect(existsSync(join(root.path, "run/still/m"))).toBe(false);
-    await done("poweroff", "m");
+    await takeOfWriter(store);
   });
 
   test("rollback of a running machine is refused, or with --restart stops it before and boots it after", async () => {

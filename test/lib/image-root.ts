@@ -1,5 +1,5 @@
 /**
- * A berth root whose store is on the host's file system, or on a btrfs of its own:
+ * A berth root whose store is on the host's file system, or on one of its own:
  *
  *   await using store = await imageRoot("btrfs");
  *   await store.done("snapshot", "web");              // its stdout; status 0 and an empty stderr are expected
@@ -9,7 +9,7 @@ import { execFileSync } from "node:child_process";
 import { join } from "node:path";
 import { expect } from "vitest";
 import { type BerthRoot, berthRoot } from "./berth.ts";
-import { mountFileSystem } from "./file-systems.ts";
+import { type FileSystem, mountFileSystem } from "./file-systems.ts";
 
 export type StoreDriver = "directory" | "btrfs";
 
@@ -21,10 +21,11 @@ export interface ImageRoot extends AsyncDisposable {
   refused(...words: readonly string[]): Promise<string>;
 }
 
-export async function imageRoot(driver: StoreDriver): Promise<ImageRoot> {
+/** `type`: of a file system of its own for directories. */
+export async function imageRoot(driver: StoreDriver, type?: FileSystem): Promise<ImageRoot> {
   const root = berthRoot();
-  const disk =
-    driver === "btrfs" ? await mountFileSystem("btrfs", join(root.path, "disk"), async () => undefined) : undefined;
+  const own = driver === "btrfs" ? driver : type;
+  const disk = own && (await mountFileSystem(own, join(root.path, "disk"), async () => undefined));
   if (disk !== undefined) execFileSync("mount", ["--bind", disk.path, root.machines]);
   return {
     root,
