@@ -2,12 +2,12 @@
 import { closeSync, fstatSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { beforeAll, expect, test } from "vitest";
-import { Connection } from "../../src/bus/connection.ts";
 import { type Variant, variant } from "../../src/bus/values.ts";
 import { openNull } from "../../src/sys/files.ts";
 import { pidfdOpen } from "../../src/sys/processes.ts";
-import { type BerthRoot, berthRoot, buildBerth } from "../lib/berth.ts";
+import { berthRoot, buildBerth } from "../lib/berth.ts";
 import { checkLeaks } from "../lib/leaks.ts";
+import { MACHINE1_PATH, Machine1Client } from "../lib/machine1-client.ts";
 import { needs } from "../lib/requires.ts";
 
 const ready = needs("root", "tool:dbus-daemon", "no-systemd");
@@ -17,52 +17,13 @@ beforeAll(() => {
 });
 
 type Properties = readonly (readonly [string, Variant])[];
-const [MACHINE1, PATH] = ["org.freedesktop.machine1", "/org/freedesktop/machine1"];
 
-class Client implements AsyncDisposable {
-  readonly #connection: Connection;
-
-  private constructor(connection: Connection) {
-    this.#connection = connection;
-  }
-
-  static async of(root: BerthRoot): Promise<Client> {
-    expect((await root.berth("daemon", "start")).status).toBe(0);
-    // Waits until the bus is there.
-    expect((await root.berth("daemon", "status")).status).toBe(0);
-    return new Client(await Connection.open(`unix:path=${root.bus}`));
-  }
-
-  call(member: string, form: string, args: readonly unknown[], out: string): Promise<readonly unknown[]> {
-    const to = { destination: MACHINE1, path: PATH, interface: `${MACHINE1}.Manager` };
-    return this.#connection.call({ ...to, member, in: form, args, out });
-  }
-
-  register(...properties: Properties): Promise<readonly unknown[]> {
-    return this.call("RegisterMachineEx", "sa(sv)", ["x", properties], "o");
-  }
-
-  async names(): Promise<readonly string[]> {
-    const [rows] = await this.call("ListMachines", "", [], "a(ssso)");
-    return (rows as readonly (readonly string[])[]).map((row) => row.slice(0, 3).join(" "));
-  }
-
-  async property(name: string): Promise<unknown> {
-    const to = { destination: MACHINE1, path: `${PATH}/machine/x`, interface: "org.freedesktop.DBus.Properties" };
-    const args = [`${MACHINE1}.Machine`, name] as const;
-    const [value] = await this.#connection.call({ ...to, member: "Get", in: "ss", args, out: "v" });
-    return (value as Variant).value;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#connection.close();
-    await this.#connection.ended;
-  }
-}
+const register = (client: Machine1Client, ...properties: Properties): Promise<readonly unknown[]> =>
+  client.call("RegisterMachineEx", "sa(sv)", ["x", properties], "o");
 
 test("RegisterMachineEx: a leader is known by its pidfd, or by its number and what the kernel calls it", async () => {
   await using root = berthRoot();
-  await using client = await Client.of(root);
+  await using client = await Machine1Client.of(root);
   await using leader = root.spawn(["sleep", "1000"]);
   await using other = root.spawn(["sleep", "1000"]);
   const [id, others] = [leader.pid, other.pid].map((pid) => {
@@ -73,7 +34,7 @@ test("RegisterMachineEx: a leader is known by its pidfd, or by its number and wh
   });
   const pid = ["LeaderPID", variant("u", leader.pid)] as const;
   const refused = (what: string, ...properties: Properties): Promise<void> =>
-    expect(client.register(...properties)).rejects.toThrow(what);
+    expect(register(client, ...properties)).rejects.toThrow(what);
   await refused("LeaderPID comes with LeaderPIDFDID", pid);
   await refused("LeaderPIDFDID comes with LeaderPID", ["LeaderPIDFDID", variant("t", id ?? 0n)]);
   await refused('Unknown property "Leader"', ["Leader", variant("u", 1)]);
@@ -83,20 +44,20 @@ test("RegisterMachineEx: a leader is known by its pidfd, or by its number and wh
   await refused("Invalid machine ID", ["Id", variant("ay", Buffer.alloc(3))]);
   // Before Linux 6.9 all pidfds have one inode.
   if (id !== others) await refused("is not the one that was meant", pid, ["LeaderPIDFDID", variant("t", others ?? 0n)]);
-  expect(await client.names()).toEqual([".host host "]);
-  await client.register(pid, ["LeaderPIDFDID", variant("t", id ?? 0n)]);
-  expect(await client.property("Leader")).toBe(leader.pid);
+  expect(await client.machines()).toEqual([".host host "]);
+  await register(client, pid, ["LeaderPIDFDID", variant("t", id ?? 0n)]);
+  expect(await client.property("machine/x", "Machine", "Leader")).toBe(leader.pid);
   await refused("Machine 'x' already exists", ["LeaderPIDFD", variant("h", pidfdOpen(other.pid))]);
   await client.call("UnregisterMachine", "s", ["x"], "");
   // As systemd-nspawn does it, which is the caller and names no leader.
-  await client.register(["Service", variant("s", "nspawn")], ["Class", variant("s", "container")]);
-  expect(await client.property("Leader")).toBe(process.pid);
+  await register(client, ["Service", variant("s", "nspawn")], ["Class", variant("s", "container")]);
+  expect(await client.property("machine/x", "Machine", "Leader")).toBe(process.pid);
   await client.call("UnregisterMachine", "s", ["x"], "");
 });
 
 test("CreateMachineEx: a virtual machine has a class, an SSH address and links, until its leader ends", async () => {
   await using root = berthRoot();
-  await using client = await Client.of(root);
+  await using client = await Machine1Client.of(root);
   await using leader = root.spawn(["sleep", "1000"]);
   const properties: Properties = [
     ["Id", variant("ay", Buffer.alloc(16, 7))],
@@ -110,16 +71,16 @@ test("CreateMachineEx: a virtual machine has a class, an SSH address and links, 
     ["SSHPrivateKeyPath", variant("s", "/key")],
   ];
   expect(await client.call("CreateMachineEx", "sa(sv)a(sv)", ["x", properties, []], "o")).toEqual([
-    `${PATH}/machine/x`,
+    `${MACHINE1_PATH}/machine/x`,
   ]);
-  expect(await client.names()).toContain("x vm vmspawn");
+  expect(await client.machines()).toContain("x vm vmspawn");
   expect(await client.call("GetMachineSSHInfo", "s", ["x"], "ss")).toEqual(["vsock/77", "/key"]);
   const shown: unknown[] = [];
   for (const name of ["Leader", "RootDirectory", "NetworkInterfaces", "VSockCID", "SSHAddress", "SSHPrivateKeyPath"])
-    shown.push(await client.property(name));
+    shown.push(await client.property("machine/x", "Machine", name));
   expect(shown).toEqual([leader.pid, "/var", [7], 77, "vsock/77", "/key"]);
   await expect(client.call("GetMachineSSHInfo", "s", [".host"], "ss")).rejects.toThrow("has no SSH address");
   process.kill(leader.pid, "SIGKILL");
-  for (const deadline = performance.now() + 20_000; (await client.names()).length > 1; await sleep(5))
+  for (const deadline = performance.now() + 20_000; (await client.machines()).length > 1; await sleep(5))
     if (performance.now() > deadline) throw new Error("it is still there");
 });
