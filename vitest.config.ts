@@ -1,13 +1,13 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
-import { BaseSequencer, type TestSpecification } from "vitest/node";
 import { OWN_NAMESPACES, OWN_NAMESPACES_TITLE } from "./test/lib/own-tmpdir.ts";
+import { Sequencer } from "./test/lib/sequencer.ts";
 
 /**
  * Which tests run when, by file name:
  *
  *   test/unit/**\/*.test.ts           no root, no world but temporary files; parallel; seconds
- *   test/integration/**\/*.test.ts    root and a real kernel; two files at a time, each in namespaces of its own
+ *   test/integration/**\/*.test.ts    root and a real kernel; three files at a time, each in namespaces of its own
  *   test/**\/?(*.)vm.test.ts          boots the virtual machine; beside them; left out with BERTH_VM=0
  *   test/**\/*.long.test.ts           endurance and scale; only with BERTH_LONG=1 (`npm run test:long`)
  *
@@ -17,6 +17,8 @@ import { OWN_NAMESPACES, OWN_NAMESPACES_TITLE } from "./test/lib/own-tmpdir.ts";
 const VM_TESTS = "test/**/?(*.)vm.test.ts";
 const LONG_TESTS = "test/**/*.long.test.ts";
 const MINUTE = 60_000;
+/** One more than the cores of a small machine: a third of their time they wait, for disks and for what is to take its time. */
+const WORKERS = 3;
 const GUARD = fileURLToPath(new URL("test/lib/guard-kill.ts", import.meta.url));
 
 /** A project whose files each have the host to themselves, or what looks like it (test/lib/own-namespaces). */
@@ -27,7 +29,7 @@ function alone(name: string, order: number, timeout: number, include: string[], 
       include,
       exclude,
       pool: "forks" as const,
-      maxWorkers: OWN_NAMESPACES ? 2 : 1,
+      maxWorkers: OWN_NAMESPACES ? WORKERS : 1,
       ...(OWN_NAMESPACES ? { execArgv: [OWN_NAMESPACES_TITLE] } : {}),
       setupFiles: [GUARD],
       globalSetup: [fileURLToPath(new URL("test/lib/own-tmpdir.ts", import.meta.url))],
@@ -38,21 +40,9 @@ function alone(name: string, order: number, timeout: number, include: string[], 
   };
 }
 
-/** One guest runs at a time: the virtual machine's files, the longest first, are spread over the others of their group. */
-class SpreadGuests extends BaseSequencer {
-  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const sorted = await super.sort(files);
-    const of = (name: string): TestSpecification[] => sorted.filter(({ project }) => project.name === name);
-    const [guests, others] = [of("vm"), of("integration")];
-    const step = Math.ceil(others.length / Math.max(1, guests.length));
-    guests.forEach((guest, index) => void others.splice(index * (step + 1), 0, guest));
-    return [...sorted.filter((file) => !others.includes(file)), ...others];
-  }
-}
-
 export default defineConfig({
   test: {
-    sequence: { sequencer: SpreadGuests },
+    sequence: { sequencer: Sequencer },
     reporters: ["default", fileURLToPath(new URL("test/lib/reporter.ts", import.meta.url))],
     projects: [
       {

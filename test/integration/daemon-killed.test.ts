@@ -2,10 +2,10 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import { beforeAll, expect, test } from "vitest";
 import type { MachineView } from "../../src/manager/machine-view.ts";
 import { type BerthRoot, berthRoot, buildBerth, poll } from "../lib/berth.ts";
+import { bundled } from "../lib/bundled.ts";
 import { berthd, connect, killDaemon } from "../lib/daemon.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { generator } from "../lib/random.ts";
@@ -18,7 +18,6 @@ beforeAll(() => {
   if (ready) buildBerth();
 });
 
-const KILLED_AT = fileURLToPath(new URL("../lib/berthd-killed-at.ts", import.meta.url));
 const MINUTES = 60_000;
 
 async function list(root: BerthRoot): Promise<readonly MachineView[]> {
@@ -48,7 +47,9 @@ test.each([
     const steps = await hostSteps(root);
     expect(steps).toBeGreaterThan(15);
     for (let step = 0; ; step++) {
-      await using daemon = await berthd(root, { program: [process.execPath, KILLED_AT, String(step)] });
+      await using daemon = await berthd(root, {
+        program: [process.execPath, bundled("berthd-killed-at"), String(step)],
+      });
       // Of the start that was cut before the last step.
       expect(await list(root), `${step}`).toEqual([]);
       expect(root.leftovers(), `${step}`).toEqual([]);

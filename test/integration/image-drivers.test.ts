@@ -13,8 +13,6 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { buildSync } from "esbuild";
 import { beforeAll, describe, expect, test } from "vitest";
 import { mountPartNow } from "../../src/host/disk-image/mount-part.ts";
 import { openTree } from "../../src/host/open-tree.ts";
@@ -27,6 +25,7 @@ import { rawDriver } from "../../src/image/drivers/raw.ts";
 import { makeImage } from "../../src/image/make.ts";
 import { ImageStore } from "../../src/image/store.ts";
 import { type BerthRoot, berthRoot, buildBerth } from "../lib/berth.ts";
+import { bundled } from "../lib/bundled.ts";
 import { DISK_TOOLS, makeFileSystem } from "../lib/disk-images.ts";
 import { type FileSystem, mountFileSystem, toolsOf } from "../lib/file-systems.ts";
 import { checkLeaks } from "../lib/leaks.ts";
@@ -50,13 +49,8 @@ checkLeaks();
 beforeAll(() => {
   if (!ready) return;
   buildBerth();
-  const format = { platform: "node", format: "esm", target: "node24" } as const;
-  buildSync({ entryPoints: [KILLED_AT], outfile: BUNDLE, bundle: true, external: ["koffi"], ...format });
 });
 
-const KILLED_AT = fileURLToPath(new URL("../lib/clone-killed-at.ts", import.meta.url));
-/** Starts in a tenth of the time. */
-const BUNDLE = fileURLToPath(new URL("../.cache/clone-killed-at.mjs", import.meta.url));
 const LONG = 180_000;
 const { signal } = new AbortController();
 
@@ -308,7 +302,7 @@ describe("stacks", () => {
         status,
         signal: by,
         stderr,
-      } = spawnSync(process.execPath, [BUNDLE, String(at), "web", "copy"], {
+      } = spawnSync(process.execPath, [bundled("clone-killed-at"), String(at), "web", "copy"], {
         env: { ...shop.root.env },
         encoding: "utf8",
       });

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { expect, onTestFailed, test } from "vitest";
+import { beforeAll, beforeEach, describe, expect, onTestFailed, test } from "vitest";
 import { INSTALLATION } from "../../src/host/installation.ts";
 import { type JobOptions, vm } from "../lib/vm.ts";
 
@@ -18,11 +18,15 @@ const FUNCTIONS = `
   inside() { berth exec debian -- sh -c "$1"; }
 `;
 
+/** Of the last guest. */
+let output = "";
+beforeEach(() => onTestFailed(() => console.log(output)));
+
 /** Runs a script on the systemd host; every line that matters says `KEY=VALUE`. */
 async function inGuest(script: string, more: JobOptions = {}): Promise<Map<string, string>> {
-  const { status, output } = await vm.run(`set -u\n${FUNCTIONS}\n${script}`, { timeoutSeconds: 1200, ...more });
-  onTestFailed(() => console.log(output));
-  expect(status).toBe(0);
+  const end = await vm.run(`set -u\n${FUNCTIONS}\n${script}`, { timeoutSeconds: 1200, ...more });
+  output = end.output;
+  expect(end.status, output).toBe(0);
   return new Map(
     output
       .split("\n")
@@ -30,10 +34,10 @@ async function inGuest(script: string, more: JobOptions = {}): Promise<Map<strin
   );
 }
 
-test(
-  "a default machine boots to running in a scope, hands its controllers down, is entered, reboots, powers off",
-  async () => {
-    const said = await inGuest(`
+describe("a default machine", () => {
+  let said = new Map<string, string>();
+  beforeAll(async () => {
+    said = await inGuest(`
     cd /
     berth start debian || exit 1
     inside 'echo "state=$(systemctl is-system-running)"
@@ -46,6 +50,17 @@ test(
     echo "supervisor=$(grep -l . /proc/[0-9]*/cgroup 2>/dev/null | while read -r f; do grep -q machine-debian.scope/supervisor $f && cat \${f%cgroup}comm; done | sort -u)"
     echo "limits_owner=$(stat -c %U $scope/memory.max)"
     echo "delegated_owner=$(stat -c %u $scope/payload/cgroup.procs)"
+    mkdir -p /srv/data/sub; echo of the host >/srv/data/file; chown 1000:1001 /srv/data/file
+    truncate -s 50M /srv/data/sparse; mount -t tmpfs tmpfs /srv/data/sub
+    berth bind debian /srv/data /mnt --read-only; echo "bind=$?"
+    inside 'echo "read=$(cat /mnt/file)"; mount -o remount,bind,rw /mnt 2>/dev/null || umount /mnt/sub 2>/dev/null || touch /mnt/new 2>/dev/null; echo "locked=$?"'
+    berth unbind debian /tmp 2>/dev/null; echo "other=$?"
+    berth unbind debian /mnt; echo "unbind=$?"
+    berth copy-to debian /srv/data /srv/copy; echo "to=$?"
+    inside 'echo "after=$(ls -A /mnt)"; echo "owner=$(stat -c %u:%g /srv/copy/file)"; echo "blocks=$(stat -c %b /srv/copy/sparse)"'
+    berth copy-from debian /srv/copy /srv/back; echo "from=$?"
+    echo "back=$(stat -c %u:%g:%s /srv/back/file)"
+    echo "same=$(cmp /srv/data/sparse /srv/back/sparse && echo yes)"
     first=$(leader)
     echo "leader_is_listed=$(berth list --json | grep -c 'leader": '$first'\\b')"
     inside 'systemctl reboot'
@@ -56,6 +71,9 @@ test(
     echo "scope_left=$(ls -d $scope 2>/dev/null)"
     echo "host=$(systemctl is-system-running)"
   `);
+  }, PATIENCE);
+
+  test("boots to running in a scope, hands its controllers down, is entered, reboots, powers off", () => {
     expect(said.get("state")).toBe("running");
     expect(said.get("failed")).toBe("");
     expect(said.get("inside")).toMatch(/\bmemory\b.*\bpids\b/);
@@ -70,9 +88,15 @@ test(
     expect(said.get("left")).toBe("[]");
     expect(said.get("scope_left")).toBe("");
     expect(said.get("host")).toBe("running");
-  },
-  PATIENCE,
-);
+  });
+
+  test("has what is bound and copied while it runs as on newer kernels, locked, sparse, and with its owners", () => {
+    expect(Object.fromEntries(said)).toMatchObject({
+      ...{ bind: "0", read: "of the host", locked: "1", other: "1", unbind: "0", after: "" },
+      ...{ to: "0", owner: "1000:1001", blocks: "0", from: "0", back: "1000:1001:12", same: "yes" },
+    });
+  });
+});
 
 test(
   "out of memory during a launch ends the launch with a reason and not the launcher",
@@ -223,33 +247,6 @@ test(
 );
 
 test(
-  "what is bound and copied while it runs is there as on newer kernels, locked, sparse, and with the machine's owners",
-  async () => {
-    const said = await inGuest(`
-    cd /
-    berth start debian || exit 1
-    mkdir -p /srv/data/sub; echo of the host >/srv/data/file; chown 1000:1001 /srv/data/file
-    truncate -s 50M /srv/data/sparse; mount -t tmpfs tmpfs /srv/data/sub
-    berth bind debian /srv/data /mnt --read-only; echo "bind=$?"
-    inside 'echo "read=$(cat /mnt/file)"; mount -o remount,bind,rw /mnt 2>/dev/null || umount /mnt/sub 2>/dev/null || touch /mnt/new 2>/dev/null; echo "locked=$?"'
-    berth unbind debian /tmp 2>/dev/null; echo "other=$?"
-    berth unbind debian /mnt; echo "unbind=$?"
-    berth copy-to debian /srv/data /srv/copy; echo "to=$?"
-    inside 'echo "after=$(ls -A /mnt)"; echo "owner=$(stat -c %u:%g /srv/copy/file)"; echo "blocks=$(stat -c %b /srv/copy/sparse)"'
-    berth copy-from debian /srv/copy /srv/back; echo "from=$?"
-    echo "back=$(stat -c %u:%g:%s /srv/back/file)"
-    echo "same=$(cmp /srv/data/sparse /srv/back/sparse && echo yes)"
-    berth poweroff debian
-    `);
-    expect(Object.fromEntries(said)).toMatchObject({
-      ...{ bind: "0", read: "of the host", locked: "1", other: "1", unbind: "0", after: "" },
-      ...{ to: "0", owner: "1000:1001", blocks: "0", from: "0", back: "1000:1001:12", same: "yes" },
-    });
-  },
-  PATIENCE,
-);
-
-test(
   "berthd.service: killed with SIGKILL it comes back, and the machine was never away: exec, console, reboot, exit status",
   async () => {
     const said = await inGuest(
@@ -282,6 +279,9 @@ test(
     echo "why=$(berth why debian | head -n 1)"
     echo "left=$(berth list --json | tr -d '\\n ')"
     echo "scope_left=$(ls -d $scope 2>/dev/null)"
+    # One that need not boot, as that takes the emulated processor longer than all else.
+    mkdir -p /etc/berth/machines
+    printf '[Exec]\\nNotifyReady=no\\nBoot=no\\nParameters=sleep 1000\\nKillSignal=SIGKILL\\n' >/etc/berth/machines/debian.nspawn
     berth start debian; echo "start=$?"
     systemctl stop berthd; echo "goes_on=$(pgrep -c berth-keeper)"
     systemctl start berthd; berth poweroff debian; echo "poweroff=$?"

@@ -7,7 +7,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { lockFile, treeLock, unlinkLocked } from "../../src/exec/lock-file.ts";
 import { FOLLOWER_VERB } from "../../src/image/follow/protocol.ts";
 import { TREES_IN_USE } from "../../src/machine/places.ts";
-import { BERTH, buildBerth, poll } from "../lib/berth.ts";
+import { BERTH, type BerthRoot, buildBerth, poll, type Running } from "../lib/berth.ts";
 import { killDaemon } from "../lib/daemon.ts";
 import { mountFileSystem, toolsOf } from "../lib/file-systems.ts";
 import { asImage, type ImageRoot, imageRoot } from "../lib/image-root.ts";
@@ -41,6 +41,15 @@ async function list({ done }: ImageRoot, name: string): Promise<readonly Told[]>
 
 async function names(store: ImageRoot, name: string): Promise<readonly string[]> {
   return (await list(store, name)).map((each) => each.name);
+}
+
+/**
+ * berth that is killed, and all of its processes are, before its system call of this number (from 1) of these kinds.
+ * Only these stop it (--seccomp-bpf): to stop at every call takes three times as long.
+ */
+function killedAt(root: BerthRoot, calls: string, step: number, ...words: readonly string[]): Running {
+  const inject = ["-e", `trace=${calls}`, "-e", `inject=${calls}:signal=SIGKILL:when=${step}`];
+  return root.spawn(["strace", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", ...inject, BERTH, ...words]);
 }
 
 /** Counts in /a, then in /b, as fast as it can: /b is never ahead. */
@@ -220,19 +229,7 @@ describe.each(["directory", "btrfs"] as const)("%s", (driver) => {
     const ends = new Set<string>();
     for (const calls of ["rename,renameat2", "fsync", "mkdir,unlink,rmdir"])
       for (let step = 1; ; step++) {
-        const inject = `inject=${calls}:signal=SIGKILL:when=${step}`;
-        await using child = root.spawn([
-          "strace",
-          "-f",
-          "-qq",
-          "-o",
-          "/dev/null",
-          "-e",
-          inject,
-          BERTH,
-          "rollback",
-          "web",
-        ]);
+        await using child = killedAt(root, calls, step, "rollback", "web");
         const { status } = await child.end;
         await done("clean");
         const [tree, text] = [readFileSync(file, "utf8"), readFileSync(settings, "utf8")];
@@ -445,8 +442,7 @@ test("a rollback to an image of another kind: whoever is killed, one of the two 
   for (let step = 1; ; step++) {
     rmSync(tree, { recursive: true, force: true });
     writeFileSync(disk, "disk");
-    const inject = `inject=rename,renameat2:signal=SIGKILL:when=${step}`;
-    await using child = root.spawn(["strace", "-f", "-qq", "-o", "/dev/null", "-e", inject, BERTH, "rollback", "web"]);
+    await using child = killedAt(root, "rename,renameat2", step, "rollback", "web");
     const { status } = await child.end;
     expect(existsSync(tree) || existsSync(disk), `${step}`).toBe(true);
     await done("clean");
@@ -474,20 +470,7 @@ test("whoever is killed at any step of a snapshot: it is there whole, or not at 
   root.settings("web", "[Exec]\nHostname=one");
   for (const calls of ["rename,renameat2", "mkdir", "fsync"])
     for (let step = 1; ; step++) {
-      const inject = `inject=${calls}:signal=SIGKILL:when=${step}`;
-      await using child = root.spawn([
-        "strace",
-        "-f",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        inject,
-        BERTH,
-        "snapshot",
-        "web",
-        "s",
-      ]);
+      await using child = killedAt(root, calls, step, "snapshot", "web", "s");
       const { status } = await child.end;
       await done("clean");
       expect(readdirSync(machines).filter((name) => !name.startsWith(".berth-snapshots"))).toEqual(["web"]);

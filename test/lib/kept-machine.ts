@@ -10,11 +10,9 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import { type ProcessId, processId } from "../../src/host/process-id.ts";
+import { bundled } from "./bundled.ts";
 import { type MachineOptions, type TestMachine, testMachine } from "./launch.ts";
-
-const LIBRARY = fileURLToPath(new URL("launch.ts", import.meta.url));
 
 export interface KeptMachine {
   readonly machine: TestMachine;
@@ -25,16 +23,7 @@ export interface KeptMachine {
 
 /** In the background, unless `request` says otherwise. The process says the pids and then waits to be killed. */
 export async function launchInChild(options: MachineOptions): Promise<KeptMachine> {
-  const script = `
-    const { testMachine } = await import(${JSON.stringify(LIBRARY)});
-    const launch = testMachine(${JSON.stringify(options)}).launch();
-    await launch.run();
-    console.log(JSON.stringify({ leader: launch.leaderPid, keeper: launch.keeperPid }));
-    setInterval(() => {}, 1000);`;
-  const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  const exited = once(child, "exit");
+  const { child, exited } = start(options);
   const line = await Promise.race([once(child.stdout, "data"), exited.then(() => undefined)]);
   if (line === undefined) throw new Error("the launch in a process of its own failed: see above");
   const pids = JSON.parse(String(line[0])) as { leader: number; keeper: number };
@@ -51,22 +40,7 @@ export async function launchInChild(options: MachineOptions): Promise<KeptMachin
 
 /** Launches in a process that is killed as soon as it has the fd of that name, or after so many ms. */
 export async function launchKilledAt(options: MachineOptions, at: string | number): Promise<void> {
-  const script = `
-    const { testMachine } = await import(${JSON.stringify(LIBRARY)});
-    const at = ${JSON.stringify(at)};
-    const launch = testMachine(${JSON.stringify(options)}).launch();
-    const name = launch.fds.name.bind(launch.fds);
-    launch.fds.name = (fdName, fd) => {
-      name(fdName, fd);
-      if (fdName === at) process.kill(process.pid, "SIGKILL");
-    };
-    console.log("go");
-    await launch.run();
-    setInterval(() => {}, 1000);`;
-  const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  const exited = once(child, "exit");
+  const { child, exited } = start(options, at);
   await once(child.stdout, "data");
   if (typeof at === "number") {
     await sleep(at);
@@ -74,4 +48,10 @@ export async function launchKilledAt(options: MachineOptions, at: string | numbe
   }
   const [, signal] = await exited;
   if (signal !== "SIGKILL") throw new Error(`the launch that was to be killed ended by itself: ${signal}`);
+}
+
+function start(options: MachineOptions, at?: string | number) {
+  const words = [bundled("launch-of-own"), JSON.stringify(options), ...(at === undefined ? [] : [String(at)])];
+  const child = spawn(process.execPath, words, { stdio: ["ignore", "pipe", "inherit"] });
+  return { child, exited: once(child, "exit") };
 }

@@ -1,7 +1,7 @@
 /**
  * Gives the tests that look at the whole host the host to themselves, as far as other runs of these tests go, and a
  * temporary directory of their own (os.tmpdir(), TMPDIR), so that the leak check can say of every entry in it that a
- * test left it, whatever else runs on this machine. Where they run two at a time, each file has both to itself
+ * test left it, whatever else runs on this machine. Where several run at a time, each file has both to itself
  * (own-namespaces).
  *
  * vitest runs this file itself (globalSetup in vitest.config.ts). KEEP=1 keeps the directory and says where it is.
