@@ -13,6 +13,7 @@ import { type Prepared, prepare } from "../machine/prepare.ts";
 import { sweepMachine } from "../machine/sweep.ts";
 import { throwAwayImage } from "../machine/throw-away.ts";
 import type { HostFacts } from "../plan/facts.ts";
+import { initName } from "../plan/init-requests.ts";
 import type { PlanInput } from "../plan/input.ts";
 import { stepOf } from "../plan/join.ts";
 import { showProblem } from "../spec/problem.ts";
@@ -111,7 +112,7 @@ export class Launcher {
     this.#stages.refill();
     await this.turn();
     // Of the inits only systemd says by itself when it is ready; of others it shows (init-boot.ts), or it is not known.
-    const saysReady = planned.spec.notifyReady.value || input.machine.tree.init?.kind === "systemd";
+    const saysReady = planned.spec.notifyReady.value || initName(input) === "systemd";
     const record = LiveRecord.ofLaunch(planned, input, launch, { managed: true, saysReady }, caller);
     launch.forget();
     return new ManagedBoot(launch, record, saysReady, policyOf(planned.spec));

@@ -281,7 +281,7 @@ test(
     echo "scope_left=$(ls -d $scope 2>/dev/null)"
     # One that need not boot, as that takes the emulated processor longer than all else.
     mkdir -p /etc/berth/machines
-    printf '[Exec]\\nNotifyReady=no\\nBoot=no\\nParameters=sleep 1000\\nKillSignal=SIGKILL\\n' >/etc/berth/machines/debian.nspawn
+    printf '[Exec]\\nBoot=no\\nParameters=sh -c "trap exit TERM; sleep 1000 & wait"\\nKillSignal=SIGTERM\\n' >/etc/berth/machines/debian.nspawn
     berth start debian; echo "start=$?"
     systemctl stop berthd; echo "goes_on=$(pgrep -c berth-keeper)"
     systemctl start berthd; berth poweroff debian; echo "poweroff=$?"

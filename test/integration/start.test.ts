@@ -65,6 +65,17 @@ test("what the start complains about becomes the error", async () => {
   expect(filesOfTheStart(root)).toEqual([]);
 });
 
+test("Boot=no: a command is ready when it runs, whatever init the tree has", async () => {
+  await using root = berthRoot();
+  const tree = await probeTree({ at: join(root.machines, "m") });
+  mkdirSync(join(tree, "usr/lib/systemd"), { recursive: true });
+  writeFileSync(join(tree, "usr/lib/systemd/systemd"), "", { mode: 0o755 });
+  root.settings("m", "[Exec]\nBoot=no\nParameters=/probe init --term");
+  expect(await root.berth("start", "m", "--timeout=10")).toMatchObject({ status: 0, stderr: "" });
+  expect(root.record("m")).toMatchObject({ state: "running", ready: true, init: null });
+  expect(await root.berth("poweroff", "m")).toMatchObject({ status: 0, stderr: "" });
+});
+
 test("says what makes the machine weaker, and warns", async () => {
   await using root = berthRoot();
   await makeMachine(root);
