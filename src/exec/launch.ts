@@ -178,8 +178,7 @@ export class Launch implements RunningBoot {
   /** Made once for all mounts that show owners the same way. */
   async mappingNamespace(mapping: IdMapping): Promise<number> {
     const name = `mapping:${JSON.stringify(mapping)}`;
-    const { stage, arch } = this.#options;
-    if (!this.fds.has(name)) this.fds.name(name, await mappingNamespace(stage, arch, mapping));
+    if (!this.fds.has(name)) this.fds.name(name, await mappingNamespace(this.#options.stage, mapping));
     return this.fds.get(name);
   }
 

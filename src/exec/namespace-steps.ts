@@ -1,35 +1,24 @@
-import { closeSync, constants, writeFileSync, writeSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { BerthError, errorCode } from "../errors.ts";
 import { setMountAttributes } from "../sys/mounts.ts";
 import { blameSubmounts } from "./blame-submounts.ts";
+import { openNamespaces, writeIdMaps } from "./held-namespaces.ts";
 import type { Action } from "./host-steps.ts";
-import { asSysError } from "./launch-error.ts";
 
 export type NamespaceKinds = "open-namespaces" | "write-id-maps" | "map-owners" | "set-oom-score";
 
 /** Host steps on the namespaces that were made ahead, and on processes of the stage by their /proc files. */
 export const NAMESPACES: { readonly [K in NamespaceKinds]: Action<K> } = {
   "open-namespaces": async ({ namespaces }, launch) => {
-    const opened = await launch.stage.openOfHolder(namespaces.map((namespace) => `ns/${namespace}`));
+    const opened = await openNamespaces(launch.stage.spawned, namespaces);
     namespaces.forEach((namespace, index) => {
       launch.fds.name(`${namespace}-namespace`, opened[index] ?? -1);
     });
   },
 
-  "write-id-maps": async ({ base, size }, launch) => {
-    const maps = ["gid_map", "uid_map"];
-    const opened = await launch.stage.openOfHolder(maps, constants.O_WRONLY);
-    let map = "";
-    try {
-      for (const [index, fd] of opened.entries()) {
-        map = maps[index] ?? "";
-        writeSync(fd, `0 ${base} ${size}\n`);
-      }
-    } catch (error) {
-      throw asSysError("write", error, map);
-    } finally {
-      for (const fd of opened) closeSync(fd);
-    }
+  "write-id-maps": ({ base, size }, launch) => {
+    const map = `0 ${base} ${size}\n`;
+    return writeIdMaps(launch.stage.spawned, { gid_map: map, uid_map: map });
   },
 
   "map-owners": async ({ fd, recursive, mapping }, launch) => {

@@ -58,6 +58,7 @@ export class StageProcess {
   readonly socket: StageSocket;
   readonly #fd: number;
   #ahead: Ahead | undefined;
+  #holder: number | undefined;
 
   private constructor(pid: number, socket: number) {
     this.pid = pid;
@@ -102,6 +103,11 @@ export class StageProcess {
    * @throws SysError where the kernel refuses them
    */
   async holder(): Promise<number> {
+    this.#holder ??= await this.#askHolder();
+    return this.#holder;
+  }
+
+  async #askHolder(): Promise<number> {
     let answer = await this.#answer();
     // They may have been asked for long ago.
     if (answer.value < 0 && this.#ahead !== undefined) {

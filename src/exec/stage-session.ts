@@ -1,4 +1,4 @@
-import { constants, openSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { BerthError } from "../errors.ts";
 import type { LaunchPlan, StepOf } from "../plan/step.ts";
 import { SOCK_SEQPACKET } from "../sys/constants.ts";
@@ -11,7 +11,7 @@ import type { CompiledPlan } from "./compile.ts";
 import { exitStatus, readExitRecord } from "./exit-record.ts";
 import type { FdTable } from "./fd-table.ts";
 import { writeImage } from "./image-file.ts";
-import { asSysError, describeExit, type LaunchError, meansGone, stageFailure } from "./launch-error.ts";
+import { describeExit, type LaunchError, meansGone, stageFailure } from "./launch-error.ts";
 import { EXECUTED, EXITED, isHeld, SYNC } from "./stage-abi.ts";
 import type { StageProcess } from "./stage-process.ts";
 import type { StageMessage } from "./stage-socket.ts";
@@ -34,7 +34,6 @@ export class StageSession {
   #patience: NodeJS.Timeout | undefined;
   /** The stage did not end by itself, and we kill what there is of it. */
   #impatient = false;
-  #holder: number | undefined;
   keeperPid: number;
   leaderPid = -1;
 
@@ -45,6 +44,10 @@ export class StageSession {
     this.#process = stage;
     this.keeperPid = stage.pid;
     fds.name("stage", stage.pidfd);
+  }
+
+  get spawned(): StageProcess {
+    return this.#process;
   }
 
   /** What reports of failures are understood by: none comes when the payload runs. */
@@ -77,21 +80,6 @@ export class StageSession {
   complete(compiled: CompiledPlan, fd: number): void {
     this.#compiled = compiled;
     writeImage(compiled.image, fd);
-  }
-
-  /** Opens files of /proc/<pid>/ of who holds the namespaces made ahead, until the program is handed over. */
-  async openOfHolder(files: readonly string[], flags: number = constants.O_RDONLY): Promise<readonly number[]> {
-    this.#holder ??= await this.#process.holder();
-    const opened: number[] = [];
-    try {
-      for (const file of files) opened.push(open(`/proc/${this.#holder}/${file}`, flags));
-      // The stage lives, and does not reap its child yet: so the pid is its own.
-      if (this.#reap("stage") !== null) throw this.#keeperDied();
-      return opened;
-    } catch (error) {
-      for (const fd of opened) closeQuietly(fd);
-      throw error;
-    }
   }
 
   tell(sync: number): void {
@@ -234,14 +222,6 @@ export class StageSession {
     // Where the keeper was killed before it could.
     if (this.#fds.has("leader")) reapOrphan(this.#fds.get("leader"));
     this.#process.socket.close();
-  }
-}
-
-function open(path: string, flags: number): number {
-  try {
-    return openSync(path, flags);
-  } catch (error) {
-    throw asSysError("open", error, path);
   }
 }
 
