@@ -1,7 +1,7 @@
 "use strict";
 // dist/berth.cjs, dist/berthd.cjs. Runs a program with what V8 made of it when it was built (compile.cjs): to compile it anew, function
 // by function, takes `berth run` 15 ms. Another runtime than the one it was made by compiles, and that is all. What is asked for most
-// (src/cli/quick.ts) is done without loading the rest. This is one file, as each that is required costs half a millisecond.
+// (src/cli/quick.ts) is done without loading the rest, and so is a run. This is one file, as each that is required costs half a millisecond.
 const { readFileSync } = require("node:fs");
 const { Script } = require("node:vm");
 
@@ -25,9 +25,10 @@ function rest(status) {
   else process.exit(status);
 }
 
-const quick = PROGRAM.endsWith("/berth") && QUICK.includes(process.argv[2]);
-const done = quick ? load(`${PROGRAM}-quick.bundle`).quickly(process.argv.slice(2)) : undefined;
-if (done instanceof Promise) {
+const verb = PROGRAM.endsWith("/berth") ? process.argv[2] : undefined;
+const done = QUICK.includes(verb) ? load(`${PROGRAM}-quick.bundle`).quickly(process.argv.slice(2)) : undefined;
+if (verb === "run") load(`${PROGRAM}-run.bundle`);
+else if (done instanceof Promise) {
   done.then(rest, (error) => {
     process.stderr.write(`berth: internal error: ${error.message}\n`);
     process.exit(1);

@@ -30,3 +30,16 @@ export type Runner = <A extends unknown[]>(
 export function withoutDashes(words: readonly string[]): string[] {
   return words[0] === "--" ? words.slice(1) : [...words];
 }
+
+/** As `docker run` has it: what the payload exits with is left to the payload. */
+export const FAILURE = 125;
+
+export interface VerbEntry {
+  readonly summary: string;
+  /** Loaded only when it is called: a verb pays for what it needs and for nothing else. */
+  readonly load: () => Promise<VerbModule>;
+  /** What nobody else could do: said so, before something in it fails of it. */
+  readonly rootOnly?: true;
+  /** Exit status when berth itself fails, for a verb whose own is the payload's; default 1. */
+  readonly failure?: number;
+}

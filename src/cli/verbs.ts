@@ -1,17 +1,4 @@
-import type { VerbModule } from "./verb.ts";
-
-interface VerbEntry {
-  readonly summary: string;
-  /** Loaded only when it is called: a verb pays for what it needs and for nothing else. */
-  readonly load: () => Promise<VerbModule>;
-  /** What nobody else could do: said so, before something in it fails of it. */
-  readonly rootOnly?: true;
-  /** Exit status when berth itself fails, for a verb whose own is the payload's; default 1. */
-  readonly failure?: number;
-}
-
-/** As `docker run` has it: what the payload exits with is left to the payload. */
-const FAILURE = 125;
+import { FAILURE, type VerbEntry } from "./verb.ts";
 
 /** What verbs are about, as help and the manual show them. */
 const GROUPS: Readonly<Record<string, string>> = {

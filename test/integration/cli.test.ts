@@ -55,6 +55,25 @@ describe("usage", () => {
     });
   });
 
+  test.runIf(ready)(
+    "run is the same in its own bundle and among all verbs, where it is not the first word",
+    async () => {
+      await using root = berthRoot();
+      const tree = await probeTree();
+      for (const [wanted, ...words] of [
+        [0, "--help"],
+        [2, "--bogus"],
+        [125, "-D", "/nowhere", "--", "/bin/true"],
+        [127, "-q", "-D", tree, "--", "/nowhere"],
+        [3, "-q", "-D", tree, "--", "/probe", "exit", "3"],
+      ] as const) {
+        const alone = await root.berth("run", ...words);
+        expect(await root.berth("--root", root.path, "run", ...words), words.join(" ")).toEqual(alone);
+        expect(alone.status, alone.stderr).toBe(wanted);
+      }
+    },
+  );
+
   test.each([
     [["lst"], /^berth: lst: no such verb\nhint: did you mean list\?\n$/],
     [["pwoeroff", "m"], /did you mean poweroff\?/],
