@@ -160,7 +160,6 @@ export function machineInterface(machine: BusMachine, services: Services): Inter
 }
 
 const SIGKILL = 9;
-/** VMADDR_CID_ANY of vsock(7). */
 
 function requireMachine({ name, class: what }: BusMachine, wish: string): void {
   if (what === "host") throw notSupported(`The host can't ${wish} as the machine ${name}.`);
