@@ -9,7 +9,7 @@ import { MAGIC } from "./stage-abi.ts";
  * a fixed one. Pure: no fd is opened and nothing is called here.
  */
 
-/** Where the stage maps the image, and where in it the part begins that is dropped once the machine runs. */
+/** Where the stage maps the image (a multiple of HALF), and where in it the part begins that is dropped once the machine runs. */
 const BASE = 0x200000000;
 const TRANSIENT = 16 << 20;
 
@@ -99,8 +99,8 @@ export class Program {
 }
 
 const OP_SIZE = 96;
-const ANY_RESULT = [-4095, Number.MAX_SAFE_INTEGER] as const;
-const NO_ERROR = [0, Number.MAX_SAFE_INTEGER] as const;
+/** What half a word can be. */
+const HALF = 2 ** 32;
 
 /** Growing memory at a fixed address, as 64-bit words in two halves: an image has thousands, and no bigint is made for them. */
 class Segment {
@@ -125,26 +125,16 @@ class Segment {
     return { at: this.start + offset };
   }
 
-  /** Sets the word at an address: a signed number of at most 53 bits, or any bigint modulo 2^64. */
   setWord(at: number, value: number | bigint): void {
-    const half = (at - this.start) >> 2;
-    if (typeof value === "bigint") {
-      this.#halves[half] = Number(BigInt.asIntN(32, value));
-      this.#halves[half + 1] = Number(BigInt.asIntN(32, value >> 32n));
-    } else if ((value | 0) === value) {
-      this.#halves[half] = value;
-      this.#halves[half + 1] = value >> 31;
-    } else {
-      this.#halves[half] = value;
-      this.#halves[half + 1] = Math.floor(value / 0x100000000);
-    }
+    setWord(this.#halves, (at - this.start) >> 2, value);
   }
 
-  /** Sets two 32-bit fields. */
-  setHalves(at: number, first: number, second: number): void {
-    const half = (at - this.start) >> 2;
-    this.#halves[half] = first;
-    this.#halves[half + 1] = second;
+  setAddress(at: number, pointer: Pointer): void {
+    setAddress(this.#halves, (at - this.start) >> 2, pointer);
+  }
+
+  put({ at }: Pointer, words: Int32Array): void {
+    this.#halves.set(words, (at - this.start) >> 2);
   }
 
   holds(pointer: Pointer): boolean {
@@ -220,7 +210,9 @@ export class Assembler {
 
   /** Writes a 64-bit value into placed memory. */
   poke(pointer: Pointer, offset: number, value: number | bigint | Pointer): void {
-    this.#segment(pointer).setWord(pointer.at + offset, typeof value === "object" ? BASE + value.at : value);
+    const segment = this.#segment(pointer);
+    if (typeof value === "object") segment.setAddress(pointer.at + offset, value);
+    else segment.setWord(pointer.at + offset, value);
   }
 
   call(program: Program, name: SyscallName, args: readonly Argument[], options: CallOptions = {}): void {
@@ -271,44 +263,42 @@ export class Assembler {
 
   /** A resident program keeps its strings with it. */
   #program(program: Program, place: (program: Program) => Pointer): Pointer {
-    const { resident } = program;
-    const pointer = this.reserve(24 + program.ops.length * OP_SIZE, resident);
-    this.poke(pointer, 0, program.who);
-    this.poke(pointer, 8, program.lenient ? 1 : 0);
-    this.poke(pointer, 16, program.ops.length);
-    const segment = resident ? this.#resident : this.#transient;
-    // Plain loops: a daemon's code is not optimized, and this is a tenth of a start.
-    let at = pointer.at + 24;
-    for (const op of program.ops) {
+    const { resident, ops } = program;
+    const pointer = this.reserve(24 + ops.length * OP_SIZE, resident);
+    // Plain loops over plain memory: a daemon's code is not optimized, and this is a tenth of a start.
+    const words = new Int32Array(6 + (ops.length * OP_SIZE) / 4);
+    [words[0], words[2], words[4]] = [program.who, program.lenient ? 1 : 0, ops.length];
+    let at = 6;
+    for (const { number, arguments: args, options } of ops) {
       let registers = 0;
-      let k = 0;
-      for (const argument of op.arguments) {
-        if (typeof argument === "number") segment.setWord(at + 8 + k * 8, argument);
-        else {
-          if (isRegister(argument)) registers |= 1 << k;
-          segment.setWord(at + 8 + k * 8, this.#word(argument, resident, place));
-        }
-        k++;
+      let to = at + 2;
+      for (const argument of args) {
+        if (typeof argument === "number" || typeof argument === "bigint") setWord(words, to, argument);
+        else if (typeof argument === "string") setAddress(words, to, this.string(argument, resident));
+        else if (argument instanceof Program) setAddress(words, to, place(argument));
+        else if ("register" in argument) {
+          registers |= 1 << ((to - at - 2) >> 1);
+          words[to] = argument.register;
+        } else setAddress(words, to, argument);
+        to += 2;
       }
-      const { into, onlyIf, tolerate = 0 } = op.options;
-      const [low, high] = acceptedBy(op.options);
-      segment.setWord(at, op.number);
-      segment.setWord(at + 56, low);
-      segment.setWord(at + 64, high);
-      if (tolerate !== 0) segment.setHalves(at + 72, tolerate, 0);
-      segment.setHalves(at + 80, registers, into?.register ?? -1);
-      segment.setHalves(at + 88, onlyIf?.register ?? -1, 0);
-      at += OP_SIZE;
+      const { accept, lenient, tolerate, into, onlyIf } = options;
+      setWord(words, at, number);
+      if (accept !== undefined && lenient !== true) {
+        setWord(words, at + 14, accept[0]);
+        setWord(words, at + 16, accept[1]);
+      } else {
+        if (lenient === true) setWord(words, at + 14, -4095);
+        [words[at + 16], words[at + 17]] = [-1, 0x1fffff]; // the largest number there is
+      }
+      if (tolerate !== undefined) words[at + 18] = tolerate;
+      words[at + 20] = registers;
+      words[at + 21] = into === undefined ? -1 : into.register;
+      words[at + 22] = onlyIf === undefined ? -1 : onlyIf.register;
+      at += OP_SIZE / 4;
     }
+    this.#segment(pointer).put(pointer, words);
     return pointer;
-  }
-
-  /** What stands for an argument in an operation: a number, the address of what it points to, a register's number. */
-  #word(argument: Argument, resident: boolean, place: (program: Program) => Pointer): number | bigint {
-    if (typeof argument === "string") return BASE + this.string(argument, resident).at;
-    if (typeof argument !== "object") return argument;
-    if (argument instanceof Program) return BASE + place(argument).at;
-    return "register" in argument ? argument.register : BASE + argument.at;
   }
 
   #segment(pointer: Pointer): Segment {
@@ -316,12 +306,23 @@ export class Assembler {
   }
 }
 
-function isRegister(argument: Argument): argument is Register {
-  return typeof argument === "object" && "register" in argument;
+/** Sets a word: a signed number of at most 53 bits, or any bigint modulo 2^64. */
+function setWord(words: Int32Array, half: number, value: number | bigint): void {
+  if (typeof value === "bigint") {
+    words[half] = Number(BigInt.asIntN(32, value));
+    words[half + 1] = Number(BigInt.asIntN(32, value >> 32n));
+  } else if ((value | 0) === value) {
+    words[half] = value;
+    words[half + 1] = value >> 31;
+  } else {
+    words[half] = value;
+    words[half + 1] = Math.floor(value / HALF);
+  }
 }
 
-function acceptedBy({ lenient, accept }: CallOptions): readonly [number, number] {
-  return lenient ? ANY_RESULT : (accept ?? NO_ERROR);
+function setAddress(words: Int32Array, half: number, { at }: Pointer): void {
+  words[half] = at;
+  words[half + 1] = BASE / HALF;
 }
 
 export interface Image {

@@ -8,6 +8,7 @@ import { visible } from "../spec/quote.ts";
 import { MS_PRIVATE, MS_SLAVE } from "../sys/constants.ts";
 import { tryFileLock } from "../sys/file-lock.ts";
 import { cloneInside, cloneTree, setMountAttributes } from "../sys/mounts.ts";
+import { isReadable } from "../sys/poll.ts";
 import { pidfdOpen, pidfdSendSignal } from "../sys/processes.ts";
 import { boundDatagramSocket, listeningSocket } from "../sys/sockets.ts";
 import {
@@ -273,9 +274,12 @@ export const HOST: { readonly [K in Kinds | NamespaceKinds]: Action<K> } = {
   },
 
   "hold-machine": ({ pid, startTime, cgroup }, launch) => {
-    launch.fds.name("machine", pidfdOpen(pid));
+    // Who supervises it may have given us one.
+    const known = launch.fds.has("machine");
+    if (!known) launch.fds.name("machine", pidfdOpen(pid));
     // The pid may have become another process's before the pidfd was taken.
-    if (startTimeOf(pid) !== startTime) throw new BerthError(`machine ${launch.plan.machine} has just ended`);
+    const is = known ? !isReadable(launch.fds.get("machine")) : startTimeOf(pid) === startTime;
+    if (!is) throw new BerthError(`machine ${launch.plan.machine} has just ended`);
     launch.fds.name("cgroup", openSync(cgroup, constants.O_DIRECTORY));
   },
 

@@ -1,5 +1,4 @@
 import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import { words } from "../host/host-files.ts";
 
 /** Levels of a machine's cgroups that are looked through: it may have no more (exec/cgroup.ts), if it is not told otherwise. */
@@ -24,7 +23,7 @@ export function children(cgroup: string): readonly string[] {
 /** Of a file of a cgroup; empty where there is no such file: a cgroup that has just gone, a host whose payload/ is elsewhere. */
 export function textOf(cgroup: string, file: string): string {
   try {
-    return readFileSync(join(cgroup, file), "utf8");
+    return readFileSync(`${cgroup}/${file}`, "utf8");
   } catch {
     return "";
   }

@@ -1,5 +1,4 @@
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
 import { parseMemberships } from "../host/cgroups.ts";
 import type { Paths } from "../host/paths.ts";
@@ -25,7 +24,7 @@ export function damagedPlan(name: string, cause: unknown, paths: Paths): BerthEr
 function leaderCgroup({ name, leader, cgroupMount }: MachineRecord): string {
   const own = parseMemberships(memberships(name, leader.pid)).find(({ hierarchy }) => hierarchy === 0);
   if (own === undefined) throw new BerthError(`machine ${name} is in no cgroup of the unified hierarchy`);
-  return join(cgroupMount, own.path);
+  return `${cgroupMount}${own.path}`;
 }
 
 function memberships(name: string, pid: number): string {
@@ -42,7 +41,7 @@ function memberships(name: string, pid: number): string {
  * by whatever is above as well; cgroup.freeze what is to be, while a process can't be stopped just now (cgroups(7)).
  */
 function refuseFrozen({ name, cgroup }: MachineRecord, leaderCgroup: string): void {
-  const payload = join(cgroup, "payload");
+  const payload = `${cgroup}/payload`;
   const frozen = [...new Set([payload, leaderCgroup])].find(
     (path) => /^frozen 1$/m.test(textOf(path, "cgroup.events")) || textOf(path, "cgroup.freeze") === "1\n",
   );

@@ -8,6 +8,8 @@ import { pidfdSendSignal } from "../sys/processes.ts";
 
 const SIGHUP = 1;
 const SIGKILL = 9;
+/** What takes longer is not held up by what is done for the next one. */
+const SHORT_MS = 20;
 /** For a command whose caller has gone. */
 const HANGUP_MS = 2000;
 
@@ -18,12 +20,14 @@ export class ExecSession {
   /** Signals that came before the command was there. */
   #early: number[] = [];
 
-  readonly #onStarted: () => void;
+  readonly #onIdle: () => void;
 
-  /** Takes over the fds of `options`. `onStarted`: nothing is waited for but the command. @throws as joinMachine does */
-  constructor(machine: MachineRecord, options: JoinOptions, paths: Paths, onStarted: () => void) {
+  /**
+   * Takes over the fds of `options`. `onIdle`: nothing is to be done for it, maybe more than once. @throws as joinMachine does
+   */
+  constructor(machine: MachineRecord, options: JoinOptions, paths: Paths, onIdle: () => void) {
     this.#launch = joinMachine(machine, options, paths);
-    this.#onStarted = onStarted;
+    this.#onIdle = onIdle;
   }
 
   /** Its pid on the host, as soon as it runs. */
@@ -33,14 +37,17 @@ export class ExecSession {
 
   /** Resolves to its exit status, when nothing of it is left with us. */
   async run(onStarted: () => void): Promise<number> {
+    let longer: NodeJS.Timeout | undefined;
     try {
       await this.#launch.run();
       this.#state = "running";
       for (const signal of this.#early) this.signal(signal);
       onStarted();
-      this.#onStarted();
+      longer = setTimeout(this.#onIdle, SHORT_MS);
       return await joinedStatus(this.#launch);
     } finally {
+      clearTimeout(longer);
+      this.#onIdle();
       const failed = this.#state === "launching";
       this.#state = "over";
       if (!failed) this.#launch.release();

@@ -18,7 +18,7 @@ import { releaseStill } from "../machine/still.ts";
 import { sweepMachine } from "../machine/sweep.ts";
 import { treeName } from "../machine/throw-away.ts";
 import { requireName } from "../spec/name.ts";
-import { closeQuietly } from "../sys/files.ts";
+import { closeQuietly, duplicate } from "../sys/files.ts";
 import { adoptMachines } from "./adopt.ts";
 import { announce } from "./announce.ts";
 import { endInTime } from "./end-in-time.ts";
@@ -266,7 +266,9 @@ export class Manager extends EventEmitter<Events> {
       for (const fd of options.fds.values()) closeQuietly(fd);
     });
     const { commandStages: stages } = this.#with.launcher;
-    return new ExecSession(machine, { ...options, spare: stages.take() }, this.paths, () => stages.refill());
+    const leader = this.#machines.get(name)?.leader;
+    const fds = leader === undefined ? options.fds : new Map([...options.fds, ["machine", duplicate(leader)]]);
+    return new ExecSession(machine, { ...options, fds, spare: stages.take() }, this.paths, () => stages.refill());
   }
 
   #recordOr(name: string, giveUp: () => void): MachineRecord {
