@@ -105,12 +105,15 @@ const HALF = 2 ** 32;
 /** Growing memory at a fixed address, as 64-bit words in two halves: an image has thousands, and no bigint is made for them. */
 class Segment {
   readonly start: number;
-  #halves = new Int32Array(2 << 10);
-  bytes = Buffer.from(this.#halves.buffer);
+  #halves: Int32Array<ArrayBuffer>;
+  bytes: Buffer;
   used = 0;
 
-  constructor(start: number) {
+  /** `room`: bytes of what most images have there. */
+  constructor(start: number, room: number) {
     this.start = start;
+    this.#halves = new Int32Array(room / 4);
+    this.bytes = Buffer.from(this.#halves.buffer);
   }
 
   reserve(size: number): Pointer {
@@ -144,8 +147,8 @@ class Segment {
 
 export class Assembler {
   readonly #arch: "x64" | "arm64";
-  readonly #resident = new Segment(0);
-  readonly #transient = new Segment(TRANSIENT);
+  readonly #resident = new Segment(0, 4 << 10);
+  readonly #transient = new Segment(TRANSIENT, 48 << 10);
   readonly #strings = new Map<string, Pointer>();
   readonly #header: Pointer;
   #registers = 0;

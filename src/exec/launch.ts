@@ -12,6 +12,7 @@ import { FdTable } from "./fd-table.ts";
 import { HOST, type Undo } from "./host-steps.ts";
 import { mappingNamespace } from "./id-mapping.ts";
 import { emptyImage } from "./image-file.ts";
+import type { KnownPrograms } from "./known-programs.ts";
 import { addUndoFailure, asBerthError, asSysError, initDied, LaunchError } from "./launch-error.ts";
 import { removeRecord } from "./leftovers.ts";
 import type { OnRelease, RunningBoot } from "./running.ts";
@@ -37,6 +38,8 @@ export interface LaunchOptions {
   readonly say?: (line: string) => void;
   /** For who has others to see to: waited for before the launch goes on, when it has waited or worked for some ms. */
   readonly turn?: () => Promise<void>;
+  /** Where programs are known that were compiled before. */
+  readonly programs?: KnownPrograms;
   /** Whether others are launched at the same time. */
   readonly among?: () => boolean;
   readonly onRelease?: OnRelease;
@@ -297,8 +300,9 @@ export class Launch implements RunningBoot {
     const inParts = this.#options.among?.() !== true && this.plan.steps.some(({ kind }) => kind === "take-whole");
     if (inParts) this.fds.name(WHOLE, emptyImage());
     const fds = numberFds(this.stage.handedOver().map(([name]) => name));
-    const { arch, fail } = this.#options;
-    const whole = (): CompiledPlan => compile(this.plan, arch, fds, this.filter, fail);
+    const { arch, fail, programs } = this.#options;
+    const whole = (): CompiledPlan =>
+      programs?.compile(this.plan, arch, fds, this.filter) ?? compile(this.plan, arch, fds, this.filter, fail);
     this.stage.handOver(title, inParts ? compile(this.plan, arch, fds, this.filter, fail, "beginning") : whole());
     if (inParts) this.stage.complete(whole(), this.fds.get(WHOLE));
   }

@@ -1,6 +1,6 @@
 import { SysError } from "../sys/errno.ts";
 import { closeQuietly } from "../sys/files.ts";
-import { whenReadable } from "../sys/poll.ts";
+import { type Unwatch, watch } from "../sys/poll.ts";
 import { type Message, receive, send, shutdownWrites } from "../sys/sockets.ts";
 import { SYNC } from "./stage-abi.ts";
 
@@ -17,6 +17,10 @@ export class StageSocket {
   #fd: number;
   /** Messages before their turn: the keeper and what it is cloned from both speak, and nothing says who is first. */
   readonly #early = new Map<number, StageMessage>();
+  /** Heard, and still to be asked for: from the first wait on the socket is watched, which is dear to begin with. */
+  readonly #heard: (StageMessage | null)[] = [];
+  #unwatch: Unwatch | undefined;
+  #waiting: PromiseWithResolvers<void> | undefined;
 
   constructor(fd: number) {
     this.#fd = fd;
@@ -31,17 +35,34 @@ export class StageSocket {
   /** The next message; null: end of file, so nobody is left who could send one. */
   async hear(): Promise<StageMessage | null> {
     for (;;) {
-      const message = this.#receive();
-      if (message === null) {
-        await whenReadable(this.#fd);
-        continue;
-      }
-      if (message.data.length === 0) return null;
-      const [who = 0, value = 0, result = 0] = [0, 8, 16].map((at) => Number(message.data.readBigInt64LE(at)));
-      return { who, value, result, fds: message.fds };
+      const message = this.#heard.length > 0 ? this.#heard.shift() : this.#receive();
+      if (message !== undefined) return message;
+      this.#waiting = Promise.withResolvers();
+      this.#unwatch ??= watch(this.#fd, { readable: true }, () => this.#take());
+      await this.#waiting.promise;
     }
   }
 
+  /** Level triggered: one message a call. */
+  #take(): void {
+    let message: StageMessage | null | undefined = null;
+    try {
+      message = this.#receive();
+    } catch (error) {
+      this.#stopWatching();
+      this.#waiting?.reject(error);
+      return;
+    }
+    if (message === undefined) return;
+    if (message === null) this.#stopWatching(); // that stays so
+    this.#heard.push(message);
+    this.#waiting?.resolve();
+  }
+
+  #stopWatching(): void {
+    this.#unwatch?.();
+    this.#unwatch = undefined;
+  }
   /** The message of a sync point, or a report of a failure that comes before it; null: end of file. */
   async hearSync(sync: number): Promise<StageMessage | null> {
     for (;;) {
@@ -68,8 +89,17 @@ export class StageSocket {
     return reports;
   }
 
+  /** Undefined: none is there. */
+  #receive(): StageMessage | null | undefined {
+    const message = this.#receiveNow();
+    if (message === null) return undefined;
+    if (message.data.length === 0) return null;
+    const [who = 0, value = 0, result = 0] = [0, 8, 16].map((at) => Number(message.data.readBigInt64LE(at)));
+    return { who, value, result, fds: message.fds };
+  }
+
   /** The kernel says ECONNRESET once, before what is there to read, when the other side has not read everything. */
-  #receive(): Message | null {
+  #receiveNow(): Message | null {
     try {
       return receive(this.#fd);
     } catch (error) {
@@ -85,6 +115,8 @@ export class StageSocket {
 
   /** Closes once only: the number may be another fd's by the next time. */
   close(): void {
+    this.#stopWatching();
+    for (const message of this.#heard.splice(0)) for (const fd of message?.fds ?? []) closeQuietly(fd);
     if (this.#fd >= 0) closeQuietly(this.#fd);
     this.#fd = -1;
   }

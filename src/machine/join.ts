@@ -1,4 +1,5 @@
 import { BerthError } from "../errors.ts";
+import { KnownPrograms } from "../exec/known-programs.ts";
 import { Launch } from "../exec/launch.ts";
 import { filterFor } from "../exec/seccomp-filter.ts";
 import type { StageProcess } from "../exec/stage-process.ts";
@@ -38,6 +39,9 @@ export interface JoinOptions {
   readonly fds: ReadonlyMap<string, number>;
 }
 
+/** For two machines with the same settings they are the same. */
+const COMMANDS = new KnownPrograms(8);
+
 /**
  * A launch, still to be run, of a command in a running machine: as its root, with all that holds for its init.
  * @throws BerthError when the machine is frozen, or its plan is missing or damaged
@@ -47,7 +51,10 @@ export function joinMachine(machine: MachineRecord, options: JoinOptions, paths:
     const plan = planJoin(machine, options, paths);
     const loadFilter = (policy: Parameters<typeof filterFor>[0]): Buffer => filterFor(policy, paths.cache);
     const { fds, spare } = options;
-    return new Launch(plan, { stage: stagePath(ARCH), arch: ARCH, fds, loadFilter, ...(spare && { spare }) });
+    // Of what comes with an environment nothing is kept: that may be secret.
+    const programs = options.environment?.length ? undefined : COMMANDS;
+    const known = { ...(programs && { programs }), ...(spare && { spare }) };
+    return new Launch(plan, { stage: stagePath(ARCH), arch: ARCH, fds, loadFilter, ...known });
   } catch (error) {
     options.spare?.then((stage) => stage.discard()).catch(() => undefined);
     for (const fd of options.fds.values()) closeQuietly(fd);

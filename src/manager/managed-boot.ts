@@ -26,6 +26,12 @@ export class ManagedBoot {
     return this.#watch.record;
   }
 
+  /** A pidfd of its leader, which stays ours; undefined: it has gone. */
+  get leader(): number | undefined {
+    const { fds } = this.running;
+    return fds.has("leader") ? fds.get("leader") : undefined;
+  }
+
   get current(): MachineRecord {
     return this.record.current;
   }

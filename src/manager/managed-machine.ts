@@ -54,12 +54,6 @@ export class ManagedMachine {
     return this.#boot?.current;
   }
 
-  /** A pidfd of its leader, as long as there is one that we supervise. */
-  get leader(): number | undefined {
-    const fds = this.#boot?.running.fds;
-    return fds?.has("leader") ? fds.get("leader") : undefined;
-  }
-
   get failure(): Failure | null {
     return this.#failure;
   }

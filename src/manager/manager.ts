@@ -266,7 +266,7 @@ export class Manager extends EventEmitter<Events> {
       for (const fd of options.fds.values()) closeQuietly(fd);
     });
     const { commandStages: stages } = this.#with.launcher;
-    const leader = this.#machines.get(name)?.leader;
+    const leader = this.#machines.get(name)?.boot?.leader;
     const fds = leader === undefined ? options.fds : new Map([...options.fds, ["machine", duplicate(leader)]]);
     return new ExecSession(machine, { ...options, fds, spare: stages.take() }, this.paths, () => stages.refill());
   }
