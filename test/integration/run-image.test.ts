@@ -274,6 +274,30 @@ describe("an image that can't be used is refused, with the reason, and nothing i
     expect((await root.berth("run", "-D", "/", "-i", file, "/bin/true")).status).toBe(2);
   });
 
+  test("one of /usr alone", async () => {
+    await using root = berthRoot();
+    const image = join(root.path, "usr.raw");
+    makeTable(image, "gpt", [{ type: "usr", start: 1, size: 2 }]);
+    expect(await refusal(root, image)).toContain(
+      "it has a /usr partition (1) and no root\nhint: an image of /usr alone",
+    );
+  });
+
+  test("any, where the kernel has no loop device for it", async (ctx) => {
+    needsHere(ctx, "tool:strace");
+    await using root = berthRoot();
+    const image = await disk(root);
+    for (const [error, reason] of [
+      ["ENOSPC", "no loop device is left (ENOSPC)\nhint: losetup -a shows what has them"],
+      ["ENODEV", "this kernel has no loop devices (ENODEV)\nhint: loop devices are needed"],
+    ] as const) {
+      const inject = ["-f", "-o", "/dev/null", "-P", "/dev/loop-control", "-e", `inject=ioctl:error=${error}`];
+      const { status, stderr } = await root.spawn(["strace", ...inject, BERTH, "run", "-i", image, "/bin/true"]).end;
+      expect(status).toBe(125);
+      expect(stderr).toContain(`cannot open the disk image ${image}: ${reason}`);
+    }
+  });
+
   test("one that has been cut, or overwritten", async () => {
     await using root = berthRoot();
     const image = await disk(root);

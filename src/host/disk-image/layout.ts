@@ -87,7 +87,7 @@ function chooseGpt(disk: Disk, { partitions }: DiskTable): Chosen {
       best.set(type.purpose, { partition, rank: type.rank });
   }
   const chosen = new Map([...best].map(([purpose, { partition }]) => [purpose, partition]));
-  if (!chosen.has("root")) chosen.set("root", onlyLinux(disk, partitions));
+  if (!chosen.has("root")) chosen.set("root", onlyLinux(disk, partitions, chosen.get("usr")));
   return chosen;
 }
 
@@ -109,7 +109,7 @@ function compareVersions(one: string, other: string): number {
   return new Intl.Collator("en", { numeric: true }).compare(one, other);
 }
 
-function onlyLinux(disk: Disk, partitions: readonly Partition[]): Partition {
+function onlyLinux(disk: Disk, partitions: readonly Partition[], usr: Partition | undefined): Partition {
   const linux = partitions.filter(
     (partition) => typeOf(partition.type, disk.arch)?.purpose === "linux" && isForUse(partition, "linux"),
   );
@@ -123,6 +123,12 @@ function onlyLinux(disk: Disk, partitions: readonly Partition[]): Partition {
     .map(({ type }) => rootArchitecture(type))
     .find((arch) => arch !== undefined);
   if (foreign !== undefined) throw refused(disk, `its root partition is for ${foreign}`);
+  if (usr !== undefined)
+    throw refused(
+      disk,
+      `it has a /usr partition (${usr.number}) and no root`,
+      "an image of /usr alone starts no machine",
+    );
   throw refused(disk, "it has no root partition", RETYPE);
 }
 

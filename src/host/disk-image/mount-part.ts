@@ -82,7 +82,7 @@ function attach(image: string, { offset, size, number }: DiskPart, access: DiskA
     const code = errorCode(error);
     const why = code === undefined ? String(error) : (LOOP_REASONS[code] ?? code);
     throw new BerthError(`cannot open the disk image ${visible(image)}: ${why}`, {
-      hint: ["ENOENT", "EPERM", "ENXIO"].includes(code ?? "") && file >= 0 ? LOOP_HINT : undefined,
+      hint: file >= 0 ? LOOP_HINTS[code ?? ""] : undefined,
       cause: error,
     });
   } finally {
@@ -91,9 +91,15 @@ function attach(image: string, { offset, size, number }: DiskPart, access: DiskA
 }
 
 const LOOP_HINT = "loop devices are needed: /dev/loop-control, and the right to make devices";
+const LOOP_HINTS: Readonly<Record<string, string>> = {
+  ...{ ENOENT: LOOP_HINT, EPERM: LOOP_HINT, ENXIO: LOOP_HINT, ENODEV: LOOP_HINT },
+  ENOSPC: "losetup -a shows what has them",
+};
 const LOOP_REASONS: Readonly<Record<string, string>> = {
   EROFS: "it is on a read-only file system (EROFS)",
   EPERM: "no loop device can be made here (EPERM)",
+  ENODEV: "this kernel has no loop devices (ENODEV)",
+  ENOSPC: "no loop device is left (ENOSPC)",
 };
 
 const REASONS: Readonly<Record<string, string>> = {
