@@ -25,11 +25,16 @@ export function parseSubordinateIds(text: string): readonly IdRange[] {
   });
 }
 
-/** How many ranges the pick window still has: wholly inside `available` and touched by none of `taken`. */
-export function countFreeRanges(available: readonly IdRange[], taken: readonly IdRange[]): number {
+/** How many ranges the pick window still has: wholly inside `available`, touched by none of `taken`, and no machine's. */
+export function countFreeRanges(
+  available: readonly IdRange[],
+  taken: readonly IdRange[],
+  machines: ReadonlySet<number> = new Set(),
+): number {
   let free = 0;
   for (let base: number = PICK_WINDOW.first; base <= PICK_WINDOW.last; base += RANGE_SIZE) {
     const end = base + RANGE_SIZE;
+    if (machines.has(base)) continue;
     const exists = available.some(({ start, count }) => start <= base && end <= start + count);
     if (exists && !taken.some(({ start, count }) => start < end && base < start + count)) free++;
   }

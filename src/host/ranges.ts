@@ -69,12 +69,12 @@ export function pickRange(
   const isHosts = (base: number): boolean => hostRanges().some((range) => overlaps(range, base));
   if (isPickable(disk) && !isOthers(disk) && !isHosts(disk) && !inUse(disk)) return disk;
   if (own !== undefined && !inUse(own)) return own;
-  const taken: readonly IdRange[] = [...others.map(([, start]) => ({ start, count: RANGE_SIZE })), ...hostRanges()];
+  const [taken, hosts] = [new Set(others.map(([, start]) => start)), hostRanges()];
   const slots = (PICK_WINDOW.last - PICK_WINDOW.first) / RANGE_SIZE + 1;
   const first = hash32(Buffer.from(`${machines}\0${name}`)) % slots;
   for (let tried = 0; tried < slots; tried++) {
     const base = PICK_WINDOW.first + ((first + tried) % slots) * RANGE_SIZE;
-    if (!taken.some((range) => overlaps(range, base)) && !inUse(base)) return base;
+    if (!taken.has(base) && !hosts.some((range) => overlaps(range, base)) && !inUse(base)) return base;
   }
   return null;
 }

@@ -6,6 +6,7 @@ import { type HostFiles, hostFiles, sysctl, words } from "./host-files.ts";
 import { type IdRange, parseIdMap, parseSubordinateIds } from "./id-ranges.ts";
 import { isReadOnly, type Mount, masks, mountOf, parseMountinfo } from "./mountinfo.ts";
 import type { Paths } from "./paths.ts";
+import { ledgerPath, readLedger } from "./ranges.ts";
 
 /**
  * What `berth doctor` looks at besides HostFacts: slower to read and no business of the planner. Plain values, so
@@ -19,6 +20,8 @@ export interface Survey {
   readonly container: string | null;
   readonly idMap: readonly IdRange[];
   readonly subordinateIds: readonly IdRange[];
+  /** Those that machines have; none where that can't be told. */
+  readonly machineRanges: readonly { readonly machine: string; readonly start: number }[];
   readonly cgroup: CgroupSurvey;
   /** user.max_*_namespaces */
   readonly namespaceLimits: Readonly<Record<NamespaceKind, number | null>>;
@@ -91,6 +94,12 @@ export function readSurvey(
     initialNamespaces: readInitialNamespaces(files),
     container: readContainer(files),
     idMap: parseIdMap(files.text("/proc/self/uid_map") ?? ""),
+    machineRanges: [...(attempt(() => readLedger(ledgerPath(paths.machines)).ranges) ?? [])].map(
+      ([machine, start]) => ({
+        machine,
+        start,
+      }),
+    ),
     subordinateIds: ["/etc/subuid", "/etc/subgid"].flatMap((path) => parseSubordinateIds(files.text(path) ?? "")),
     cgroup: readCgroupSurvey(files, facts, mounts),
     namespaceLimits: record(NAMESPACE_KINDS, (kind) => sysctl(files, `user/max_${kind}_namespaces`)),

@@ -54,15 +54,22 @@ export const nestedNamespaces: Check = (_, { sysctls }) => {
   return ok("nested namespaces", "machines may make user namespaces of their own");
 };
 
-export const idRanges: Check = (_, { idMap, subordinateIds }) => {
+export const idRanges: Check = (_, { idMap, subordinateIds, machineRanges }) => {
   const { first, last } = PICK_WINDOW;
   if (idMap.length === 0) return unknown("id ranges", "/proc/self/uid_map cannot be read");
-  const free = countFreeRanges(idMap, subordinateIds);
+  const free = countFreeRanges(idMap, subordinateIds, new Set(machineRanges.map(({ start }) => start)));
   const window = `${first}-${last + RANGE_SIZE - 1}`;
   if (free > 0) {
     const detail = `${free} ranges of ${RANGE_SIZE} ids in ${window} are free for PrivateUsers=pick`;
     return free >= 200 ? ok("id ranges", detail) : warning("id ranges", `only ${detail}`);
   }
+  const [machine, ...more] = machineRanges;
+  if (machine !== undefined)
+    return failed(
+      "id ranges",
+      `no range in ${window} is free: ${machineRanges.length} machines have, ${machine.machine} and ${more.length} more`,
+      "berth remove NAME gives its range back",
+    );
   const whole = idMap.some(({ start, count }) => start <= first && start + count >= last + RANGE_SIZE);
   return whole
     ? failed(

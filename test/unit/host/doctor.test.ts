@@ -67,6 +67,7 @@ const hosts: Readonly<Record<string, readonly [HostFacts, Survey]>> = {
       cache: store("/var/cache/berth", { existing: "/var/cache", mode: null, owner: null, freeBytes: 2 ** 30 }),
     },
     subordinateIds: [{ start: 500_000, count: 65536 }],
+    machineRanges: [],
   }),
   docker: host(docker, {
     container: "docker",
