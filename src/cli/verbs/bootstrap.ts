@@ -7,6 +7,7 @@ import { readLock, showLock } from "../../bootstrap/lock.ts";
 import type { OnProgress } from "../../bootstrap/stage.ts";
 import { UsageError } from "../../errors.ts";
 import { quote } from "../../spec/quote.ts";
+import { print } from "../output.ts";
 import { type Progress, startProgress } from "../progress.ts";
 import type { Context, Runner } from "../verb.ts";
 
@@ -75,7 +76,7 @@ async function bootstrapVerb(context: Context, recipe: string, name: string, opt
   }
   const { lock, ...shown } = result;
   if (options.lock !== undefined) await writeFile(options.lock, showLock(lock));
-  console.log(options.json === true ? JSON.stringify({ name, ...shown }) : sentence(name, result));
+  print(`${options.json === true ? JSON.stringify({ name, ...shown }) : sentence(name, result)}\n`);
   return 0;
 }
 

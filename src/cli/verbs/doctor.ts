@@ -4,7 +4,7 @@ import { findPinnedRuntime } from "../../host/pinned-runtime.ts";
 import { readHostFacts } from "../../host/read-facts.ts";
 import { readSurvey } from "../../host/survey.ts";
 import { tryHost } from "../../machine/trial.ts";
-import { print } from "../output.ts";
+import { print, printJson } from "../output.ts";
 import type { Context, Runner } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
@@ -24,7 +24,7 @@ async function doctor(context: Context, options: { readonly json?: boolean }): P
   const host = readHostFacts();
   const survey = readSurvey(host, context.paths, findPinnedRuntime(import.meta.dirname));
   const findings = diagnose(host, survey, await tryHost(context.paths));
-  if (options.json === true) console.log(JSON.stringify({ host, survey, findings }, null, 2));
+  if (options.json === true) printJson({ host, survey, findings });
   else print(formatFindings(findings, styleOf(context)));
   return isUnfit(findings) ? 1 : 0;
 }

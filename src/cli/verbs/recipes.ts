@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { listRecipes, type RecipeListing } from "../../bootstrap/list-recipes.ts";
 import { EXIT_FAILED } from "../../errors.ts";
-import { complain } from "../output.ts";
+import { complain, print } from "../output.ts";
 import type { Context, Runner } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
@@ -17,7 +17,7 @@ export function define(program: Command, run: Runner): void {
 
 async function recipesVerb(context: Context, options: { readonly json?: boolean }): Promise<number> {
   const { recipes, broken } = await listRecipes(context.paths);
-  console.log(options.json === true ? JSON.stringify(recipes) : renderTable(recipes));
+  print(`${options.json === true ? JSON.stringify(recipes) : renderTable(recipes)}\n`);
   for (const { error } of broken) complain(error.message, error.hint);
   return broken.length === 0 ? 0 : EXIT_FAILED;
 }
