@@ -107,7 +107,7 @@ function systemd1Manager(services: Services, jobs: Jobs): Interface {
         async handler(call, units, runtime): Promise<[boolean, FileChange[]]> {
           await allowUnits(call, "manage-unit-files", { verb: "enable" });
           if (runtime) throw notSupported("berth enables machines for good, and not until the host's next boot.");
-          return [true, changes(units, "symlink", (name) => enableMachine(name, paths), services)];
+          return [true, await changes(units, "symlink", (name) => enableMachine(name, paths), services)];
         },
       }),
       DisableUnitFiles: method({
@@ -118,7 +118,7 @@ function systemd1Manager(services: Services, jobs: Jobs): Interface {
         outNames: ["changes"],
         async handler(call, units): Promise<FileChange[]> {
           await allowUnits(call, "manage-unit-files", { verb: "disable" });
-          return changes(units, "unlink", (name) => disableMachine(name, paths), services);
+          return await changes(units, "unlink", (name) => disableMachine(name, paths), services);
         },
       }),
       Reload: method({
@@ -139,17 +139,20 @@ function systemd1Manager(services: Services, jobs: Jobs): Interface {
 
 type FileChange = [type: string, file: string, destination: string];
 
-function changes(
+async function changes(
   units: readonly string[],
   type: "symlink" | "unlink",
-  change: (name: string) => boolean,
+  change: (name: string) => Promise<boolean>,
   { paths }: Services,
-): FileChange[] {
+): Promise<FileChange[]> {
   const names = units.filter((unit) => !OTHER_UNITS.includes(unit)).map(machineOf);
-  return names.filter(change).map((name) => {
+  const changed: FileChange[] = [];
+  for (const name of names) {
+    if (!(await change(name))) continue;
     const link = join(paths.etc, "enabled", name);
-    return [type, link, type === "symlink" ? treeOf(paths.machines, name) : ""];
-  });
+    changed.push([type, link, type === "symlink" ? treeOf(paths.machines, name) : ""]);
+  }
+  return changed;
 }
 
 function allowUnits(call: MethodCall, action: string, details: Readonly<Record<string, string>>): Promise<void> {

@@ -2,6 +2,7 @@ import { lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, w
 import { join } from "node:path";
 import { errorCode } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
+import { syncPath } from "../host/to-disk.ts";
 import { treeOf } from "../host/tree-place.ts";
 import { checkName } from "../spec/name.ts";
 
@@ -26,18 +27,22 @@ export function isEnabled(name: string, paths: Paths): boolean {
   return lstatSync(linkOf(name, paths), { throwIfNoEntry: false }) !== undefined;
 }
 
-/** False: it was already. */
-export function enableMachine(name: string, paths: Paths): boolean {
+/** Resolves when it is on the disk: what was said to start with the host does so after a power cut as well. False: it was already. */
+export async function enableMachine(name: string, paths: Paths): Promise<boolean> {
   if (isEnabled(name, paths)) return false;
-  mkdirSync(join(paths.etc, "enabled"), { recursive: true, mode: 0o755 });
+  const directory = join(paths.etc, "enabled");
+  const made = mkdirSync(directory, { recursive: true, mode: 0o755 });
   symlinkSync(treeOf(paths.machines, name), linkOf(name, paths));
+  await syncPath(directory);
+  if (made !== undefined) await syncPath(paths.etc);
   return true;
 }
 
-/** False: it was not enabled. */
-export function disableMachine(name: string, paths: Paths): boolean {
+/** The same. False: it was not enabled. */
+export async function disableMachine(name: string, paths: Paths): Promise<boolean> {
   if (!isEnabled(name, paths)) return false;
   rmSync(linkOf(name, paths));
+  await syncPath(join(paths.etc, "enabled"));
   return true;
 }
 

@@ -132,6 +132,8 @@ function operations(root: BerthRoot, paths: Paths, type: CutFileSystem, registry
     words("rename web site"),
     words("clone site again", write("site", "written before the clone")),
     words("clone again flat --driver=directory"),
+    words("enable flat"),
+    words("disable flat"),
     words("remove flat"),
     ...(type === "btrfs" ? [words("set-limit again 100M", () => quotas(paths)), words("set-limit again -")] : []),
     words("read-only other yes"),

@@ -10,6 +10,7 @@ import { HOST_IMAGE } from "../../src/image/image.ts";
 import { readOrigin } from "../../src/image/origin.ts";
 import { listSnapshots, snapshotImage, snapshotNames } from "../../src/image/snapshots/snapshot.ts";
 import { ImageStore } from "../../src/image/store.ts";
+import { isEnabled } from "../../src/manager/enabled.ts";
 
 export type StoreState = Readonly<Record<string, unknown>>;
 
@@ -26,6 +27,7 @@ export function storeState(paths: Paths): StoreState {
         origin: readOrigin(paths, name),
         range: ranges.get(name) ?? null,
         settings: settingsOf(paths, name),
+        enabled: isEnabled(name, paths),
         snapshots: snapshotsOf(paths, name),
       },
     ]),

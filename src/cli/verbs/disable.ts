@@ -20,7 +20,7 @@ export function define(program: Command, run: Runner): void {
 async function disable(context: Context, names: string[], { now = false }: { now?: boolean }): Promise<number> {
   for (const name of names) requireName(name);
   return oneByOne(names, async (name) => {
-    if (!disableMachine(name, context.paths)) say(`berth: machine ${name} is not enabled\n`);
+    if (!(await disableMachine(name, context.paths))) say(`berth: machine ${name} is not enabled\n`);
     if (now)
       await withMachines(context, [name], (machines) =>
         tellWhileWaiting(name, machines.powerOff(name, true, null), tell),

@@ -26,7 +26,7 @@ async function enable(context: Context, names: string[], { now = false }: { now?
   for (const name of names) requireName(name);
   return oneByOne(names, async (name) => {
     if (findTree(context.paths.machines, name) === null) throw noSuchMachine(name, context.paths);
-    if (!enableMachine(name, context.paths)) say(`berth: machine ${name} is enabled already\n`);
+    if (!(await enableMachine(name, context.paths))) say(`berth: machine ${name} is enabled already\n`);
     if (now) await startNow(name, context);
   });
 }
