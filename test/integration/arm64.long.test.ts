@@ -7,6 +7,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import { syscallNumber } from "../../src/sys/syscall-numbers.ts";
 import { buildBerth } from "../lib/berth.ts";
 import { interview } from "../lib/interview.ts";
+import { checkLeaks } from "../lib/leaks.ts";
 import { parseEscape, parseProbe, probeTree } from "../lib/probe.ts";
 import { needs } from "../lib/requires.ts";
 import { vm } from "../lib/vm.ts";
@@ -26,6 +27,7 @@ beforeEach((ctx) => {
 });
 const ready =
   needs("root", "arch:x64", "tool:qemu-system-aarch64", `tool:${COMPILER}`, "tool:mmdebstrap", "tool:npm") && !without;
+checkLeaks({ scope: "file" });
 
 /** What each job finds in its directory. */
 let job = "";

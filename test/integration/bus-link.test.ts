@@ -15,10 +15,12 @@ import { authorise } from "../../src/bus/polkit.ts";
 import { PrivateBus } from "../../src/bus/private-bus.ts";
 import { closeQuietly } from "../../src/sys/files.ts";
 import { connectStream, peerCredentials } from "../../src/sys/unix-stream.ts";
+import { checkLeaks } from "../lib/leaks.ts";
 import { needs } from "../lib/requires.ts";
 import { startTestBus, type TestBus } from "../lib/test-bus.ts";
 
 const ready = needs("root", "tool:dbus-daemon", "tool:busctl", "tool:gdbus", "tool:setpriv", "tool:pgrep");
+checkLeaks();
 const NAME = "org.berth.Test";
 const PATH = "/org/berth/Test";
 const IFACE = "org.berth.Test.Manager";

@@ -11,10 +11,12 @@ import { escapeElement, unescapeElement } from "../../src/bus/names.ts";
 import { ObjectServer } from "../../src/bus/object-server.ts";
 import { variant } from "../../src/bus/values.ts";
 import { BerthError } from "../../src/errors.ts";
+import { checkLeaks } from "../lib/leaks.ts";
 import { needs } from "../lib/requires.ts";
 import { startTestBus, type TestBus } from "../lib/test-bus.ts";
 
 const ready = needs("tool:dbus-daemon", "tool:busctl", "tool:gdbus", "tool:dbus-send");
+checkLeaks({ scope: "file" });
 const NAME = "org.berth.Test";
 const PATH = "/org/berth/Test";
 const IFACE = "org.berth.Test.Manager";

@@ -7,10 +7,12 @@ import { promisify } from "node:util";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { Connection } from "../../src/bus/connection.ts";
 import { NO_REPLY_EXPECTED } from "../../src/bus/message.ts";
+import { checkLeaks } from "../lib/leaks.ts";
 import { needs } from "../lib/requires.ts";
 import { startTestBus, type TestBus } from "../lib/test-bus.ts";
 
 const ready = needs("tool:dbus-daemon", "tool:busctl");
+checkLeaks({ scope: "file" });
 const openFds = (): number => readdirSync("/proc/self/fd").length;
 const NAME = "org.berth.Test";
 const ECHO = { destination: NAME, path: "/", interface: "a.b", member: "Echo" } as const;

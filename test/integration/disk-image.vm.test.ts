@@ -4,11 +4,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { DISK_TOOLS, makeDisk, makeFileSystem } from "../lib/disk-images.ts";
+import { checkLeaks } from "../lib/leaks.ts";
 import { probeTree } from "../lib/probe.ts";
 import { needs } from "../lib/requires.ts";
 import { vm } from "../lib/vm.ts";
 
 needs("cc", "tool:mkfs.vfat", "tool:mkfs.erofs", ...DISK_TOOLS);
+checkLeaks();
 /** A guest under software emulation: minutes on a busy host. */
 const PATIENCE = 30 * 60_000;
 const MIB = 1 << 20;

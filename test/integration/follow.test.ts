@@ -23,6 +23,8 @@ import { needs } from "../lib/requires.ts";
 import { richTree } from "../lib/rich-tree.ts";
 
 needs("root", "tool:python3", "tool:getcap");
+// A follower is a process of its own, whose end closes all that it holds; here it is in this one.
+checkLeaks({ except: ["fd"] });
 
 /** Changes a tree in every way there is, one after the other, until it is stopped. */
 const CHANGES = `
@@ -241,6 +243,8 @@ signal.sigwait([signal.SIGIO])
 fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
 time.sleep(1000)
 `;
+
+import { checkLeaks } from "../lib/leaks.ts";
 
 test("a lease is waited for while the machine can give it up, and is said when it can't", async () => {
   const work = mkdtempSync(join(tmpdir(), "berth-test-follow-"));

@@ -5,10 +5,13 @@
  */
 import { writeFileSync } from "node:fs";
 import { test } from "vitest";
+import { checkLeaks } from "../lib/leaks.ts";
 import { generator } from "../lib/random.ts";
 import { checkMessages, damaged, MESSAGE_FILES, randomMessages } from "../lib/random-message.ts";
 import { checkPlan, planOf, randomMachine } from "../lib/random-plan.ts";
 import { checkSettings, mutated, randomText, SEED_FILES, seedTexts } from "../lib/random-settings.ts";
+
+checkLeaks();
 
 const SECONDS = Number(process.env["FUZZ_SECONDS"] ?? 60);
 const FIRST = Date.now() % 2 ** 31;

@@ -1,7 +1,10 @@
 import { join } from "node:path";
 import { beforeAll, beforeEach, describe, expect, onTestFailed, test } from "vitest";
 import { INSTALLATION } from "../../src/host/installation.ts";
+import { checkLeaks } from "../lib/leaks.ts";
 import { type JobOptions, vm } from "../lib/vm.ts";
+
+checkLeaks();
 
 /** A guest under software emulation: minutes on a busy host. */
 const PATIENCE = 30 * 60_000;

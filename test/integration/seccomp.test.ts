@@ -8,6 +8,7 @@ import { seccompPolicy } from "../../src/plan/seccomp-policy.ts";
 import type { AddressFamilyChange } from "../../src/spec/machine-spec.ts";
 import { systemCallNumbers } from "../../src/sys/libseccomp.ts";
 import { filtering } from "../lib/filtering.ts";
+import { checkLeaks } from "../lib/leaks.ts";
 import { needs } from "../lib/requires.ts";
 
 /** Loads the filter in the file argv[1] ("-": none), then makes one call for each `ABI:NUMBER:A0:A1:A2` and prints its errno. */
@@ -64,6 +65,7 @@ let directory: string;
 let probe: string;
 
 const ready = needs("root", "cc");
+checkLeaks({ scope: "file" });
 
 beforeAll(() => {
   if (!ready) return;

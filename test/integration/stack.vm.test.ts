@@ -3,11 +3,13 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { checkLeaks } from "../lib/leaks.ts";
 import { probeTree } from "../lib/probe.ts";
 import { needs } from "../lib/requires.ts";
 import { vm } from "../lib/vm.ts";
 
 needs("cc");
+checkLeaks();
 /** A guest under software emulation: minutes on a busy host. */
 const PATIENCE = 30 * 60_000;
 /** More than fit into a text of 255 characters by their paths. */

@@ -2,7 +2,10 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { checkLeaks } from "../lib/leaks.ts";
 import { vm } from "../lib/vm.ts";
+
+checkLeaks();
 
 // The first one may have to bootstrap Debian and boot it under emulation on a loaded machine.
 const timeout = 30 * 60_000;

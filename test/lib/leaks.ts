@@ -4,6 +4,7 @@
  *
  *   checkLeaks();                                     // top of the file: around every test, its hooks included
  *   checkLeaks({ directories: [runDirectory] });      // watches these as well, three levels deep
+ *   checkLeaks({ except: ["fd"] });                   // for what this worker has a reason to keep: write it down
  *   checkLeaks({ scope: "file" });                    // beforeAll..afterAll, where tests share something that runs
  *   await using check = await leakCheck();            // inside a test: throws at the end of the block
  *   const before = snapshot(); ...; leaksSince(before)   // lines, [] = clean; waits for nothing
@@ -27,18 +28,22 @@ const INTERVAL = 50;
 export interface LeakOptions {
   /** Watched besides os.tmpdir(): a run directory, a store. */
   readonly directories?: readonly string[];
+  /** KINDS names that are not looked at. */
+  readonly except?: readonly string[];
 }
 
 export interface Snapshot {
   readonly directories: readonly string[];
+  readonly except: readonly string[];
   /** By KINDS name. */
   readonly lines: ReadonlyMap<string, readonly string[]>;
   readonly processes: Processes;
 }
 
-export function snapshot({ directories = [] }: LeakOptions = {}): Snapshot {
-  const lines = new Map(KINDS.map((kind) => [kind.name, kind.read(directories)]));
-  return { directories, lines, processes: readProcesses() };
+export function snapshot({ directories = [], except = [] }: LeakOptions = {}): Snapshot {
+  const kinds = KINDS.filter(({ name }) => !except.includes(name));
+  const lines = new Map(kinds.map((kind) => [kind.name, kind.read(directories)]));
+  return { directories, except, lines, processes: readProcesses() };
 }
 
 /** What differs from `before` now, one line a thing: `left: mount /x ...`, `gone: cgroup ...`. */

@@ -83,6 +83,10 @@ const TYPES_FOR_ALL = ["src/plan/facts.ts"];
 /** Lines; beyond it a file has more than one topic. */
 const LONGEST = 350;
 
+const INTEGRATION = /^test\/integration\/[^/]+\.test\.ts$/;
+/** Each of test/lib/leaks.ts, in part by way of set-up.ts. */
+const LEAK_CHECKS = /\b(checkLeaks|leakCheck|leaksSince|setUpProbe)\(/;
+
 export interface Import {
   /** A path below the checkout, or the name of a package. */
   readonly target: string;
@@ -105,6 +109,7 @@ export function violations(sources: Sources): string[] {
   for (const [path, text] of sources) {
     const length = text.trimEnd().split("\n").length;
     if (path.startsWith("src/") && length > LONGEST) found.push(`${path} has ${length} lines, over ${LONGEST}`);
+    if (INTEGRATION.test(path) && !LEAK_CHECKS.test(text)) found.push(`${path} does not look for what it leaves`);
   }
   return [...found, ...cycles(imports).map((cycle) => `circular import: ${cycle.join(" -> ")}`)];
 }

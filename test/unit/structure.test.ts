@@ -33,6 +33,7 @@ describe("the rules catch", () => {
     ["src/sys/a.ts", 'import koffi from "koffi";\nimport { BerthError } from "../errors.ts";'],
     ["src/cli/a.ts", 'const { start } = await import("../machine/start.ts");'],
     ["src/plan/a.ts", '// import { readFileSync } from "node:fs";\nimport type { Stats } from "node:fs";'],
+    ["test/integration/a.test.ts", "checkLeaks();"],
     ["test/unit/a.test.ts", 'import { x } from "../../src/sys/a.ts";\nimport { readFileSync } from "node:fs";'],
   ];
   test.each(OK)("nothing wrong with %s: %j", (path, text) => {
@@ -55,6 +56,7 @@ describe("the rules catch", () => {
     ["src/cli/a.ts", "what is built is run, never imported", 'import x from "../../dist/berth.mjs";'],
     ["test/unit/a.test.ts", "what is built is run, never imported", 'import x from "../../dist/berth.mjs";'],
     ["src/cli/a.ts", "it lies outside src/", 'import x from "../../test/lib/leaks.ts";'],
+    ["test/integration/a.test.ts", "does not look for what it leaves", "test('x', () => {}); // checkLeaks"],
     ["src/cli/a.ts", "has 351 lines, over 350", "x;\n".repeat(351)],
   ];
   test.each(BAD)("%s: %s", (path, complaint, text) => {
