@@ -475,6 +475,31 @@ describe("JSON", () => {
   });
 });
 
+test("plan needs no root: of a tree that can be read it has the steps that root is shown, and makes nothing", async (ctx) => {
+  needsHere(ctx, "tool:setpriv");
+  await using root = berthRoot();
+  const tree = join(root.path, "tree");
+  await probeTree({ at: tree, init: true });
+  const above = dirname(root.path);
+  for (const directory of [above, root.path, tree]) chmodSync(directory, 0o755);
+  // It is all tests', who would be told that users of the host can come to their trees.
+  ctx.onTestFinished(() => chmodSync(above, 0o700));
+  const before = readdirSync(root.path, { recursive: true }).sort();
+  const words = [BERTH, "plan", "-D", tree, "-b", "--private-users=900000:65536", "--json"];
+  const [ours, theirs] = await Promise.all(
+    [[], ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]].map(
+      (user) => root.spawn([...user, ...words]).end,
+    ),
+  );
+  expect(theirs?.status, theirs?.stderr).toBe(0);
+  const described = (text = ""): string[] =>
+    (JSON.parse(text) as { steps: { phase: string; kind: string }[] }).steps.map(
+      ({ phase, kind }) => `${phase} ${kind}`,
+    );
+  expect(described(theirs?.stdout)).toEqual(described(ours?.stdout));
+  expect(readdirSync(root.path, { recursive: true }).sort()).toEqual(before);
+});
+
 describe("roots", () => {
   test("do not see each other's machines, and --root says which", async () => {
     await using one = berthRoot();
