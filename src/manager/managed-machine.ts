@@ -197,7 +197,7 @@ export class ManagedMachine {
     const booted = Promise.withResolvers<void>();
     this.#live(async () => {
       try {
-        const boot = await this.#bootUp(false, caller.say);
+        const boot = await this.#bootUp(false, caller.say, caller.signal);
         booted.resolve();
         return await this.#through(boot);
       } catch (error) {
@@ -264,13 +264,14 @@ export class ManagedMachine {
     return this.#onPurpose ? this.#over(null) : true;
   }
 
-  async #bootUp(rebooting: boolean, say: (line: string) => void): Promise<ManagedBoot> {
+  async #bootUp(rebooting: boolean, say: (line: string) => void, signal?: AbortSignal): Promise<ManagedBoot> {
     if (!rebooting) this.#restarts.started();
     const boot = await this.#with.launcher.launch(this.name, rebooting, {
       say,
       onLaunch: (launch) => {
         this.#launch = launch;
-        if (this.#onPurpose) this.#giveUp();
+        // With the reason that there was before there was a launch.
+        if (this.#onPurpose) this.#giveUp(signal?.reason as BerthError | undefined);
       },
       onChange: () => this.#boot && this.#changed(), // else that is told when it is there
     });

@@ -165,7 +165,7 @@ function nulls(count: number): number[] {
 }
 
 describe("berth list", () => {
-  test("loads nothing that Node has not loaded for itself: that is what it takes its time for", async () => {
+  test("loads next to nothing that Node has not loaded for itself: that is what it takes its time for", async () => {
     await using root = berthRoot();
     await using _ = await berthd(root);
     const tell = join(root.path, "tell.cjs");
@@ -177,7 +177,9 @@ describe("berth list", () => {
     };
     const own = await modules(process.execPath, "-e", "0");
     expect(own).toContain("NativeModule fs");
-    expect((await modules(BERTH, "list")).filter((module) => !own.includes(module))).toEqual([]);
+    // By the one that it is with its compiled code is loaded, which takes less than to compile it (.scripts/bundle/loader.cjs).
+    const more = (await modules(BERTH, "list")).filter((module) => !own.includes(module));
+    expect(more).toEqual(["NativeModule vm"]);
   });
 });
 

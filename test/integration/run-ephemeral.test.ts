@@ -72,6 +72,8 @@ describe("an ephemeral machine", () => {
     const names = readdirSync(join(root.path, "run/running"));
     expect(names).toHaveLength(2);
     for (const name of names) expect(name).toMatch(/^own-[0-9a-f]{8}$/);
+    // Before berth has heard that it runs, a signal ends the launch.
+    await Promise.all(names.map((name) => root.recordWhen(name, ({ state }) => state === "running")));
     for (const child of children) child.kill("SIGTERM");
     for (const child of children) expect((await child.end).status).toBe(0);
   });
