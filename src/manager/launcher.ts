@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { BerthError, EXIT_FAILED } from "../errors.ts";
-import { Launch } from "../exec/launch.ts";
+import { Launch, LaunchError } from "../exec/launch.ts";
 import { filterFor } from "../exec/seccomp-filter.ts";
 import type { StageProcess } from "../exec/stage-process.ts";
 import { INSTALLATION, stagePath } from "../host/installation.ts";
@@ -30,6 +30,22 @@ import { Turns } from "./turns.ts";
 export interface LaunchCaller extends RecordListener {
   /** The launch, to be aborted should that be wanted; undefined when it is over. */
   readonly onLaunch: (launch: Launch | undefined) => void;
+}
+
+/** A launch of a machine, and what it was made from. */
+interface PlannedLaunch {
+  readonly launch: Launch;
+  readonly planned: Prepared;
+  readonly input: PlanInput;
+}
+
+/** Times that a range of ids is picked. */
+const PICKS = 5;
+
+/** Two machines that never ran may be led to one range by their names, and both have found it free. */
+function isPickTaken(error: unknown, { planned }: PlannedLaunch): boolean {
+  const isClaim = error instanceof LaunchError && error.step?.kind === "claim-range";
+  return isClaim && planned.spec.privateUsers.value.mode === "pick";
 }
 
 /** What makes a throw-away copy of a machine. */
@@ -90,25 +106,7 @@ export class Launcher {
   async #launch(name: string, rebooting: boolean, caller: LaunchCaller): Promise<ManagedBoot> {
     // What reboots or is to be started again while this daemon ends is the next one's, which finds that in its state.
     if (this.#closed) return new Promise<never>(() => undefined);
-    const asked = monotonic();
-    const stage = this.#stages.take();
-    await this.turn();
-    const { launch, planned, input } = await this.#plan(name, rebooting, caller, { stage, asked }).catch((error) => {
-      this.#stages.giveBack(stage);
-      throw error;
-    });
-    caller.onLaunch(launch);
-    try {
-      await this.turn();
-      await launch.run();
-    } catch (error) {
-      // 126 and 127 are about a command that somebody runs.
-      if (!(error instanceof BerthError) || error.exitStatus === EXIT_FAILED) throw error;
-      const { message, hint, kind } = error;
-      throw new BerthError(message, { hint, kind, cause: error });
-    } finally {
-      caller.onLaunch(undefined);
-    }
+    const { launch, planned, input } = await this.#run(name, rebooting, caller);
     this.#stages.refill();
     await this.turn();
     // Of the inits only systemd says by itself when it is ready; of others it shows (init-boot.ts), or it is not known.
@@ -118,16 +116,44 @@ export class Launcher {
     return new ManagedBoot(launch, record, saysReady, policyOf(planned.spec));
   }
 
-  /** A launch of it, and what that was made from. */
+  /** Planned and run; again, where others have picked the same range of ids at the same time, and have it by now. */
+  async #run(name: string, rebooting: boolean, caller: LaunchCaller): Promise<PlannedLaunch> {
+    for (let tries = 1; ; tries++) {
+      const [asked, stage, again] = [monotonic(), this.#stages.take(), tries > 1];
+      await this.turn();
+      const planned = await this.#plan(name, rebooting, caller, { stage, asked, again }).catch((error) => {
+        this.#stages.giveBack(stage);
+        throw error;
+      });
+      caller.onLaunch(planned.launch);
+      try {
+        await this.turn();
+        await planned.launch.run();
+        return planned;
+      } catch (error) {
+        if (tries < PICKS && isPickTaken(error, planned)) continue;
+        // 126 and 127 are about a command that somebody runs.
+        if (!(error instanceof BerthError) || error.exitStatus === EXIT_FAILED) throw error;
+        const { message, hint, kind } = error;
+        throw new BerthError(message, { hint, kind, cause: error });
+      } finally {
+        caller.onLaunch(undefined);
+      }
+    }
+  }
+
+  /** `again`: what there is to say was said. */
   async #plan(
     name: string,
     rebooting: boolean,
     { say }: LaunchCaller,
-    { stage, asked }: { readonly stage: Promise<StageProcess>; readonly asked: number },
-  ): Promise<{ readonly launch: Launch; readonly planned: Prepared; readonly input: PlanInput }> {
+    { stage, asked, again }: { readonly stage: Promise<StageProcess>; readonly asked: number; readonly again: boolean },
+  ): Promise<PlannedLaunch> {
     const planned = this.prepare(name);
-    for (const warning of planned.warnings) say(showProblem(warning));
-    for (const { what, source } of planned.weaknesses) say(`weaker than the default: ${what} [${showSource(source)}]`);
+    const weaker = planned.weaknesses.map(
+      ({ what, source }) => `weaker than the default: ${what} [${showSource(source)}]`,
+    );
+    if (!again) for (const line of [...planned.warnings.map(showProblem), ...weaker]) say(line);
     const { plan, input } = await planned.plan({ foreground: false, stdio: "console", term: null, reboot: rebooting });
     // Of one that somebody else ran, and who was killed; or what could not be cleaned up when it was to be.
     if (existsSync(input.places.record))

@@ -2,6 +2,8 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
+import { hash32 } from "../../src/host/hash.ts";
+import { PICK_WINDOW, RANGE_SIZE } from "../../src/host/id-ranges.ts";
 import { BERTH, type BerthRoot, berthRoot, buildBerth, isRunning } from "../lib/berth.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { probeTree } from "../lib/probe.ts";
@@ -54,6 +56,32 @@ test("returns when the machine is ready, which then goes on", async () => {
   expect(root.record("m")).toMatchObject({ state: "running", ready: true });
   expect(filesOfTheStart(root)).toEqual([]);
   expect(await root.berth("terminate", "m")).toMatchObject({ status: 0, stderr: "" });
+});
+
+/** Two names that lead to the same range of ids, where no machine has one yet. */
+function namesOfOneRange(machines: string): readonly [string, string] {
+  const slots = (PICK_WINDOW.last - PICK_WINDOW.first) / RANGE_SIZE + 1;
+  const names = new Map<number, string>();
+  for (let index = 0; ; index++) {
+    const name = `m${index}`;
+    const slot = hash32(Buffer.from(`${machines}\0${name}`)) % slots;
+    const other = names.get(slot);
+    if (other !== undefined) return [other, name];
+    names.set(slot, name);
+  }
+}
+
+test("machines that pick the same range of ids at the same time get one each", async () => {
+  await using root = berthRoot();
+  const names = namesOfOneRange(root.machines);
+  for (const name of names) {
+    await probeTree({ at: join(root.machines, name), init: true });
+    root.settings(name, "[Exec]\nBoot=yes");
+  }
+  expect(await root.berth("start", ...names)).toMatchObject({ status: 0 });
+  const shifts = names.map((name) => root.record(name)?.uidShift);
+  expect(new Set(shifts).size).toBe(2);
+  expect(await root.berth("terminate", ...names)).toMatchObject({ status: 0, stderr: "" });
 });
 
 test("what the start complains about becomes the error", async () => {
