@@ -122,3 +122,34 @@ describe("of a machine that", () => {
     expect((await root.berth("exec", "m", "--", ...probe("exit", "3"))).status).toBe(3);
   });
 });
+
+test("what makes a machine weaker than the default is shown as long as it runs, by whatever starts it", async () => {
+  await using own = berthRoot();
+  await probeTree({ at: join(own.machines, "w"), init: true });
+  own.settings("w", "[Exec]\nBoot=yes\nCapability=CAP_SYS_TIME\n[Network]\nPrivate=no");
+  const weaker = [expect.stringMatching(/CAP_SYS_TIME/), expect.stringMatching(/shares the host's network/)];
+  const expectShown = async (): Promise<void> => {
+    const { stdout } = await own.berth("status", "w");
+    expect(stdout).toMatch(/^ {2}Weaker +it has more capabilities: CAP_SYS_TIME$/m);
+    expect(stdout).toMatch(/^ {2}Weaker +it shares the host's network/m);
+    const json = JSON.parse((await own.berth("status", "w", "--json")).stdout);
+    expect(json.weaknesses).toEqual(expect.arrayContaining(weaker));
+    expect((await own.berth("list")).stdout).toMatch(/^w .* weaker than the default: it /m);
+  };
+  await using run = own.start("run", "-q", "-M", "w", "-b", "--console=read-only", "--", "--term");
+  await run.until(/^up/m);
+  await own.recordWhen("w", ({ state }) => state === "running");
+  await expectShown();
+  run.kill();
+  expect((await run.end).status).toBe(0);
+  expect((await own.berth("start", "w")).status).toBe(0);
+  await expectShown();
+  expect((await own.berth("terminate", "w")).status).toBe(0);
+  // What asks for it in a file that came with the image does not count, and so there is nothing to show.
+  own.settings("w", "[Exec]\nBoot=yes");
+  writeFileSync(join(own.machines, "w.nspawn"), "[Exec]\nCapability=CAP_SYS_TIME\n[Network]\nPrivate=no\n");
+  expect((await own.berth("start", "w")).status).toBe(0);
+  expect(own.record("w")).toMatchObject({ weaknesses: [] });
+  expect((await own.berth("status", "w")).stdout).not.toContain("Weaker");
+  expect((await own.berth("terminate", "w")).status).toBe(0);
+});
