@@ -3,7 +3,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { beforeAll, expect, test } from "vitest";
-import { type BerthRoot, berthRoot, buildBerth } from "../lib/berth.ts";
+import { type BerthRoot, berthRoot, buildBerth, poll } from "../lib/berth.ts";
 import { killDaemon } from "../lib/daemon.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { needs } from "../lib/requires.ts";
@@ -81,6 +81,7 @@ test("a veth link and a macvlan: list, show, status and GetMachineAddresses tell
       ["n", ["10.231.7.3"]],
     ];
     await toldOf(root, wanted);
+    await poll("the server", () => (root.consoleLog("m").includes("serves") ? true : undefined));
     expect(await ask("10.231.7.2")).toBe("from 10.231.7.1");
     const fromN = await root.berth("exec", "n", "--", "bash", "-c", `cat </dev/tcp/10.231.7.2/${PORT}`);
     expect(fromN.stdout).toBe("from 10.231.7.3");

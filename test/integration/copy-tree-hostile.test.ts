@@ -200,7 +200,7 @@ describe("a copy that becomes much larger than its tree", () => {
   };
   /** Where nobody else writes. */
   const ownDisk = (root: BerthRoot): Promise<Mounted> =>
-    mountFileSystem("ext4", join(root.path, "disk"), async () => undefined, 2000 << 20);
+    mountFileSystem("ext4", join(root.path, "disk"), async () => undefined, 6000 * (1 << 20));
 
   test("since a file grows as quickly as it is copied: ends long before the disk is full, and says why", async (ctx) => {
     needsHere(ctx, ...toolsOf("ext4"));
