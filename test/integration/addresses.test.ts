@@ -72,10 +72,11 @@ test("a veth link and a macvlan: list, show, status and GetMachineAddresses tell
     inNetworkOf(root, "m", "addr", "add", "fd00:231::2/64", "dev", "host0", "nodad");
     // Of the same link, for the other machine.
     ip("link", "add", `${OUTER}m`, "link", OUTER, "type", "macvlan", "mode", "bridge");
-    ip("link", "set", `${OUTER}m`, "addrgenmode", "none");
     ip("link", "set", `${OUTER}m`, "netns", leader("n"), "name", "mv-host");
-    inNetworkOf(root, "n", "addr", "add", "10.231.7.3/24", "dev", "mv-host");
+    // Of its link alone it would have an address a moment later.
+    inNetworkOf(root, "n", "link", "set", "mv-host", "addrgenmode", "none");
     inNetworkOf(root, "n", "link", "set", "mv-host", "up");
+    inNetworkOf(root, "n", "addr", "add", "10.231.7.3/24", "dev", "mv-host");
     const wanted = [
       ["m", ["10.231.7.2", "fd00:231::2"]],
       ["n", ["10.231.7.3"]],
