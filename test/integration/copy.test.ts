@@ -448,10 +448,9 @@ test("a file system that never answers holds up a copier for good, but not who w
     await using copying = live.root.start("copy-from", "m", "/mnt", join(live.root.path, "out"));
     await poll("a question", () => (silent.unanswered() > 0 ? true : undefined));
     const copier = await copierOf(copying);
-    const began = performance.now();
     copying.kill("SIGINT");
+    // Within the test's time, while the file system takes for ever.
     expect(await copying.end).toMatchObject({ status: 130, stdout: "", stderr: "" });
-    expect(performance.now() - began).toBeLessThan(8000);
     expect(isRunning(copier), "only the end of the file system ends it").toBe(true);
     succeeded(await live.inside("true"));
   }
