@@ -546,8 +546,15 @@ describe("a launch", () => {
         if (fdName === at)
           queueMicrotask(() => process.kill(victim === "keeper" ? launch.keeperPid : launch.leaderPid, 9));
       };
-      const error = await launchError(launch.run());
-      expect(error.message).toMatch(message);
+      const failed = await launch.run().then(
+        () => undefined,
+        (error: LaunchError) => error,
+      );
+      // On a busy host init may be long in dying: for the keeper its end then is that of its last pipe, as if it had
+      // been executed, and what the exit record says is what berth says.
+      if (failed === undefined && victim === "leader")
+        expect((await ended(machine, launch)).record).toMatchObject({ reason: "killed", status: 9 });
+      else expect(failed?.message).toMatch(message);
     });
   });
 });
