@@ -59,9 +59,12 @@ describe("one daemon a root", () => {
 
   test("events goes on with the next one", async () => {
     await using root = berthRoot();
-    await makeMachine(root);
+    for (const name of ["m", "other"]) await makeMachine(root, name);
     expect((await root.berth("daemon", "start")).status).toBe(0);
     await using events = root.start("events");
+    // What has happened before it listens it does not tell of.
+    while (!events.stdout.includes(" removed other "))
+      for (const verb of ["start", "terminate"]) expect((await root.berth(verb, "other")).status).toBe(0);
     expect((await root.berth("start", "m")).status).toBe(0);
     await events.until(/ m running ready/);
     await killDaemon(root);
