@@ -44,7 +44,7 @@ test("each step of the host, in order, with the setting behind it; also of a boo
   expect(first.ready).toBeGreaterThanOrEqual(first.executed);
   expect(steps.find(({ source }) => source?.endsWith("/m.nspawn:3"))?.name).toMatch(/copy mount \/tmp /);
 
-  const text = await root.spawn([BERTH, "boot", "m"], { env: { LC_ALL: "C.UTF-8" } }).end;
+  const text = await root.spawn([BERTH, "boot", "m", "--all"], { env: { LC_ALL: "C.UTF-8" } }).end;
   expect(text).toMatchObject({ status: 0, stderr: "" });
   expect(text.stdout).toMatch(/^m, boot 0, began .*\n\nlaunch, until its init was executed: [\d.]+ ms\n/);
   expect(text.stdout).toMatch(/█+ +[\d.]+ ms +[\d.]+ ms {2}#\d+ wait for /);

@@ -143,13 +143,14 @@ test("zsh completes verbs, machines that run just then, options, their values, a
   await using terminal = openTerminal({ rows: 50, columns: 200 });
   const PATH = `${join(BERTH, "..")}:${process.env["PATH"]}`;
   terminal.spawn(["env", "-C", root.path, "zsh", "-f", "-i"], { ...root.env, PATH, HOME: root.path });
-  terminal.type("PS1='> '; unsetopt zle_bracketed_paste; autoload -U compinit; compinit -u -D\n");
-  terminal.type('eval "$(berth completion zsh)"; echo rea""dy\n');
-  await terminal.until(/ready/);
-  let lines = 0;
+  terminal.type("PS1='line %h> '; unset zle_bracketed_paste; autoload -U compinit; compinit -u -D\n");
+  terminal.type('eval "$(berth completion zsh)"\n');
+  let lines = 2;
   /** What the line becomes by the tabulator, as an argument of print: what else the terminal shows is its own business. */
   const completed = async (line: string): Promise<string> => {
-    terminal.type(`${line}\t\x01print -r -- ${++lines}: '\x05'\n`);
+    // What is typed before the line editor is there is no key to it.
+    await terminal.until(new RegExp(`line ${++lines}> `));
+    terminal.type(`${line}\t\x01print -r -- ${lines}: '\x05'\n`);
     const shown = new RegExp(`\\n${lines}: (.*?)\\r?\\n`);
     await terminal.until(shown);
     return shown.exec(terminal.output)?.[1] ?? "";
