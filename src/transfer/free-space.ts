@@ -51,10 +51,10 @@ export async function tellFull<T>(directory: string, work: () => Promise<T>, nee
   });
 }
 
-/** Errno, and how programs call it. */
-const FULL: Readonly<Record<string, string>> = {
-  ENOSPC: "No space left on device",
-  EDQUOT: "Disk quota exceeded",
+/** Errno, and how programs call it. Of the block that just did not fit as a whole tar(1) says so, and no errno. */
+const FULL: Readonly<Record<string, RegExp>> = {
+  EDQUOT: /Disk quota exceeded/,
+  ENOSPC: /No space left on device|: Wrote only \d+ of \d+ bytes$/,
 };
 
 /** Of what a program said. For `tellFull`. */
@@ -68,7 +68,7 @@ export class NoSpaceLeft extends Error {
 
   static in(lines: readonly string[]): NoSpaceLeft | undefined {
     for (const [code, text] of Object.entries(FULL)) {
-      const line = lines.find((each) => each.includes(text));
+      const line = lines.find((each) => text.test(each));
       if (line !== undefined) return new NoSpaceLeft(code, line);
     }
     return undefined;

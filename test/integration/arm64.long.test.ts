@@ -232,7 +232,7 @@ describe("berth on arm64", () => {
       section enter; berth exec debian -- sh -c 'exit 5'; echo "status=$?"
       first=$(inside systemctl show -p UserspaceTimestampMonotonic)
       inside systemctl reboot
-      again() { [ "$(inside systemctl show -p UserspaceTimestampMonotonic 2>/dev/null)" != "$first" ]; }
+      again() { now=$(inside systemctl show -p UserspaceTimestampMonotonic 2>/dev/null) && [ -n "$now" ] && [ "$now" != "$first" ]; }
       for i in $(seq 300); do sleep 1; berth list --json | grep -q '"ready": true' && again && break; done
       section again; inside systemctl is-system-running --wait
       section poweroff; berth poweroff debian; echo "status=$?"; berth list --json; systemctl is-system-running`,

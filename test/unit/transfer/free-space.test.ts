@@ -14,6 +14,7 @@ describe("a full disk", () => {
   test.each([
     ["dd: error writing 'standard output': No space left on device", "ENOSPC"],
     ["cp: error writing '/x': Disk quota exceeded", "EDQUOT"],
+    ["tar: zeros: Wrote only 260608 of 262144 bytes", "ENOSPC"],
   ])("%s: is said with its place, without hidden names", async (line, code) => {
     const inside = `${tmpdir()}/.berth-making-web-0123456789ab/tree`;
     await expect(tellFull(inside, fails(full(line)), 5e6)).rejects.toThrow(
