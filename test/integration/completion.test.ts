@@ -143,7 +143,8 @@ test("zsh completes verbs, machines that run just then, options, their values, a
   await using terminal = openTerminal({ rows: 50, columns: 200 });
   const PATH = `${join(BERTH, "..")}:${process.env["PATH"]}`;
   terminal.spawn(["env", "-C", root.path, "zsh", "-f", "-i"], { ...root.env, PATH, HOME: root.path });
-  terminal.type("PS1='line %h> '; unset zle_bracketed_paste; autoload -U compinit; compinit -u -D\n");
+  // EDITOR=vi, as npm has it, would give it other keys.
+  terminal.type("bindkey -e; PS1='line %h> '; unset zle_bracketed_paste; autoload -U compinit; compinit -u -D\n");
   terminal.type('eval "$(berth completion zsh)"\n');
   let lines = 2;
   /** What the line becomes by the tabulator, as an argument of print: what else the terminal shows is its own business. */
