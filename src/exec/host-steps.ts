@@ -33,7 +33,7 @@ import { NAMESPACES, type NamespaceKinds } from "./namespace-steps.ts";
 import { openNetwork } from "./open-network.ts";
 import { openUpper } from "./overlay-upper.ts";
 import { makeRamfs } from "./ramfs.ts";
-import { claimFiles, claimRange, releaseRange } from "./range-claim.ts";
+import { claimFiles, claimRange, RangeTaken, releaseRange } from "./range-claim.ts";
 import { recordRange } from "./range-ledger.ts";
 import { isRunning, makeRecordDirectory } from "./record-directory.ts";
 import { requireDelegated, setUnitProperty, startScope } from "./units.ts";
@@ -125,7 +125,7 @@ export const HOST: { readonly [K in Kinds | NamespaceKinds]: Action<K> } = {
     const claim = claimRange(range);
     const { base, size } = range;
     if ("taken" in claim)
-      throw new BerthError(`the ids from ${base} to ${base + size - 1} are in use by another running container`, {
+      throw new RangeTaken(`the ids from ${base} to ${base + size - 1} are in use by another running container`, {
         hint: `PrivateUsers=pick chooses a range that is free; the lock is ${claim.taken}`,
       });
     launch.fds.name("lock:range", claim.fd);

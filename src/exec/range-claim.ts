@@ -1,6 +1,6 @@
 import { linkSync, mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { errorCode } from "../errors.ts";
+import { BerthError, errorCode } from "../errors.ts";
 import { PICK_WINDOW, RANGE_SIZE } from "../host/id-ranges.ts";
 import type { StepOf } from "../plan/step.ts";
 import { lockFile, unlinkLocked } from "./lock-file.ts";
@@ -18,6 +18,9 @@ export function claimFiles({ path, base, size }: Claim): readonly string[] {
     if (slot !== base) files.push(join(dirname(path), String(slot)));
   return files;
 }
+
+/** Somebody else has some of its ids. */
+export class RangeTaken extends BerthError {}
 
 /**
  * Locks them all, as names of one file: so one lock holds the whole range, for as long as any process has it open. Takes

@@ -116,7 +116,9 @@ export class StageSocket {
   /** Closes once only: the number may be another fd's by the next time. */
   close(): void {
     this.#stopWatching();
-    for (const message of this.#heard.splice(0)) for (const fd of message?.fds ?? []) closeQuietly(fd);
+    for (const message of [...this.#heard.splice(0), ...this.#early.values()])
+      for (const fd of message?.fds ?? []) closeQuietly(fd);
+    this.#early.clear();
     if (this.#fd >= 0) closeQuietly(this.#fd);
     this.#fd = -1;
   }

@@ -13,7 +13,7 @@ import { errorCode } from "../errors.ts";
 import { O_PATH, RESOLVE_IN_ROOT, RESOLVE_NO_XDEV } from "../sys/constants.ts";
 import { SysError } from "../sys/errno.ts";
 import { O_DIRECTORY, O_NOFOLLOW, openat2, readLink } from "../sys/files.ts";
-import { mountIdOf } from "../sys/mount-id.ts";
+import { isReadOnlyAt, mountIdOf } from "../sys/mount-id.ts";
 
 const { O_NOCTTY, O_NONBLOCK, O_RDONLY } = constants;
 
@@ -133,6 +133,11 @@ export class InRoot {
 
   root(): Entry {
     return entryOf(this.#root, "/");
+  }
+
+  /** Whether the root's mount or its file system is read-only. */
+  isReadOnly(): boolean {
+    return isReadOnlyAt(this.#root);
   }
 
   /** The id in /proc/self/mountinfo of the mount that the root is on. */

@@ -1,8 +1,9 @@
 import { readFileSync, statSync } from "node:fs";
+import { errorCode } from "../errors.ts";
 
 /**
  * What is made of a text file, made again when it is another one or has been written to: by its inode, size and times. For files
- * that a daemon looks at with every start. One that can't be read is as an empty one.
+ * that a daemon looks at with every start. One that is not there, or not for us to read, is as an empty one.
  */
 export class KeptFile<T> {
   readonly #path: string;
@@ -15,6 +16,7 @@ export class KeptFile<T> {
     this.#parse = parse;
   }
 
+  /** @throws the errno error of what else keeps it from being read (EMFILE, EIO) */
   read(): T {
     // Before it is read: what changes meanwhile is seen the next time.
     const version = this.#versionNow();
@@ -33,8 +35,9 @@ export class KeptFile<T> {
   #text(): string {
     try {
       return readFileSync(this.#path, "utf8");
-    } catch {
-      return "";
+    } catch (error) {
+      if (["ENOENT", "EACCES"].includes(errorCode(error) ?? "")) return "";
+      throw error;
     }
   }
 }

@@ -4,23 +4,28 @@ import { type Mount, parseMountinfo } from "./mountinfo.ts";
 
 const PATH = "/proc/self/mountinfo";
 
-/** The file stays open: poll(2) of it tells whether the mounts of this process's namespace have changed since the last time. */
-let table: { readonly fd: number; text: string } | undefined;
+/** The file stays open: poll(2) of it tells whether mounts have come or gone in this process's namespace since the last time. */
+let kept: { readonly fd: number; readonly text: string } | undefined;
 
-/** The text of /proc/self/mountinfo, which takes the kernel 40 us where there are 30 mounts: read again when they have changed. */
-export function readMountinfo(): string {
-  if (table === undefined) {
-    const fd = openSync(PATH, "r");
-    try {
-      table = { fd, text: readFileSync(PATH, "utf8") };
-    } catch (error) {
-      closeSync(fd);
-      throw error;
-    }
-  } else if (hasException(table.fd)) table.text = readFileSync(PATH, "utf8");
-  return table.text;
+/**
+ * The text of /proc/self/mountinfo as it was when mounts last came or went: which there are, by id, and of what type. For the rest,
+ * what is read-only or where a directory has been renamed, see readMounts: no event tells of that. Reading it takes the kernel 40 us
+ * where there are 30 mounts.
+ */
+export function keptMountinfo(): string {
+  if (kept !== undefined && !hasException(kept.fd)) return kept.text;
+  const fd = kept?.fd ?? openSync(PATH, "r");
+  kept = undefined; // the event has been told: what can't be read now is to be read the next time
+  try {
+    kept = { fd, text: readFileSync(PATH, "utf8") };
+    return kept.text;
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
 }
 
+/** As they are now. */
 export function readMounts(): readonly Mount[] {
-  return parseMountinfo(readMountinfo());
+  return parseMountinfo(readFileSync(PATH, "utf8"));
 }

@@ -8,7 +8,7 @@ import { parseMachineId, timezoneOfLink } from "./identity.ts";
 import { InRoot, showRoot, type TreeRoot } from "./in-root.ts";
 import { discoverInit, initFault } from "./init.ts";
 import { listTrees } from "./list-trees.ts";
-import { readMountinfo, readMounts } from "./mount-table.ts";
+import { keptMountinfo, readMounts } from "./mount-table.ts";
 import { findMount, isReadOnly, mountOf } from "./mountinfo.ts";
 import { OS_RELEASE_PATHS, parseOsRelease } from "./os-release.ts";
 
@@ -35,7 +35,7 @@ export function readTreeFacts(root: TreeRoot, host: HostFacts): TreeFacts {
 }
 
 function factsOf(tree: InRoot, host: HostFacts): TreeFacts {
-  const mount = findMount(readMountinfo(), tree.mountId());
+  const mount = findMount(keptMountinfo(), tree.mountId());
   const root = tree.root();
   const init = discoverInit(tree);
   const fault = init === null ? initFault(tree) : undefined;
@@ -46,7 +46,7 @@ function factsOf(tree: InRoot, host: HostFacts): TreeFacts {
     owner: root.uid,
     group: root.gid,
     fsType: mount?.fsType ?? "unknown",
-    readOnly: mount !== null && isReadOnly(mount),
+    readOnly: tree.isReadOnly(),
     init,
     ...(fault === undefined ? {} : { initFault: fault }),
     osRelease: osRelease === null ? null : parseOsRelease(osRelease),

@@ -51,7 +51,7 @@ export function joinMachine(machine: MachineRecord, options: JoinOptions, paths:
     const plan = planJoin(machine, options, paths);
     const loadFilter = (policy: Parameters<typeof filterFor>[0]): Buffer => filterFor(policy, paths.cache);
     const { fds, spare } = options;
-    // Of what comes with an environment nothing is kept: that may be secret.
+    // Of what comes with an environment nothing is kept: that may be secret. Arguments anybody on the host may read while it runs.
     const programs = options.environment?.length ? undefined : COMMANDS;
     const known = { ...(programs && { programs }), ...(spare && { spare }) };
     return new Launch(plan, { stage: stagePath(ARCH), arch: ARCH, fds, loadFilter, ...known });

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { BerthError, EXIT_FAILED } from "../errors.ts";
 import { Launch, LaunchError } from "../exec/launch.ts";
+import { RangeTaken } from "../exec/range-claim.ts";
 import { filterFor } from "../exec/seccomp-filter.ts";
 import type { StageProcess } from "../exec/stage-process.ts";
 import { INSTALLATION, stagePath } from "../host/installation.ts";
@@ -44,8 +45,8 @@ const PICKS = 5;
 
 /** Two machines that never ran may be led to one range by their names, and both have found it free. */
 function isPickTaken(error: unknown, { planned }: PlannedLaunch): boolean {
-  const isClaim = error instanceof LaunchError && error.step?.kind === "claim-range";
-  return isClaim && planned.spec.privateUsers.value.mode === "pick";
+  const isTaken = error instanceof LaunchError && error.cause instanceof RangeTaken;
+  return isTaken && planned.spec.privateUsers.value.mode === "pick";
 }
 
 /** What makes a throw-away copy of a machine. */

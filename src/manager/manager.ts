@@ -262,22 +262,15 @@ export class Manager extends EventEmitter<Events> {
 
   /** A command in a machine that runs, still to be run. Takes over the fds. */
   exec(name: string, options: JoinOptions): ExecSession {
-    const machine = this.#recordOr(name, () => {
+    const giveUp = (): void => {
       for (const fd of options.fds.values()) closeQuietly(fd);
-    });
+    };
+    const machine = orGiveUp(() => this.record(name), giveUp);
     const { commandStages: stages } = this.#with.launcher;
     const leader = this.#machines.get(name)?.boot?.leader;
-    const fds = leader === undefined ? options.fds : new Map([...options.fds, ["machine", duplicate(leader)]]);
+    const held = leader === undefined ? [] : [["machine", orGiveUp(() => duplicate(leader), giveUp)] as const];
+    const fds = new Map([...options.fds, ...held]);
     return new ExecSession(machine, { ...options, fds, spare: stages.take() }, this.paths, () => stages.refill());
-  }
-
-  #recordOr(name: string, giveUp: () => void): MachineRecord {
-    try {
-      return this.record(name);
-    } catch (error) {
-      giveUp();
-      throw error;
-    }
   }
 
   // ---- inside ----
@@ -331,6 +324,15 @@ export class Manager extends EventEmitter<Events> {
     const type = before === undefined ? "new" : after === undefined ? "removed" : "changed";
     this.#publisher.touch();
     announce(this, { type, machine, view }, (line) => this.#with.log("error", machine, line));
+  }
+}
+
+function orGiveUp<T>(act: () => T, giveUp: () => void): T {
+  try {
+    return act();
+  } catch (error) {
+    giveUp();
+    throw error;
   }
 }
 

@@ -24,6 +24,17 @@ export function mountIdOf(fd: number): number {
   return Number(result.readBigUInt64LE(144));
 }
 
+const fstatfsCall = bind("int fstatfs(int fd, void *result)");
+const SIZE_OF_STATFS = 120;
+const ST_RDONLY = 1n;
+
+/** Whether nothing can be written at an fd, for its mount or its file system is read-only: fstatfs(2), f_flags. */
+export function isReadOnlyAt(fd: number): boolean {
+  const result = pinned(SIZE_OF_STATFS);
+  check(fstatfsCall(fd, result), "fstatfs", { subject: `fd ${fd}` });
+  return (result.readBigUInt64LE(80) & ST_RDONLY) !== 0n;
+}
+
 /** statx(2). */
 export function mountOf(fd: number): MountOf {
   const result = pinned(SIZE_OF_STATX);

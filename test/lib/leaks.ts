@@ -15,7 +15,7 @@
 import { spawnSync } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { aroundAll, aroundEach } from "vitest";
-import { readMountinfo } from "../../src/host/mount-table.ts";
+import { keptMountinfo } from "../../src/host/mount-table.ts";
 import { KINDS } from "./host-state.ts";
 import { newProcesses, type Processes, readProcesses } from "./processes.ts";
 
@@ -98,7 +98,7 @@ let warm = false;
 /** Node opens some fds for good at its first child process, and berth one for the table of mounts: not the first test's fault. */
 function warmSnapshot(options: LeakOptions): Snapshot {
   if (!warm) spawnSync("true");
-  readMountinfo();
+  keptMountinfo();
   warm = true;
   return snapshot(options);
 }

@@ -1,4 +1,4 @@
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, renameSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
@@ -40,6 +40,16 @@ test("one that is not there is as an empty one, until it is there", () => {
   const { path, parsed, file } = keptFile();
   expect([file.read(), file.read()]).toEqual(["", ""]);
   expect(parsed).toEqual([""]);
+  writeFileSync(path, "one");
+  expect(file.read()).toBe("ONE");
+});
+
+test("one that can't be read for another reason is told of, and read when it can be", () => {
+  const { path, file } = keptFile();
+  mkdirSync(path);
+  expect(() => file.read()).toThrow("EISDIR");
+  expect(() => file.read()).toThrow("EISDIR");
+  rmdirSync(path);
   writeFileSync(path, "one");
   expect(file.read()).toBe("ONE");
 });
