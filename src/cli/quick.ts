@@ -5,9 +5,7 @@ import { readPublished } from "../manager/published.ts";
 import { execByDaemon } from "./exec-by-daemon.ts";
 import { complain, INTERRUPTED } from "./output.ts";
 import { showList } from "./show-list.ts";
-
-/** Of `exec`, as for every verb whose own exit status is the payload's. */
-const FAILURE = 125;
+import { FAILURE } from "./verb.ts";
 
 /**
  * What is asked for most, with berthd there, in its plainest form: a list, a start, and a command in a machine. It needs little of

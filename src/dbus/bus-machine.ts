@@ -37,6 +37,9 @@ export interface Contact {
 
 export const NO_CONTACT: Contact = { cid: 0xffff_ffff, sshAddress: "", sshKeyPath: "" };
 
+/** Of what nobody else has told of, and no record of a machine's. */
+const OURS = { record: null, links: [], foreign: false, contact: NO_CONTACT } as const;
+
 export const HOST_NAME = ".host";
 
 const STATES = { starting: "opening", running: "running", stopping: "closing", rebooting: "closing" } as const;
@@ -55,7 +58,8 @@ export function machineOf(record: MachineRecord): BusMachine {
     since: microseconds(began),
     sinceMonotonic: microseconds(executedMonotonic - (executed - began)),
     state: STATES[record.state],
-    ...{ record, links: [], foreign: false, contact: NO_CONTACT },
+    ...OURS,
+    record,
   };
 }
 
@@ -63,15 +67,7 @@ export function machineOf(record: MachineRecord): BusMachine {
 export function unknownMachine(name: string): BusMachine {
   return {
     ...{ name, class: "container", service: "berth", unit: "", leader: 0, id: Buffer.alloc(0), root: "" },
-    ...{
-      since: 0n,
-      sinceMonotonic: 0n,
-      state: "running",
-      record: null,
-      links: [],
-      foreign: false,
-      contact: NO_CONTACT,
-    },
+    ...{ since: 0n, sinceMonotonic: 0n, state: "running", ...OURS },
   };
 }
 
@@ -82,10 +78,7 @@ export function theHost(): BusMachine {
       since: microseconds(Date.now() - uptime() * 1000),
       sinceMonotonic: 0n,
       state: "running",
-      record: null,
-      links: [],
-      foreign: false,
-      contact: NO_CONTACT,
+      ...OURS,
     },
   };
 }

@@ -2,7 +2,7 @@ import { fstatSync } from "node:fs";
 import { DBusError } from "../bus/dbus-error.ts";
 import { errorCode } from "../errors.ts";
 import { checkName } from "../spec/name.ts";
-import { closeQuietly } from "../sys/files.ts";
+import { closeQuietly, duplicate } from "../sys/files.ts";
 import { type Unwatch, watch } from "../sys/poll.ts";
 import { pidfdOpen, pidfdSendSignal, pidOf } from "../sys/processes.ts";
 import { invalid } from "./access.ts";
@@ -54,9 +54,9 @@ export class RegisteredMachines {
   /** @throws DBusError when something of it can't be */
   add(registration: Registration): void {
     const { name } = registration;
-    const given = registration.pidfd === undefined ? registration.leader : leaderOf(registration.pidfd);
-    const machine = machineOf({ ...registration, leader: given });
-    const pidfd = openLeader(given, registration);
+    const leader = registration.pidfd === undefined ? registration.leader : leaderOf(registration.pidfd);
+    const machine = machineOf({ ...registration, leader });
+    const pidfd = holdLeader(leader, registration);
     const unwatch = watch(pidfd, { readable: true }, () => this.remove(name));
     this.#entries.set(name, { machine, pidfd, unwatch });
     this.#onChange(name, true);
@@ -118,14 +118,14 @@ function isPidfd(fd: number): boolean {
   }
 }
 
-function openLeader(pid: number, { pidfd: given, pidfdId }: Registration): number {
-  if (pid === 1) throw invalid("Invalid leader PID");
-  const pidfd = openProcess(pid);
+/** A pidfd of our own. */
+function holdLeader(leader: number, { pidfd, pidfdId }: Registration): number {
+  if (leader === 1) throw invalid("Invalid leader PID");
+  const held = pidfd === undefined ? openProcess(leader) : duplicate(pidfd);
   // The number may be another's by now: then the process that was meant has ended.
-  const isIt = (given === undefined || isPidfd(given)) && (pidfdId === undefined || idOf(pidfd) === pidfdId);
-  if (isIt) return pidfd;
-  closeQuietly(pidfd);
-  throw invalid(`Process ${pid} is not the one that was meant`);
+  if (pidfdId === undefined || idOf(held) === pidfdId) return held;
+  closeQuietly(held);
+  throw invalid(`Process ${leader} is not the one that was meant`);
 }
 
 function openProcess(pid: number): number {

@@ -23,7 +23,6 @@ export async function writeIdMaps(
   stage: StageProcess,
   maps: { readonly gid_map: string; readonly uid_map: string },
 ): Promise<void> {
-  // Gids first: who may not write the other one any more would be refused them.
   const names = ["gid_map", "uid_map"] as const;
   const opened = await openOfHolder(stage, names, constants.O_WRONLY);
   try {
@@ -31,7 +30,7 @@ export async function writeIdMaps(
       try {
         writeSync(opened[index] ?? -1, maps[name]);
       } catch (error) {
-        throw asSysError("write", error, name);
+        throw asSysError("write", error, `${name} (${maps[name].trim().replaceAll("\n", ", ")})`);
       }
     }
   } finally {

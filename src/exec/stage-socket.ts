@@ -63,6 +63,7 @@ export class StageSocket {
     this.#unwatch?.();
     this.#unwatch = undefined;
   }
+
   /** The message of a sync point, or a report of a failure that comes before it; null: end of file. */
   async hearSync(sync: number): Promise<StageMessage | null> {
     for (;;) {

@@ -10,7 +10,7 @@ import {
   type Stats,
 } from "node:fs";
 import { errorCode } from "../errors.ts";
-import { O_PATH, RESOLVE_IN_ROOT, RESOLVE_NO_XDEV } from "../sys/constants.ts";
+import { O_PATH, RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV } from "../sys/constants.ts";
 import { SysError } from "../sys/errno.ts";
 import { O_DIRECTORY, O_NOFOLLOW, openat2, readLink } from "../sys/files.ts";
 import { isReadOnlyAt, mountIdOf } from "../sys/mount-id.ts";
@@ -131,6 +131,17 @@ export class InRoot {
     return this.#with(path, O_PATH | O_NOFOLLOW, (fd) => (fstatSync(fd).isSymbolicLink() ? readLink(fd) : null));
   }
 
+  /** Whether `path`, as far as it is there, is directories and no links. */
+  isPlain(path: string): boolean {
+    try {
+      closeSync(openat2(this.#root, path, O_PATH | O_DIRECTORY, this.#resolve | RESOLVE_NO_SYMLINKS));
+      return true;
+    } catch (error) {
+      return errorCode(error) === "ENOENT"; // a link on the way there would have been ELOOP
+    }
+  }
+
+  /** What it is itself. */
   root(): Entry {
     return entryOf(this.#root, "/");
   }

@@ -1,12 +1,11 @@
-import { closeSync, lstatSync, openSync, readdirSync, readlinkSync } from "node:fs";
+import { lstatSync, readdirSync, readlinkSync } from "node:fs";
 import { posix } from "node:path";
 import { errorCode } from "../errors.ts";
 import type { JournalFacts } from "../plan/facts.ts";
 import type { PlanPlaces } from "../plan/input.ts";
 import { JOURNALS, journalLock, NO_JOURNAL } from "../plan/journal.ts";
-import { O_PATH, RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS } from "../sys/constants.ts";
 import { isLocked } from "../sys/file-lock.ts";
-import { O_DIRECTORY, openat2 } from "../sys/files.ts";
+import { InRoot } from "./in-root.ts";
 import { readMounts } from "./mount-table.ts";
 
 /**
@@ -58,14 +57,13 @@ function isEmpty(path: string): boolean {
 /** Whether a path of the host into the tree leads to the tree's own directory of journals, through no link of the tree's. */
 function isPlainInTree(root: string, inside: string): boolean {
   try {
-    const tree = openSync(root, O_PATH | O_DIRECTORY);
+    const tree = new InRoot(root);
     try {
-      closeSync(openat2(tree, inside, O_PATH | O_DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS));
-      return true;
+      return tree.isPlain(inside);
     } finally {
-      closeSync(tree);
+      tree.close();
     }
-  } catch (error) {
-    return errorCode(error) === "ENOENT"; // and there is no link up to where nothing is
+  } catch {
+    return false;
   }
 }

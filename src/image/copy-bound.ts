@@ -89,11 +89,14 @@ export class CopyBound implements AsyncDisposable {
   #error(copy: Amounts, tree: Amounts): BerthError {
     const isLarge = copy.bytes > 2 * tree.bytes;
     const [is, was] = isLarge
-      ? [`${megabytes(copy)} MB`, `${megabytes(tree)}`]
+      ? [`${megabytes(copy)} MB`, `${megabytes(tree)} MB`]
       : [`${copy.inodes} files`, `${tree.inodes}`];
-    return new BerthError(`cannot copy the tree ${this.#from}: the copy became much larger than it, ${is} of ${was}`, {
-      hint: "what runs from it writes as quickly as it is copied, or swaps directories for links: stop it before",
-    });
+    return new BerthError(
+      `cannot copy the tree ${this.#from}: the copy became much larger, ${is} where it has ${was}`,
+      {
+        hint: "what runs from it writes as quickly as it is copied, or swaps directories for links: stop it before",
+      },
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -8,6 +8,7 @@ const STATX_MNT_ID = 0x1000;
 const STATX_MNT_ID_UNIQUE = 0x4000;
 const STATX_ATTR_MOUNT_ROOT = 0x2000n;
 const SIZE_OF_STATX = 256;
+const MOUNT_ID_AT = 144;
 
 /** The mount that an fd is on. */
 export interface MountOf {
@@ -19,9 +20,7 @@ export interface MountOf {
 
 /** The id in /proc/self/mountinfo of the mount that an fd is on. */
 export function mountIdOf(fd: number): number {
-  const result = pinned(SIZE_OF_STATX);
-  check(statxCall(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, result), "statx", { subject: `fd ${fd}` });
-  return Number(result.readBigUInt64LE(144));
+  return Number(statx(fd, STATX_MNT_ID).readBigUInt64LE(MOUNT_ID_AT));
 }
 
 const fstatfsCall = bind("int fstatfs(int fd, void *result)");
@@ -35,12 +34,17 @@ export function isReadOnlyAt(fd: number): boolean {
   return (result.readBigUInt64LE(80) & ST_RDONLY) !== 0n;
 }
 
-/** statx(2). */
 export function mountOf(fd: number): MountOf {
-  const result = pinned(SIZE_OF_STATX);
-  check(statxCall(fd, "", AT_EMPTY_PATH, STATX_MNT_ID | STATX_MNT_ID_UNIQUE, result), "statx", { subject: `fd ${fd}` });
+  const result = statx(fd, STATX_MNT_ID | STATX_MNT_ID_UNIQUE);
   return {
-    id: result.readBigUInt64LE(144).toString(),
+    id: result.readBigUInt64LE(MOUNT_ID_AT).toString(),
     isRoot: (result.readBigUInt64LE(8) & STATX_ATTR_MOUNT_ROOT) !== 0n,
   };
+}
+
+/** struct statx of an fd. */
+function statx(fd: number, mask: number): Buffer {
+  const result = pinned(SIZE_OF_STATX);
+  check(statxCall(fd, "", AT_EMPTY_PATH, mask, result), "statx", { subject: `fd ${fd}` });
+  return result;
 }

@@ -38,7 +38,7 @@ test("PrivateUsers=pick: that is said, with who has them; no machine shares one,
   const doctor = JSON.parse((await root.berth("doctor", "--json")).stdout) as readonly Readonly<
     Record<string, string>
   >[];
-  expect(JSON.stringify(doctor)).toContain(`is free: ${count} machines have, x0 and ${count - 1} more`);
+  expect(JSON.stringify(doctor)).toContain(`is free: x0 and ${count - 1} more machines have ranges there`);
   // Somebody's is given back.
   const [free = "", base = 0] = entries[1234] ?? [];
   write(entries.filter(([name]) => name !== free));

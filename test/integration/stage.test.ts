@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { type ExitRecord, exitRecordIn, readExitRecord } from "../../src/exec/exit-record.ts";
+import type { Launch } from "../../src/exec/launch.ts";
 import { lockFile, unlinkLocked } from "../../src/exec/lock-file.ts";
 import { EXECUTED } from "../../src/exec/stage-abi.ts";
 import { StageProcess } from "../../src/exec/stage-process.ts";
@@ -16,7 +17,7 @@ import { ARCH } from "../../src/sys/libc.ts";
 import { pidfdSendSignal } from "../../src/sys/processes.ts";
 import { boundDatagramSocket, connectedSocket, receive, sendWithFds, socketPair } from "../../src/sys/sockets.ts";
 import { type KeptMachine, launchInChild } from "../lib/kept-machine.ts";
-import { ended, type LogFrame, logFrames, says, stageOf, testMachine } from "../lib/launch.ts";
+import { ended, type LogFrame, logFrames, says, stageOf, type TestMachine, testMachine } from "../lib/launch.ts";
 import { checkLeaks, openFds } from "../lib/leaks.ts";
 import { probe, probeTree } from "../lib/probe.ts";
 import { needs, needsHere } from "../lib/requires.ts";
@@ -436,15 +437,20 @@ describe("notifications", () => {
   });
 });
 
+async function initMachine(name: string): Promise<TestMachine> {
+  return testMachine({ directory, root: await probeTree(), name, command: probe("init", "--term") });
+}
+
+async function endInOrder(machine: TestMachine, launch: Launch): Promise<void> {
+  await says(machine, "up"); // it minds the signal by then
+  process.kill(launch.leaderPid, "SIGTERM");
+  expect((await ended(machine, launch)).record).toMatchObject({ reason: "exited", status: 0 });
+}
+
 describe("a stage that was spawned ahead", () => {
   test("is taken with the namespaces it has made, and another one if they are not those that are needed", async (ctx) => {
     needsHere(ctx, "root", "userns", "cgroup2", "cc");
-    const machine = testMachine({
-      directory,
-      root: await probeTree(),
-      name: "ahead",
-      command: probe("init", "--term"),
-    });
+    const machine = await initMachine("ahead");
     const needed = stepOf(machine.plan, "spawn-stage").args;
     expect(needed.namespaces).toEqual(["user", "net"]);
     for (const [ahead, fits] of [
@@ -461,9 +467,7 @@ describe("a stage that was spawned ahead", () => {
       await launch.run();
       expect(readlinkSync(`/proc/${launch.leaderPid}/ns/user`) === made, JSON.stringify(ahead)).toBe(fits);
       expect(existsSync(`/proc/${spare.pid}`)).toBe(false);
-      await says(machine, "up"); // it minds the signal by then
-      process.kill(launch.leaderPid, "SIGTERM");
-      expect((await ended(machine, launch)).record).toMatchObject({ reason: "exited", status: 0 });
+      await endInOrder(machine, launch);
     }
   });
 });
@@ -473,12 +477,7 @@ describe("the program of a machine that is started among others", () => {
 
   test("is handed over whole, and does the same", async (ctx) => {
     needsHere(ctx, "root", "userns", "cgroup2", "cc");
-    const machine = testMachine({
-      directory,
-      root: await probeTree(),
-      name: "among",
-      command: probe("init", "--term"),
-    });
+    const machine = await initMachine("among");
     for (const [options, whole] of [
       [{}, false],
       [{ among }, true],
@@ -492,9 +491,7 @@ describe("the program of a machine that is started among others", () => {
       };
       await launch.run();
       expect(inParts).toBe(!whole);
-      await says(machine, "up");
-      process.kill(launch.leaderPid, "SIGTERM");
-      expect((await ended(machine, launch)).record).toMatchObject({ reason: "exited", status: 0 });
+      await endInOrder(machine, launch);
     }
   });
 

@@ -67,7 +67,7 @@ export const idRanges: Check = (_, { idMap, subordinateIds, machineRanges }) => 
   if (machine !== undefined)
     return failed(
       "id ranges",
-      `no range in ${window} is free: ${machineRanges.length} machines have, ${machine.machine} and ${more.length} more`,
+      `no range in ${window} is free: ${machine.machine} and ${more.length} more machines have ranges there`,
       "berth remove NAME gives its range back",
     );
   const whole = idMap.some(({ start, count }) => start <= first && start + count >= last + RANGE_SIZE);
