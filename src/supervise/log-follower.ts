@@ -30,6 +30,8 @@ export class LogFollower {
   readonly #directory: number;
   readonly #watcher: FSWatcher;
   #file: LogFile | undefined;
+  /** Open, and still to be read. */
+  readonly #ahead: LogFile[] = [];
   #parser = new FrameParser();
   #caughtUp = false;
   #paused = false;
@@ -44,6 +46,9 @@ export class LogFollower {
     // First: what comes while we look is then told.
     this.#watcher = watch(`/proc/self/fd/${this.#directory}`, () => this.#read());
     this.#watcher.on("error", () => this.#read());
+    // At once: what is typed now may end the boot, and its log be taken away, before our turn comes.
+    const [newer, older] = this.#open();
+    for (const file of [older, newer]) if (file !== undefined) this.#ahead.push(file);
     this.#readSoon();
   }
 
@@ -59,7 +64,7 @@ export class LogFollower {
     clearTimeout(this.#later);
     this.#watcher.close();
     closeSync(this.#directory);
-    if (this.#file !== undefined) closeSync(this.#file.fd);
+    for (const { fd } of [...(this.#file === undefined ? [] : [this.#file]), ...this.#ahead.splice(0)]) closeSync(fd);
   }
 
   #readSoon(): void {
@@ -78,7 +83,7 @@ export class LogFollower {
       }
       // Its last part may have come after we looked, before it was moved away. From now on none does.
       if (this.#take((frames) => this.#give(frames))) {
-        closeSync(next.fd);
+        this.#ahead.unshift(next);
         continue;
       }
       if (this.#file !== undefined) closeSync(this.#file.fd);
@@ -103,15 +108,24 @@ export class LogFollower {
 
   /** What comes after the present file: nothing yet if that is written to. Of one that has gone the older of the two. */
   #next(): LogFile | undefined {
-    // In this order: should one be moved away meanwhile it is the other, too, and not passed over.
-    const [newer, older] = [this.#open(LOG_FILES[1]), this.#open(LOG_FILES[0])];
-    const seen = this.#file?.inode;
+    const ahead = this.#ahead.shift();
+    if (ahead !== undefined) return ahead;
+    const [newer, older] = this.#open();
+    const seen = this.#file?.inode ?? -1;
     const next = newer?.inode === seen ? undefined : older?.inode === seen ? newer : (older ?? newer);
     for (const file of [older, newer]) if (file !== undefined && file !== next) closeSync(file.fd);
     return next;
   }
 
-  #open(name: string): LogFile | undefined {
+  /** Should the newer one be moved away meanwhile it is the older one, and not passed over: then it is in its place. */
+  #open(): readonly [newer: LogFile | undefined, older: LogFile | undefined] {
+    const [newer, older] = [this.#openFile(LOG_FILES[1]), this.#openFile(LOG_FILES[0])];
+    if (newer === undefined || newer.inode !== older?.inode) return [newer, older];
+    closeSync(newer.fd);
+    return [undefined, older];
+  }
+
+  #openFile(name: string): LogFile | undefined {
     try {
       const fd = openSync(`/proc/self/fd/${this.#directory}/${name}`, "r");
       return { fd, inode: fstatSync(fd).ino };

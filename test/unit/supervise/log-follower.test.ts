@@ -68,6 +68,20 @@ test("a log that is not there yet is waited for", async () => {
   await expect.poll(() => heard).toEqual(["|", "first", "end"]);
 });
 
+test("all is heard of a boot whose record is removed before anything of it was read", async () => {
+  for (const rotated of [false, true]) {
+    say("first");
+    if (rotated) renameSync(log(), `${log()}.1`);
+    say("last");
+    const { heard } = follow();
+    if (rotated) rmSync(`${log()}.1`);
+    end();
+    await expect.poll(() => heard).toEqual(["first", "last", "|", "end"]);
+    rmSync(join(above, "history"), { recursive: true });
+    mkdirSync(directory);
+  }
+});
+
 test("the last words are heard, however soon after them the boot's record is removed", async () => {
   for (let round = 0; round < 20; round++) {
     say("first");
