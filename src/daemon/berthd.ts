@@ -162,8 +162,10 @@ export class Berthd implements Daemon {
     await this.#starting.catch(() => undefined);
     rmSync(this.#socket, { force: true });
     await this.#server?.refuse();
-    await (await this.#images?.catch(() => undefined))?.transfers.close(new DaemonEnds());
+    const images = await this.#images?.catch(() => undefined);
+    await images?.transfers.close(new DaemonEnds());
     await (await this.#bus)?.close();
+    await images?.store.written();
     this.applies.close();
     await this.manager.close();
     closeSync(this.#lock);

@@ -12,7 +12,7 @@ export interface Images {
 
 /** Loaded when clients are served already. */
 export function openImages(paths: Paths, log: Logger): Images {
-  const store = new ImageStore(paths);
+  const store = new ImageStore(paths, (problem) => log.error(problem));
   // What was being made when the last daemon, or a command, was killed.
   store
     .sweep()

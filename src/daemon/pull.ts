@@ -62,7 +62,9 @@ function pullOptions(params: Params): PullOptions {
 }
 
 function newImage(params: Params): NewImage {
-  return { name: text(params, "name"), readOnly: flag(params, "readOnly"), replace: flag(params, "replace") };
+  const [readOnly, replace] = [flag(params, "readOnly"), flag(params, "replace")];
+  // What a command says it has done is on the disk.
+  return { name: text(params, "name"), readOnly, replace, sync: true };
 }
 
 function imageFiles(params: Params): ImageFiles {

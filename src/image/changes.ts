@@ -10,6 +10,7 @@ import { stackDriver } from "./drivers/stack.ts";
 import { forgetMove, moveRest, noteMove } from "./half-moved.ts";
 import { holdTree } from "./hold-tree.ts";
 import { HOST_IMAGE } from "./image.ts";
+import { settle } from "./later-writes.ts";
 import { collectLayers, lockMoves } from "./layers.ts";
 import { lockImage } from "./locks.ts";
 import { placeOf, requireFree } from "./make.ts";
@@ -98,6 +99,8 @@ export async function markReadOnly(paths: Paths, image: FoundImage, readOnly: bo
   requireNotHost(image, "marked read-only");
   using _changed = lockImage(paths, image.name, "changed");
   using _held = holdTree(image, paths);
+  // No mark can be taken away from it afterwards.
+  if (readOnly) await settle(image.path);
   image.driver.setReadOnly(image.path, readOnly);
   await syncPath(realpathSync(image.path));
 }

@@ -13,13 +13,13 @@ import { rawDriver } from "./drivers/raw.ts";
 import { MOST_LAYERS, stackDriver } from "./drivers/stack.ts";
 import { subvolumeDriver } from "./drivers/subvolume.ts";
 import { lockImage } from "./locks.ts";
-import { makeImage, requireFree } from "./make.ts";
+import { type MakeOptions, makeImage, requireFree } from "./make.ts";
 import { type CopiedSettings, copySettings } from "./settings-follow.ts";
 import { makeShareable } from "./share.ts";
 import { copySavedSettings } from "./snapshots/saved-settings.ts";
 import { findSnapshot, splitSnapshotName } from "./snapshots/snapshot.ts";
 
-export interface CloneOptions {
+export interface CloneOptions extends Pick<MakeOptions, "later"> {
   /** What keeps the copy; default: what suits the file system best. */
   readonly driver?: "directory" | "stack" | undefined;
   readonly readOnly: boolean;
@@ -46,8 +46,8 @@ export async function cloneImage(paths: Paths, from: FoundImage, to: string, opt
     snapshot === null
       ? copySettings(paths, from.name, to)
       : copySavedSettings(paths, findSnapshot(paths, snapshot.image, snapshot.snapshot), to);
-  const { readOnly, signal } = options;
-  await makeImage(paths, { readOnly, signal, driver, name: to, replace: false, settings }, (workspace) =>
+  const { readOnly, signal, later } = options;
+  await makeImage(paths, { readOnly, signal, later, driver, name: to, replace: false, settings }, (workspace) =>
     fillClone(paths, source, driver, workspace, options),
   );
 }

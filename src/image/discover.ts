@@ -2,6 +2,7 @@ import { lstatSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
+import { isLost } from "../host/pending-tree.ts";
 import { STACK_SUFFIX } from "../host/tree-place.ts";
 import { isBtrfs, isSubvolume } from "../sys/btrfs.ts";
 import type { Driver } from "./driver.ts";
@@ -78,7 +79,7 @@ function imageAt(paths: Paths, entry: string): FoundImage | null {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (raw && stat?.isFile()) return { name, path, driver: rawDriver };
   // A machine may be called web.raw.
-  if (!stat?.isDirectory() || !isImageName(entry)) return null;
+  if (!stat?.isDirectory() || !isImageName(entry) || isLost(path)) return null;
   return { name: entry, path, driver: isSubvolume(path) ? subvolumeDriver : directoryDriver };
 }
 

@@ -26,6 +26,14 @@ export function notesChanges(type: number): boolean {
   return NOTES_CHANGES.has(type);
 }
 
+/** Those whose journal, or tree, brings to the disk what was changed first no later than what was changed after it: XFS and btrfs. An ext4 may have none. */
+const ORDERED: ReadonlySet<number> = new Set([0x58465342, 0x9123683e]);
+
+/** `type`: of statfs(2). */
+export function ordersChanges(type: number): boolean {
+  return ORDERED.has(type);
+}
+
 export function sharesBlocks(fsType: string): boolean {
   return REFLINK.has(fsType);
 }

@@ -7,12 +7,14 @@ import type { Driver } from "./driver.ts";
 import { stackDriver } from "./drivers/stack.ts";
 import { forgetMove } from "./half-moved.ts";
 import { holdTree } from "./hold-tree.ts";
+import type { LaterWrites } from "./later-writes.ts";
 import { collectLayers } from "./layers.ts";
 import { lockImage } from "./locks.ts";
 import { moveImage, unmark } from "./move.ts";
 import { forgetOrigin } from "./origin.ts";
 import type { CopiedSettings } from "./settings-follow.ts";
 import { alreadyThere, createWorkspace, prepareStore, publish, publishInstead } from "./workspace.ts";
+import { writeBeside } from "./write-back.ts";
 
 export interface MakeOptions {
   readonly name: string;
@@ -24,10 +26,17 @@ export interface MakeOptions {
   /** Gives it settings as well. */
   readonly settings?: () => Pick<CopiedSettings, "undo"> | Promise<Pick<CopiedSettings, "undo">>;
   readonly signal: AbortSignal;
+  /** It is to be on the disk when this ends, also where `later` is given. */
+  readonly sync?: boolean | undefined;
+  /** Lets a new image appear before it is on the disk. */
+  readonly later?: LaterWrites | undefined;
 }
 
+/** Runs what fills a directory. Where that has to be on the disk before it appears, it is written meanwhile. */
+export type Beside = <T>(directory: string, work: () => Promise<T>) => Promise<T>;
+
 /** Gets a workspace, and the driver whose image it is to make in it; returns that one's path. */
-export type Fill = (workspace: string, driver: Driver) => Promise<string>;
+export type Fill = (workspace: string, driver: Driver, beside: Beside) => Promise<string>;
 
 /**
  * Makes an image of what `fill` puts into the workspace it is given. It is in the store from one
@@ -46,13 +55,16 @@ export async function makeImage(paths: Paths, options: MakeOptions, fill: Fill):
   // Of an image that went by a hand that knows nothing of it, or that was never finished.
   if (!options.replace) forgetOrigin(paths, name);
   await using workspace = await createWorkspace(paths.machines, name);
+  const isSynced = options.sync === true || options.replace || options.readOnly;
+  using later = isSynced ? undefined : options.later?.open(paths.machines);
+  const beside: Beside = later === undefined ? writeBeside : (_, work) => work();
   let settings: Pick<CopiedSettings, "undo"> | undefined;
   try {
-    const finished = await fill(workspace.path, options.driver ?? bestDriver(paths.machines));
+    const finished = await fill(workspace.path, options.driver ?? bestDriver(paths.machines), beside);
     signal.throwIfAborted();
     const old = check();
     settings = await options.settings?.();
-    if (old === null) await publish(finished, place);
+    if (old === null) await publish(finished, place, later);
     else if (old.path === place) await replace(paths, old, finished);
     else await replaceStack(paths, old, finished, place, workspace.path);
   } catch (error) {

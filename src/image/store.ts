@@ -1,6 +1,8 @@
 import { stat } from "node:fs/promises";
-import { BerthError } from "../errors.ts";
+import { basename } from "node:path";
+import { BerthError, firstError } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
+import { isPending } from "../host/pending-tree.ts";
 import { syncTree } from "../host/to-disk.ts";
 import { readFileSystem } from "../host/tree-facts.ts";
 import { releaseStill } from "../machine/still.ts";
@@ -16,8 +18,10 @@ import { type FoundImage, findImage, findImages, findSource, HOST } from "./disc
 import { finishMoves } from "./half-moved.ts";
 import { type ImageInfo, isHidden, isImageName, noSuchImage } from "./image.ts";
 import { type Inside, readInside } from "./inside.ts";
+import { LaterWrites } from "./later-writes.ts";
 import { sweepLayers } from "./layers.ts";
 import { lockImage, sweepLocks } from "./locks.ts";
+import { removeLost, sweepPending } from "./lost.ts";
 import { type Fill, type MakeOptions, makeImage } from "./make.ts";
 import { sweepCopies } from "./settings-follow.ts";
 import { finishRollbacks } from "./snapshots/half-rollback.ts";
@@ -54,6 +58,7 @@ const AT_ONCE = 4;
 /** The images of one root. */
 export class ImageStore {
   readonly paths: Paths;
+  readonly #later: LaterWrites | undefined;
   /** What was last counted, by path. Counting a tree takes as long as reading its directories. */
   readonly #usage = new Map<string, Pick<ImageInfo, "usage" | "usageExclusive">>();
   /** All that the store holds. */
@@ -62,8 +67,10 @@ export class ImageStore {
   /** Of disk images, by path. */
   readonly #inside = new Map<string, { readonly inside: Promise<Inside>; readonly until: number }>();
 
-  constructor(paths: Paths) {
+  /** `onProblem`: given by a process that goes on, so that new images may appear before they are on the disk; hears what went wrong with them. */
+  constructor(paths: Paths, onProblem?: (problem: string) => void) {
     this.paths = paths;
+    this.#later = onProblem && new LaterWrites((place, error) => this.#notWritten(place, error, onProblem));
   }
 
   /** All of them by name, hidden ones and the host's own tree included. Reads no tree, so that it is fast. */
@@ -116,15 +123,33 @@ export class ImageStore {
 
   /** @throws BerthError; nothing is there then */
   async clone(name: string, to: string, options: CloneOptions): Promise<void> {
-    await cloneImage(this.paths, this.#source(name), to, options);
+    await removeLost(this.paths, to);
+    await cloneImage(this.paths, this.#source(name), to, { ...options, later: this.#later });
   }
 
   /**
    * Makes an image of the tree that `fill` puts into the empty directory it gets.
    * @throws BerthError; nothing is left then
    */
-  async make(options: MakeOptions, fill: Fill): Promise<string> {
-    return makeImage(this.paths, options, fill);
+  async make(options: Omit<MakeOptions, "later">, fill: Fill): Promise<string> {
+    await removeLost(this.paths, options.name);
+    return makeImage(this.paths, { ...options, later: this.#later }, fill);
+  }
+
+  /** Resolves when all that has appeared is on the disk. */
+  async written(): Promise<void> {
+    await this.#later?.ended();
+  }
+
+  /** What is not whole on the disk is no image, whatever the kernel still has of it in memory. */
+  async #notWritten(place: string, error: unknown, onProblem: (problem: string) => void): Promise<void> {
+    const name = basename(place);
+    onProblem(`image ${name} could not be written to the disk: ${messageOf(error)}`);
+    try {
+      if (isPending(place)) await this.remove(name);
+    } catch (failed) {
+      onProblem(`image ${name} is not whole and could not be removed: ${messageOf(failed)}`);
+    }
   }
 
   /** Lets nobody remove or rename an image while `use` reads its tree. */
@@ -136,6 +161,7 @@ export class ImageStore {
 
   async rename(name: string, to: string): Promise<void> {
     const image = this.find(name);
+    await removeLost(this.paths, to);
     await renameImage(this.paths, image, to);
     this.#usage.delete(image.path);
   }
@@ -189,6 +215,7 @@ export class ImageStore {
     if (await exists(this.paths.machines)) {
       await sweepWorkspaces(this.paths.machines);
       await sweepLayers(this.paths.machines);
+      await sweepPending(this.paths);
     }
     sweepLocks(this.paths);
     sweepCopies(this.paths);
@@ -248,6 +275,11 @@ export class ImageStore {
   #fsType(): string {
     return readFileSystem(this.paths.machines).fsType;
   }
+}
+
+function messageOf(error: unknown): string {
+  const first = firstError(error);
+  return first instanceof Error ? first.message : String(first);
 }
 
 function hintOf(names: readonly string[], store: string): string {

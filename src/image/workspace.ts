@@ -9,6 +9,7 @@ import { syncPath, syncTree } from "../host/to-disk.ts";
 import { kindOfTree } from "../host/tree-place.ts";
 import { setTopOfHierarchies } from "../sys/file-flags.ts";
 import { renameExchange, renameNoReplace, tryLock } from "../sys/files.ts";
+import type { LaterWrite } from "./later-writes.ts";
 
 export const PREFIX = ".berth-making-";
 const PRIVATE = 0o700;
@@ -83,19 +84,22 @@ function isStill(path: string, fd: number): boolean {
 /**
  * Lets a finished directory appear at `target`, which must not exist. Its contents are on the disk before, so that a
  * power cut leaves all of it or nothing: 60 to 500 ms for a tree of 100 MB here, where the copy itself took 300.
- * rename(2) would replace an empty directory, hence RENAME_NOREPLACE. @throws BerthError
+ * rename(2) would replace an empty directory, hence RENAME_NOREPLACE. With `later` they may come to the disk after it has
+ * appeared: a power cut before that leaves nothing of it, once what it has left is swept. @throws BerthError
  */
-export async function publish(finished: string, target: string): Promise<void> {
+export async function publish(finished: string, target: string, later?: LaterWrite): Promise<void> {
   // A stack of links alone has nothing in it to be lost: a journal brings it to the disk in order.
   const isNew = kindOfTree(finished) === "stack" && isUnwritten(finished);
-  if (!isNew) await syncTree(finished);
+  const isLater = !isNew && (await later?.mark(finished)) === true;
+  if (!isNew && !isLater) await syncTree(finished);
   try {
     renameNoReplace(finished, target);
   } catch (error) {
     if (await exists(target)) throw alreadyThere(target);
     throw error;
   }
-  await syncPath(dirname(target));
+  if (isLater) later?.begin(target);
+  else await syncPath(dirname(target));
 }
 
 /** The same in place of what is at `target`, which is then where `finished` was. */

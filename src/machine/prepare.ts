@@ -13,6 +13,7 @@ import { readMountFacts } from "../host/mount-facts.ts";
 import { openImage } from "../host/open-image.ts";
 import { type OpenTree, openTree } from "../host/open-tree.ts";
 import type { Paths } from "../host/paths.ts";
+import { isLost } from "../host/pending-tree.ts";
 import { pickRange } from "../host/ranges.ts";
 import { readHostFacts } from "../host/read-facts.ts";
 import { type FoundSettings, readSettings, type SettingsMode } from "../host/settings-files.ts";
@@ -153,8 +154,15 @@ function findRoot(request: MachineRequest, paths: Paths): Sourced<string> {
   const { directory, image, name } = request;
   if (image !== undefined) return fromOption("image", requireDisk(image));
   if (directory !== undefined) return fromOption("directory", requireDirectory(directory));
-  if (name !== undefined) return { value: treeOf(paths.machines, name), source: DEFAULT };
+  if (name !== undefined) return { value: requireWhole(treeOf(paths.machines, name)), source: DEFAULT };
   return { value: process.cwd(), source: DEFAULT };
+}
+
+function requireWhole(tree: string): string {
+  if (!isLost(tree)) return tree;
+  throw new BerthError(`the tree ${tree} is not whole: the host went down before all of it was on the disk`, {
+    hint: "berth clean removes it; make the image again",
+  });
 }
 
 /** Who may not know takes it that it does not. */

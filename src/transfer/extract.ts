@@ -2,6 +2,7 @@ import { readdir } from "node:fs/promises";
 import { BerthError } from "../errors.ts";
 import type { CommandResult } from "../host/command.ts";
 import { runConfined } from "../host/confine.ts";
+import type { Beside } from "../image/make.ts";
 import { writeBeside } from "../image/write-back.ts";
 import type { ArchiveInput } from "./archive-input.ts";
 import { commandOf, missingProgram } from "./compression.ts";
@@ -51,6 +52,8 @@ export interface ExtractOptions {
   readonly onLine: (line: string) => void;
   /** An archive with nothing in it is one, too. */
   readonly mayBeEmpty?: boolean;
+  /** Default: what is unpacked goes to the disk meanwhile. */
+  readonly beside?: Beside;
 }
 
 /**
@@ -59,7 +62,7 @@ export interface ExtractOptions {
  * @throws BerthError; the directory then holds what was unpacked until then
  */
 export async function extractArchive(input: ArchiveInput, directory: string, options: ExtractOptions): Promise<void> {
-  const { onLine } = options;
+  const { onLine, beside = writeBeside } = options;
   const end = new EndOfArchive();
   const reasons: string[] = [];
   const unpacker = commandOf(input.compression.unpack);
@@ -76,7 +79,7 @@ export async function extractArchive(input: ArchiveInput, directory: string, opt
       },
     });
   const work = async (signal: AbortSignal): Promise<void> => {
-    const { status } = await writeBeside(directory, () => unpack(signal));
+    const { status } = await beside(directory, () => unpack(signal));
     const fault = NoSpaceLeft.in(reasons) ?? faultOf(input, end, reasons, status);
     if (fault !== undefined) throw fault;
   };

@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import { BerthError } from "../errors.ts";
 import { copyTree } from "../image/copy-tree.ts";
 import type { Driver } from "../image/driver.ts";
+import type { Beside } from "../image/make.ts";
 import type { ImageStore } from "../image/store.ts";
 import { openArchive } from "./archive-input.ts";
 import { extractArchive } from "./extract.ts";
@@ -20,7 +21,7 @@ export async function importTar(store: ImageStore, fd: number, image: NewImage, 
   const { signal, log } = control;
   const making = { ...image, signal };
   await tellFull(store.paths.machines, () =>
-    store.make(making, (workspace, driver) => unpackInto(workspace, driver, fd, control)),
+    store.make(making, (workspace, driver, beside) => unpackInto(workspace, driver, fd, control, beside)),
   );
   log(`${image.name} is complete`);
 }
@@ -31,6 +32,7 @@ export async function unpackInto(
   driver: Driver,
   fd: number,
   { signal, progress, log }: Control,
+  beside: Beside,
 ): Promise<string> {
   const directory = join(workspace, "tree");
   driver.create(directory);
@@ -38,7 +40,7 @@ export async function unpackInto(
   log(`unpacking, compression: ${input.compression.name}`);
   const looking = setInterval(() => progress(input.fraction() ?? 0), LOOK);
   try {
-    await extractArchive(input, directory, { signal, onLine: (line) => log(line, 4) });
+    await extractArchive(input, directory, { signal, beside, onLine: (line) => log(line, 4) });
   } finally {
     clearInterval(looking);
   }

@@ -37,7 +37,7 @@ export async function pullTar(
   const { signal, log } = control;
   const url = requireUrl(address);
   const make = { ...image, signal, ...(kind === "raw" ? { driver: rawDriver } : {}) };
-  await store.make(make, async (workspace, driver) => {
+  await store.make(make, async (workspace, driver, beside) => {
     const expected = await expectedChecksum(store, url, verify, workspace, signal);
     log(`downloading ${showUrl(url)}`);
     const onProgress = (fraction: number): void => control.progress(fraction * DOWNLOAD);
@@ -49,7 +49,7 @@ export async function pullTar(
       const progress = (fraction: number): void => control.progress(DOWNLOAD + fraction * (1 - DOWNLOAD));
       const unpacking = { ...control, progress };
       const made = await withFile(archive.path, (fd) =>
-        kind === "raw" ? writeDisk(workspace, fd, unpacking) : unpackInto(workspace, driver, fd, unpacking),
+        kind === "raw" ? writeDisk(workspace, fd, unpacking) : unpackInto(workspace, driver, fd, unpacking, beside),
       );
       keep = keepDownload;
       return made;

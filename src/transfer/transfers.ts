@@ -15,6 +15,8 @@ export interface NewImage {
   readonly readOnly: boolean;
   /** In place of an image of that name. */
   readonly replace: boolean;
+  /** It is to be on the disk when the transfer ends, also where the store would let it come there soon after. */
+  readonly sync?: boolean;
 }
 
 const ENDED_LENGTH = 32;

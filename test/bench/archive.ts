@@ -1,7 +1,7 @@
 /**
  * A Debian tree from archives and to one: by a daemon's transfer and as a whole process beside tar(1), which checks nothing,
- * and systemd's importer. What is imported is on the disk when the command ends, as with systemd's; the row of tar that
- * says `sync` does the same. All on a new ext4 of their own.
+ * and systemd's importer. What a command imports is on the disk when that ends, as with systemd's; the row of tar that
+ * says `sync` does the same. What the daemon imports for a client of the bus comes there soon after. All on a new ext4 of their own.
  */
 import { execFileSync } from "node:child_process";
 import { mkdirSync, openSync, rmSync } from "node:fs";
@@ -26,7 +26,12 @@ using disk = await mountFileSystem("ext4", join(workDirectory(), "disk"), async 
 const work = disk.path;
 const env = { ...process.env, BERTH_ROOT: join(work, "root") };
 const paths = findPaths(env, INSTALLATION, undefined);
-const transfers = new Transfers(new ImageStore(paths));
+const daemon = new ImageStore(paths, (problem) => {
+  throw new Error(problem);
+});
+const transfers = new Transfers(daemon);
+/** As a command has it, which ends when all is on the disk. */
+const commands = new Transfers(new ImageStore(paths));
 for (const format of FORMATS)
   execFileSync("tar", ["-C", tree, "--numeric-owner", "--xattrs", "-caf", archive(format), "."]);
 
@@ -44,6 +49,7 @@ function timed(name: string, note: string, target: string, act: () => unknown): 
       const begin = performance.now();
       await act();
       const took = performance.now() - begin;
+      await daemon.written();
       rmSync(target, { recursive: true, force: true });
       return { "to end": took };
     },
@@ -58,9 +64,9 @@ function imports(format: string): readonly Contestant[] {
   const [ours, target, machines] = [join(paths.machines, "new"), join(work, "unpacked"), join(work, "machines")];
   const tar = `mkdir ${target} && tar -C ${target} --numeric-owner -xpf ${archive(format)}`;
   mkdirSync(machines, { recursive: true });
-  const transfer = (): Promise<void> => {
+  const transfer = (by: Transfers): Promise<void> => {
     const image = { name: "new", readOnly: false, replace: false };
-    return transfers.importTar(openSync(archive(format), "r"), image).done;
+    return by.importTar(openSync(archive(format), "r"), image).done;
   };
   const systemd = installed([{ name: "systemd-import", tool: SYSTEMD_IMPORT }]).map(({ name, tool }) =>
     timed(name, "process", join(machines, "new"), () =>
@@ -68,7 +74,8 @@ function imports(format: string): readonly Contestant[] {
     ),
   );
   return [
-    timed("berth, in the daemon", "checked, confined, on the disk", ours, transfer),
+    timed("berth, in the daemon", "checked, confined; on the disk soon after", ours, () => transfer(transfers)),
+    timed("berth, a command", "in one process; checked, confined, on the disk", ours, () => transfer(commands)),
     timed("berth import-tar", "process; the same", ours, () => run(BERTH, "import-tar", archive(format), "new")),
     timed("tar -x, sync", "process", target, () => run("sh", "-c", `${tar} && sync -f ${target}`)),
     timed("tar -x", "process; not on the disk", target, () => run("sh", "-c", tar)),

@@ -26,18 +26,23 @@ function run(program: string, ...words: readonly string[]): void {
   execFileSync(program, words, { stdio: ["ignore", "ignore", "pipe"] });
 }
 
-/** `clone` is given a new name each time. */
-function cloning(name: string, note: string, clone: (name: string) => unknown): Contestant {
+/** `clone` is given a new name each time; what was written before is not its to wait for. */
+function cloning(disk: string, name: string, note: string, clone: (name: string) => unknown): Contestant {
   let count = 0;
   return {
     name,
     note,
     async run() {
+      execFileSync("sync", ["-f", disk]);
       const begin = performance.now();
       await clone(`${name.replace(/\W+/g, "-")}-${++count}`);
       return { "to end": performance.now() - begin };
     },
   };
+}
+
+function failed(problem: string): never {
+  throw new Error(problem);
 }
 
 /** kB on the disk. */
@@ -54,6 +59,14 @@ interface Peers {
   /** `disk` has `base`, a copy of the tree. */
   readonly contestants: (disk: string) => readonly Contestant[];
 }
+
+/** As clients of the bus have it, and as commands have it, which end when all is on the disk. */
+interface Stores {
+  readonly daemon: ImageStore;
+  readonly command: ImageStore;
+}
+
+const LATER = "the store's call; on the disk soon after";
 
 const COPY = "cp -a --reflink=auto";
 
@@ -77,9 +90,9 @@ const ALL: readonly Peers[] = [
         run("umount", join(at, "m"));
       };
       return [
-        cloning("overlay mount", "mount(8), umount(8), three directories", overlay),
+        cloning(disk, "overlay mount", "mount(8), umount(8), three directories", overlay),
         ...installed([{ name: "lxc-copy", tool: "lxc-copy" }]).map(({ name, tool }) =>
-          cloning(name, "process; -s -B overlay", (to) =>
+          cloning(disk, name, "process; -s -B overlay", (to) =>
             run(tool, "-P", lxc, "-n", "base", "-N", to, "-s", "-B", "overlay"),
           ),
         ),
@@ -91,7 +104,7 @@ const ALL: readonly Peers[] = [
     title: "A clone on btrfs: a snapshot",
     against: ["btrfs subvolume snapshot"],
     contestants: (disk) => [
-      cloning("btrfs subvolume snapshot", "process", (to) =>
+      cloning(disk, "btrfs subvolume snapshot", "process", (to) =>
         run("btrfs", "subvolume", "snapshot", `${disk}/root/machines/base`, `${disk}/${to}`),
       ),
     ],
@@ -101,7 +114,7 @@ const ALL: readonly Peers[] = [
     title: "A clone on XFS: a copy that shares its blocks",
     against: [COPY, `${COPY}, sync`],
     contestants: (disk) => [
-      cloning(COPY, "process; not on the disk", (to) =>
+      cloning(disk, COPY, "process; not on the disk", (to) =>
         run("cp", "-a", "--reflink=auto", `${disk}/base`, `${disk}/${to}`),
       ),
       copyAndSync(disk),
@@ -110,18 +123,19 @@ const ALL: readonly Peers[] = [
 ];
 
 function copyAndSync(disk: string): Contestant {
-  return cloning(`${COPY}, sync`, "process", (to) =>
+  return cloning(disk, `${COPY}, sync`, "process", (to) =>
     run("sh", "-c", `cp -a --reflink=auto ${disk}/base ${disk}/${to} && sync -f ${disk}`),
   );
 }
 
 /** A plain copy shares nothing, wherever it is. */
-function plainCopies(disk: string, store: ImageStore): readonly Contestant[] {
+function plainCopies(disk: string, { daemon, command }: Stores): readonly Contestant[] {
+  const copy = (store: ImageStore, to: string): Promise<void> =>
+    store.clone("plain", to, { readOnly: false, driver: "directory", signal: new AbortController().signal });
   return [
-    cloning("berth, plain copy", "in the daemon; --driver=directory, on the disk", (to) =>
-      store.clone("base", to, { readOnly: false, driver: "directory", signal: new AbortController().signal }),
-    ),
-    cloning(COPY, "process; not on the disk", (to) =>
+    cloning(disk, "berth, plain copy", `${LATER}; --driver=directory`, (to) => copy(daemon, to)),
+    cloning(disk, "berth, a command's", "the same; on the disk", (to) => copy(command, to)),
+    cloning(disk, COPY, "process; not on the disk", (to) =>
       run("cp", "-a", "--reflink=auto", `${disk}/base`, `${disk}/${to}`),
     ),
     copyAndSync(disk),
@@ -132,23 +146,29 @@ for (const { fileSystem, title, against, contestants } of ALL) {
   using mounted = await mountFileSystem(fileSystem, join(work, fileSystem), async () => undefined, DISK);
   const disk = mounted.path;
   const env = { ...process.env, BERTH_ROOT: join(disk, "root") };
-  const store = new ImageStore(findPaths(env, INSTALLATION, undefined));
+  const paths = findPaths(env, INSTALLATION, undefined);
+  const stores = { daemon: new ImageStore(paths, failed), command: new ImageStore(paths) };
   execFileSync(BERTH, ["import-fs", tree, "base"], { env, stdio: ["ignore", "ignore", "pipe"] });
   run("cp", "-a", tree, join(disk, "base"));
   const signal = new AbortController().signal;
-  const clone = (to: string): Promise<void> => store.clone("base", to, { readOnly: false, signal });
+  const clone = (to: string): Promise<void> => stores.daemon.clone("base", to, { readOnly: false, signal });
   const ours = [
-    cloning("berth, in the daemon", "the store's call", clone),
-    cloning("berth clone", "process", (to) =>
+    cloning(disk, "berth, in the daemon", fileSystem === "xfs" ? LATER : "the store's call", clone),
+    cloning(disk, "berth clone", "process", (to) =>
       execFileSync(BERTH, ["clone", "base", to], { env, stdio: ["ignore", "ignore", "pipe"] }),
     ),
   ];
   const results = await roundRobin([...ours, ...contestants(disk)], given.rounds, 1);
   report({ title, ratioOf: "to end", against }, results, given);
+  await stores.daemon.written();
   const before = used(disk);
   for (let count = 0; count < COUNTED; count++) await clone(`counted-${count}`);
+  await stores.daemon.written();
   if (!given.json) console.log(`\n${((used(disk) - before) / COUNTED).toFixed(0)} kB a clone`);
   if (fileSystem !== "ext4") continue;
-  const plain = await roundRobin(plainCopies(disk, store), Math.ceil(given.rounds / 2), 1);
+  // The other one is a stack by now, whose files an overlay gives.
+  execFileSync(BERTH, ["import-fs", tree, "plain"], { env, stdio: ["ignore", "ignore", "pipe"] });
+  const plain = await roundRobin(plainCopies(disk, stores), Math.ceil(given.rounds / 2), 1);
+  await stores.daemon.written();
   report({ title: "A plain copy on ext4", ratioOf: "to end", against: [COPY, `${COPY}, sync`] }, plain, given);
 }

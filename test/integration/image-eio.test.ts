@@ -1,9 +1,10 @@
 /** A store on a disk that fails: what is said to be done would not be there, so nothing is. */
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
-import { type BerthRoot, berthRoot, buildBerth } from "../lib/berth.ts";
+import { berthRoot, buildBerth } from "../lib/berth.ts";
+import { failingStore } from "../lib/failing-store.ts";
 import { toolsOf } from "../lib/file-systems.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { needs } from "../lib/requires.ts";
@@ -15,29 +16,6 @@ beforeAll(() => {
 });
 
 const MIB = 1 << 20;
-
-/** Whose blocks are on a disk that has fewer of them than it says: what can't be written there is EIO, long after write(2). */
-function failingStore(root: BerthRoot): Disposable {
-  const disk = join(root.path, "small");
-  mkdirSync(disk);
-  execFileSync("mount", ["-t", "tmpfs", "-o", "size=40m", "berth-test", disk]);
-  const file = join(disk, "disk");
-  try {
-    writeFileSync(file, "");
-    truncateSync(file, 300 * MIB);
-    execFileSync("mkfs.ext4", ["-q", "-F", "-E", "nodiscard,lazy_itable_init=1", file]);
-    execFileSync("mount", ["-o", "loop,errors=remount-ro", file, root.machines]);
-  } catch (error) {
-    execFileSync("umount", [disk]);
-    throw error;
-  }
-  return {
-    [Symbol.dispose]() {
-      for (const path of [root.machines, disk]) execFileSync("umount", [path]);
-      rmSync(disk, { recursive: true });
-    },
-  };
-}
 
 test.each([
   ["import-tar", (from: string) => ["import-tar", `${from}.tar`, "img"]],

@@ -143,6 +143,11 @@ export class CutDisk implements Disposable {
     this.#mounted = false;
   }
 
+  /** Mounts the disk itself again. */
+  plug(): void {
+    this.#mount(this.#file);
+  }
+
   async with<T>(cut: Cut, look: () => Promise<T>): Promise<T> {
     this.#mount(cut.file);
     try {

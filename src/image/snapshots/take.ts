@@ -15,6 +15,7 @@ import { stackDriver } from "../drivers/stack.ts";
 import { copyRunning } from "../follow/copy-running.ts";
 import { holdTree } from "../hold-tree.ts";
 import { HOST_IMAGE } from "../image.ts";
+import { settle } from "../later-writes.ts";
 import { lockImage } from "../locks.ts";
 import { makeShareable } from "../share.ts";
 import { createWorkspace, prepareStore, publish } from "../workspace.ts";
@@ -59,6 +60,8 @@ export async function takeSnapshot(paths: Paths, asked: FoundImage, options: Sna
   // A directory stays one: only what nothing has been written to since can be shared.
   const image = asked.driver === stackDriver ? await makeShareable(paths, asked) : asked;
   using _copied = lockImage(paths, image.name, "copied");
+  // Else it could be lost, and its snapshot be left.
+  await settle(image.path);
   await prepareStore(paths.machines);
   await using workspace = await createWorkspace(paths.machines, image.name.replace(/^\./, ""));
   const made = join(workspace.path, "snapshot");

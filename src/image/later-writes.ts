@@ -1,0 +1,80 @@
+import { closeSync, constants, openSync, statfsSync } from "node:fs";
+import { clearPending, isPending, markPending } from "../host/pending-tree.ts";
+import { syncPath, syncTree } from "../host/to-disk.ts";
+import { kindOfTree } from "../host/tree-place.ts";
+import { isSubvolume } from "../sys/btrfs.ts";
+import { openFileSystem } from "../sys/sync-fs.ts";
+import { ordersChanges } from "./file-systems.ts";
+
+/** A tree that is to appear before it is on the disk. Opened before it is made, as a write that failed is told of once. */
+export interface LaterWrite extends Disposable {
+  /** Marks it as pending. False: it has to be on the disk first. */
+  mark(tree: string): Promise<boolean>;
+  /** It has appeared there: brings it to the disk, beside all else. */
+  begin(place: string): void;
+}
+
+/** What a process that goes on brings to the disk after it has appeared; `onFailure` hears of what could not be written. */
+export class LaterWrites {
+  readonly #going = new Set<Promise<void>>();
+  readonly #onFailure: (place: string, error: unknown) => Promise<void>;
+
+  constructor(onFailure: (place: string, error: unknown) => Promise<void>) {
+    this.#onFailure = onFailure;
+  }
+
+  /** On the file system of `store`. */
+  open(store: string): LaterWrite {
+    const opened = new DisposableStack();
+    const fileSystem = opened.use(openFileSystem(store));
+    let tree = -1;
+    let begun = false;
+    const write = async (place: string): Promise<void> => {
+      using _opened = opened;
+      try {
+        await fileSystem.sync();
+        clearPending(tree);
+        await syncPath(`/proc/self/fd/${tree}/.`);
+      } catch (error) {
+        await this.#onFailure(place, error);
+      }
+    };
+    return {
+      mark: async (path) => {
+        // Of a subvolume a snapshot has the same inode, and so the mark; of one it is quick to wait for the disk.
+        if (kindOfTree(path) !== "directory" || isSubvolume(path)) return false;
+        tree = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+        opened.defer(() => closeSync(tree));
+        if (!markPending(tree)) return false;
+        if (!ordersChanges(statfsSync(path).type)) await syncPath(path);
+        return true;
+      },
+      begin: (place) => {
+        begun = true;
+        const going: Promise<void> = write(place).finally(() => this.#going.delete(going));
+        this.#going.add(going);
+      },
+      [Symbol.dispose]: () => {
+        if (!begun) opened.dispose();
+      },
+    };
+  }
+
+  /** Resolves when nothing is left to be written. */
+  async ended(): Promise<void> {
+    while (this.#going.size > 0) await Promise.all(this.#going);
+  }
+}
+
+/** Brings a tree to the disk that is pending: for what may not be done to such a one. */
+export async function settle(path: string): Promise<void> {
+  if (!isPending(path)) return;
+  await syncTree(path);
+  const tree = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  try {
+    clearPending(tree);
+  } finally {
+    closeSync(tree);
+  }
+  await syncPath(path);
+}

@@ -1,0 +1,24 @@
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import type { Paths } from "../host/paths.ts";
+import { isLost, isPending } from "../host/pending-tree.ts";
+import { removeImage } from "./changes.ts";
+import { directoryDriver } from "./drivers/directory.ts";
+import { isImageName } from "./image.ts";
+import { settle } from "./later-writes.ts";
+
+/** What a power cut left of an image that was not on the disk yet: removed, with what else was of it. */
+export async function removeLost(paths: Paths, name: string): Promise<void> {
+  const path = join(paths.machines, name);
+  if (isImageName(name) && isLost(path)) await removeImage(paths, { name, path, driver: directoryDriver }, true);
+}
+
+/** Of all of them; what is pending since a process was killed that was at it is brought to the disk. */
+export async function sweepPending(paths: Paths): Promise<void> {
+  for (const name of readdirSync(paths.machines)) {
+    const path = join(paths.machines, name);
+    if (!isPending(path)) continue;
+    if (isLost(path)) await removeLost(paths, name);
+    else await settle(path);
+  }
+}
