@@ -2,16 +2,6 @@ import { existsSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError, errorCode } from "../errors.ts";
-import { monotonic } from "../sys/clock.ts";
-import { closeQuietly, O_DIRECTORY } from "../sys/files.ts";
-import { readableWithin, whenReadable } from "../sys/poll.ts";
-import { type ExitStatus, pidOf, reapOrphan } from "../sys/processes.ts";
-import { connectedSocket } from "../sys/sockets.ts";
-import { exitStatus, readExitRecord } from "./exit-record.ts";
-import { FdTable } from "./fd-table.ts";
-import { readLeftovers, removeLeftovers } from "./leftovers.ts";
-import { unlinkLocked } from "./lock-file.ts";
-import type { OnRelease, RunningBoot } from "./running.ts";
 import {
   ATTACHED,
   BUSY,
@@ -21,8 +11,18 @@ import {
   KEEPER_VERSION,
   SAID_READY,
   SAID_STOPPING,
-} from "./stage-abi.ts";
-import { type StageMessage, StageSocket } from "./stage-socket.ts";
+} from "../stage/stage-abi.ts";
+import { type StageMessage, StageSocket } from "../stage/stage-socket.ts";
+import { monotonic } from "../sys/clock.ts";
+import { closeQuietly, O_DIRECTORY } from "../sys/files.ts";
+import { readableWithin, whenReadable } from "../sys/poll.ts";
+import { type ExitStatus, exitStatus, pidOf, reapOrphan } from "../sys/processes.ts";
+import { connectedSocket } from "../sys/sockets.ts";
+import { readExitRecord } from "./exit-record.ts";
+import { FdTable } from "./fd-table.ts";
+import { readLeftovers, removeLeftovers } from "./leftovers.ts";
+import { unlinkLocked } from "./lock-file.ts";
+import type { OnRelease, RunningBoot } from "./running.ts";
 
 export interface AttachOptions {
   /** For messages. */

@@ -1,5 +1,7 @@
 import { posix } from "node:path";
 import type { FdName, MountFlag, NodeType, Removal, Step, StepKind, StepOf, WindowSize } from "../plan/step.ts";
+import { type Assembler, type Pointer, Program, type Register } from "../stage/assembler.ts";
+import { FIRST_FD, isHeld, SYNC } from "../stage/stage-abi.ts";
 import {
   AT_EMPTY_PATH,
   AT_REMOVEDIR,
@@ -28,8 +30,6 @@ import {
   SCM_RIGHTS,
   SOL_SOCKET,
 } from "../sys/constants.ts";
-import { type Assembler, type Pointer, Program, type Register } from "./assembler.ts";
-import { FIRST_FD, isHeld, SYNC } from "./stage-abi.ts";
 
 /** As vfork(2): who clones goes on when the child has ended, and shares its memory. */
 export const LIKE_VFORK = CLONE_VM | CLONE_VFORK;

@@ -1,3 +1,4 @@
+import type { CallOptions, Register } from "../stage/assembler.ts";
 import {
   O_CLOEXEC,
   O_CREAT,
@@ -10,7 +11,6 @@ import {
   RENAME_EXCHANGE,
   S_IFREG,
 } from "../sys/constants.ts";
-import type { CallOptions, Register } from "./assembler.ts";
 import { type Compilation, type Compilers, EEXIST, ENOENT } from "./compilation.ts";
 
 type Kinds = "copy-file" | "replace-symlink" | "delete-file";

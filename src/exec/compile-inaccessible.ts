@@ -1,3 +1,4 @@
+import type { Register } from "../stage/assembler.ts";
 import {
   AT_EMPTY_PATH,
   AT_SYMLINK_NOFOLLOW,
@@ -12,7 +13,6 @@ import {
   S_IFSOCK,
   STATX_TYPE,
 } from "../sys/constants.ts";
-import type { Register } from "./assembler.ts";
 import type { Compilation, Compilers } from "./compilation.ts";
 
 /** systemd's names of them (Container Interface, /run/host/inaccessible). Devices have the number 0:0, which no driver has. */

@@ -1,4 +1,5 @@
 import { posix } from "node:path";
+import { namespaceFlags } from "../stage/namespace-flags.ts";
 import {
   AF_INET,
   AT_FDCWD,
@@ -33,7 +34,6 @@ import {
 } from "../sys/constants.ts";
 import { type Compilers, LIKE_VFORK, messageBuffer, u32, windowSize, wordsOf } from "./compilation.ts";
 import { capabilityData, setLimits } from "./compile-keeper.ts";
-import { namespaceFlags } from "./namespace-flags.ts";
 
 const SIGKILL = 9;
 const SIGCHLD = 17;

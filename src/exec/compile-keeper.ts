@@ -1,5 +1,8 @@
 import { RLIMIT_NAMES } from "../plan/facts.ts";
 import type { FdName, Limit, Namespace } from "../plan/step.ts";
+import type { CallOptions, Pointer, Program, Register } from "../stage/assembler.ts";
+import { namespaceFlags } from "../stage/namespace-flags.ts";
+import { WHOLE } from "../stage/stage-abi.ts";
 import {
   AT_FDCWD,
   CLONE_CLEAR_SIGHAND,
@@ -18,10 +21,7 @@ import {
   OPEN_FLAGS,
   WALL,
 } from "../sys/constants.ts";
-import type { CallOptions, Pointer, Program, Register } from "./assembler.ts";
 import { type Compilation, type Compilers, LIKE_VFORK, messageBuffer, u32 } from "./compilation.ts";
-import { namespaceFlags } from "./namespace-flags.ts";
-import { WHOLE } from "./stage-abi.ts";
 
 const SIGCHLD = 17;
 const EPERM = 1;

@@ -1,4 +1,5 @@
 import type { Removal } from "../plan/step.ts";
+import type { Register } from "../stage/assembler.ts";
 import {
   AT_EMPTY_PATH,
   AT_FDCWD,
@@ -23,7 +24,6 @@ import {
   TIOCSPTLCK,
   TIOCSWINSZ,
 } from "../sys/constants.ts";
-import type { Register } from "./assembler.ts";
 import { type Compilation, type Compilers, EEXIST, ENOENT, windowSize } from "./compilation.ts";
 import { writeNewFile } from "./compile-files.ts";
 

@@ -1,3 +1,4 @@
+import type { Program } from "../stage/assembler.ts";
 import {
   AT_FDCWD,
   LINUX_CAPABILITY_VERSION_3,
@@ -14,7 +15,6 @@ import {
   RESOLVE_NO_MAGICLINKS,
   SECCOMP_SET_MODE_FILTER,
 } from "../sys/constants.ts";
-import type { Program } from "./assembler.ts";
 import { type Compilation, type Compilers, u32, wordsOf } from "./compilation.ts";
 import { type CapabilitySets, capabilityData, setLimits } from "./compile-keeper.ts";
 import { stubFilter } from "./stub-filter.ts";

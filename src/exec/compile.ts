@@ -1,6 +1,7 @@
 import type { LaunchPlan, Step, StepKind, StepOf } from "../plan/step.ts";
+import { Assembler, type Image, type Program, type Register } from "../stage/assembler.ts";
+import { HEADER_WORDS, KEPT_FDS, STATUS_FD, SYNC, WHOLE } from "../stage/stage-abi.ts";
 import { MSG_CMSG_CLOEXEC, MSG_NOSIGNAL } from "../sys/constants.ts";
-import { Assembler, type Image, type Program, type Register } from "./assembler.ts";
 import { Compilation, type HostFds, messageBuffer } from "./compilation.ts";
 import { FILES } from "./compile-files.ts";
 import { INACCESSIBLE } from "./compile-inaccessible.ts";
@@ -10,7 +11,6 @@ import { LIVE_MOUNTS } from "./compile-live-mounts.ts";
 import { MOUNTS } from "./compile-mounts.ts";
 import { OVERLAY } from "./compile-overlay.ts";
 import { PROCESS } from "./compile-process.ts";
-import { HEADER_WORDS, KEPT_FDS, STATUS_FD, SYNC, WHOLE } from "./stage-abi.ts";
 
 const CONSOLE_LOG_LIMIT = 1 << 20;
 

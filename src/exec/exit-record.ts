@@ -1,7 +1,7 @@
 import { closeSync, openSync, readSync } from "node:fs";
 import { join } from "node:path";
 import { errorCode } from "../errors.ts";
-import type { ExitStatus } from "../sys/processes.ts";
+import { type ExitStatus, exitStatus } from "../sys/processes.ts";
 
 /** How a machine ended, as its keeper wrote it down (stage.c: record_exit). */
 export interface ExitRecord extends ExitStatus {
@@ -13,13 +13,6 @@ export interface ExitRecord extends ExitStatus {
 const VERSION = 1;
 /** Bytes. They are reserved before the machine starts: how it ended is known even when the disk is full by then. */
 export const EXIT_RECORD_SIZE = 24;
-const REASONS: Readonly<Record<number, ExitRecord["reason"]>> = { 1: "exited", 2: "killed", 3: "dumped" };
-
-/** si_code and si_status of waitid(2). */
-export function exitStatus(code: number, status: number): ExitStatus | null {
-  const reason = REASONS[code];
-  return reason === undefined ? null : { reason, status };
-}
 
 /** The one in a record directory, of a machine that ended while nobody supervised it. Null as below, or where there is no file. */
 export function exitRecordIn(directory: string): ExitRecord | null {
@@ -42,11 +35,10 @@ export function readExitRecord(fd: number): ExitRecord | null {
   const record = Buffer.alloc(EXIT_RECORD_SIZE);
   if (readSync(fd, record, 0, EXIT_RECORD_SIZE, 0) < EXIT_RECORD_SIZE || record.readUInt32LE(0) !== VERSION)
     return null;
-  const reason = REASONS[record.readInt32LE(4)];
-  if (reason === undefined) return null;
+  const ended = exitStatus(record.readInt32LE(4), record.readInt32LE(8));
+  if (ended === null) return null;
   return {
-    reason,
-    status: record.readInt32LE(8),
+    ...ended,
     pid: record.readInt32LE(12),
     time: Number(record.readBigUInt64LE(16) / 1_000_000n),
   };

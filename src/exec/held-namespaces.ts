@@ -1,10 +1,10 @@
 import { constants, openSync, writeSync } from "node:fs";
 import { BerthError } from "../errors.ts";
 import type { Namespace } from "../plan/step.ts";
+import type { StageProcess } from "../stage/stage-process.ts";
 import { closeQuietly } from "../sys/files.ts";
 import { isReadable } from "../sys/poll.ts";
 import { asSysError } from "./launch-error.ts";
-import type { StageProcess } from "./stage-process.ts";
 
 /** What a stage has made while it waits, by the /proc files of who holds it, until a program is handed over. */
 export async function openNamespaces(

@@ -1,6 +1,6 @@
 import type { IdMapLine, IdMapping } from "../plan/step.ts";
+import { StageProcess } from "../stage/stage-process.ts";
 import { openNamespaces, writeIdMaps } from "./held-namespaces.ts";
-import { StageProcess } from "./stage-process.ts";
 
 /**
  * A user namespace with maps of its own, for mounts only: mount_setattr(2) takes maps in no other form. A stage that does nothing

@@ -3,9 +3,9 @@ import { describe } from "../plan/describe.ts";
 import type { LaunchPlan, Step } from "../plan/step.ts";
 import { signalName } from "../spec/signals.ts";
 import { showSource } from "../spec/source.ts";
+import { type Op, subjectOf } from "../stage/assembler.ts";
 import { SysError } from "../sys/errno.ts";
 import type { ExitStatus } from "../sys/processes.ts";
-import { type Op, subjectOf } from "./assembler.ts";
 
 /** A step of a launch that failed: which one, why, and the setting that asked for it. */
 export class LaunchError extends BerthError {

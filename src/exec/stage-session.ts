@@ -1,20 +1,20 @@
 import { readFileSync } from "node:fs";
 import { BerthError } from "../errors.ts";
 import type { LaunchPlan, StepOf } from "../plan/step.ts";
+import { writeImage } from "../stage/image-file.ts";
+import { EXECUTED, EXITED, isHeld, SYNC } from "../stage/stage-abi.ts";
+import type { StageProcess } from "../stage/stage-process.ts";
+import type { StageMessage } from "../stage/stage-socket.ts";
 import { SOCK_SEQPACKET } from "../sys/constants.ts";
 import { SysError } from "../sys/errno.ts";
 import { closeQuietly } from "../sys/files.ts";
 import { whenReadable } from "../sys/poll.ts";
-import { type ExitStatus, pidfdOpen, pidfdSendSignal, reapOrphan, reapPidfd } from "../sys/processes.ts";
+import { type ExitStatus, exitStatus, pidfdOpen, pidfdSendSignal, reapOrphan, reapPidfd } from "../sys/processes.ts";
 import { socketPair } from "../sys/sockets.ts";
 import type { CompiledPlan } from "./compile.ts";
-import { exitStatus, readExitRecord } from "./exit-record.ts";
+import { readExitRecord } from "./exit-record.ts";
 import type { FdTable } from "./fd-table.ts";
-import { writeImage } from "./image-file.ts";
 import { describeExit, type LaunchError, meansGone, stageFailure } from "./launch-error.ts";
-import { EXECUTED, EXITED, isHeld, SYNC } from "./stage-abi.ts";
-import type { StageProcess } from "./stage-process.ts";
-import type { StageMessage } from "./stage-socket.ts";
 
 /** Names of fds that are the host's alone and never go to the stage. */
 const PRIVATE = new Set(["stage", "keeper", "leader"]);

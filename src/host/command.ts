@@ -1,17 +1,15 @@
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
-import type { Readable, Writable } from "node:stream";
+import type { Writable } from "node:stream";
 import { BerthError } from "../errors.ts";
+import { CommandOutput, type OutputOptions } from "./command-output.ts";
 import { SYSTEM_PATH } from "./find-program.ts";
 
-export interface CommandOptions {
+export interface CommandOptions extends OutputOptions {
   readonly cwd?: string;
   readonly env?: NodeJS.ProcessEnv;
   /** Aborting kills the command and all that it started. */
   readonly signal?: AbortSignal;
-  readonly onLine?: (line: string) => void;
-  /** More of a line is nobody's to know; by default what a person would read. */
-  readonly lineMax?: number;
   /** Fds that it gets; by default nothing is read, and what is written comes by line. */
   readonly stdin?: number;
   readonly stdout?: number;
@@ -19,8 +17,6 @@ export interface CommandOptions {
   readonly fds?: readonly number[];
   /** What it reads once that is known; no answer ends it, and is its caller's to tell. */
   readonly input?: Promise<string>;
-  /** What it writes, as it comes, in place of lines; those are what it says on stderr then. */
-  readonly onOutput?: (chunk: Buffer) => void;
   /** The program is unshare(1) with --pid --fork: its child is the init of a pid namespace. */
   readonly pidNamespace?: boolean;
   /** Ends a program that has to clean up after itself, in place of killing it. */
@@ -35,9 +31,6 @@ export interface CommandResult {
   readonly tail: readonly string[];
 }
 
-const TAIL_LINES = 100;
-const LINE_LENGTH = 240;
-
 /**
  * Runs a program of the system, in a session of its own: ^C at the terminal reaches only us, and we decide. Should this
  * process die, the kernel kills the program (setpriv --pdeathsig). Resolves once it has ended and closed its output.
@@ -48,16 +41,9 @@ export async function runCommand(
   args: readonly string[],
   options: CommandOptions = {},
 ): Promise<CommandResult> {
-  const { signal, onLine, lineMax = LINE_LENGTH } = options;
+  const { signal } = options;
   signal?.throwIfAborted();
-  const tail: string[] = [];
-  const take = (raw: string) => {
-    const line = printableLine(raw, lineMax);
-    tail.push(line);
-    if (tail.length > TAIL_LINES) tail.shift();
-    onLine?.(line);
-  };
-
+  const output = new CommandOutput(options);
   const child = spawn("setpriv", ["--pdeathsig", "KILL", program, ...args], {
     cwd: options.cwd,
     env: { ...environment(), ...options.env },
@@ -77,10 +63,7 @@ export async function runCommand(
   signal?.addEventListener("abort", kill, { once: true });
   if (child.stdin !== null) giveInput(child.stdin, options.input, kill);
   try {
-    const { onOutput } = options;
-    if (onOutput !== undefined) child.stdout?.on("data", onOutput);
-    else if (child.stdout !== null) byLine(child.stdout, take, lineMax);
-    if (child.stderr !== null) byLine(child.stderr, take, lineMax);
+    output.read(child.stdout, child.stderr);
     const status = await new Promise<string>((resolve, reject) => {
       child.once("error", (error) => {
         const hint = "setpriv is part of util-linux";
@@ -91,7 +74,7 @@ export async function runCommand(
       );
     });
     signal?.throwIfAborted();
-    return { ok: status === "ended with status 0", status, tail };
+    return { ok: status === "ended with status 0", status, tail: output.tail };
   } finally {
     signal?.removeEventListener("abort", kill);
     ending?.[Symbol.dispose]();
@@ -130,7 +113,7 @@ function childrenOf(pid: number): number[] {
 }
 
 /** Messages to parse are in English; nothing of the user's environment but the way to the network gets in. */
-function environment(): NodeJS.ProcessEnv {
+export function environment(): Readonly<Record<string, string>> {
   const passed = ["http_proxy", "https_proxy", "no_proxy", "TZ"].flatMap((name) => {
     const value = process.env[name];
     return value === undefined ? [] : [[name, value] as const];
@@ -141,20 +124,4 @@ function environment(): NodeJS.ProcessEnv {
     LC_ALL: "C.UTF-8",
     ...Object.fromEntries(passed),
   };
-}
-
-/** Of a line without end no more is kept than of any other. */
-function byLine(stream: Readable, take: (line: string) => void, max: number): void {
-  let pending = "";
-  stream.setEncoding("utf8");
-  stream.on("data", (text: string) => {
-    const lines = (pending + text).split(/\r\n|\n|\r/);
-    pending = lines.pop()?.slice(0, max) ?? "";
-    for (const line of lines) take(line);
-  });
-  stream.once("end", () => pending !== "" && take(pending));
-}
-
-function printableLine(line: string, max: number): string {
-  return line.slice(0, max).replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/gu, "?");
 }

@@ -1,69 +1,33 @@
-import { type CommandResult, runCommand } from "./command.ts";
-import { VIEW_ENTER, VIEW_NAMESPACES, VIEW_PROGRAMS } from "./host-view.ts";
+import { lstatSync, mkdirSync, openSync, readlinkSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import {
+  MOUNT_ATTR_NODEV,
+  MOUNT_ATTR_NOEXEC,
+  MOUNT_ATTR_NOSUID,
+  MOUNT_ATTR_RDONLY,
+  MS_PRIVATE,
+  O_PATH,
+} from "../sys/constants.ts";
+import { closeQuietly, O_DIRECTORY } from "../sys/files.ts";
+import { cloneTree, makeFileSystem, mountLayers, setMountAttributes } from "../sys/mounts.ts";
+import type { CommandResult } from "./command.ts";
+import { runInView, type ViewOptions } from "./run-in-view.ts";
+import { OLD, type View, type ViewMount } from "./view-image.ts";
 
-export interface ConfinedOptions {
+export interface ConfinedOptions extends ViewOptions {
   /** A directory, or a file: seen as /tree, all there is besides the host's programs, which can't be written to. */
   readonly directory: string;
   /** It is a file, or a block device. */
   readonly isFile?: "file" | "device";
-  /** What is mounted there in place of the directory, the one on `/` first. */
-  readonly mounts?: readonly ConfinedMount[];
+  /** Detached mounts that are there in place of the directory, the one on `/` first: to be read only. They stay the caller's. */
+  readonly mounts?: readonly ViewMount[];
   /** Or these below it, laid over each other, the topmost first: to be read only. */
   readonly layers?: readonly string[] | undefined;
   readonly writable: boolean;
-  readonly signal: AbortSignal;
-  readonly stdin?: number;
-  readonly stdout?: number;
-  readonly onLine?: (line: string) => void;
 }
 
-export interface ConfinedMount {
-  readonly device: string;
-  readonly type: string;
-  readonly options: string;
-  /** In /tree; no link on the way there is followed. */
-  readonly target: string;
-}
-
-/**
- * Makes the view and takes the host away. Of mount(8) and its like because these are on every host; the three options that
- * look odd: `-c`, as the path of the working directory may lie under /mnt; `old/proc`, as umount(8) wants a mount table;
- * read-only only now, as the links are made in it before.
- */
-const VIEW = `
+const SCRIPT = `
 set -eu
-umask 022
-mount -t tmpfs -o mode=0755,size=64k,nosuid,nodev,noexec berth-view /mnt
-directories=/mnt/old links=old/proc
-if [ "$BERTH_SOURCE" = . ]; then directories="$directories /mnt/tree"; else : >/mnt/tree; fi
-${VIEW_PROGRAMS}
-if [ -z "$BERTH_MOUNTS" ] && [ "$BERTH_LAYERS" -eq 0 ]; then mount -c -o "bind,nosuid,noexec,$BERTH_ACCESS" "$BERTH_SOURCE" /mnt/tree
-elif [ "$BERTH_LAYERS" -gt 0 ]; then
-  names= number=0
-  while [ "$number" -lt "$BERTH_LAYERS" ]; do
-    mkdir -p "/mnt/layers/$number"
-    mount -c -o bind,ro,nosuid,nodev,noexec "./$1" "/mnt/layers/$number"
-    names="$names\${names:+:}$number"
-    number=$((number + 1))
-    shift
-  done
-  cd /mnt/layers
-  if [ "$number" -eq 1 ]; then mount -c -o bind 0 /mnt/tree
-  else mount -t overlay -o "ro,nosuid,nodev,noexec,userxattr,index=off,lowerdir=$names" berth-tree /mnt/tree
-  fi
-  # An overlay has mounts of its own of its layers.
-  for name in *; do umount "$name"; done
-else
-  echo "$BERTH_MOUNTS" | while read -r type options device target; do
-    place=/mnt/tree\${target%/}
-    [ "$(realpath -- "$place")" != "$place" ] || mount -c -t "$type" -o "nosuid,nodev,noexec,$options" "$device" "$place"
-  done
-fi
-cd /
-mount -o remount,ro,nosuid,nodev,noexec berth-view /mnt
-${VIEW_ENTER}
-if [ -d /tree ]; then cd /tree; else cd /; fi
-unset BERTH_ACCESS BERTH_SOURCE BERTH_MOUNTS BERTH_LAYERS
 # Who parses what somebody else made needs no rights at all; who makes or reads files of all owners needs these.
 as_nobody() {
   setpriv --reuid=65534 --regid=65534 --clear-groups --bounding-set=-all --inh-caps=-all --no-new-privs "$@"
@@ -87,21 +51,74 @@ with_capabilities() {
 export function runConfined(
   script: string,
   words: readonly string[],
-  { directory, isFile, mounts = [], layers = [], writable, ...options }: ConfinedOptions,
+  options: ConfinedOptions,
 ): Promise<CommandResult> {
-  return runCommand(
-    "unshare",
-    [...VIEW_NAMESPACES, "--net", "sh", "-c", `${VIEW}${script}`, "berth-transfer", ...layers, ...words],
-    {
-      ...options,
-      cwd: isFile === undefined ? directory : "/",
-      env: {
-        BERTH_ACCESS: `${writable ? "rw" : "ro"}${isFile === "device" ? "" : ",nodev"}`,
-        BERTH_MOUNTS: mounts.map((each) => `${each.type} ${each.options} ${each.device} ${each.target}`).join("\n"),
-        BERTH_LAYERS: `${layers.length}`,
-        BERTH_SOURCE: isFile === undefined ? "." : directory,
-      },
-      pidNamespace: true,
-    },
+  const argv = ["/bin/sh", "-c", `${SCRIPT}${script}`, "berth-transfer", ...words];
+  return runInView(argv, (stack) => openView(options, stack), options);
+}
+
+const CONFINED = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+const PROGRAMS = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_RDONLY;
+
+function openView(options: ConfinedOptions, stack: DisposableStack): View {
+  const own = (fd: number): number => stack.adopt(fd, closeQuietly);
+  const root = own(
+    makeFileSystem(
+      "tmpfs",
+      [
+        ["source", "berth-view"],
+        ["mode", "0755"],
+        ["size", "64k"],
+      ],
+      CONFINED,
+    ),
   );
+  const at = `/proc/self/fd/${root}`;
+  mkdirSync(`${at}/${OLD}`);
+  if (options.isFile === undefined) mkdirSync(`${at}/tree`);
+  else writeFileSync(`${at}/tree`, "");
+  const programs = placePrograms(at).map((name) => ({ fd: own(mountOf(`/${name}`, PROGRAMS)), at: name }));
+  return {
+    root,
+    mounts: [...programs, ...treeOf(options, own)],
+    directory: options.isFile === undefined ? "/tree" : "/",
+  };
+}
+
+/** Makes in the root `at` what the host has of these: links, and for the names that are returned directories. */
+function placePrograms(at: string): readonly string[] {
+  return ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"].filter((name) => {
+    const found = lstatSync(`/${name}`, { throwIfNoEntry: false });
+    if (found?.isSymbolicLink()) symlinkSync(readlinkSync(`/${name}`), `${at}/${name}`);
+    if (!found?.isDirectory()) return false;
+    mkdirSync(`${at}/${name}`);
+    return true;
+  });
+}
+
+function treeOf(
+  { directory, isFile, mounts = [], layers = [], writable }: ConfinedOptions,
+  own: (fd: number) => number,
+): readonly ViewMount[] {
+  const readOnly = CONFINED | MOUNT_ATTR_RDONLY;
+  for (const { fd, at } of mounts) setMountAttributes(fd, { set: readOnly }, false, at);
+  if (mounts.length > 0) return mounts.map(({ fd, at }) => ({ fd, at: join("tree", at) }));
+  const [first, ...others] = layers.map((layer) => join(directory, layer));
+  const attributes = (writable ? CONFINED : readOnly) & (isFile === "device" ? ~MOUNT_ATTR_NODEV : ~0);
+  if (first === undefined) return [{ fd: own(mountOf(directory, attributes)), at: "tree" }];
+  if (others.length === 0) return [{ fd: own(mountOf(first, readOnly)), at: "tree" }];
+  const opened = [first, ...others].map((path) => own(openSync(path, O_PATH | O_DIRECTORY)));
+  return [{ fd: own(mountLayers(opened)), at: "tree" }];
+}
+
+/** What is mounted at a path, detached: what is mounted below it on either side is not seen on the other. */
+function mountOf(path: string, attributes: number): number {
+  const mount = cloneTree(path, false);
+  try {
+    setMountAttributes(mount, { set: attributes, propagation: MS_PRIVATE }, false, path);
+    return mount;
+  } catch (error) {
+    closeQuietly(mount);
+    throw error;
+  }
 }

@@ -1,4 +1,4 @@
-import { type Ahead, StageProcess } from "../exec/stage-process.ts";
+import { type Ahead, StageProcess } from "../stage/stage-process.ts";
 
 /**
  * Stages that are spawned before they are needed, and by another thread: a process begins when a CPU is free for it, which

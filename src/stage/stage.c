@@ -31,7 +31,7 @@ typedef int i32;
 #define IMAGE_FD 4  /* the first fd that comes over it; the others follow in order, first of all the locks */
 #define TITLE 96    /* bytes of argv[0] that the process is spawned with, for its title */
 
-/* First words of what the keeper says that is no report: see exec/stage-socket.ts. */
+/* First words of what the keeper says that is no report: see stage/stage-socket.ts. */
 #define HOLDS 0x10b    /* sync point 11: the namespaces are made; pid of who holds them, or -1 and a negative errno */
 #define EXECUTED 0x200 /* the payload has been executed */
 #define EXITED 0x201   /* and has ended: si_code, si_status of waitid(2) */

@@ -36,6 +36,12 @@ export interface ExitStatus {
 
 const REASONS: Readonly<Record<number, ExitStatus["reason"]>> = { 1: "exited", 2: "killed", 3: "dumped" };
 
+/** si_code and si_status of waitid(2); null: no end. */
+export function exitStatus(code: number, status: number): ExitStatus | null {
+  const reason = REASONS[code];
+  return reason === undefined ? null : { reason, status };
+}
+
 /** waitid(2) on a child's pidfd without waiting: reaps it. Null: it still runs. */
 export function reapPidfd(pidfd: number): ExitStatus | null {
   return reap(pidfd, (result) => check(result, "waitid", { subject: `pidfd ${pidfd}` }));
@@ -63,5 +69,5 @@ function reap(pidfd: number, checkResult: (result: number) => void): ExitStatus 
   const info = pinned(128); // siginfo_t: si_code at 8, si_pid at 16, si_status at 24
   checkResult(waitidCall(P_PIDFD, pidfd, info, WEXITED | WNOHANG));
   if (info.readInt32LE(16) === 0) return null;
-  return { reason: REASONS[info.readInt32LE(8)] ?? "killed", status: info.readInt32LE(24) };
+  return exitStatus(info.readInt32LE(8), info.readInt32LE(24)) ?? { reason: "killed", status: info.readInt32LE(24) };
 }

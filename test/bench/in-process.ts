@@ -7,12 +7,12 @@ import { numberFds } from "../../src/exec/compilation.ts";
 import { compile } from "../../src/exec/compile.ts";
 import { Launch } from "../../src/exec/launch.ts";
 import { filterFor } from "../../src/exec/seccomp-filter.ts";
-import { StageProcess } from "../../src/exec/stage-process.ts";
 import { INSTALLATION, stagePath } from "../../src/host/installation.ts";
 import { findPaths } from "../../src/host/paths.ts";
 import { prepare } from "../../src/machine/prepare.ts";
 import { stepOf } from "../../src/plan/join.ts";
 import type { LaunchPlan } from "../../src/plan/step.ts";
+import { StageProcess } from "../../src/stage/stage-process.ts";
 
 export interface LaunchSample extends Readonly<Record<string, number>> {
   readonly planned: number;

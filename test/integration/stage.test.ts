@@ -7,11 +7,11 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest
 import { type ExitRecord, exitRecordIn, readExitRecord } from "../../src/exec/exit-record.ts";
 import type { Launch } from "../../src/exec/launch.ts";
 import { lockFile, unlinkLocked } from "../../src/exec/lock-file.ts";
-import { EXECUTED } from "../../src/exec/stage-abi.ts";
-import { StageProcess } from "../../src/exec/stage-process.ts";
 import { isAlive, startTimeOf } from "../../src/host/process-id.ts";
 import { sweep } from "../../src/machine/sweep.ts";
 import { stepOf } from "../../src/plan/join.ts";
+import { EXECUTED } from "../../src/stage/stage-abi.ts";
+import { StageProcess } from "../../src/stage/stage-process.ts";
 import { SOCK_DGRAM, SOCK_STREAM } from "../../src/sys/constants.ts";
 import { ARCH } from "../../src/sys/libc.ts";
 import { pidfdSendSignal } from "../../src/sys/processes.ts";
@@ -76,7 +76,7 @@ describe("namespaces made ahead", () => {
     // The limits of a user namespace are those of who is in it.
     const script = `
       import { writeFileSync } from "node:fs";
-      const { StageProcess } = await import(${module("exec/stage-process.ts")});
+      const { StageProcess } = await import(${module("stage/stage-process.ts")});
       const limit = (count) => writeFileSync("/proc/sys/user/max_net_namespaces", count);
       const stage = StageProcess.spawn(${JSON.stringify(stageOf(ARCH))});
       const ahead = { namespaces: ["user", "net"], limits: [] };

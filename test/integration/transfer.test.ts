@@ -137,10 +137,10 @@ describe("export-tar and import-tar", () => {
 
   test("an export that fails leaves the file of before", async () => {
     await using root = berthRoot();
-    richTree(join(root.machines, "web"));
+    writeFileSync(join(richTree(join(root.machines, "web")), "large"), Buffer.alloc(40 << 20, 1));
     const archive = join(root.path, "web.tar");
     writeFileSync(archive, "of before");
-    await using child = root.spawn(["sh", "-c", `ulimit -f 100; exec ${BERTH} export-tar web ${archive}`]);
+    await using child = root.spawn(["sh", "-c", `ulimit -f 60000; exec ${BERTH} export-tar web ${archive}`]);
     const { status, stderr } = await child.end;
     expect([status, stderr]).toEqual([1, expect.stringMatching(/^berth: cannot export image web: /)]);
     expect(readFileSync(archive, "utf8")).toBe("of before");

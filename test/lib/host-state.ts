@@ -82,7 +82,7 @@ function unixSockets(): string[] {
 
 /**
  * `7 -> pipe:[1234]` for each open fd of a process, for a daemon under test as well as for this one. Without the one that
- * a first launch leaves for all later ones: what stages are executed from (exec/stage-process.ts).
+ * a first launch leaves for all later ones: what stages are executed from (stage/stage-process.ts).
  */
 export function openFds(pid: number | "self"): string[] {
   const directory = `/proc/${pid}/fd`;

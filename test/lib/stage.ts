@@ -10,8 +10,8 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, writeSync } from "node:fs";
-import { Assembler, type Image, Program, type Register } from "../../src/exec/assembler.ts";
-import { MAGIC, SYNC, TITLE_SIZE } from "../../src/exec/stage-abi.ts";
+import { Assembler, type Image, Program, type Register } from "../../src/stage/assembler.ts";
+import { MAGIC, SYNC, TITLE_SIZE } from "../../src/stage/stage-abi.ts";
 import { SOCK_SEQPACKET } from "../../src/sys/constants.ts";
 import { memfdCreate, truncateFd } from "../../src/sys/files.ts";
 import { receive, sendWithFds, socketPair } from "../../src/sys/sockets.ts";

@@ -8,17 +8,19 @@ import { dirname, join } from "node:path/posix";
 
 /**
  * What each directory of src/ may import besides itself and errors.ts. The arrows of the design:
- * cli, dbus, daemon -> manager -> copy, transfer, bootstrap -> image -> machine, supervise -> exec -> sys;  config, spec -> plan.
+ * cli, dbus, daemon -> manager -> copy, transfer, bootstrap -> image -> machine, supervise -> exec -> host -> stage -> sys;  config, spec -> plan.
  */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   spec: ["config"],
   config: ["spec"],
   plan: ["spec", "config"],
   sys: [],
-  host: ["sys", "plan", "spec", "config"],
-  exec: ["sys", "host", "plan", "spec"],
+  // Who runs programs by it: launches, and the host's own that read what is not trusted.
+  stage: ["sys", "plan"],
+  host: ["stage", "sys", "plan", "spec", "config"],
+  exec: ["stage", "sys", "host", "plan", "spec"],
   supervise: ["exec", "sys", "host", "plan", "spec"],
-  machine: ["supervise", "exec", "sys", "host", "plan", "spec", "config"],
+  machine: ["supervise", "exec", "stage", "sys", "host", "plan", "spec", "config"],
   bootstrap: ["image", "sys", "host", "spec", "config", "plan", "exec", "supervise", "machine"],
   image: ["machine", "supervise", "exec", "sys", "host", "plan", "spec", "config"],
   transfer: ["image", "machine", "exec", "sys", "host", "plan", "spec", "config"],
@@ -26,7 +28,20 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   diff: ["transfer", "image", "sys", "host", "spec"],
   copy: ["machine", "supervise", "exec", "sys", "host", "plan", "spec", "config"],
   bus: ["sys", "host", "spec"],
-  manager: ["copy", "transfer", "image", "machine", "supervise", "exec", "sys", "host", "plan", "spec", "config"],
+  manager: [
+    "copy",
+    "transfer",
+    "image",
+    "machine",
+    "supervise",
+    "exec",
+    "stage",
+    "sys",
+    "host",
+    "plan",
+    "spec",
+    "config",
+  ],
   // What the daemon shows on the bus: interfaces of machine1, import1, systemd1 and Manager1 over the manager's methods.
   dbus: [
     "bus",

@@ -1,22 +1,25 @@
 import type { DiskPart } from "../../plan/disk-part.ts";
-import type { ConfinedMount } from "../confine.ts";
+import { closeQuietly } from "../../sys/files.ts";
+import type { ViewMount } from "../view-image.ts";
 import { openDiskTree } from "./disk-tree.ts";
-import { attachPart } from "./mount-part.ts";
+import { mountPart } from "./mount-part.ts";
 
 export interface AttachedDisk extends Disposable {
-  readonly mounts: readonly ConfinedMount[];
+  /** By their places in the tree, the one on `/` first. */
+  readonly mounts: readonly ViewMount[];
 }
 
-/** Devices of a disk image's partitions, for who mounts them in a namespace of their own. They are there until it is disposed of. @throws BerthError */
+/** A disk image's partitions, mounted detached and read-only, for a confined program that reads all. @throws BerthError */
 export async function attachDisk(image: string): Promise<AttachedDisk> {
   using stack = new DisposableStack();
-  const attach = (part: DiskPart, target: string): ConfinedMount => {
-    const { path, options } = stack.use(attachPart(image, part));
-    return { device: path, type: part.fsType, options, target };
-  };
+  const attach = async (part: DiskPart, at: string): Promise<ViewMount> => ({
+    fd: stack.adopt(await mountPart(image, part, "read-only"), closeQuietly),
+    at,
+  });
   using tree = await openDiskTree(image);
   const { storage } = tree;
-  const mounts = [attach(storage.root, "/"), ...storage.mounts.map((part) => attach(part, part.target))];
+  const mounts = [await attach(storage.root, "/")];
+  for (const part of storage.mounts) mounts.push(await attach(part, part.target));
   const kept = stack.move();
   return { mounts, [Symbol.dispose]: () => kept[Symbol.dispose]() };
 }

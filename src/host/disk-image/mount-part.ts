@@ -43,13 +43,6 @@ export async function mountPart(image: string, part: DiskPart, access: DiskAcces
   }
 }
 
-/** For a child that mounts it itself, read-only: the device is there as long as this is. */
-export function attachPart(image: string, part: DiskPart): LoopDevice & { readonly options: string } {
-  const device = attach(image, part, "read-only");
-  const { options } = mountOf(part, "read-only", device);
-  return { ...device, options: options.map((option) => option.join("=")).join(",") };
-}
-
 /** The same at once, of what nobody writes to: read-only. */
 export function mountPartNow(image: string, part: DiskPart): number {
   using device = attach(image, part, "read-only");

@@ -7,9 +7,10 @@
  *   image.text(op.args[1])              // the string an argument points to
  *   image.programs()                    // all that can be reached from the header
  */
-import type { Image } from "../../../src/exec/assembler.ts";
+
 import { type HostFds, numberFds } from "../../../src/exec/compilation.ts";
 import type { LaunchPlan } from "../../../src/plan/step.ts";
+import type { Image } from "../../../src/stage/assembler.ts";
 
 export const BASE = 0x200000000n;
 /** Operations that start another program. */

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, type TestContext, test } from "vitest";
-import { ATTACHED, BUSY, EXECUTED, KEEPER_VERSION } from "../../../src/exec/stage-abi.ts";
+import { ATTACHED, BUSY, EXECUTED, KEEPER_VERSION } from "../../../src/stage/stage-abi.ts";
 import { readableWithin } from "../../../src/sys/poll.ts";
 import { connectedSocket, listeningSocket, receive } from "../../../src/sys/sockets.ts";
 import { type SyscallName, syscallNumber } from "../../../src/sys/syscall-numbers.ts";

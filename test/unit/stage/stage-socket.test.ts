@@ -1,7 +1,7 @@
 import { closeSync, openSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { SYNC } from "../../../src/exec/stage-abi.ts";
-import { StageSocket } from "../../../src/exec/stage-socket.ts";
+import { SYNC } from "../../../src/stage/stage-abi.ts";
+import { StageSocket } from "../../../src/stage/stage-socket.ts";
 import { SOCK_SEQPACKET } from "../../../src/sys/constants.ts";
 import { receive, send, socketPair } from "../../../src/sys/sockets.ts";
 

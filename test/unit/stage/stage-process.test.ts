@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync, readlinkSync, truncateSync, writeSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
-import { StageProcess } from "../../../src/exec/stage-process.ts";
+import { StageProcess } from "../../../src/stage/stage-process.ts";
 import { ARCH } from "../../../src/sys/libc.ts";
 import { stageOf } from "../../lib/launch.ts";
 import { needsHere } from "../../lib/requires.ts";
@@ -39,7 +39,7 @@ test("a stage is executed from one copy in memory that nobody can change, and ha
 
 test("where the host executes no memfd it is the file itself", async (ctx) => {
   needsHere(ctx, "root", "tool:unshare");
-  const module = fileURLToPath(new URL("../../../src/exec/stage-process.ts", import.meta.url));
+  const module = fileURLToPath(new URL("../../../src/stage/stage-process.ts", import.meta.url));
   const script = `
     const { StageProcess } = await import(${JSON.stringify(module)});
     const { readlinkSync, writeFileSync } = await import("node:fs");

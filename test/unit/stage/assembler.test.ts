@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { Assembler, Program } from "../../../src/exec/assembler.ts";
-import { BASE, DecodedImage } from "./image.ts";
+import { Assembler, Program } from "../../../src/stage/assembler.ts";
+import { BASE, DecodedImage } from "../exec/image.ts";
 
 const HEADER_WORDS = 28;
 
