@@ -1,6 +1,7 @@
 import { closeSync, openSync, readFileSync } from "node:fs";
+import { mountIdOf } from "../sys/mount-id.ts";
 import { hasException } from "../sys/poll.ts";
-import { type Mount, parseMountinfo } from "./mountinfo.ts";
+import { findMount, type Mount, parseMountinfo } from "./mountinfo.ts";
 
 const PATH = "/proc/self/mountinfo";
 
@@ -23,6 +24,11 @@ export function keptMountinfo(): string {
     closeSync(fd);
     throw error;
   }
+}
+
+/** What an fd is on; null: a mount of another namespace. Asks no file system. */
+export function mountOfFd(fd: number): Mount | null {
+  return findMount(keptMountinfo(), mountIdOf(fd));
 }
 
 /** As they are now. */

@@ -1,6 +1,8 @@
-import { statfsSync } from "node:fs";
+import { readFileSync, realpathSync, statfsSync } from "node:fs";
 import { statfs } from "node:fs/promises";
 import { release } from "node:os";
+import { basename } from "node:path";
+import type { Mount } from "../host/mountinfo.ts";
 
 /** What file systems can do for clones. */
 
@@ -26,12 +28,18 @@ export function notesChanges(type: number): boolean {
   return NOTES_CHANGES.has(type);
 }
 
-/** Those whose journal, or tree, brings to the disk what was changed first no later than what was changed after it: XFS and btrfs. An ext4 may have none. */
-const ORDERED: ReadonlySet<number> = new Set([0x58465342, 0x9123683e]);
+/** Whether what is changed first comes to the disk no later than what is changed after it: a journal, or a tree that is written as a whole, sees to that. */
+export function ordersChanges({ fsType, source }: Mount): boolean {
+  return fsType === "xfs" || fsType === "btrfs" || (fsType === "ext4" && hasJournal(source));
+}
 
-/** `type`: of statfs(2). */
-export function ordersChanges(type: number): boolean {
-  return ORDERED.has(type);
+/** Of ext4 the thread that writes the journal is told of, `<none>` where there is none. */
+function hasJournal(device: string): boolean {
+  try {
+    return /^\d/.test(readFileSync(`/sys/fs/ext4/${basename(realpathSync(device))}/journal_task`, "utf8"));
+  } catch {
+    return false; // a name that is no device's here: /dev/root
+  }
 }
 
 export function sharesBlocks(fsType: string): boolean {
@@ -50,12 +58,25 @@ export function takesLayersAt(directory: string): boolean {
   return Object.keys(LAYERED).some((name) => LAYERED[name]?.type === type && takesLayers(name));
 }
 
-/** Their numbers in statfs(2): ext4, XFS, btrfs, F2FS, tmpfs, overlayfs. */
-const LOCAL = new Set([0xef53, 0x58465342, 0x9123683e, 0xf2f52010, 0x01021994, 0x794c7630]);
+/** By their names in the mount table, with their numbers in statfs(2). */
+const LOCAL: ReadonlyMap<string, number> = new Map([
+  ["ext4", 0xef53],
+  ["xfs", 0x58465342],
+  ["btrfs", 0x9123683e],
+  ["f2fs", 0xf2f52010],
+  ["tmpfs", 0x01021994],
+  ["overlay", 0x794c7630],
+]);
+const LOCAL_NUMBERS: ReadonlySet<number> = new Set(LOCAL.values());
 
 /** Whether this process may look at directories there itself: no server, and no program of somebody, has to answer. */
 export async function isLocalAt(directory: string): Promise<boolean> {
-  return LOCAL.has((await statfs(directory)).type);
+  return LOCAL_NUMBERS.has((await statfs(directory)).type);
+}
+
+/** The same of a mount, without asking the file system itself. */
+export function isLocal({ fsType }: Mount): boolean {
+  return LOCAL.has(fsType);
 }
 
 function isKernelFrom([major, minor]: readonly [number, number]): boolean {

@@ -1,4 +1,5 @@
-import { closeSync, constants, openSync, statfsSync } from "node:fs";
+import { closeSync, constants, openSync } from "node:fs";
+import { mountOfFd } from "../host/mount-table.ts";
 import { clearPending, isPending, markPending } from "../host/pending-tree.ts";
 import { syncPath, syncTree } from "../host/to-disk.ts";
 import { kindOfTree } from "../host/tree-place.ts";
@@ -46,7 +47,8 @@ export class LaterWrites {
         tree = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
         opened.defer(() => closeSync(tree));
         if (!markPending(tree)) return false;
-        if (!ordersChanges(statfsSync(path).type)) await syncPath(path);
+        const mount = mountOfFd(tree);
+        if (mount === null || !ordersChanges(mount)) await syncPath(path);
         return true;
       },
       begin: (place) => {

@@ -1,4 +1,4 @@
-import { AT_EMPTY_PATH } from "./constants.ts";
+import { AT_EMPTY_PATH, AT_STATX_DONT_SYNC } from "./constants.ts";
 import { bind, check, pinned } from "./libc.ts";
 
 const statxCall = bind("int statx(int dirfd, const char *path, int flags, uint mask, void *result)");
@@ -42,9 +42,9 @@ export function mountOf(fd: number): MountOf {
   };
 }
 
-/** struct statx of an fd. */
+/** struct statx of an fd, whose file system, a server's perhaps, is not asked: of what is mounted the kernel knows itself. */
 function statx(fd: number, mask: number): Buffer {
   const result = pinned(SIZE_OF_STATX);
-  check(statxCall(fd, "", AT_EMPTY_PATH, mask, result), "statx", { subject: `fd ${fd}` });
+  check(statxCall(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, mask, result), "statx", { subject: `fd ${fd}` });
   return result;
 }

@@ -1,5 +1,7 @@
-import { openSync } from "node:fs";
+import { fstatSync, openSync, readSync } from "node:fs";
 import { runCommand } from "../host/command.ts";
+import { mountOfFd } from "../host/mount-table.ts";
+import { isLocal } from "../image/file-systems.ts";
 import { closeQuietly, offsetOf, skip } from "../sys/files.ts";
 import { type Compression, compressionOf, MAGIC_LENGTH } from "./compression.ts";
 
@@ -28,14 +30,30 @@ export async function openArchive(fd: number, signal: AbortSignal): Promise<Arch
   return { fd, head: Buffer.alloc(0), compression, allocated, fraction };
 }
 
+/** Bytes that st_blocks of stat(2) counts in. */
+const BLOCK = 512;
+
 /** What it is, and its first bytes: one by one, to read no more of a pipe. By its fd, as its path may be for others only. */
 const LOOK = `
 stat -c 'is %F, %s, %b, %B' -
 dd bs=1 count=${MAGIC_LENGTH} 2>/dev/null | od -An -v -tx1
 `;
 
+/** A regular file on a local disk answers at once. Null: it is something else. */
+function lookHere(fd: number): Look | null {
+  const mount = mountOfFd(fd);
+  if (mount === null || !isLocal(mount)) return null;
+  const stat = fstatSync(fd);
+  if (!stat.isFile()) return null;
+  const head = Buffer.alloc(MAGIC_LENGTH);
+  const length = readSync(fd, head, 0, MAGIC_LENGTH, null);
+  return { file: { size: stat.size, allocated: stat.blocks * BLOCK }, head: head.subarray(0, length) };
+}
+
 /** By a child: a read that waits for a pipe, or for a file system that does not answer, can't be taken back, and must not hold us up. */
 async function lookAt(fd: number, signal: AbortSignal): Promise<Look> {
+  const here = lookHere(fd);
+  if (here !== null) return here;
   const lines: string[] = [];
   await runCommand("sh", ["-c", LOOK], { stdin: fd, signal, onLine: (line) => lines.push(line) });
   const [size, blocks, each] =

@@ -15,20 +15,20 @@ export const EXTRACT_CAPABILITIES = "+chown,+dac_override,+fowner,+fsetid,+mknod
 const BLOCKS = 512;
 
 /**
- * Arguments: what to put before the input, in printf(1)'s escapes; then the unpacker, if any. Whatever follows the archive's
- * end is read too, so that the unpacker comes to its checksum. No copies where none are needed.
+ * Arguments: whether to read what follows the archive's end too, so that the unpacker comes to its checksum and who writes into a pipe to its
+ * end; what to put before the input, in printf(1)'s escapes; then the unpacker, if any. No copies where none are needed.
  */
 const SCRIPT = `
 set +e
-head=$1
-shift
+rest=$1 head=$2
+shift 2
 extract() {
   with_capabilities ${EXTRACT_CAPABILITIES} tar --extract --file=- --directory=/tree --blocking-factor=${BLOCKS} --delay-directory-restore \\
     --numeric-owner --same-owner --same-permissions \\
     --acls --xattrs --xattrs-include='user.*' --xattrs-exclude='user.overlay.*' --xattrs-include=security.capability \\
     --block-number --quoting-style=escape --warning=no-timestamp
   echo "tar=$?" >&3
-  wc -c >&2
+  [ "$rest" = no ] || wc -c >&2
 }
 put_back() {
   printf "$head"
@@ -67,7 +67,7 @@ export async function extractArchive(input: ArchiveInput, directory: string, opt
   const reasons: string[] = [];
   const unpacker = commandOf(input.compression.unpack);
   const unpack = (signal: AbortSignal): Promise<CommandResult> =>
-    runConfined(SCRIPT, [escaped(input.head), ...unpacker], {
+    runConfined(SCRIPT, [isPlainFile(input) ? "no" : "yes", escaped(input.head), ...unpacker], {
       directory,
       writable: true,
       signal,
@@ -85,6 +85,10 @@ export async function extractArchive(input: ArchiveInput, directory: string, opt
   };
   await guardSpace(directory, options.signal, work, input.compression.unpack.length > 0 ? null : input.allocated);
   if (options.mayBeEmpty !== true && (await readdir(directory)).length === 0) throw damaged("there is nothing in it");
+}
+
+function isPlainFile({ compression, allocated }: ArchiveInput): boolean {
+  return compression.unpack.length === 0 && allocated !== null;
 }
 
 /** What tar(1) and the script say of the end. Names are escaped, so that no line of theirs looks like one of these. */
