@@ -1,5 +1,4 @@
 import { type CommandResult, runCommand } from "../host/command.ts";
-import { VIEW_ENTER, VIEW_NAMESPACES, VIEW_PROGRAMS } from "../host/host-view.ts";
 import type { ToolCommand } from "./package-tool.ts";
 
 export interface ToolViewOptions {
@@ -21,6 +20,9 @@ const DEVICES = "null zero full random urandom";
 /** To own, change and label any file, run as any user, and make a directory the root: no right over the host, or a device. */
 const CAPABILITIES = "-all,+chown,+dac_override,+fowner,+fsetid,+setfcap,+setuid,+setgid,+sys_chroot,+kill";
 
+/** All but user namespaces: root has to give files to every owner. Its init is the shell, whose end ends all. */
+const NAMESPACES = "--mount --propagation private --pid --fork --kill-child --ipc --uts --cgroup".split(" ");
+
 /**
  * The view: the host's programs, copies of some files of its /etc, five devices, a /proc that can't be written to, and two
  * directories. What follows is the script's own, with rights still; `confined` runs programs without.
@@ -33,7 +35,11 @@ for name in dev dev/shm etc old proc root run tmp tool tree var var/cache var/li
   mkdir "/mnt/$name"
 done
 chmod 1777 /mnt/dev/shm
-${VIEW_PROGRAMS}
+for name in usr bin sbin lib lib32 lib64 libx32; do
+  if [ -L "/$name" ]; then cp -P "/$name" /mnt/
+  elif [ -d "/$name" ]; then mkdir "/mnt/$name"; mount -o bind,ro,nosuid,nodev "/$name" "/mnt/$name"
+  fi
+done
 for name in ${ETC_FILES}; do
   [ -f "/etc/$name" ] || continue
   mkdir -p "$(dirname "/mnt/etc/$name")"
@@ -64,7 +70,9 @@ mount -c -o bind,nosuid,nodev tree /mnt/tree
 mount -c -o bind,nosuid,nodev tool /mnt/tool
 mount -c -o bind,nosuid,nodev tool/tmp /mnt/tmp
 mount -c -o bind,nosuid,nodev tool/tmp /mnt/var/tmp
-${VIEW_ENTER}
+cd /mnt
+pivot_root . old
+umount -l /old
 cd /tree
 confined() {
   setpriv --bounding-set=${CAPABILITIES} --inh-caps=-all --no-new-privs "$@"
@@ -100,7 +108,7 @@ export function runToolScript(
   words: readonly string[],
   { directory, may, ...options }: ToolViewOptions,
 ): Promise<CommandResult> {
-  const namespaces = [...VIEW_NAMESPACES, "--cgroup", ...(may === "install" ? ["--net"] : [])];
+  const namespaces = [...NAMESPACES, ...(may === "install" ? ["--net"] : [])];
   return runCommand("unshare", [...namespaces, "sh", "-c", `${VIEW}${script}`, "berth-bootstrap", ...words], {
     ...options,
     cwd: directory,

@@ -1,6 +1,5 @@
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
-import type { Writable } from "node:stream";
 import { BerthError } from "../errors.ts";
 import { CommandOutput, type OutputOptions } from "./command-output.ts";
 import { SYSTEM_PATH } from "./find-program.ts";
@@ -13,10 +12,6 @@ export interface CommandOptions extends OutputOptions {
   /** Fds that it gets; by default nothing is read, and what is written comes by line. */
   readonly stdin?: number;
   readonly stdout?: number;
-  /** More of them, from 3 on. */
-  readonly fds?: readonly number[];
-  /** What it reads once that is known; no answer ends it, and is its caller's to tell. */
-  readonly input?: Promise<string>;
   /** The program is unshare(1) with --pid --fork: its child is the init of a pid namespace. */
   readonly pidNamespace?: boolean;
   /** Ends a program that has to clean up after itself, in place of killing it. */
@@ -48,12 +43,7 @@ export async function runCommand(
     cwd: options.cwd,
     env: { ...environment(), ...options.env },
     detached: true,
-    stdio: [
-      options.input === undefined ? (options.stdin ?? "ignore") : "pipe",
-      options.stdout ?? "pipe",
-      "pipe",
-      ...(options.fds ?? []),
-    ],
+    stdio: [options.stdin ?? "ignore", options.stdout ?? "pipe", "pipe"],
   });
   let ending: Disposable | undefined;
   const kill = () => {
@@ -61,7 +51,6 @@ export async function runCommand(
     else ending = options.onAbort(child.pid);
   };
   signal?.addEventListener("abort", kill, { once: true });
-  if (child.stdin !== null) giveInput(child.stdin, options.input, kill);
   try {
     output.read(child.stdout, child.stderr);
     const status = await new Promise<string>((resolve, reject) => {
@@ -79,12 +68,6 @@ export async function runCommand(
     signal?.removeEventListener("abort", kill);
     ending?.[Symbol.dispose]();
   }
-}
-
-function giveInput(stdin: Writable, input: Promise<string> | undefined, fail: () => void): void {
-  // It may have ended before, which its status tells.
-  stdin.on("error", () => undefined);
-  input?.then((text) => stdin.end(text), fail);
 }
 
 /**

@@ -1,18 +1,12 @@
 import { lstatSync, mkdirSync, openSync, readlinkSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import {
-  MOUNT_ATTR_NODEV,
-  MOUNT_ATTR_NOEXEC,
-  MOUNT_ATTR_NOSUID,
-  MOUNT_ATTR_RDONLY,
-  MS_PRIVATE,
-  O_PATH,
-} from "../sys/constants.ts";
+import { MOUNT_ATTR_NODEV, MOUNT_ATTR_RDONLY, O_PATH } from "../sys/constants.ts";
 import { closeQuietly, O_DIRECTORY } from "../sys/files.ts";
-import { cloneTree, makeFileSystem, mountLayers, setMountAttributes } from "../sys/mounts.ts";
+import { mountLayers, setMountAttributes } from "../sys/mounts.ts";
 import type { CommandResult } from "./command.ts";
 import { runInView, type ViewOptions } from "./run-in-view.ts";
-import { OLD, type View, type ViewMount } from "./view-image.ts";
+import type { View, ViewMount } from "./view-image.ts";
+import { CONFINED, makeViewRoot, mountOf, PROGRAMS } from "./view-mounts.ts";
 
 export interface ConfinedOptions extends ViewOptions {
   /** A directory, or a file: seen as /tree, all there is besides the host's programs, which can't be written to. */
@@ -53,28 +47,16 @@ export function runConfined(
   words: readonly string[],
   options: ConfinedOptions,
 ): Promise<CommandResult> {
-  const argv = ["/bin/sh", "-c", `${SCRIPT}${script}`, "berth-transfer", ...words];
-  return runInView(argv, (stack) => openView(options, stack), options);
+  const argv = ["sh", "-c", `${SCRIPT}${script}`, "berth-transfer", ...words];
+  return runInView({ program: "/bin/sh", argv }, (stack) => openView(options, stack), options);
 }
-
-const CONFINED = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
-const PROGRAMS = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_RDONLY;
 
 function openView(options: ConfinedOptions, stack: DisposableStack): View {
   const own = (fd: number): number => stack.adopt(fd, closeQuietly);
-  const root = own(
-    makeFileSystem(
-      "tmpfs",
-      [
-        ["source", "berth-view"],
-        ["mode", "0755"],
-        ["size", "64k"],
-      ],
-      CONFINED,
-    ),
-  );
+  const root = own(makeViewRoot("berth-view"));
   const at = `/proc/self/fd/${root}`;
-  mkdirSync(`${at}/${OLD}`);
+  // For what a script mounts itself.
+  mkdirSync(`${at}/old`);
   if (options.isFile === undefined) mkdirSync(`${at}/tree`);
   else writeFileSync(`${at}/tree`, "");
   const programs = placePrograms(at).map((name) => ({ fd: own(mountOf(`/${name}`, PROGRAMS)), at: name }));
@@ -109,16 +91,4 @@ function treeOf(
   if (others.length === 0) return [{ fd: own(mountOf(first, readOnly)), at: "tree" }];
   const opened = [first, ...others].map((path) => own(openSync(path, O_PATH | O_DIRECTORY)));
   return [{ fd: own(mountLayers(opened)), at: "tree" }];
-}
-
-/** What is mounted at a path, detached: what is mounted below it on either side is not seen on the other. */
-function mountOf(path: string, attributes: number): number {
-  const mount = cloneTree(path, false);
-  try {
-    setMountAttributes(mount, { set: attributes, propagation: MS_PRIVATE }, false, path);
-    return mount;
-  } catch (error) {
-    closeQuietly(mount);
-    throw error;
-  }
 }

@@ -34,7 +34,11 @@ export type OpenView = (stack: DisposableStack) => View;
  * namespace: all in there ends with it, with this process, and when `signal` is aborted. Resolves when that has ended.
  * @throws BerthError where the view can't be made; the signal's reason if that was aborted
  */
-export async function runInView(argv: readonly string[], open: OpenView, options: ViewOptions): Promise<CommandResult> {
+export async function runInView(
+  { program, argv }: Pick<ViewProgram, "program" | "argv">,
+  open: OpenView,
+  options: ViewOptions,
+): Promise<CommandResult> {
   const { signal } = options;
   signal.throwIfAborted();
   const output = new CommandOutput(options);
@@ -63,7 +67,7 @@ export async function runInView(argv: readonly string[], open: OpenView, options
     const [stdout, results] = options.stdout === undefined ? toUs() : [null, given(options.stdout)];
     const input = options.stdin === undefined ? own(openNull()) : given(options.stdin);
     output.read(stdout, stderr);
-    programs = handOver(await stage, { ...view, stdio: [input, results, errors], argv, env: environment() });
+    programs = handOver(await stage, { ...view, stdio: [input, results, errors], program, argv, env: environment() });
   } catch (error) {
     await (await stage).discard();
     throw error;

@@ -6,6 +6,9 @@ import {
   AT_FDCWD,
   CLONE_PIDFD,
   MNT_DETACH,
+  MOUNT_ATTR_NODEV,
+  MOUNT_ATTR_NOEXEC,
+  MOUNT_ATTR_NOSUID,
   MOUNT_ATTR_RDONLY,
   MOVE_MOUNT_F_EMPTY_PATH,
   MOVE_MOUNT_T_EMPTY_PATH,
@@ -13,6 +16,8 @@ import {
   MS_REC,
   O_CLOEXEC,
   O_PATH,
+  OPEN_TREE_CLOEXEC,
+  OPEN_TREE_CLONE,
   PR_SET_NO_NEW_PRIVS,
   PR_SET_PDEATHSIG,
   RESOLVE_IN_ROOT,
@@ -31,27 +36,33 @@ const WORD = 8;
 /** All but user namespaces: root has to give files to every owner. */
 const NAMESPACES = namespaceFlags(["mount", "pid", "ipc", "uts", "net"]);
 
-/** Where the host's directory /mnt is, and in the root that is put there the place for what was there before. */
+/** A directory that every host has: the root is put there before it becomes that. */
 const PLACE = "/mnt";
-export const OLD = "old";
 
 /** What is handed to the stage, in this order behind the image: the pair of keeper and init, and the view's fds. */
-const [KEEPER_END, INIT_END, FIRST] = [FIRST_FD + 1, FIRST_FD + 2, FIRST_FD + 3];
+const [KEEPER_END, INIT_END, STDIO] = [FIRST_FD + 1, FIRST_FD + 2, FIRST_FD + 3];
+const ROOT = STDIO + 3;
+
+const ONLY_READ = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
 
 /** What a program sees. */
 export interface View {
-  /** A detached file system with all the places that are needed, OLD too: the root directory, where it can't be written to. */
+  /** A detached file system with all the places that are needed: the root directory, where it can't be written to. */
   readonly root: number;
   /** Detached mounts, and which path in the root each gets: no link on the way is followed, and what has one is left out. */
   readonly mounts: readonly ViewMount[];
-  /** The working directory. */
-  readonly directory: string;
+  /** The working directory: a path in the root, or what no path leads to: an fd, or what has a path on the host. */
+  readonly directory: string | { readonly fd: number } | { readonly ofHost: string };
+  /** Where the program has its own /proc/self/fd, if it needs that: all there is of /proc. */
+  readonly ownFds?: string;
 }
 
 export interface ViewProgram extends View {
   /** Fds that become 0, 1 and 2. */
   readonly stdio: readonly [number, number, number];
-  readonly argv: readonly string[];
+  /** Path in the view, and what it is called with. */
+  readonly program: string;
+  readonly argv: readonly (string | Buffer)[];
   readonly env: Readonly<Record<string, string>>;
 }
 
@@ -61,8 +72,9 @@ export interface ViewMount {
 }
 
 /** The fds of a view in the order in which the program knows them. */
-export function fdsOf({ stdio, root, mounts }: ViewProgram): readonly number[] {
-  return [...stdio, root, ...mounts.map(({ fd }) => fd)];
+export function fdsOf({ stdio, root, mounts, directory }: ViewProgram): readonly number[] {
+  const hidden = typeof directory === "object" && "fd" in directory ? [directory.fd] : [];
+  return [...stdio, root, ...mounts.map(({ fd }) => fd), ...hidden];
 }
 
 /**
@@ -88,16 +100,22 @@ export function compileView(view: ViewProgram, arch: "x64" | "arm64"): { image: 
   asm.call(init, "close", [KEEPER_END]);
   asm.call(init, "prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
   asm.call(init, "mount", [0, "/", 0, MS_REC | MS_PRIVATE, 0]);
-  enterRoot(asm, init, view.mounts);
-  asm.call(init, "chdir", [view.directory]);
-  for (const target of [0, 1, 2]) asm.call(init, "dup3", [FIRST + target, target, 0]);
+  const { directory } = view;
+  const hidden = asm.register();
+  if (typeof directory === "object" && "ofHost" in directory)
+    asm.call(init, "openat", [AT_FDCWD, directory.ofHost, O_PATH | O_CLOEXEC], { into: hidden });
+  enterRoot(asm, init, view);
+  if (typeof directory === "string") asm.call(init, "chdir", [directory]);
+  else asm.call(init, "fchdir", ["ofHost" in directory ? hidden : ROOT + 1 + view.mounts.length]);
+  for (const target of [0, 1, 2]) asm.call(init, "dup3", [STDIO + target, target, 0]);
   asm.call(init, "umask", [0o022]);
   asm.call(init, "prctl", [PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0]);
   asm.call(init, "close_range", [3, LAST_FD, CLOSE_RANGE_CLOEXEC]);
   // Who had died before init was to die with it reads nothing any more.
   asm.call(init, "write", [INIT_END, word, WORD], { accept: [WORD, WORD] });
-  const env = Object.entries(view.env).map(([name, value]) => `${name}=${value}`);
-  asm.call(init, "execve", [view.argv[0] ?? "", asm.stringArray(view.argv), asm.stringArray(env)]);
+  const argv = asm.words([...view.argv.map((word) => placed(asm, word)), 0]);
+  const env = asm.stringArray(Object.entries(view.env).map(([name, value]) => `${name}=${value}`));
+  asm.call(init, "execve", [view.program, argv, env]);
 
   const image = asm.finish({
     ...{ keeper, init, commit: nothing, undo: nothing, end: nothing },
@@ -108,20 +126,29 @@ export function compileView(view: ViewProgram, arch: "x64" | "arm64"): { image: 
   return { image, programs: [keeper, init] };
 }
 
-function enterRoot(asm: Assembler, init: Program, mounts: readonly ViewMount[]): void {
-  const root = FIRST + 3;
-  asm.call(init, "move_mount", [root, "", AT_FDCWD, PLACE, MOVE_MOUNT_F_EMPTY_PATH]);
+function enterRoot(asm: Assembler, init: Program, { mounts, ownFds }: View): void {
+  asm.call(init, "move_mount", [ROOT, "", AT_FDCWD, PLACE, MOVE_MOUNT_F_EMPTY_PATH]);
   const how = asm.words([O_PATH | O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS]);
-  for (const [index, { at }] of mounts.entries()) attach(asm, init, root + 1 + index, [root, at, how]);
-  asm.call(init, "mount_setattr", [root, "", AT_EMPTY_PATH, asm.words([MOUNT_ATTR_RDONLY, 0, 0, 0]), 32]);
-  asm.call(init, "fchdir", [root]);
-  asm.call(init, "pivot_root", [".", OLD]);
-  asm.call(init, "umount2", [`/${OLD}`, MNT_DETACH]);
+  const attach = (mount: number | Register, at: string): void => {
+    const place = asm.register();
+    const flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
+    asm.call(init, "openat2", [ROOT, at, how, 24], { into: place, tolerate: ELOOP });
+    asm.call(init, "move_mount", [mount, "", place, "", flags], { onlyIf: place });
+  };
+  for (const [index, { at }] of mounts.entries()) attach(ROOT + 1 + index, at);
+  if (ownFds !== undefined) {
+    const mount = asm.register();
+    asm.call(init, "open_tree", [AT_FDCWD, "/proc/self/fd", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC], { into: mount });
+    asm.call(init, "mount_setattr", [mount, "", AT_EMPTY_PATH, asm.words([ONLY_READ, 0, 0, 0]), 32]);
+    attach(mount, ownFds);
+  }
+  asm.call(init, "mount_setattr", [ROOT, "", AT_EMPTY_PATH, asm.words([MOUNT_ATTR_RDONLY, 0, 0, 0]), 32]);
+  asm.call(init, "fchdir", [ROOT]);
+  asm.call(init, "pivot_root", [".", "."]);
+  asm.call(init, "umount2", [".", MNT_DETACH]);
 }
 
-function attach(asm: Assembler, init: Program, mount: number, [root, at, how]: [number, string, Pointer]): void {
-  const place: Register = asm.register();
-  const flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
-  asm.call(init, "openat2", [root, at, how, 24], { into: place, tolerate: ELOOP });
-  asm.call(init, "move_mount", [mount, "", place, "", flags], { onlyIf: place });
+/** Names of files need be no text. */
+function placed(asm: Assembler, word: string | Buffer): Pointer {
+  return typeof word === "string" ? asm.string(word) : asm.bytes(Buffer.concat([word, Buffer.alloc(1)]));
 }

@@ -1,9 +1,9 @@
-import { chmodSync, closeSync, fstatSync, mkdirSync, openSync, writeSync } from "node:fs";
+import { chmodSync, closeSync, fstatSync, mkdirSync, openSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { basename } from "node:path";
 import { errorCode } from "../errors.ts";
 import { type FileTimes, makeDirectory, openBelow, setTimes } from "../sys/entries.ts";
-import { memfdCreate, O_DIRECTORY } from "../sys/files.ts";
+import { O_DIRECTORY } from "../sys/files.ts";
 import { changeOwner, getAttribute, listAttributes, setAttribute } from "../sys/owners.ts";
 import { parentOf, type TreeWeights } from "./weigh-tree.ts";
 
@@ -15,32 +15,11 @@ interface Item {
 
 /** Entries of a directory that is divided: in a larger one, whoever makes files waits for the other ones anyway. */
 const ENTRIES_MAX = 2000;
-/** Bytes of the arguments of one cp(1): xargs(1) would make two of it at 128 kB, and two files of what hard links lead between. */
+/** Bytes of the arguments of one cp(1): 128 kB may be passed whatever the limits, and two of them would make two files of a hard link. */
 const LIST_MAX = 96 << 10;
 /** Of the whole, for one cp(1), what is not divided further is at most this. */
 const PIECE = 0.25;
 const PRIVATE = 0o700;
-
-/** A list of names for each cp(1), which is empty at first. */
-export class PartLists implements Disposable {
-  readonly fds: readonly number[];
-
-  constructor(count: number) {
-    this.fds = Array.from({ length: count }, () => memfdCreate("berth-copy"));
-  }
-
-  fill(parts: readonly Buffer[]): void {
-    for (const [index, list] of parts.entries()) {
-      const fd = this.fds[index] ?? -1;
-      // Its offset stays where it is: who reads it begins there.
-      for (let at = 0; at < list.length; ) at += writeSync(fd, list, at, list.length - at, at);
-    }
-  }
-
-  [Symbol.dispose](): void {
-    for (const fd of this.fds) closeSync(fd);
-  }
-}
 
 /** A directory that is divided, open on both sides. */
 interface Divided {
@@ -56,8 +35,8 @@ interface Divided {
  */
 export class DividedTree implements Disposable {
   readonly hasShut: boolean;
-  /** Names for each cp(1), by the view of copy-tree.ts. */
-  parts: readonly Buffer[] = [];
+  /** Names for each cp(1), by its view. */
+  parts: readonly (readonly Buffer[])[] = [];
   readonly #weights: TreeWeights;
   readonly #limit: number;
   readonly #opened: number[] = [];
@@ -84,7 +63,7 @@ export class DividedTree implements Disposable {
     if ([...tree.#items.keys()].some((path) => weights.isMount(path))) return null;
     const at = Buffer.from(`/${basename(to)}/`).toString("latin1");
     tree.parts = distribute(joined(tree.#items, weights.links), count, at);
-    if (tree.parts.some(({ length }) => length === 0 || length > LIST_MAX)) return null;
+    if (tree.parts.some((names) => names.length === 0 || sizeOf(names) > LIST_MAX)) return null;
     tree.#make(to);
     stack.move();
     return tree;
@@ -185,14 +164,19 @@ function itemOf(path: string, items: ReadonlyMap<string, Item>): Item | undefine
 }
 
 /** The heaviest first, each to whoever has least until then. `at`: what leads to the tree. */
-function distribute(items: readonly Item[], count: number, at: string): readonly Buffer[] {
+function distribute(items: readonly Item[], count: number, at: string): readonly (readonly Buffer[])[] {
   const parts = Array.from({ length: count }, () => ({ weight: 0, names: [] as string[] }));
   for (const { weight, names } of items.toSorted((one, other) => other.weight - one.weight)) {
     const part = parts.reduce((least, each) => (each.weight < least.weight ? each : least));
     part.weight += weight;
     part.names.push(...names);
   }
-  return parts.map(({ names }) => Buffer.from(names.map((name) => `${at}${name}\0`).join(""), "latin1"));
+  return parts.map(({ names }) => names.map((name) => Buffer.from(`${at}${name}`, "latin1")));
+}
+
+/** As arguments, with the zero at their ends and the pointers to them. */
+function sizeOf(names: readonly Buffer[]): number {
+  return names.reduce((sum, { length }) => sum + length + 1 + 8, 0);
 }
 
 interface Attributes {

@@ -1,120 +1,18 @@
 import { stat } from "node:fs/promises";
 import { availableParallelism } from "node:os";
-import { basename, dirname } from "node:path";
+import { dirname } from "node:path";
 import { BerthError } from "../errors.ts";
 import { type CommandOptions, type CommandResult, runCommand } from "../host/command.ts";
-import { VIEW_NAMESPACES } from "../host/host-view.ts";
+import { runInView } from "../host/run-in-view.ts";
+import type { View } from "../host/view-image.ts";
 import { CopyBound } from "./copy-bound.ts";
-import { DividedTree, PartLists } from "./copy-parts.ts";
+import { DividedTree } from "./copy-parts.ts";
 import { CopyProgress } from "./copy-progress.ts";
+import { CopyPlaces, filesOfCp } from "./copy-view.ts";
 import { isLocalAt } from "./file-systems.ts";
 import { weighTree } from "./weigh-tree.ts";
 
-/**
- * cp(1) in a mount namespace of its own, whose root has the tree that is to be copied, and files of the host that cp itself needs, as
- * copies. A machine may run from the tree, and cp goes by names: of a directory that becomes a link while it is in it, it copies
- * what that leads to. Here a link leads to nothing but the tree and cp. Arguments: the name of the copy in $TARGET, then options
- * of cp; the tree is the working directory.
- *
- * What lies nowhere on this host (a mount that is attached nowhere, a directory of another mount namespace) can't be mounted
- * anew: it stays the working directory.
- *
- * When all is there it reads how many parts there are: none, or one cp each, of the names that fd 3 and those after it have; and
- * whether the tree has directories that their owner may not write to, such as /root of Fedora. For the mode of such a one the C library
- * needs /proc/self/fd; of /proc there is that alone then, of the one cp that sees it, and the copy is at a path. Else no path leads there.
- */
-const COPY = `
-set -eu
-# What fails before any cp copies is no file that has gone meanwhile.
-trap 'exit 2' EXIT
-exec 9<"$TARGET"
-mount -t tmpfs -o mode=0755,size=64m,nosuid,nodev berth-copy /mnt
-# Where programs look for something no tree may be.
-mkdir -p /mnt/.berth-host /mnt/.berth-to /mnt/dev /mnt/etc /mnt/bin /mnt/sbin /mnt/lib /mnt/lib64 /mnt/usr /mnt/proc/self/fd
-# What a shell opens for what runs beside it, and umount(8), which finds nothing there.
-: >/mnt/dev/null
-: >/mnt/proc/self/mountinfo
-files=
-add() { case " $files " in *" $1 "*) ;; *) files="$files $1" ;; esac; }
-for program in cp xargs umount; do
-  IFS=:
-  for directory in $PATH; do [ ! -x "$directory/$program" ] || break; done
-  unset IFS
-  [ -x "$directory/$program" ] || { echo "there is no $program" >&2; exit; }
-  add "$directory/$program"
-  # What the loader would load is said, and nothing run; one that needs nothing complains of its arguments.
-  for word in $(LD_TRACE_LOADED_OBJECTS=1 "$directory/$program" 2>/dev/null); do
-    case $word in /*) add "$word" ;; esac
-  done
-done
-cp -L --parents $files /mnt
-name=$1
-shift
-tree=.
-if [ ! -e "/mnt/$name" ] && mkdir "/mnt/$name" && mount -c -o rbind . "/mnt/$name" 2>/dev/null; then
-  tree=/$name
-  cd /proc/self/fd/9
-fi
-unset TARGET
-# Becomes a cp that has /proc/self/fd. Arguments: the tree if it is the working directory, then those of cp.
-own='
-set -eu
-trap "exit 255" EXIT
-tree=$1
-shift
-read -r pid rest </proc/self/stat
-# An fd of another mount namespace can not be mounted, its working directory can.
-if [ "$tree" = . ]; then to=/proc/self/fd/9; else to=.; fi
-mount -c -o bind,nosuid,noexec,nodev "$to" /mnt/.berth-to
-exec 9<&-
-mount -c -o bind,ro,nosuid,noexec,nodev "/proc/$pid/fd" /mnt/proc/self/fd
-pivot_root /mnt /mnt/.berth-host
-umount -l /.berth-host
-[ "$tree" = . ] || cd /.berth-to
-trap - EXIT
-exec cp "$@"'
-read -r parts shut
-if [ "$tree" = . ] || [ "$parts" -eq 0 ]; then exec sh -c "$own" berth-copy "$tree" "$@" -T -- "$tree" "/.berth-to/$name"; fi
-if [ "$shut" = no ]; then
-  exec 9<&-
-  pivot_root /mnt /mnt/.berth-host
-  umount -l /.berth-host
-fi
-trap - EXIT
-part() {
-  if [ "$shut" = no ]; then xargs -0 cp "$@"
-  else xargs -0 unshare --mount --propagation private sh -c "$own" berth-copy "$tree" "$@"
-  fi
-}
-# Each says a line in pieces: whole ones go on, and how it ended.
-told() {
-  status=0
-  while IFS= read -r line; do
-    case $line in
-      "ended "*) status=\${line#ended } ;;
-      *)
-        # Of a very long one its ends, so that it is written at once.
-        if [ "\${#line}" -lt 4000 ]; then printf '%s\\n' "$line" >&2
-        else printf '%.3000s...%.900s\\n' "$line" "\${line##*\\'}" >&2
-        fi
-        ;;
-    esac
-  done
-  return "$status"
-}
-exec 8>&1
-fd=3 running=
-while [ "$fd" -lt $((3 + parts)) ]; do
-  { part "$@" --parents -t . -- <&$fd 2>&1 >&8 || echo "ended $?"; } | told &
-  running="$running $!"
-  fd=$((fd + 1))
-done
-status=0
-for each in $running; do wait "$each" || status=$?; done
-exit "$status"
-`;
-
-/** Parts at most: a shell has fds of one digit only, of which the view needs two. */
+/** Parts at most. */
 const PARTS_MAX = 5;
 /** What one cp(1) has copied before another one has begun. */
 const SMALL = 1000;
@@ -133,7 +31,7 @@ export interface CopyTreeOptions {
  * (security.capability of ping) included; shares the blocks where the file system can (btrfs, xfs).
  *
  * By as many cp(1) at a time as there are cores, each of which copies a part of it: what that takes, and what else was tried,
- * is in test/bench/RESULTS.md. While the view is made the tree is weighed, for parts that are equal.
+ * is in test/bench/RESULTS.md. It is weighed before, for parts that are equal.
  */
 export async function copyTree(
   from: string,
@@ -159,10 +57,9 @@ async function copyDirectory(
 ): Promise<void> {
   const cores = Math.min(PARTS_MAX, availableParallelism());
   const more = [...(oneFileSystem ? ["--one-file-system"] : []), ...(progress === undefined ? [] : ["-v"])];
-  const words = [basename(to), ...WORDS, ...more];
+  const places = new CopyPlaces(from, to);
   using shown = new CopyProgress(to, progress);
   await using bound = new CopyBound(from, to);
-  using lists = new PartLists(cores);
   using opened = new DisposableStack();
   /** Null: it stays in one piece. */
   const divide = async (either: AbortSignal): Promise<DividedTree | null> => {
@@ -170,29 +67,56 @@ async function copyDirectory(
     const weights = await weighTree(from, either, oneFileSystem);
     shown.expect(weights);
     bound.expect(weights);
-    if (cores === 1 || weights === null || weights.total < SMALL) return null;
+    if (cores === 1 || weights === null || weights.total < SMALL || !places.divisible) return null;
     const tree = await DividedTree.of(from, to, weights, cores);
-    if (tree === null) return null;
-    lists.fill(opened.use(tree).parts);
-    return tree;
+    return tree === null ? null : opened.use(tree);
   };
   let division: Promise<DividedTree | null> = Promise.resolve(null);
   await checked(from, to, AbortSignal.any([signal, bound.signal]), async (watch) => {
     division = divide(watch.signal);
-    const copying = runCommand("unshare", [...VIEW_NAMESPACES, "sh", "-c", COPY, "berth-copy", ...words], {
-      ...watch,
-      ...{ cwd: from, env: { TARGET: dirname(to) }, pidNamespace: true, fds: lists.fds },
-      input: division.then((tree) => `${tree?.parts.length ?? 0} ${tree?.hasShut === false ? "no" : "yes"}\n`),
-      onOutput: (chunk) => shown.take(chunk),
-    });
     // Both have ended then, whichever failed.
-    const [divided, copied] = await Promise.allSettled([division, copying]);
+    const [divided, files] = await Promise.allSettled([division, filesOfCp()]);
     if (divided.status === "rejected") throw divided.reason;
-    if (copied.status === "rejected") throw copied.reason;
-    return copied.value;
+    if (files.status === "rejected") throw files.reason;
+    const { value: tree } = divided;
+    const { value: seen } = files;
+    const parts = tree?.parts.map((names) => ["--parents", "-t", ".", "--", ...names]);
+    const way = { whole: tree === null, named: tree?.hasShut !== false };
+    const open = (stack: DisposableStack): View => places.open(seen, way, stack);
+    const copy = (names: readonly (string | Buffer)[], either: AbortSignal): Promise<CommandResult> =>
+      runInView({ program: seen[0], argv: ["cp", ...WORDS, ...more, ...names] }, open, {
+        ...watch,
+        signal: either,
+        onOutput: (chunk) => shown.take(chunk),
+      });
+    return allOf(parts ?? [["-T", "--", ...places.names]], copy, watch.signal).catch((error: unknown) => {
+      if (watch.signal.aborted || !(error instanceof BerthError)) throw error;
+      throw new BerthError(`cannot copy the tree ${from}: ${error.message}`, { hint: error.hint, cause: error });
+    });
   });
   (await division)?.finish();
   shown.end();
+}
+
+/** Runs one for each at the same time. What one of them can't do at all ends the others; how they end is told by the first that failed. */
+async function allOf<T>(
+  each: readonly T[],
+  run: (one: T, signal: AbortSignal) => Promise<CommandResult>,
+  signal: AbortSignal,
+): Promise<CommandResult> {
+  const failed = new AbortController();
+  const either = AbortSignal.any([signal, failed.signal]);
+  const results: CommandResult[] = [];
+  const runs = each.map((one) =>
+    run(one, either).then(
+      (result) => results.push(result),
+      (error) => failed.abort(error),
+    ),
+  );
+  await Promise.all(runs);
+  signal.throwIfAborted();
+  failed.signal.throwIfAborted();
+  return results.find(({ ok }) => !ok) ?? { ok: true, status: "ended with status 0", tail: [] };
 }
 
 type Watch = Required<Pick<CommandOptions, "signal" | "onLine" | "lineMax">>;
@@ -222,7 +146,7 @@ async function checked(
     if (FAULT.test(line)) failed.abort(faultOf("failed", line));
   };
   const { ok, status } = await run({ signal: AbortSignal.any([signal, failed.signal]), onLine, lineMax: LINE_MAX });
-  if (ok || (PARTLY.has(status) && fault === undefined)) return;
+  if (ok || (status === PARTLY && fault === undefined)) return;
   throw faultOf(status, fault ?? "");
 }
 
@@ -243,10 +167,8 @@ const GONE = new RegExp(
 );
 /** Of the tree itself, by the names that it has for cp(1). */
 const ALL_GONE = /^cp: cannot stat '?(\.|\/[^/]*)'?:/;
-/** Other programs may say what is no fault. */
-const FAULT = /^(cp|xargs): (?!warning: )/;
-/** Of cp(1), and of xargs(1) when that ended so. */
-const PARTLY = new Set(["ended with status 1", "ended with status 123"]);
+const FAULT = /^cp: (?!warning: )/;
+const PARTLY = "ended with status 1";
 const SHOWN = 240;
 /** What is wrong stands at its end, behind up to two paths, of which a shell's quoting makes four times as much. */
 const LINE_MAX = 2 * 4 * 4096 + 256;

@@ -80,7 +80,7 @@ function trap(root: BerthRoot, canary: string, files: number): Trap {
   mkdirSync(join(from, "aside"));
   const up = "../".repeat(12);
   const targets = [
-    ...[canary, `${up}${canary.slice(1)}`, `/proc/self/root${canary}`, `/.berth-host${canary}`],
+    ...[canary, `${up}${canary.slice(1)}`, `/proc/self/root${canary}`, `/.berth-from/../..${canary}`],
     ...["../inside", "/to/inside", `/proc/self/fd/3/${up}${canary.slice(1)}`, "/usr/share"],
   ];
   const pairs = Array.from({ length: SWAPPED }, (_, index) => {
@@ -271,7 +271,7 @@ function kill(pid: number): void {
 }
 
 describe("a program that is killed while it copies", () => {
-  for (const program of ["cp", "xargs", "unshare"])
+  for (const program of ["cp", "berth-view"])
     test(`${program}: the clone has failed, which is said, and nothing is left`, async () => {
       await using root = berthRoot();
       const paths = testPaths(root.path);
@@ -302,7 +302,7 @@ describe("a program that is killed while it copies", () => {
       }
       expect(failure).toBeInstanceOf(BerthError);
       expect(failure).toMatchObject({
-        message: expect.stringMatching(/^cannot copy the tree .*base: cp .*(killed|terminated|137)/i),
+        message: expect.stringMatching(/^cannot copy the tree .*base: .* was killed/),
       });
       expect(readdirSync(paths.machines).filter((name) => name.startsWith("."))).toEqual([]);
       expect(descendants("cp")).toEqual([]);
