@@ -30,7 +30,7 @@ export type OpenView = (stack: DisposableStack) => View;
 
 /**
  * Runs a program in namespaces of its own (all but for users), where of the host there is only what the view has. The stage makes
- * it, in a millisecond or two: mount(8) and its like, a process each, take twenty times that. The program is init of its pid
+ * it, in a millisecond or two: mount(8) and its like, a process each, take more than ten times that. The program is init of its pid
  * namespace: all in there ends with it, with this process, and when `signal` is aborted. Resolves when that has ended.
  * @throws BerthError where the view can't be made; the signal's reason if that was aborted
  */

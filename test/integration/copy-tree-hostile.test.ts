@@ -14,8 +14,11 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { BerthError } from "../../src/errors.ts";
+import { runInView } from "../../src/host/run-in-view.ts";
+import type { View } from "../../src/host/view-image.ts";
 import { CopyBound } from "../../src/image/copy-bound.ts";
 import { copyTree } from "../../src/image/copy-tree.ts";
+import { CopyPlaces, filesOfCp } from "../../src/image/copy-view.ts";
 import { ImageStore } from "../../src/image/store.ts";
 import { type BerthRoot, berthRoot } from "../lib/berth.ts";
 import { type Mounted, mountFileSystem, toolsOf } from "../lib/file-systems.ts";
@@ -147,6 +150,23 @@ describe("a tree whose directories are swapped for links while it is copied", ()
       expect(astray, "copies in which a link was followed").toBeGreaterThan(0);
       expect(readdirSync(root.path).sort()).toEqual(expect.arrayContaining(["canary", "from", "work"]));
     });
+});
+
+test("what copies a part finds no way up from where the copy lies, and no other /proc than its own fds, if any", async () => {
+  await using root = berthRoot();
+  const places = new CopyPlaces(root.directory("from"), join(root.directory("work"), "to"));
+  const files = await filesOfCp();
+  const copy = async (named: boolean, ...names: readonly string[]): Promise<readonly string[]> => {
+    const lines: string[] = [];
+    const open = (stack: DisposableStack): View => places.open(files, { whole: false, named }, stack);
+    const onLine = (line: string): void => void lines.push(line);
+    const { ok } = await runInView({ program: files[0], argv: ["cp", "-rT", ...names] }, open, { signal, onLine });
+    return ok ? readdirSync(join(root.path, "work/copy")).sort() : lines;
+  };
+  expect(await copy(false, "..", "up")).toEqual([expect.stringMatching(/cannot copy a directory, '..', into itself/)]);
+  expect(await copy(false, "/proc", "copy")).toEqual([expect.stringMatching(/cannot stat '\/proc'/)]);
+  expect(await copy(true, "/proc/self/fd/..", "copy")).toEqual([expect.stringMatching(/cannot stat|fd/)]);
+  expect(await copy(false, "/to", "/to/new")).toEqual([expect.stringMatching(/Read-only file system/)]);
 });
 
 describe("a tree that is changed while it is copied", () => {
