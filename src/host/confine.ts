@@ -1,9 +1,12 @@
 import { lstatSync, mkdirSync, openSync, readlinkSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { BerthError } from "../errors.ts";
+import type { CapabilityName } from "../spec/capabilities.ts";
 import { MOUNT_ATTR_NODEV, MOUNT_ATTR_RDONLY, O_PATH } from "../sys/constants.ts";
 import { closeQuietly, O_DIRECTORY } from "../sys/files.ts";
 import { mountLayers, setMountAttributes } from "../sys/mounts.ts";
 import type { CommandResult } from "./command.ts";
+import { findProgram } from "./find-program.ts";
 import { runInView, type ViewOptions } from "./run-in-view.ts";
 import type { View, ViewMount } from "./view-image.ts";
 import { CONFINED, makeViewRoot, mountOf, PROGRAMS } from "./view-mounts.ts";
@@ -49,6 +52,18 @@ export function runConfined(
 ): Promise<CommandResult> {
   const argv = ["sh", "-c", `${SCRIPT}${script}`, "berth-transfer", ...words];
   return runInView({ program: "/bin/sh", argv }, (stack) => openView(options, stack), options);
+}
+
+/** The same of one program of the host, which has these capabilities alone: no shell and no setpriv(1) stand before it. @throws BerthError where there is no such program */
+export function runConfinedAlone(
+  argv: readonly [name: string, ...words: string[]],
+  capabilities: readonly CapabilityName[],
+  options: ConfinedOptions,
+): Promise<CommandResult> {
+  const [name] = argv;
+  const program = findProgram(name);
+  if (program === undefined) throw new BerthError(`there is no ${name} on this host`);
+  return runInView({ program, argv, capabilities }, (stack) => openView(options, stack), options);
 }
 
 function openView(options: ConfinedOptions, stack: DisposableStack): View {

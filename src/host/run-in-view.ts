@@ -35,7 +35,7 @@ export type OpenView = (stack: DisposableStack) => View;
  * @throws BerthError where the view can't be made; the signal's reason if that was aborted
  */
 export async function runInView(
-  { program, argv }: Pick<ViewProgram, "program" | "argv">,
+  program: Pick<ViewProgram, "program" | "argv" | "capabilities">,
   open: OpenView,
   options: ViewOptions,
 ): Promise<CommandResult> {
@@ -67,7 +67,7 @@ export async function runInView(
     const [stdout, results] = options.stdout === undefined ? toUs() : [null, given(options.stdout)];
     const input = options.stdin === undefined ? own(openNull()) : given(options.stdin);
     output.read(stdout, stderr);
-    programs = handOver(await stage, { ...view, stdio: [input, results, errors], program, argv, env: environment() });
+    programs = handOver(await stage, { ...view, ...program, stdio: [input, results, errors], env: environment() });
   } catch (error) {
     await (await stage).discard();
     throw error;

@@ -1,3 +1,4 @@
+import { CAPABILITIES, type CapabilityName } from "../spec/capabilities.ts";
 import { Assembler, type Image, type Pointer, Program, type Register } from "../stage/assembler.ts";
 import { namespaceFlags } from "../stage/namespace-flags.ts";
 import { FIRST_FD, HEADER_WORDS, KEPT_FDS } from "../stage/stage-abi.ts";
@@ -5,6 +6,7 @@ import {
   AT_EMPTY_PATH,
   AT_FDCWD,
   CLONE_PIDFD,
+  LINUX_CAPABILITY_VERSION_3,
   MNT_DETACH,
   MOUNT_ATTR_NODEV,
   MOUNT_ATTR_NOEXEC,
@@ -18,6 +20,7 @@ import {
   O_PATH,
   OPEN_TREE_CLOEXEC,
   OPEN_TREE_CLONE,
+  PR_CAPBSET_DROP,
   PR_SET_NO_NEW_PRIVS,
   PR_SET_PDEATHSIG,
   RESOLVE_IN_ROOT,
@@ -26,6 +29,7 @@ import {
 
 const SIGKILL = 9;
 const SIGCHLD = 17;
+const EINVAL = 22;
 const ELOOP = 40;
 const LAST_FD = 0xffffffff;
 const CLOSE_RANGE_CLOEXEC = 4;
@@ -63,6 +67,8 @@ export interface ViewProgram extends View {
   /** Path in the view, and what it is called with. */
   readonly program: string;
   readonly argv: readonly (string | Buffer)[];
+  /** All that it has; default: all that this process has. */
+  readonly capabilities?: readonly CapabilityName[];
   readonly env: Readonly<Record<string, string>>;
 }
 
@@ -110,6 +116,7 @@ export function compileView(view: ViewProgram, arch: "x64" | "arm64"): { image: 
   for (const target of [0, 1, 2]) asm.call(init, "dup3", [STDIO + target, target, 0]);
   asm.call(init, "umask", [0o022]);
   asm.call(init, "prctl", [PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0]);
+  if (view.capabilities !== undefined) keepCapabilities(asm, init, view.capabilities);
   asm.call(init, "close_range", [3, LAST_FD, CLOSE_RANGE_CLOEXEC]);
   // Who had died before init was to die with it reads nothing any more.
   asm.call(init, "write", [INIT_END, word, WORD], { accept: [WORD, WORD] });
@@ -146,6 +153,18 @@ function enterRoot(asm: Assembler, init: Program, { mounts, ownFds }: View): voi
   asm.call(init, "fchdir", [ROOT]);
   asm.call(init, "pivot_root", [".", "."]);
   asm.call(init, "umount2", [".", MNT_DETACH]);
+}
+
+/** A program that root executes gets what is in the bounding set, and without new privileges no more than this one has: capabilities(7). */
+function keepCapabilities(asm: Assembler, init: Program, names: readonly CapabilityName[]): void {
+  let mask = 0n;
+  for (const [number, name] of CAPABILITIES.entries())
+    if (names.includes(name)) mask |= 1n << BigInt(number);
+    else asm.call(init, "prctl", [PR_CAPBSET_DROP, number, 0, 0, 0], { tolerate: EINVAL }); // an older kernel has fewer
+  const [low, high] = [mask & 0xffffffffn, mask >> 32n];
+  // struct __user_cap_header_struct and two of __user_cap_data_struct: effective, permitted, and nothing that is inheritable.
+  const sets = asm.words([low | (low << 32n), high << 32n, high]);
+  asm.call(init, "capset", [asm.words([LINUX_CAPABILITY_VERSION_3]), sets]);
 }
 
 /** Names of files need be no text. */

@@ -1,7 +1,7 @@
 import { readdir } from "node:fs/promises";
 import { BerthError } from "../errors.ts";
 import type { CommandResult } from "../host/command.ts";
-import { runConfined } from "../host/confine.ts";
+import { runConfined, runConfinedAlone } from "../host/confine.ts";
 import type { Beside } from "../image/make.ts";
 import { writeBeside } from "../image/write-back.ts";
 import type { ArchiveInput } from "./archive-input.ts";
@@ -9,26 +9,35 @@ import { commandOf, missingProgram } from "./compression.ts";
 import { guardSpace, NoSpaceLeft } from "./free-space.ts";
 
 /** To give files to every owner, with every mode, node and capability. No right to mount, trace, or leave a root directory. */
-export const EXTRACT_CAPABILITIES = "+chown,+dac_override,+fowner,+fsetid,+mknod,+setfcap";
+const CAPABILITIES = [
+  ...(["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_MKNOD", "CAP_SETFCAP"] as const),
+];
+/** The same, as setpriv(1) has them. */
+export const EXTRACT_CAPABILITIES = CAPABILITIES.map((name) => name.toLowerCase().replace("cap_", "+")).join(",");
 
 /** Of 512 bytes, what tar(1) reads and writes at a time: with its usual 20 it takes a fifth more of a processor. */
 const BLOCKS = 512;
 
+const TAR: readonly [string, ...string[]] = [
+  "tar",
+  ...["--extract", "--file=-", "--directory=/tree", `--blocking-factor=${BLOCKS}`, "--delay-directory-restore"],
+  ...["--numeric-owner", "--same-owner", "--same-permissions", "--acls"],
+  ...["--xattrs", "--xattrs-include=user.*", "--xattrs-exclude=user.overlay.*", "--xattrs-include=security.capability"],
+  ...["--block-number", "--quoting-style=escape", "--warning=no-timestamp"],
+];
+
 /**
- * Arguments: whether to read what follows the archive's end too, so that the unpacker comes to its checksum and who writes into a pipe to its
- * end; what to put before the input, in printf(1)'s escapes; then the unpacker, if any. No copies where none are needed.
+ * Of what is more than a plain file. Arguments: what to put before the input, in printf(1)'s escapes; then the unpacker, if any. Whatever
+ * follows the archive's end is read too, so that the unpacker comes to its checksum. No copies where none are needed.
  */
 const SCRIPT = `
 set +e
-rest=$1 head=$2
-shift 2
+head=$1
+shift
 extract() {
-  with_capabilities ${EXTRACT_CAPABILITIES} tar --extract --file=- --directory=/tree --blocking-factor=${BLOCKS} --delay-directory-restore \\
-    --numeric-owner --same-owner --same-permissions \\
-    --acls --xattrs --xattrs-include='user.*' --xattrs-exclude='user.overlay.*' --xattrs-include=security.capability \\
-    --block-number --quoting-style=escape --warning=no-timestamp
+  with_capabilities ${EXTRACT_CAPABILITIES} ${TAR.map((word) => `'${word}'`).join(" ")}
   echo "tar=$?" >&3
-  [ "$rest" = no ] || wc -c >&2
+  wc -c >&2
 }
 put_back() {
   printf "$head"
@@ -66,18 +75,18 @@ export async function extractArchive(input: ArchiveInput, directory: string, opt
   const end = new EndOfArchive();
   const reasons: string[] = [];
   const unpacker = commandOf(input.compression.unpack);
-  const unpack = (signal: AbortSignal): Promise<CommandResult> =>
-    runConfined(SCRIPT, [isPlainFile(input) ? "no" : "yes", escaped(input.head), ...unpacker], {
-      directory,
-      writable: true,
-      signal,
-      stdin: input.fd,
-      onLine: (line) => {
-        if (end.take(line) || NO_REASON.test(line)) return;
-        if (reasons.length < REASONS) reasons.push(line);
-        onLine(line);
-      },
-    });
+  const take = (line: string): void => {
+    if (end.take(line) || NO_REASON.test(line)) return;
+    if (reasons.length < REASONS) reasons.push(line);
+    onLine(line);
+  };
+  const unpack = async (signal: AbortSignal): Promise<CommandResult> => {
+    const view = { directory, writable: true, signal, stdin: input.fd, onLine: take };
+    if (!isPlainFile(input)) return runConfined(SCRIPT, [escaped(input.head), ...unpacker], view);
+    const result = await runConfinedAlone(TAR, CAPABILITIES, view);
+    end.ended(result);
+    return result;
+  };
   const work = async (signal: AbortSignal): Promise<void> => {
     const { status } = await beside(directory, () => unpack(signal));
     const fault = NoSpaceLeft.in(reasons) ?? faultOf(input, end, reasons, status);
@@ -97,6 +106,12 @@ class EndOfArchive {
   lone = false;
   tar: number | undefined;
   unpacker: number | undefined;
+
+  /** It was tar(1) alone. */
+  ended({ status }: CommandResult): void {
+    const [, tar] = /^ended with status (\d+)$/.exec(status) ?? [];
+    if (tar !== undefined) this.tar = Number(tar);
+  }
 
   /** False: it is about something else. */
   take(line: string): boolean {

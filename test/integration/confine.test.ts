@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { type ConfinedOptions, runConfined } from "../../src/host/confine.ts";
+import { type ConfinedOptions, runConfined, runConfinedAlone } from "../../src/host/confine.ts";
 import { closeQuietly } from "../../src/sys/files.ts";
 import { makeFileSystem } from "../../src/sys/mounts.ts";
 import { checkLeaks } from "../lib/leaks.ts";
@@ -93,6 +93,25 @@ describe("of the host", () => {
     expect((await run("as_nobody mknod node b 7 0")).at(-1)).not.toBe(OK);
     expect((await run("with_capabilities +chown mount -t tmpfs x /old")).at(-1)).not.toBe(OK);
     expect((await run("as_nobody id -u; with_capabilities +chown id -u")).slice(0, 2)).toEqual(["65534", "0"]);
+  });
+
+  test("a program alone has the capabilities that it is given, and can't have more", async () => {
+    const script = "mount -t proc proc /old; grep -E 'Cap|NoNewPrivs' /old/1/status; chroot . true";
+    const lines: string[] = [];
+    const options = { directory, writable: true, signal: new AbortController().signal };
+    const onLine = (line: string) => void lines.push(line.replace("?", " "));
+    const result = await runConfinedAlone(["sh", "-c", script], ["CAP_CHOWN", "CAP_SYS_ADMIN"], { ...options, onLine });
+    const mask = "0000000000200001";
+    const sets = { CapInh: "0".repeat(16), CapPrm: mask, CapEff: mask, CapBnd: mask, CapAmb: "0".repeat(16) };
+    expect(lines).toEqual([
+      ...Object.entries(sets).map(([name, set]) => `${name}: ${set}`),
+      "NoNewPrivs: 1",
+      expect.stringMatching(/cannot change root directory.*not permitted/),
+    ]);
+    expect(result.ok).toBe(false);
+    expect(() => runConfinedAlone(["no-such-program"], [], options)).toThrow(
+      /there is no no-such-program on this host/,
+    );
   });
 
   test("no link in what is mounted leads a mount elsewhere", async () => {
