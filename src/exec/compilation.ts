@@ -1,10 +1,8 @@
 import { posix } from "node:path";
-import type { FdName, MountFlag, NodeType, Removal, Step, StepKind, StepOf, WindowSize } from "../plan/step.ts";
-import { type Assembler, type Pointer, Program, type Register } from "../stage/assembler.ts";
-import { FIRST_FD, isHeld, SYNC } from "../stage/stage-abi.ts";
+import type { FdName, MountFlag, Step, StepKind, StepOf } from "../plan/step.ts";
+import { type Assembler, type Pointer, Program, type Register, type Replaced } from "../stage/assembler.ts";
 import {
   AT_EMPTY_PATH,
-  AT_REMOVEDIR,
   CLONE_VFORK,
   CLONE_VM,
   FSCONFIG_CMD_CREATE,
@@ -12,66 +10,45 @@ import {
   FSCONFIG_SET_STRING,
   FSMOUNT_CLOEXEC,
   FSOPEN_CLOEXEC,
-  MOUNT_ATTR_NOATIME,
-  MOUNT_ATTR_NODEV,
-  MOUNT_ATTR_NODIRATIME,
-  MOUNT_ATTR_NOEXEC,
-  MOUNT_ATTR_NOSUID,
-  MOUNT_ATTR_RDONLY,
-  MOUNT_ATTR_RELATIME,
-  MOUNT_ATTR_STRICTATIME,
   O_CLOEXEC,
   O_PATH,
   OPEN_FLAGS,
   OPEN_TREE_CLONE,
   RESOLVE_IN_ROOT,
   RESOLVE_NO_SYMLINKS,
-  S_IFREG,
-  SCM_RIGHTS,
-  SOL_SOCKET,
 } from "../sys/constants.ts";
+import type { HostFds } from "./host-fds.ts";
+import { mountAttributes } from "./mount-attributes.ts";
 
 /** As vfork(2): who clones goes on when the child has ended, and shares its memory. */
 export const LIKE_VFORK = CLONE_VM | CLONE_VFORK;
 export const EEXIST = 17;
 export const ENOENT = 2;
 
-const ATTRIBUTES: Readonly<Record<MountFlag, number>> = {
-  ro: MOUNT_ATTR_RDONLY,
-  nosuid: MOUNT_ATTR_NOSUID,
-  nodev: MOUNT_ATTR_NODEV,
-  noexec: MOUNT_ATTR_NOEXEC,
-  noatime: MOUNT_ATTR_NOATIME,
-  nodiratime: MOUNT_ATTR_NODIRATIME,
-  relatime: MOUNT_ATTR_RELATIME,
-  strictatime: MOUNT_ATTR_STRICTATIME,
-};
-
-/** The MOUNT_ATTR_* bits of flags given in words. */
-export function mountAttributes(flags: readonly MountFlag[]): number {
-  return flags.reduce((bits, flag) => bits | ATTRIBUTES[flag], 0);
+/** How much there is of what a compilation has made. */
+export interface Mark {
+  readonly registers: number;
+  /** Of each program. */
+  readonly operations: readonly number[];
+  readonly directories: number;
+  readonly cleanups: number;
 }
 
-/** What the host hands to the stage, by the numbers they have there. */
-export interface HostFds {
-  /** The first number behind the locks that the keeper holds. */
-  readonly free: number;
-  /** Two ends of the socket between keeper and init. */
-  readonly keeperEnd: number;
-  readonly initEnd: number;
-  /** fds that host steps opened, by name. */
-  readonly named: ReadonlyMap<FdName, number>;
+/** Around a step. */
+export interface StepMarks {
+  readonly before: Mark;
+  readonly after: Mark;
 }
 
-/** The numbers in the order of handing over: the image, the locks, the pair, and what else is named. */
-export function numberFds(names: readonly FdName[]): HostFds {
-  const others = names.filter((name) => !isHeld(name));
-  const free = FIRST_FD + 1 + names.length - others.length;
-  const [keeperEnd, initEnd, first] = [free, free + 1, free + 2];
-  return { free, keeperEnd, initEnd, named: new Map(others.map((name, index) => [name, first + index])) };
-}
+type When = "undo" | "end";
+type Cleanup = (program: Program, when: When) => void;
 
-type Cleanup = (program: Program, when: "undo" | "end") => void;
+/** Where something is in a program, and the registers that it has for itself. */
+interface Place {
+  readonly from: number;
+  readonly to: number;
+  readonly registers: readonly [from: number, to: number];
+}
 
 /** State of one compilation: the programs being written, and the names they share. */
 export class Compilation {
@@ -86,6 +63,8 @@ export class Compilation {
   readonly commit = new Program(3, true);
   /** When the launch failed; begins with what puts the keeper where it can clean up. */
   readonly undo = new Program(4, true);
+  /** When the machine has ended. */
+  readonly end = new Program(5, true, true);
   /** Last words of the process that the keeper is cloned from. */
   readonly farewell = new Program(6, true);
   /** What the stub init does before it is one. */
@@ -101,14 +80,23 @@ export class Compilation {
   readonly self: Register;
   readonly hostMounts: Register;
   readonly #registers = new Map<string, Register>();
-  readonly #directories = new Map<string, Register | number>();
+  /** Of a step that is compiled again. */
+  #again: { readonly from: number; readonly names: Map<string, Register> } | undefined;
+  /** What was opened last of a path counts. */
+  readonly #directories: { readonly path: string; readonly directory: Register | number }[] = [];
   readonly #cleanups: Cleanup[] = [];
+  readonly #places = { undo: new Map<Cleanup, Place>(), end: new Map<Cleanup, Place>() };
+
+  /** Those that steps write. */
+  readonly #programs: readonly Program[];
 
   constructor(asm: Assembler, arch: "x64" | "arm64", host: HostFds, filter: Buffer) {
     this.asm = asm;
     this.arch = arch;
     this.host = host;
     this.filter = filter;
+    const { keeper, init, apivfs, commit, undo, farewell, stub, porter } = this;
+    this.#programs = [keeper, init, apivfs, commit, undo, farewell, stub, porter];
     this.pid = asm.register();
     this.leader = asm.register();
     this.apivfsPid = asm.register();
@@ -119,13 +107,69 @@ export class Compilation {
     this.hostMounts = asm.register();
   }
 
+  /** Where it is, between two steps. */
+  mark(): Mark {
+    return {
+      registers: this.asm.registers,
+      operations: this.#programs.map(({ ops }) => ops.length),
+      directories: this.#directories.length,
+      cleanups: this.#cleanups.length,
+    };
+  }
+
+  /**
+   * When all is compiled (`now`): another step in the place of the one that led from one mark to another. Tells what it does
+   * instead, with the registers that the old one had; undefined: that does not fit in there.
+   */
+  again({ before, after }: StepMarks, now: Mark, compileStep: () => void): readonly Replaced[] | undefined {
+    const later = this.#directories.splice(before.directories);
+    this.asm.registers = before.registers;
+    const names = new Map<string, Register>();
+    this.#again = { from: before.registers, names };
+    compileStep();
+    let fits = this.asm.registers === after.registers && this.#directories.length === after.directories;
+    for (const [name, { register }] of names) fits &&= this.#registers.get(name)?.register === register;
+    const replaced: Replaced[] = [];
+    this.#programs.forEach((program, index) => {
+      const from = before.operations[index] ?? 0;
+      const ops = program.ops.splice(now.operations[index] ?? 0);
+      fits &&= from + ops.length === after.operations[index];
+      if (ops.length > 0) replaced.push({ program, from, ops });
+    });
+    const cleanups = this.#cleanupsAgain(before.cleanups, after.cleanups, this.#cleanups.splice(now.cleanups));
+    this.asm.registers = now.registers;
+    this.#again = undefined;
+    this.#directories.splice(before.directories, Infinity, ...later);
+    return fits && cleanups !== undefined ? [...replaced, ...cleanups] : undefined;
+  }
+
+  #cleanupsAgain(from: number, to: number, others: readonly Cleanup[]): readonly Replaced[] | undefined {
+    const replaced: Replaced[] = [];
+    if (others.length !== to - from) return undefined;
+    for (const when of ["undo", "end"] as const)
+      for (const [index, cleanup] of others.entries()) {
+        const place = this.#places[when].get(this.#cleanups[from + index] as Cleanup);
+        if (place === undefined) return undefined;
+        const { ops } = this[when];
+        const length = ops.length;
+        this.asm.registers = place.registers[0];
+        cleanup(this[when], when);
+        const more = ops.splice(length);
+        if (place.from + more.length !== place.to || this.asm.registers !== place.registers[1]) return undefined;
+        if (more.length > 0) replaced.push({ program: this[when], from: place.from, ops: more });
+      }
+    return replaced;
+  }
+
   /** The register for an fd that a stage step makes; made up at its first mention. */
   named(name: FdName): Register {
-    let register = this.#registers.get(name);
-    if (register === undefined) {
-      register = this.asm.register();
-      this.#registers.set(name, register);
-    }
+    const known = this.#registers.get(name);
+    const again = this.#again;
+    // Of a step that is compiled again only what came before it is known.
+    if (known !== undefined && (again === undefined || known.register < again.from)) return known;
+    const names = again?.names ?? this.#registers;
+    const register = again?.names.get(name) ?? this.asm.register();
+    names.set(name, register);
     return register;
   }
 
@@ -144,10 +188,15 @@ export class Compilation {
     this.#cleanups.push(cleanup);
   }
 
-  cleanups(when: "undo" | "end"): Program {
-    const program = when === "undo" ? this.undo : new Program(5, true, true);
-    for (const cleanup of [...this.#cleanups].reverse()) cleanup(program, when);
-    return program;
+  /** When all steps are compiled. */
+  finishCleanups(): void {
+    for (const when of ["undo", "end"] as const)
+      for (const cleanup of [...this.#cleanups].reverse()) {
+        const [from, registers] = [this[when].ops.length, this.asm.registers];
+        cleanup(this[when], when);
+        const place = { from, to: this[when].ops.length, registers: [registers, this.asm.registers] as const };
+        this.#places[when].set(cleanup, place);
+      }
   }
 
   /** struct open_how (openat2(2)). */
@@ -175,11 +224,11 @@ export class Compilation {
    */
   parent(path: string): { directory: Register | number; name: string } {
     const parent = posix.dirname(path);
-    let directory = this.#directories.get(parent);
+    let directory = this.#directory(parent);
     if (directory === undefined) {
       const opened = this.asm.register();
       this.openInRoot(parent, opened, { api: true, directory: true });
-      this.#directories.set(parent, opened);
+      this.rememberDirectory(parent, opened);
       directory = opened;
     }
     return { directory, name: posix.basename(path) };
@@ -187,13 +236,17 @@ export class Compilation {
 
   /** A directory of ours is known by its mount's own fd. */
   rememberDirectory(path: string, directory: Register | number): void {
-    this.#directories.set(path, directory);
+    this.#directories.push({ path, directory });
+  }
+
+  #directory(path: string): Register | number | undefined {
+    return this.#directories.findLast((known) => known.path === path)?.directory;
   }
 
   /** A path on one of berth's own mounts, by the nearest directory that is open; undefined: it is in the tree. */
   own(path: string): { directory: Register | number; name: string } | undefined {
     for (let parent = posix.dirname(path); parent !== "/"; parent = posix.dirname(parent)) {
-      const directory = this.#directories.get(parent);
+      const directory = this.#directory(parent);
       if (directory !== undefined) return { directory, name: path.slice(parent.length + 1) };
     }
     return undefined;
@@ -204,64 +257,6 @@ export class Compilation {
     const own = this.own(path);
     if (own === undefined) throw new Error(`${path} is on no mount of ours`);
     return own;
-  }
-
-  /**
-   * Opens the place where something is mounted, after making what is missing of it. What was made in the tree itself
-   * (`remove`) is removed again when the machine has ended: a run leaves the tree as it found it. In another mount that is
-   * possible only as long as its directories are open.
-   */
-  openTarget(
-    path: string,
-    create: NodeType | null,
-    api: boolean,
-    remove: Removal,
-    program: Program = this.keeper,
-  ): Register {
-    const { asm } = this;
-    const target = asm.register();
-    if (create === null) {
-      this.openInRoot(path, target, { api, program });
-      return target;
-    }
-    const parts = path.split("/").filter((part) => part !== "");
-    let parent: Register = this.root;
-    parts.forEach((name, index) => {
-      const last = index === parts.length - 1;
-      const made = asm.register();
-      if (last && create === "file")
-        asm.call(program, "mknodat", [parent, name, S_IFREG | 0o644, 0], { into: made, tolerate: EEXIST });
-      else asm.call(program, "mkdirat", [parent, name, 0o755], { into: made, tolerate: EEXIST });
-      const prefix = `/${parts.slice(0, index + 1).join("/")}`;
-      const flags = last && create === "file" ? 0 : AT_REMOVEDIR;
-      if (remove === true) this.#removeLater(prefix, made, flags);
-      if (remove === "after-failure") this.#removeAfterFailure(parent, name, made, flags);
-      const opened = last ? target : asm.register();
-      this.openInRoot(prefix, opened, { api, program });
-      if (parent !== this.root && remove !== "after-failure") asm.call(program, "close", [parent]);
-      parent = opened;
-    });
-    return target;
-  }
-
-  #removeLater(path: string, made: Register, flags: number): void {
-    const { asm } = this;
-    const how = this.asm.bytes(
-      wordsOf([O_PATH | O_CLOEXEC | OPEN_FLAGS[this.arch].O_DIRECTORY, 0, RESOLVE_IN_ROOT]),
-      true,
-    );
-    this.cleanUp((program) => {
-      const parent = asm.register();
-      asm.call(program, "openat2", [this.root, posix.dirname(path), how, 24], { into: parent, onlyIf: made });
-      asm.call(program, "unlinkat", [parent, posix.basename(path), flags], { onlyIf: parent });
-      asm.call(program, "close", [parent], { onlyIf: parent });
-    });
-  }
-
-  #removeAfterFailure(parent: Register, name: string, made: Register, flags: number): void {
-    this.cleanUp((program, when) => {
-      if (when === "undo") this.asm.call(program, "unlinkat", [parent, name, flags], { onlyIf: made });
-    });
   }
 
   /** A detached copy of what is at an opened place, with MOUNT_ATTR_* set. */
@@ -301,45 +296,6 @@ export class Compilation {
     asm.call(program, "close", [context]);
     return mount;
   }
-}
-
-/** struct msghdr with its iovec, 24 bytes of data {SYNC + number, pid, 0} and room for fds: the same for both directions. */
-export function messageBuffer(
-  c: Compilation,
-  sync: number,
-  count: number,
-): { header: Pointer; data: Pointer; fds: Pointer } {
-  const { asm } = c;
-  const data = asm.words([SYNC + sync, 0, 0]);
-  const iovec = asm.words([data, 24]);
-  const length = 16 + count * 4;
-  const control = asm.bytes(
-    Buffer.concat([wordsOf([length]), u32([SOL_SOCKET, SCM_RIGHTS]), Buffer.alloc((count * 4 + 7) & ~7)]),
-  );
-  const header = asm.words([0, 0, iovec, 1, count === 0 ? 0 : control, count === 0 ? 0 : length, 0]);
-  return { header, data, fds: { at: control.at + 16 } };
-}
-
-export function u32(values: readonly number[]): Buffer {
-  const bytes = Buffer.alloc(values.length * 4);
-  values.forEach((value, index) => {
-    bytes.writeUInt32LE(value >>> 0, index * 4);
-  });
-  return bytes;
-}
-
-/** struct winsize of tty_ioctl(4); nobody looks at the pixels. */
-export function windowSize({ rows, columns }: WindowSize): Buffer {
-  return u32([rows | (columns << 16), 0]);
-}
-
-/** 64-bit little-endian words as bytes, for structs that must be resident. */
-export function wordsOf(values: readonly number[]): Buffer {
-  const bytes = Buffer.alloc(values.length * 8);
-  values.forEach((value, index) => {
-    bytes.writeBigInt64LE(BigInt(value), index * 8);
-  });
-  return bytes;
 }
 
 /** How a step of a kind becomes operations. */

@@ -32,8 +32,9 @@ import {
   TIOCSWINSZ,
   WALL,
 } from "../sys/constants.ts";
-import { type Compilers, LIKE_VFORK, messageBuffer, u32, windowSize, wordsOf } from "./compilation.ts";
+import { type Compilers, LIKE_VFORK } from "./compilation.ts";
 import { capabilityData, setLimits } from "./compile-keeper.ts";
+import { messageBuffer, u32, windowSize, wordsOf } from "./structs.ts";
 
 const SIGKILL = 9;
 const SIGCHLD = 17;

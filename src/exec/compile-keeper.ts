@@ -21,7 +21,8 @@ import {
   OPEN_FLAGS,
   WALL,
 } from "../sys/constants.ts";
-import { type Compilation, type Compilers, LIKE_VFORK, messageBuffer, u32 } from "./compilation.ts";
+import { type Compilation, type Compilers, LIKE_VFORK } from "./compilation.ts";
+import { messageBuffer, u32 } from "./structs.ts";
 
 const SIGCHLD = 17;
 const EPERM = 1;

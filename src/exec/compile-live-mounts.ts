@@ -14,6 +14,7 @@ import {
   PR_SET_DUMPABLE,
 } from "../sys/constants.ts";
 import type { Compilers } from "./compilation.ts";
+import { openTarget } from "./open-target.ts";
 
 type Kinds = "park-mount" | "enter-users" | "lock-mount" | "enter-mounts" | "attach-inside" | "open-inside" | "detach";
 
@@ -54,7 +55,7 @@ export const LIVE_MOUNTS: Compilers<Kinds> = {
   },
 
   "attach-inside": ({ fd, target, create }, c) => {
-    const place = c.openTarget(target, create, false, false, c.init);
+    const place = openTarget(c, target, create, false, false, c.init);
     const flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
     c.asm.call(c.init, "move_mount", [c.fd(fd), "", place, "", flags]);
   },

@@ -24,8 +24,10 @@ import {
   TIOCSPTLCK,
   TIOCSWINSZ,
 } from "../sys/constants.ts";
-import { type Compilation, type Compilers, EEXIST, ENOENT, windowSize } from "./compilation.ts";
+import { type Compilation, type Compilers, EEXIST, ENOENT } from "./compilation.ts";
 import { writeNewFile } from "./compile-files.ts";
+import { openTarget } from "./open-target.ts";
+import { windowSize } from "./structs.ts";
 
 const LOCKED_DOWN = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
 
@@ -100,7 +102,7 @@ export const MOUNTS: Compilers<Kinds> = {
   },
 
   "make-mount-point": ({ path, remove }, c) => {
-    c.openTarget(path, "directory", false, remove);
+    openTarget(c, path, "directory", false, remove);
   },
 
   /**
@@ -167,7 +169,7 @@ function attachTo(
   const { asm, keeper } = c;
   const own = api ? c.own(target) : undefined;
   if (own === undefined) {
-    const place = c.openTarget(target, create, api, remove);
+    const place = openTarget(c, target, create, api, remove);
     asm.call(keeper, "move_mount", [mount, "", place, "", BOTH_BY_FD]);
     asm.call(keeper, "close", [place]);
     return;

@@ -15,8 +15,9 @@ import {
   RESOLVE_NO_MAGICLINKS,
   SECCOMP_SET_MODE_FILTER,
 } from "../sys/constants.ts";
-import { type Compilation, type Compilers, u32, wordsOf } from "./compilation.ts";
+import type { Compilation, Compilers } from "./compilation.ts";
 import { type CapabilitySets, capabilityData, setLimits } from "./compile-keeper.ts";
+import { u32, wordsOf } from "./structs.ts";
 import { stubFilter } from "./stub-filter.ts";
 
 type Kinds =

@@ -2,7 +2,7 @@ import type { LaunchPlan, Step, StepKind, StepOf } from "../plan/step.ts";
 import { Assembler, type Image, type Program, type Register } from "../stage/assembler.ts";
 import { HEADER_WORDS, KEPT_FDS, STATUS_FD, SYNC, WHOLE } from "../stage/stage-abi.ts";
 import { MSG_CMSG_CLOEXEC, MSG_NOSIGNAL } from "../sys/constants.ts";
-import { Compilation, type HostFds, messageBuffer } from "./compilation.ts";
+import { Compilation, type StepMarks } from "./compilation.ts";
 import { FILES } from "./compile-files.ts";
 import { INACCESSIBLE } from "./compile-inaccessible.ts";
 import { APIVFS, INIT } from "./compile-init.ts";
@@ -11,6 +11,8 @@ import { LIVE_MOUNTS } from "./compile-live-mounts.ts";
 import { MOUNTS } from "./compile-mounts.ts";
 import { OVERLAY } from "./compile-overlay.ts";
 import { PROCESS } from "./compile-process.ts";
+import type { HostFds } from "./host-fds.ts";
+import { messageBuffer } from "./structs.ts";
 
 const CONSOLE_LOG_LIMIT = 1 << 20;
 
@@ -34,22 +36,37 @@ const STAGE: Table = {
   ...LIVE_MOUNTS,
 } as Table;
 
-/**
- * Compiles the stage's part of a plan to the image it runs. Pure: the same plan, fds and filter give the same bytes.
- * `part`: "beginning" is an image of each actor's operations up to where it takes the whole one (step take-whole), in which
- * they are the same. `fail` makes the step with that index end with that result instead of doing its work (tests; what was done before
- * it has then to be undone).
- */
+/** What else there is to a compilation than its plan. */
+export interface CompileOptions {
+  /** Tests: the step with this index ends with this result instead of doing its work (what was done before has then to be undone). */
+  readonly fail?: { readonly step: number; readonly result: number } | undefined;
+  /**
+   * "beginning" is an image of each actor's operations up to where it takes the whole one (step take-whole), in which they
+   * are the same.
+   */
+  readonly part?: "whole" | "beginning";
+  /** Is told where it was before and after each step of the stage, by the step's index. */
+  readonly marks?: Map<number, StepMarks>;
+}
+
+/** Compiles the stage's part of a plan to the image it runs. Pure: the same plan, fds and filter give the same bytes. */
 export function compile(
   plan: LaunchPlan,
   arch: "x64" | "arm64",
   host: HostFds,
   filter: Buffer,
-  fail?: { readonly step: number; readonly result: number },
-  part: "whole" | "beginning" = "whole",
+  options: CompileOptions = {},
 ): CompiledPlan {
-  const asm = new Assembler(arch, HEADER_WORDS * 8);
-  const c = new Compilation(asm, arch, host, filter);
+  return compileWith(new Compilation(new Assembler(arch, HEADER_WORDS * 8), arch, host, filter), plan, options);
+}
+
+/** The same for who goes on with what was compiled. */
+export function compileWith(
+  c: Compilation,
+  plan: LaunchPlan,
+  { fail, part = "whole", marks }: CompileOptions = {},
+): CompiledPlan {
+  const { asm, host } = c;
   // Before it waits for anything: the keeper's death must show as end of file.
   asm.call(c.init, "close", [host.keeperEnd]);
   const beginning = { init: beginningOf(plan, "init"), keeper: beginningOf(plan, "keeper") };
@@ -58,7 +75,9 @@ export function compile(
       if (step.phase !== phase) return;
       asm.step = from + offset;
       if (fail?.step === asm.step) asm.pseudo(programOf(c, phase), "result", [fail.result]);
+      const before = marks && c.mark();
       compileStep(step, c);
+      if (before !== undefined) marks?.set(asm.step, { before, after: c.mark() });
     });
   // First, so that what is done there has the same registers in both. apivfs comes first: init hands over what it left where.
   compileSteps("apivfs", 0, beginning.init);
@@ -69,10 +88,10 @@ export function compile(
     for (const phase of ["init", "keeper"] as const) compileSteps(phase, beginning[phase], plan.steps.length);
     awaitExecution(c);
   }
-  const [undo, end] = [c.cleanups("undo"), c.cleanups("end")];
+  c.finishCleanups();
   const image = asm.finish({
-    ...{ keeper: c.keeper, init: c.init, commit: c.commit, undo, end },
-    foreground: plan.steps.some((step) => step.kind === "begin-keeper" && step.args.foreground),
+    ...{ keeper: c.keeper, init: c.init, commit: c.commit, undo: c.undo, end: c.end },
+    foreground: isForeground(plan),
     alarm: host.initEnd,
     given: KEPT_FDS.map((name) => host.named.get(name) ?? -1),
     free: host.free,
@@ -81,7 +100,12 @@ export function compile(
     numbers: [c.pid, c.leader, c.master, c.slave, c.root, c.self].map(({ register }) => register),
     logLimit: CONSOLE_LOG_LIMIT,
   });
-  return { image, programs: [c.keeper, c.init, c.apivfs, c.commit, undo, end, c.farewell, c.stub, c.porter] };
+  return { image, programs: [c.keeper, c.init, c.apivfs, c.commit, c.undo, c.end, c.farewell, c.stub, c.porter] };
+}
+
+/** Whether the machine ends with its supervisor. */
+export function isForeground({ steps }: LaunchPlan): boolean {
+  return steps.some((step) => step.kind === "begin-keeper" && step.args.foreground);
 }
 
 /** How many of the plan's steps there are up to where somebody takes the whole program. */
@@ -93,7 +117,7 @@ function programOf(c: Compilation, phase: StagePhase): Program {
   return c[phase];
 }
 
-function compileStep(step: Step, c: Compilation): void {
+export function compileStep(step: Step, c: Compilation): void {
   if (step.kind === "await") awaitSync(step, c);
   else if (step.kind === "signal") signalSync(step, c);
   else {

@@ -21,7 +21,6 @@ import {
   removeSharedCgroup,
 } from "./cgroup.ts";
 import { chownTree } from "./chown-tree.ts";
-import { mountAttributes } from "./compilation.ts";
 import { EXIT_RECORD_SIZE } from "./exit-record.ts";
 import { linkJournal, makeJournal } from "./journal.ts";
 import type { Launch } from "./launch.ts";
@@ -29,6 +28,7 @@ import { divideLayer, makeLayer, openLayer, removeLayer } from "./layer.ts";
 import { announceLeftovers } from "./leftovers.ts";
 import { checkMount, noteMount } from "./live-mounts.ts";
 import { lockFile, treeLock, unlinkLocked, unlinkShared } from "./lock-file.ts";
+import { mountAttributes } from "./mount-attributes.ts";
 import { NAMESPACES, type NamespaceKinds } from "./namespace-steps.ts";
 import { openNetwork } from "./open-network.ts";
 import { openUpper } from "./overlay-upper.ts";

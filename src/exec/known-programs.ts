@@ -1,6 +1,6 @@
 import type { LaunchPlan } from "../plan/step.ts";
-import type { HostFds } from "./compilation.ts";
 import { type CompiledPlan, compile } from "./compile.ts";
+import type { HostFds } from "./host-fds.ts";
 
 /** A command may be megabytes long. */
 const KEY_MAX = 32 << 10;

@@ -9,45 +9,19 @@ import { StageProcess } from "../stage/stage-process.ts";
 import { monotonic } from "../sys/clock.ts";
 import { SysError } from "../sys/errno.ts";
 import { type ExitStatus, pidfdSendSignal } from "../sys/processes.ts";
-import { numberFds } from "./compilation.ts";
 import { type CompiledPlan, compile } from "./compile.ts";
 import { FdTable } from "./fd-table.ts";
+import { type HostFds, numberFds } from "./host-fds.ts";
 import { HOST, type Undo } from "./host-steps.ts";
 import { mappingNamespace } from "./id-mapping.ts";
-import type { KnownPrograms } from "./known-programs.ts";
 import { addUndoFailure, asBerthError, asSysError, initDied, LaunchError } from "./launch-error.ts";
+import type { LaunchOptions } from "./launch-options.ts";
 import { removeRecord } from "./leftovers.ts";
-import type { OnRelease, RunningBoot } from "./running.ts";
+import type { RunningBoot } from "./running.ts";
 import { StageSession } from "./stage-session.ts";
 
 export { LaunchError } from "./launch-error.ts";
-
-export interface LaunchOptions {
-  /** The stage's executable for this architecture. */
-  readonly stage: string;
-  readonly arch: "x64" | "arm64";
-  /** BPF for a seccomp policy, from the cache or compiled. */
-  readonly loadFilter: (policy: SeccompPolicy) => Buffer;
-  /** More fds for the stage, by the names the plan uses (`stdio:0`, `mirror`); launch owns and closes them. */
-  readonly fds?: ReadonlyMap<string, number>;
-  /** What is secret and in no plan: the machine's credentials by id. They stay the caller's, for its next boot. */
-  readonly credentials?: ReadonlyMap<string, Buffer>;
-  /** A stage that was spawned ahead, or is just being; launch owns it. */
-  readonly spare?: StageProcess | Promise<StageProcess>;
-  /** For the user, one line each: what a step takes long for. */
-  readonly say?: (line: string) => void;
-  /** For who has others to see to: waited for before the launch goes on, when it has waited or worked for some ms. */
-  readonly turn?: () => Promise<void>;
-  /** Where programs are known that were compiled before. */
-  readonly programs?: KnownPrograms;
-  /** Whether others are launched at the same time. */
-  readonly among?: () => boolean;
-  readonly onRelease?: OnRelease;
-  /** When the start was asked for, ms of CLOCK_MONOTONIC, if that was before the launch is made. */
-  readonly asked?: number;
-  /** Tests: the step with this index fails with this result (a negative errno). */
-  readonly fail?: { readonly step: number; readonly result: number };
-}
+export type { LaunchOptions } from "./launch-options.ts";
 
 /** How long a launch works before others have their turn, ms. */
 const SLICE_MS = 2;
@@ -74,6 +48,7 @@ function round(ms: number): number {
 export class Launch implements RunningBoot {
   readonly fds = new FdTable();
   #plan: LaunchPlan;
+  #texts: readonly string[] | undefined;
   readonly #options: LaunchOptions;
   readonly #paths = new Map<string, string>();
   readonly #undos: Undo[] = [];
@@ -109,6 +84,12 @@ export class Launch implements RunningBoot {
     return this.#plan;
   }
 
+  /** Its steps as JSON. */
+  get texts(): readonly string[] {
+    this.#texts ??= this.#plan.steps.map((step) => JSON.stringify(step));
+    return this.#texts;
+  }
+
   /** What took how long, when it is over. */
   get trace(): LaunchTrace {
     const began = this.#beganMonotonic;
@@ -119,6 +100,7 @@ export class Launch implements RunningBoot {
   /** Lets go of all that was for the launch alone, when the machine runs: 150 kB, which a daemon would have of each. */
   forget(): void {
     this.#plan = { machine: this.#plan.machine, steps: [] };
+    this.#texts = undefined;
     this.filter = Buffer.alloc(0);
     this.#paths.clear();
     this.#ended = [];
@@ -300,11 +282,18 @@ export class Launch implements RunningBoot {
     const inParts = this.#options.among?.() !== true && this.plan.steps.some(({ kind }) => kind === "take-whole");
     if (inParts) this.fds.name(WHOLE, emptyImage());
     const fds = numberFds(this.stage.handedOver().map(([name]) => name));
-    const { arch, fail, programs } = this.#options;
-    const whole = (): CompiledPlan =>
-      programs?.compile(this.plan, arch, fds, this.filter) ?? compile(this.plan, arch, fds, this.filter, fail);
-    this.stage.handOver(title, inParts ? compile(this.plan, arch, fds, this.filter, fail, "beginning") : whole());
-    if (inParts) this.stage.complete(whole(), this.fds.get(WHOLE));
+    const { arch, fail } = this.#options;
+    const part = (part: "beginning" | "whole"): CompiledPlan =>
+      compile(this.plan, arch, fds, this.filter, { fail, part });
+    this.stage.handOver(title, inParts ? part("beginning") : (this.#known(arch, fds) ?? part("whole")));
+    if (inParts) this.stage.complete(part("whole"), this.fds.get(WHOLE));
+  }
+
+  /** A whole program by what is known of others. */
+  #known(arch: "x64" | "arm64", fds: HostFds): CompiledPlan | undefined {
+    const { programs, alike, fail } = this.#options;
+    if (fail !== undefined) return undefined;
+    return programs?.compile(this.plan, arch, fds, this.filter) ?? alike?.compile(this, arch, fds, this.filter);
   }
 
   /** How the machine's init has ended; null: the keeper was killed. The keeper goes on until `keeperEnd`. */

@@ -1,6 +1,6 @@
 import { chownSync, closeSync, constants, fchownSync, lchownSync, openSync, symlinkSync, writeSync } from "node:fs";
 import { makeFileSystem, setMountAttributes } from "../sys/mounts.ts";
-import { mountAttributes } from "./compilation.ts";
+import { mountAttributes } from "./mount-attributes.ts";
 
 const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 

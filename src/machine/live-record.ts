@@ -7,7 +7,7 @@ import { rootKind } from "../spec/root-kind.ts";
 import { hasBootEnd } from "../supervise/init-boot.ts";
 import type { Notification } from "../supervise/notify.ts";
 import type { Prepared } from "./prepare.ts";
-import { type MachineRecord, type StartedPlan, writePlan, writeRecord } from "./record.ts";
+import { type MachineRecord, planText, writePlan, writeRecord } from "./record.ts";
 
 export interface RecordListener {
   /** For the user, one line each: that the record can't be written. */
@@ -27,11 +27,11 @@ export class LiveRecord {
   readonly #directory: string;
   readonly #listener: RecordListener;
   #current: MachineRecord;
-  /** Still to be written. */
-  #plan: StartedPlan | null;
+  /** Still to be written: text. */
+  #plan: string | null;
 
   /** Of a machine that another process has launched. */
-  constructor(directory: string, current: MachineRecord, listener: RecordListener, plan: StartedPlan | null = null) {
+  constructor(directory: string, current: MachineRecord, listener: RecordListener, plan: string | null = null) {
     this.#directory = directory;
     this.#listener = listener;
     this.#current = current;
@@ -47,7 +47,7 @@ export class LiveRecord {
     listener: RecordListener,
   ): LiveRecord {
     const first = firstRecord(prepared, input, launch, how);
-    const record = new LiveRecord(input.places.record, first, listener, { ...launch.plan, trace: launch.trace });
+    const record = new LiveRecord(input.places.record, first, listener, planText(launch));
     record.update({});
     return record;
   }

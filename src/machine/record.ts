@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
-import type { LaunchTrace } from "../exec/launch.ts";
+import type { Launch, LaunchTrace } from "../exec/launch.ts";
 import { bootId } from "../host/boot-id.ts";
 import type { Paths } from "../host/paths.ts";
 import { isAlive } from "../host/process-id.ts";
@@ -37,9 +37,14 @@ export interface StartedPlan extends LaunchPlan {
   readonly trace?: LaunchTrace;
 }
 
+/** The text of one, of a launch whose steps are text already. */
+export function planText({ plan: { machine }, texts, trace }: Pick<Launch, "plan" | "texts" | "trace">): string {
+  return `{"machine":${JSON.stringify(machine)},"steps":[${texts.join(",")}],"trace":${JSON.stringify(trace)}}`;
+}
+
 /** For commands that join it. */
-export function writePlan(directory: string, plan: StartedPlan): void {
-  writeFileSync(join(directory, PLAN), JSON.stringify(plan), { mode: 0o600 });
+export function writePlan(directory: string, text: string): void {
+  writeFileSync(join(directory, PLAN), text, { mode: 0o600 });
 }
 
 /** Of a boot that runs or is kept, by its directory. Null: it is not there, or of another version. */

@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import { BerthError, EXIT_FAILED } from "../errors.ts";
+import { AlikePrograms } from "../exec/alike-programs.ts";
 import { Launch, LaunchError } from "../exec/launch.ts";
 import { RangeTaken } from "../exec/range-claim.ts";
 import { filterFor } from "../exec/seccomp-filter.ts";
@@ -67,6 +68,7 @@ export class Launcher {
   readonly commandStages = new SpareStages(stagePath(ARCH));
   readonly #turns = new Turns(AT_A_TIME);
   readonly #pieces = new OneATurn(PIECES_MS);
+  readonly #alike = new AlikePrograms();
   #closed = false;
   #host: { readonly facts: HostFacts; readonly read: number } | undefined;
 
@@ -100,8 +102,12 @@ export class Launcher {
    * Boots a machine: resolves when its init runs. `say` is told what is wrong with its settings and what is weaker than the default.
    * @throws BerthError when nothing is left of it
    */
-  launch(name: string, rebooting: boolean, caller: LaunchCaller): Promise<ManagedBoot> {
-    return this.#turns.take(() => this.#launch(name, rebooting, caller));
+  async launch(name: string, rebooting: boolean, caller: LaunchCaller): Promise<ManagedBoot> {
+    try {
+      return await this.#turns.take(() => this.#launch(name, rebooting, caller));
+    } finally {
+      if (this.#turns.taken === 0) this.#alike.forget();
+    }
   }
 
   async #launch(name: string, rebooting: boolean, caller: LaunchCaller): Promise<ManagedBoot> {
@@ -167,6 +173,7 @@ export class Launcher {
       spare: stage,
       turn: () => this.turn(),
       among: () => this.#turns.taken > 1,
+      alike: this.#alike,
       say,
       asked,
       onRelease: (directory) => archiveBoot(directory, name, this.#paths),

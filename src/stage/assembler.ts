@@ -1,7 +1,10 @@
 import { BerthError } from "../errors.ts";
 import type { SyscallName } from "../sys/syscall-numbers.ts";
 import { syscallNumber } from "../sys/syscall-numbers.ts";
-import { MAGIC } from "./stage-abi.ts";
+import { type Pointer, Segment, setAddress, setWord } from "./segment.ts";
+import { HEADER_WORDS, MAGIC } from "./stage-abi.ts";
+
+export type { Pointer } from "./segment.ts";
 
 /**
  * Lays out the image that the stage runs (stage.c: struct image, program, op). Everything is a flat byte: strings,
@@ -9,8 +12,7 @@ import { MAGIC } from "./stage-abi.ts";
  * a fixed one. Pure: no fd is opened and nothing is called here.
  */
 
-/** Where the stage maps the image (a multiple of HALF), and where in it the part begins that is dropped once the machine runs. */
-const BASE = 0x200000000;
+/** Where in the image the part begins that is dropped once the machine runs. */
 const TRANSIENT = 16 << 20;
 
 export type Pseudo = "spawn" | "store" | "load" | "result" | "become" | "stay" | "match" | "turn";
@@ -48,10 +50,6 @@ export interface ImageHeader {
 /** A register of the stage, filled by an operation; `name` is for messages. */
 export interface Register {
   readonly register: number;
-}
-/** A place in the image. */
-export interface Pointer {
-  readonly at: number;
 }
 export type Argument = number | bigint | string | Register | Pointer | Program;
 
@@ -98,59 +96,26 @@ export class Program {
   }
 }
 
-const OP_SIZE = 96;
-/** What half a word can be. */
-const HALF = 2 ** 32;
-
-/** Growing memory at a fixed address, as 64-bit words in two halves: an image has thousands, and no bigint is made for them. */
-class Segment {
-  readonly start: number;
-  #halves: Int32Array<ArrayBuffer>;
-  bytes: Buffer;
-  used = 0;
-
-  /** `room`: bytes of what most images have there. */
-  constructor(start: number, room: number) {
-    this.start = start;
-    this.#halves = new Int32Array(room / 4);
-    this.bytes = Buffer.from(this.#halves.buffer);
-  }
-
-  reserve(size: number): Pointer {
-    const offset = (this.used + 7) & ~7;
-    this.used = offset + size;
-    if (this.used > this.#halves.byteLength) {
-      const grown = new Int32Array(Math.max(this.#halves.length * 2, this.used));
-      grown.set(this.#halves);
-      this.#halves = grown;
-      this.bytes = Buffer.from(grown.buffer);
-    }
-    return { at: this.start + offset };
-  }
-
-  setWord(at: number, value: number | bigint): void {
-    setWord(this.#halves, (at - this.start) >> 2, value);
-  }
-
-  setAddress(at: number, pointer: Pointer): void {
-    setAddress(this.#halves, (at - this.start) >> 2, pointer);
-  }
-
-  put({ at }: Pointer, words: Int32Array): void {
-    this.#halves.set(words, (at - this.start) >> 2);
-  }
-
-  holds(pointer: Pointer): boolean {
-    return pointer.at >= this.start && pointer.at < this.start + this.used;
-  }
+/** Operations in the place of others of a program, from one on. */
+export interface Replaced {
+  readonly program: Program;
+  readonly from: number;
+  readonly ops: readonly Op[];
 }
 
+const PROGRAM_HEAD = 24;
+const OP_SIZE = 96;
 export class Assembler {
   readonly #arch: "x64" | "arm64";
   readonly #resident = new Segment(0, 4 << 10);
   readonly #transient = new Segment(TRANSIENT, 48 << 10);
   readonly #strings = new Map<string, Pointer>();
+  /** Of variants. */
+  readonly #more = new Map<string, Pointer>();
+  /** Bytes of the parts of the image as it was finished. */
+  #finished: { readonly resident: number; readonly transient: number } | undefined;
   readonly #header: Pointer;
+  readonly #placed = new Map<Program, Pointer>();
   #registers = 0;
   /** Step that the ops now emitted belong to. */
   step = -1;
@@ -163,6 +128,10 @@ export class Assembler {
   /** How many there are so far. */
   get registers(): number {
     return this.#registers;
+  }
+
+  set registers(count: number) {
+    this.#registers = count;
   }
 
   register(): Register {
@@ -185,14 +154,14 @@ export class Assembler {
   /** A NUL-terminated string, placed once however often it is used. */
   string(text: string, resident = false): Pointer {
     const key = resident ? `\0${text}` : text;
-    let pointer = this.#strings.get(key);
+    let pointer = this.#strings.get(key) ?? this.#more.get(key);
     if (pointer === undefined) {
       if (text.includes("\0"))
         throw new Error(`a string with a NUL byte can't be passed to the kernel: ${JSON.stringify(text)}`);
       pointer = this.reserve(Buffer.byteLength(text) + 1, resident);
       const segment = this.#segment(pointer);
       segment.bytes.write(text, pointer.at - segment.start);
-      this.#strings.set(key, pointer);
+      (this.#finished === undefined ? this.#strings : this.#more).set(key, pointer);
     }
     return pointer;
   }
@@ -232,100 +201,109 @@ export class Assembler {
 
   /** The finished image. */
   finish(header: ImageHeader): Image {
-    const placed = new Map<Program, Pointer>();
     const registers = this.#resident.reserve(this.#registers * 8);
     for (let index = 0; index < this.#registers; index++) this.poke(registers, index * 8, -1);
-    const place = (program: Program): Pointer => {
-      const known = placed.get(program);
-      if (known !== undefined) return known;
-      const pointer = this.#program(program, place);
-      placed.set(program, pointer);
-      return pointer;
-    };
     const { keeper, init, commit, undo, end, foreground, alarm, given, free, whole, carried, numbers } = header;
-    const programs = [keeper, init, commit, undo, end].map(place);
+    const programs = [keeper, init, commit, undo, end].map((program) => this.#place(program));
     const fds = [alarm, ...given, free, whole];
     const fields = [registers, ...programs, foreground ? 1 : 0, ...fds, carried, ...numbers, header.logLimit];
+    [MAGIC, 0, ...fields].forEach((field, index) => {
+      this.poke(this.#header, index * 8, field);
+    });
+    this.#finished = { resident: this.#resident.used, transient: this.#transient.used };
+    return this.image();
+  }
+
+  /** Begins a variant of the finished image: what the last one has placed is taken back. Its operations are the last one's until they are replaced. */
+  beginVariant(): void {
+    if (this.#finished === undefined) throw new Error("there is nothing to vary");
+    this.#resident.rewind(this.#finished.resident);
+    this.#transient.rewind(this.#finished.transient);
+    this.#more.clear();
+  }
+
+  replace({ program, from, ops }: Replaced): void {
+    const start = this.#placed.get(program);
+    if (start === undefined) throw new Error(`program ${program.who} is not there`);
+    const words = new Int32Array((ops.length * OP_SIZE) / 4);
+    ops.forEach((op, index) => {
+      this.#encode(op, words, (index * OP_SIZE) / 4, program.resident);
+    });
+    const pointer = { at: start.at + PROGRAM_HEAD + from * OP_SIZE };
+    this.#segment(pointer).put(pointer, words);
+  }
+
+  /** The finished image, or the variant of it: until the next one is begun. */
+  image(): Image {
     if (this.#resident.used > TRANSIENT)
       throw new BerthError("the machine has too many bind mounts for one start", {
         hint: "bind a directory that holds them, with its submounts",
       });
     const size = TRANSIENT + this.#transient.used;
-    const resident = (this.#resident.used + 4095) & ~4095;
-    [MAGIC, BigInt(size), ...fields, resident].forEach((field, index) => {
-      this.poke(this.#header, index * 8, field);
-    });
-    return {
-      size,
-      parts: [
-        { offset: 0, bytes: this.#resident.bytes.subarray(0, this.#resident.used) },
-        { offset: TRANSIENT, bytes: this.#transient.bytes.subarray(0, this.#transient.used) },
-      ],
-    };
+    this.poke(this.#header, 8, size);
+    this.poke(this.#header, (HEADER_WORDS - 1) * 8, (this.#resident.used + 4095) & ~4095);
+    const parts = [
+      { offset: 0, bytes: this.#resident.bytes.subarray(0, this.#resident.used) },
+      { offset: TRANSIENT, bytes: this.#transient.bytes.subarray(0, this.#transient.used) },
+    ];
+    return { size, parts };
+  }
+
+  #place(program: Program): Pointer {
+    const pointer = this.#placed.get(program) ?? this.#program(program);
+    this.#placed.set(program, pointer);
+    return pointer;
   }
 
   /** A resident program keeps its strings with it. */
-  #program(program: Program, place: (program: Program) => Pointer): Pointer {
+  #program(program: Program): Pointer {
     const { resident, ops } = program;
-    const pointer = this.reserve(24 + ops.length * OP_SIZE, resident);
+    const pointer = this.reserve(PROGRAM_HEAD + ops.length * OP_SIZE, resident);
     // Plain loops over plain memory: a daemon's code is not optimized, and this is a tenth of a start.
     const words = new Int32Array(6 + (ops.length * OP_SIZE) / 4);
     [words[0], words[2], words[4]] = [program.who, program.lenient ? 1 : 0, ops.length];
-    let at = 6;
-    for (const { number, arguments: args, options } of ops) {
-      let registers = 0;
-      let to = at + 2;
-      for (const argument of args) {
-        if (typeof argument === "number" || typeof argument === "bigint") setWord(words, to, argument);
-        else if (typeof argument === "string") setAddress(words, to, this.string(argument, resident));
-        else if (argument instanceof Program) setAddress(words, to, place(argument));
-        else if ("register" in argument) {
-          registers |= 1 << ((to - at - 2) >> 1);
-          words[to] = argument.register;
-        } else setAddress(words, to, argument);
-        to += 2;
-      }
-      const { accept, lenient, tolerate, into, onlyIf } = options;
-      setWord(words, at, number);
-      if (accept !== undefined && lenient !== true) {
-        setWord(words, at + 14, accept[0]);
-        setWord(words, at + 16, accept[1]);
-      } else {
-        if (lenient === true) setWord(words, at + 14, -4095);
-        [words[at + 16], words[at + 17]] = [-1, 0x1fffff]; // the largest number there is
-      }
-      if (tolerate !== undefined) words[at + 18] = tolerate;
-      words[at + 20] = registers;
-      words[at + 21] = into === undefined ? -1 : into.register;
-      words[at + 22] = onlyIf === undefined ? -1 : onlyIf.register;
+    let at = PROGRAM_HEAD / 4;
+    for (const op of ops) {
+      this.#encode(op, words, at, resident);
       at += OP_SIZE / 4;
     }
     this.#segment(pointer).put(pointer, words);
     return pointer;
   }
 
+  /** At a place in zeros. */
+  #encode({ number, arguments: args, options }: Op, words: Int32Array, at: number, resident: boolean): void {
+    let registers = 0;
+    let to = at + 2;
+    for (const argument of args) {
+      if (typeof argument === "number" || typeof argument === "bigint") setWord(words, to, argument);
+      else if (typeof argument === "string") setAddress(words, to, this.string(argument, resident));
+      else if (argument instanceof Program) setAddress(words, to, this.#place(argument));
+      else if ("register" in argument) {
+        registers |= 1 << ((to - at - 2) >> 1);
+        words[to] = argument.register;
+      } else setAddress(words, to, argument);
+      to += 2;
+    }
+    const { accept, lenient, tolerate, into, onlyIf } = options;
+    setWord(words, at, number);
+    if (accept !== undefined && lenient !== true) {
+      setWord(words, at + 14, accept[0]);
+      setWord(words, at + 16, accept[1]);
+    } else {
+      if (lenient === true) setWord(words, at + 14, -4095);
+      words[at + 16] = -1;
+      words[at + 17] = 0x1fffff; // the largest number there is
+    }
+    if (tolerate !== undefined) words[at + 18] = tolerate;
+    words[at + 20] = registers;
+    words[at + 21] = into === undefined ? -1 : into.register;
+    words[at + 22] = onlyIf === undefined ? -1 : onlyIf.register;
+  }
+
   #segment(pointer: Pointer): Segment {
     return this.#resident.holds(pointer) ? this.#resident : this.#transient;
   }
-}
-
-/** Sets a word: a signed number of at most 53 bits, or any bigint modulo 2^64. */
-function setWord(words: Int32Array, half: number, value: number | bigint): void {
-  if (typeof value === "bigint") {
-    words[half] = Number(BigInt.asIntN(32, value));
-    words[half + 1] = Number(BigInt.asIntN(32, value >> 32n));
-  } else if ((value | 0) === value) {
-    words[half] = value;
-    words[half + 1] = value >> 31;
-  } else {
-    words[half] = value;
-    words[half + 1] = Math.floor(value / HALF);
-  }
-}
-
-function setAddress(words: Int32Array, half: number, { at }: Pointer): void {
-  words[half] = at;
-  words[half + 1] = BASE / HALF;
 }
 
 export interface Image {

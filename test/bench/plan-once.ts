@@ -6,8 +6,8 @@
 import { readFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { parseUnitFile } from "../../src/config/unit-file.ts";
-import { numberFds } from "../../src/exec/compilation.ts";
 import { compile } from "../../src/exec/compile.ts";
+import { numberFds } from "../../src/exec/host-fds.ts";
 import { findPaths } from "../../src/host/paths.ts";
 import { readHostFacts } from "../../src/host/read-facts.ts";
 import { placesOf } from "../../src/machine/places.ts";

@@ -179,7 +179,9 @@ describe("a step that is to fail", () => {
   const steps = everything.steps.map((step, index) => ({ step, index }));
 
   test.each(steps.filter(({ step }) => step.phase !== "host"))("#$index $step.phase $step.kind", ({ step, index }) => {
-    const { programs } = compile(everything, "x64", handedFds(everything), FILTER, { step: index, result: -5 });
+    const { programs } = compile(everything, "x64", handedFds(everything), FILTER, {
+      fail: { step: index, result: -5 },
+    });
     const ops = programs.flatMap((program) => program.ops).filter((op) => op.step === index);
     // What the step would do comes after it, so it is never reached.
     const [first] =

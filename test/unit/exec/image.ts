@@ -8,7 +8,7 @@
  *   image.programs()                    // all that can be reached from the header
  */
 
-import { type HostFds, numberFds } from "../../../src/exec/compilation.ts";
+import { type HostFds, numberFds } from "../../../src/exec/host-fds.ts";
 import type { LaunchPlan } from "../../../src/plan/step.ts";
 import type { Image } from "../../../src/stage/assembler.ts";
 
