@@ -25,17 +25,17 @@ const TURN_MS = 5;
 
 /** supervisor/ for the keeper, payload/ for the machine. */
 export function divideCgroup(path: string): void {
-  for (const part of ["supervisor", "payload"]) mkdirSync(join(path, part), { recursive: true });
+  for (const part of ["supervisor", "payload"]) mkdirSync(`${path}/${part}`, { recursive: true });
 }
 
 /** Makes it the machine's, so that its init may divide it further. */
 export function delegateCgroup(payload: string, owner: number): void {
-  writeFileSync(join(payload, "cgroup.max.depth"), String(MAX_DEPTH));
-  writeFileSync(join(payload, "cgroup.max.descendants"), String(MAX_DESCENDANTS));
+  writeFileSync(`${payload}/cgroup.max.depth`, String(MAX_DEPTH));
+  writeFileSync(`${payload}/cgroup.max.descendants`, String(MAX_DESCENDANTS));
   // The files that cgroup_subtree_control(7) and the kernel's delegation rules name, and no others (limits stay ours).
   if (owner !== 0)
-    for (const file of ["", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"])
-      chownSync(join(payload, file), owner, owner);
+    for (const file of ["", "/cgroup.procs", "/cgroup.threads", "/cgroup.subtree_control"])
+      chownSync(`${payload}${file}`, owner, owner);
 }
 
 /** All of one cgroup into another. What forks meanwhile is found the next time round. */
@@ -68,12 +68,12 @@ export function enableControllers(path: string, fresh = false): void {
 }
 
 function controllersIn(path: string, file: string): readonly string[] {
-  return words(readFileSync(join(path, file), "utf8"));
+  return words(readFileSync(`${path}/${file}`, "utf8"));
 }
 
 function handOn(path: string, controllers: readonly string[]): boolean {
   try {
-    writeFileSync(join(path, "cgroup.subtree_control"), controllers.map((controller) => `+${controller}`).join(" "));
+    writeFileSync(`${path}/cgroup.subtree_control`, controllers.map((controller) => `+${controller}`).join(" "));
     return true;
   } catch {
     return false;

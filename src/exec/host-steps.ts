@@ -147,13 +147,13 @@ export const HOST: { readonly [K in Kinds | NamespaceKinds]: Action<K> } = {
     announceLeftovers(directory, launch.plan);
     const create = constants.O_CREAT | constants.O_EXCL | constants.O_RDWR;
     launch.fds.name("directory", openSync(directory, constants.O_DIRECTORY));
-    const record = openSync(join(directory, "exit"), create, 0o600);
+    const record = openSync(`${directory}/exit`, create, 0o600);
     launch.fds.name("record", record);
     // Says whose the directory is, should somebody remove the lock of the name: nobody waits for this one.
     tryFileLock(record, directory);
     // At a position, so the keeper still writes from the beginning.
     writeSync(record, Buffer.alloc(EXIT_RECORD_SIZE), 0, EXIT_RECORD_SIZE, 0);
-    launch.fds.name("log", openSync(join(directory, "console.log"), create | constants.O_APPEND, 0o600));
+    launch.fds.name("log", openSync(`${directory}/console.log`, create | constants.O_APPEND, 0o600));
   },
 
   "make-cgroup": ({ path, parents, controllers }, launch) => {
@@ -257,7 +257,7 @@ export const HOST: { readonly [K in Kinds | NamespaceKinds]: Action<K> } = {
     const name = `/proc/self/fd/${launch.fds.get("directory")}/notify`;
     const socket = boundDatagramSocket(name);
     launch.fds.name("notify-socket", socket);
-    const path = join(directory, "notify");
+    const path = `${directory}/notify`;
     chmodSync(path, 0o666);
     chownSync(path, owner, owner);
     launch.fds.name(fd, cloneTree(path, false));
@@ -266,7 +266,7 @@ export const HOST: { readonly [K in Kinds | NamespaceKinds]: Action<K> } = {
   rendezvous: ({ directory }, launch) => {
     const socket = listeningSocket(`/proc/self/fd/${launch.fds.get("directory")}/keeper`);
     launch.fds.name("rendezvous", socket);
-    chmodSync(join(directory, "keeper"), 0o600);
+    chmodSync(`${directory}/keeper`, 0o600);
   },
 
   "load-filter": ({ policy }, launch) => {

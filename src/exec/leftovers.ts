@@ -1,5 +1,6 @@
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { writeText } from "../host/write-text.ts";
 import type { LaunchPlan, Step, StepOf } from "../plan/step.ts";
 import { removeCgroup, removeSharedCgroup } from "./cgroup.ts";
 import { removeLayer } from "./layer.ts";
@@ -10,7 +11,7 @@ import type { OnRelease } from "./running.ts";
 
 /** In a record directory: the steps that leave something on the host, written before any of them is done. */
 export function leftoversFile(directory: string): string {
-  return join(directory, "leftovers.json");
+  return `${directory}/leftovers.json`;
 }
 
 /** Which steps those are, and the texts among their arguments that it takes to undo them. */
@@ -29,7 +30,7 @@ const KINDS: ReadonlyMap<unknown, readonly string[]> = new Map<Step["kind"], rea
 /** Leaves word of what there will be to clean up. */
 export function announceLeftovers(directory: string, plan: LaunchPlan): void {
   const steps = plan.steps.filter(({ kind }) => KINDS.has(kind));
-  writeFileSync(leftoversFile(directory), JSON.stringify(steps), { mode: 0o600 });
+  writeText(leftoversFile(directory), JSON.stringify(steps));
 }
 
 export interface RemoveOptions {

@@ -1,6 +1,7 @@
-import { closeSync, constants, openSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { closeSync, constants, openSync, readFileSync, renameSync } from "node:fs";
 import { dirname } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
+import { writeText } from "../host/write-text.ts";
 import { quote } from "../spec/quote.ts";
 import { lockWaiting } from "../sys/files.ts";
 import { mountOf } from "../sys/mount-id.ts";
@@ -57,7 +58,7 @@ function changeList(file: string, change: (list: readonly LiveMount[]) => readon
   const lock = openSync(directory, constants.O_DIRECTORY);
   try {
     lockWaiting(lock, directory);
-    writeFileSync(`${file}.new`, JSON.stringify(change(readList(file))), { mode: 0o600 });
+    writeText(`${file}.new`, JSON.stringify(change(readList(file))));
     renameSync(`${file}.new`, file);
   } finally {
     closeSync(lock);

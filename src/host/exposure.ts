@@ -12,7 +12,7 @@ const OTHERS_SEARCH = 0o001;
  */
 export function isExposed(path: string, readMountinfo: () => string): boolean {
   try {
-    const real = realpathSync(path);
+    const real = realpathSync.native(path);
     for (let directory = real; directory !== "/"; ) {
       directory = dirname(directory);
       if (keepsOut(directory)) return false;

@@ -12,13 +12,13 @@ import {
 import { errorCode } from "../errors.ts";
 import { O_PATH, RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV } from "../sys/constants.ts";
 import { SysError } from "../sys/errno.ts";
-import { O_DIRECTORY, O_NOFOLLOW, openat2, readLink } from "../sys/files.ts";
+import { O_DIRECTORY, O_NOFOLLOW, openat2, openat2Unless, readLink } from "../sys/files.ts";
 import { isReadOnlyAt, mountIdOf } from "../sys/mount-id.ts";
 
 const { O_NOCTTY, O_NONBLOCK, O_RDONLY } = constants;
 
 /** These mean "there is no such file" to whoever asks; anything else (EACCES, EMFILE, EIO) is thrown. */
-const MISSING = new Set(["ENOENT", "ENOTDIR", "ELOOP", "ENAMETOOLONG", "EXDEV"]);
+const MISSING = ["ENOENT", "ENOTDIR", "ELOOP", "ENAMETOOLONG", "EXDEV"] as const;
 /** openat2(2) gives up on a path with `..` when anybody on the host renames a directory or mounts something meanwhile. */
 const TRIES = 100;
 
@@ -36,6 +36,8 @@ export interface Entry {
   readonly size: number;
   /** Equal for two names of one file. */
   readonly identity: string;
+  /** ms: of what it is and of what is in it. */
+  readonly changed: number;
 }
 
 /** A tree, or a directory inside one that is taken for the root of another. */
@@ -134,10 +136,13 @@ export class InRoot {
   /** Whether `path`, as far as it is there, is directories and no links. */
   isPlain(path: string): boolean {
     try {
-      closeSync(openat2(this.#root, path, O_PATH | O_DIRECTORY, this.#resolve | RESOLVE_NO_SYMLINKS));
+      // A link on the way to what is not there would have been ELOOP.
+      const flags = O_PATH | O_DIRECTORY;
+      const fd = openat2Unless(["ENOENT"], this.#root, path, flags, this.#resolve | RESOLVE_NO_SYMLINKS);
+      if (fd !== null) closeSync(fd);
       return true;
-    } catch (error) {
-      return errorCode(error) === "ENOENT"; // a link on the way there would have been ELOOP
+    } catch {
+      return false;
     }
   }
 
@@ -174,11 +179,9 @@ export class InRoot {
   #open(path: string, flags: number): number | null {
     for (let tried = 1; ; tried++) {
       try {
-        return openat2(this.#root, path, flags, this.#resolve);
+        return openat2Unless(MISSING, this.#root, path, flags, this.#resolve);
       } catch (error) {
-        if (!(error instanceof SysError)) throw error;
-        if (MISSING.has(error.code)) return null;
-        if (error.code !== "EAGAIN" || tried === TRIES) throw error;
+        if (!(error instanceof SysError) || error.code !== "EAGAIN" || tried === TRIES) throw error;
       }
     }
   }
@@ -216,6 +219,7 @@ function entryOf(fd: number, path: string): Entry {
     gid: stat.gid,
     size: stat.size,
     identity: `${stat.dev}:${stat.ino}`,
+    changed: stat.ctimeMs,
   };
 }
 

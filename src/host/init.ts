@@ -49,10 +49,26 @@ function kindOf(tree: InRoot, init: Entry): InitKind {
   // Installed as hard links, busybox's applets all have the name of the applet.
   if (["/bin/busybox", "/usr/bin/busybox"].some((path) => tree.resolve(path)?.identity === init.identity))
     return "busybox";
-  // init(8) of sysvinit gives its children this variable, so the text is in the binary.
-  const text = tree.readHead(init.path, SYSVINIT_BYTES);
-  return text?.includes("INIT_VERSION=sysvinit") ? "sysvinit" : "other";
+  return isSysvinit(tree, init) ? "sysvinit" : "other";
 }
+
+/** init(8) of sysvinit gives its children this variable, so the text is in the binary. */
+function isSysvinit(tree: InRoot, { path, identity, size, changed }: Entry): boolean {
+  const key = `${identity} ${size} ${changed}`;
+  let is = read.get(key);
+  if (is === undefined) {
+    const text = tree.readHead(path, SYSVINIT_BYTES);
+    if (text === null) return false;
+    is = text.includes("INIT_VERSION=sysvinit");
+    if (read.size >= READ_MAX) read.clear();
+    read.set(key, is);
+  }
+  return is;
+}
+
+/** By file, as it was: to read and search one takes as long as all else that is asked of a tree. */
+const read = new Map<string, boolean>();
+const READ_MAX = 256;
 
 /** e_machine of elf(5) with the class (1: 32 bit, 2: 64 bit) that goes with it. */
 const ELF_MACHINES: Readonly<Record<string, InitMachine>> = {

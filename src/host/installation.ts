@@ -17,9 +17,13 @@ export function clientProgram(): string {
 
 /** The stage's executable: beside the bundle, or in the sources when they run as they are. */
 export function stagePath(arch: "x64" | "arm64"): string {
-  const built = join(INSTALLATION, "dist", `stage-${arch}`);
-  stages[arch] ??= existsSync(built) ? built : join(INSTALLATION, "src", "stage", `stage-${arch}`);
+  stages[arch] ??= findStage(arch);
   return stages[arch];
+}
+
+function findStage(arch: "x64" | "arm64"): string {
+  const built = join(INSTALLATION, "dist", `stage-${arch}`);
+  return existsSync(built) ? built : join(INSTALLATION, "src", "stage", `stage-${arch}`);
 }
 
 const stages: { x64?: string; arm64?: string } = {};

@@ -1,5 +1,4 @@
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
 import { isLocked } from "../sys/file-lock.ts";
 import { hash32 } from "./hash.ts";
@@ -8,7 +7,7 @@ import { KeptFile } from "./kept-file.ts";
 
 /** Where berth remembers which range a machine got: it keeps it for good, and no other machine gets it. */
 export function ledgerPath(machines: string): string {
-  return join(machines, ".berth-ranges.json");
+  return `${machines}/.berth-ranges.json`;
 }
 
 /** Registry of the ranges that running containers use, a lock file each: systemd-nspawn's own, so that both heed it. */
@@ -64,12 +63,11 @@ export function pickRange(
 ): number | null {
   const { ranges } = readLedger(ledgerPath(machines));
   const own = ranges.get(name);
-  const others = [...ranges].filter(([other]) => other !== name);
-  const isOthers = (base: number): boolean => others.some(([, start]) => start === base);
+  const others = (): number[] => [...ranges].filter(([other]) => other !== name).map(([, start]) => start);
   const isHosts = (base: number): boolean => hostRanges().some((range) => overlaps(range, base));
-  if (isPickable(disk) && !isOthers(disk) && !isHosts(disk) && !inUse(disk)) return disk;
+  if (isPickable(disk) && !others().includes(disk) && !isHosts(disk) && !inUse(disk)) return disk;
   if (own !== undefined && !inUse(own)) return own;
-  const [taken, hosts] = [new Set(others.map(([, start]) => start)), hostRanges()];
+  const [taken, hosts] = [new Set(others()), hostRanges()];
   const slots = (PICK_WINDOW.last - PICK_WINDOW.first) / RANGE_SIZE + 1;
   const first = hash32(Buffer.from(`${machines}\0${name}`)) % slots;
   for (let tried = 0; tried < slots; tried++) {
@@ -103,7 +101,7 @@ function overlaps({ start, count }: IdRange, base: number): boolean {
 
 /** By the lock, as a manager that was killed leaves the file. */
 function isInUse(base: number): boolean {
-  return isLocked(join(RANGES_IN_USE, String(base)));
+  return isLocked(`${RANGES_IN_USE}/${base}`);
 }
 
 function isPickable(base: unknown): base is number {

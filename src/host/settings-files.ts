@@ -50,10 +50,10 @@ export function readSettings(
   if (mode === "no") return NONE;
   const [all, hidden] = readable(places(paths, installation));
   const main = all
-    .map((place) => ({ ...place, path: join(place.directory, `${name}.nspawn`) }))
+    .map((place) => ({ ...place, path: `${place.directory}/${name}.nspawn` }))
     .find(({ path }) => lstatSync(path, { throwIfNoEntry: false }) !== undefined);
   const dropIns = all
-    .flatMap((place) => listDropIns(join(place.directory, `${name}.nspawn.d`), place.trusted))
+    .flatMap((place) => listDropIns(`${place.directory}/${name}.nspawn.d`, place.trusted))
     // One of the same file name in an earlier place stands for it (systemd.syntax(7), drop-ins).
     .filter((dropIn, index, list) => list.findIndex((other) => fileName(other) === fileName(dropIn)) === index);
   const found = [...(main === undefined ? [] : [main]), ...dropIns.sort(byFileName)];

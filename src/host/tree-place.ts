@@ -31,7 +31,7 @@ export function nameOfTree(path: string): string {
 
 /** Where the tree of a machine is in a store, the first that is there. Null: it has none. */
 export function findTree(machines: string, name: string): string | null {
-  const at = (suffix: string): string => join(machines, `${name}${suffix}`);
+  const at = (suffix: string): string => `${machines}/${name}${suffix}`;
   if (isDirectory(at(""))) return at("");
   if (isDirectory(at(STACK_SUFFIX))) return at(STACK_SUFFIX);
   // A machine may be called web.raw, and have a directory.

@@ -1,7 +1,8 @@
-import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { errorCode } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
+import { writeText } from "../host/write-text.ts";
 import type { InitRequest } from "../plan/init-requests.ts";
 import { recordsDirectory } from "./places.ts";
 
@@ -58,7 +59,7 @@ export function writeApply(name: string, state: ApplyState, paths: Paths): void 
     return;
   }
   try {
-    writeFileSync(`${path}.new`, JSON.stringify(state), { mode: 0o600 });
+    writeText(`${path}.new`, JSON.stringify(state));
     renameSync(`${path}.new`, path);
   } catch (error) {
     if (errorCode(error) === "ENOENT") return; // the machine has ended, and its directory with it

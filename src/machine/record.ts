@@ -1,10 +1,11 @@
-import { existsSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, renameSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
 import type { Launch, LaunchTrace } from "../exec/launch.ts";
 import { bootId } from "../host/boot-id.ts";
 import type { Paths } from "../host/paths.ts";
 import { isAlive } from "../host/process-id.ts";
+import { writeText } from "../host/write-text.ts";
 import type { LaunchPlan } from "../plan/step.ts";
 import { checkName } from "../spec/name.ts";
 import { isLocked } from "../sys/file-lock.ts";
@@ -27,8 +28,8 @@ const PLAN = "plan.json";
 
 /** Written to a temporary name and renamed: a reader sees the old or the new one. */
 export function writeRecord(directory: string, record: MachineRecord): void {
-  const path = join(directory, FILE);
-  writeFileSync(`${path}.new`, JSON.stringify(record), { mode: 0o600 });
+  const path = `${directory}/${FILE}`;
+  writeText(`${path}.new`, JSON.stringify(record));
   renameSync(`${path}.new`, path);
 }
 
@@ -44,7 +45,7 @@ export function planText({ plan: { machine }, texts, trace }: Pick<Launch, "plan
 
 /** For commands that join it. */
 export function writePlan(directory: string, text: string): void {
-  writeFileSync(join(directory, PLAN), text, { mode: 0o600 });
+  writeText(`${directory}/${PLAN}`, text);
 }
 
 /** Of a boot that runs or is kept, by its directory. Null: it is not there, or of another version. */

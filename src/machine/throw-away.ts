@@ -14,7 +14,7 @@ const RANDOM = 8;
 
 /** Null: the machine is none of these, and runs from the tree of its own name. */
 export function throwAwayImage(name: string, { run }: Paths): string | null {
-  const file = join(run, DIRECTORY, name);
+  const file = `${run}/${DIRECTORY}/${name}`;
   if (checkName(name) !== undefined || !existsSync(file)) return null;
   const image = readFileSync(file, "utf8");
   return checkName(image) === undefined ? image : null;

@@ -1,7 +1,8 @@
-import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Paths } from "../host/paths.ts";
 import { isAlive, type ProcessId, processId } from "../host/process-id.ts";
+import { writeText } from "../host/write-text.ts";
 import { monotonic } from "../sys/clock.ts";
 import type { MachineView } from "./machine-view.ts";
 
@@ -54,10 +55,9 @@ export class Publisher {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     try {
-      writeFileSync(
+      writeText(
         `${this.#file}.new`,
         `{"daemon":${JSON.stringify(this.#daemon)},"machines":[${this.#views().join(",")}]}`,
-        { mode: 0o600 },
       );
       renameSync(`${this.#file}.new`, this.#file);
     } catch {

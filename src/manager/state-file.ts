@@ -1,9 +1,10 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
 import { LaunchError } from "../exec/launch-error.ts";
 import { bootId } from "../host/boot-id.ts";
 import type { Paths } from "../host/paths.ts";
+import { writeText } from "../host/write-text.ts";
 import { describe } from "../plan/describe.ts";
 import { checkName } from "../spec/name.ts";
 
@@ -79,7 +80,7 @@ export class StateFiles {
   write(state: Omit<SavedState, "version">): void {
     const path = this.#path(state.name);
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-    writeFileSync(`${path}.new`, JSON.stringify({ version: STATE_VERSION, ...state }), { mode: 0o600 });
+    writeText(`${path}.new`, JSON.stringify({ version: STATE_VERSION, ...state }));
     renameSync(`${path}.new`, path);
   }
 
@@ -135,7 +136,7 @@ export class StateFiles {
   }
 
   #path(name: string): string {
-    return join(this.#directory, `${name}.json`);
+    return `${this.#directory}/${name}.json`;
   }
 }
 

@@ -11,7 +11,7 @@ import {
   RENAME_NOREPLACE,
   RESOLVE_IN_ROOT,
 } from "./constants.ts";
-import { ARCH, bind, check, failedWith, pinned } from "./libc.ts";
+import { ARCH, bind, check, type ErrorName, failedWith, pinned } from "./libc.ts";
 import { syscallNumber } from "./syscall-numbers.ts";
 
 const openat2Call = bind("long syscall(long number, int dirfd, const char *path, void *how, size_t size)");
@@ -49,10 +49,26 @@ export function openat2(
   resolve: number = RESOLVE_IN_ROOT,
   mode = 0,
 ): number {
+  return check(tryOpenat2(dirfd, path, flags, resolve, mode), "openat2", { path });
+}
+
+/** The same, or null after one of these errors: for what is often not there, as an error takes longer to make than the call. */
+export function openat2Unless(
+  errors: readonly ErrorName[],
+  dirfd: number,
+  path: string,
+  flags: number,
+  resolve: number,
+): number | null {
+  const fd = tryOpenat2(dirfd, path, flags, resolve, 0);
+  return fd < 0 && failedWith(...errors) ? null : check(fd, "openat2", { path });
+}
+
+function tryOpenat2(dirfd: number, path: string, flags: number, resolve: number, mode: number): number {
   openHow.writeUInt32LE(flags | O_CLOEXEC, 0);
   openHow.writeUInt32LE(mode, 8);
   openHow.writeUInt32LE(resolve, 16);
-  return check(openat2Call(syscallNumber("openat2", ARCH), dirfd, path, openHow, 24), "openat2", { path });
+  return openat2Call(syscallNumber("openat2", ARCH), dirfd, path, openHow, 24);
 }
 
 /** readlinkat(2) of a symbolic link that an O_PATH | O_NOFOLLOW fd holds. */

@@ -57,8 +57,10 @@ export function failure(syscall: string, options: { path?: string; subject?: str
   return new SysError(syscall, koffi.errno(), options);
 }
 
+export type ErrorName = keyof typeof constants.errno;
+
 /** Whether errno, after a call that failed, is one of these that the caller deals with itself. */
-export function failedWith(...names: readonly (keyof typeof constants.errno)[]): boolean {
+export function failedWith(...names: readonly ErrorName[]): boolean {
   const errno = koffi.errno();
   return names.some((name) => constants.errno[name] === errno);
 }

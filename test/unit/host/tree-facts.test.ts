@@ -1,7 +1,8 @@
 import { execFileSync } from "node:child_process";
-import { chmodSync, chownSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { machineOf } from "../../../src/host/init.ts";
@@ -175,6 +176,20 @@ describe("init", () => {
   ];
   test.each(cases)("%s", (kind, fill) => {
     expect(factsOf(fill).init).toMatchObject({ path: "/sbin/init", kind });
+  });
+
+  test("what is known of one is so of it as it was: another one in its place is read", async () => {
+    using tree = new TestTree();
+    const kind = (): unknown => readTreeFacts(tree.root, host).init?.kind;
+    const init = (text: string): Buffer => Buffer.concat([elf(EM_X86_64), Buffer.alloc(40_000), Buffer.from(text)]);
+    tree.file("sbin/init", init("INIT_VERSION=sysvinit"), 0o755);
+    expect([kind(), kind()]).toEqual(["sysvinit", "sysvinit"]);
+    await sleep(20); // a tick of what older kernels give files for their times
+    tree.file("sbin/init", init("INIT_VERSION=somewhat"), 0o755); // as long, the same inode
+    expect([kind(), kind()]).toEqual(["other", "other"]);
+    tree.file("sbin/next", init("INIT_VERSION=sysvinit"), 0o755);
+    renameSync(join(tree.root, "sbin/next"), join(tree.root, "sbin/init"));
+    expect(kind()).toBe("sysvinit");
   });
 
   test("what it is built for", () => {
