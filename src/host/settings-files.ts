@@ -115,7 +115,8 @@ export function settingsDirectories(paths: Paths, installation: string): readonl
 
 /** Who plans without being root may not see every place: what is there is left out, and said. */
 function readable(all: readonly Place[]): [readonly Place[], readonly Problem[]] {
-  const [seen, hidden] = [all.filter(isReadable), all.filter((place) => !isReadable(place))];
+  const seen = all.filter(isReadable);
+  const hidden = all.filter((place) => !seen.includes(place));
   const what = (directory: string): string => `settings in ${directory} can't be read without root and are left out`;
   return [seen, hidden.map(({ directory }) => ({ severity: "warning", source: DEFAULT, what: what(directory) }))];
 }

@@ -103,11 +103,11 @@ export function prepare(
 ): Prepared {
   const root = findRoot(request, paths);
   const ephemeral = request.options.some(({ key, value }) => key === "Ephemeral" && value === "yes");
-  const tree = root.value === "/" ? hostname() : nameOfTree(root.value);
+  const tree = request.name ?? (root.value === "/" ? hostname() : nameOfTree(root.value));
   // Several throw-away copies of one tree may run at once, also beside the machine itself.
   const isBeside = ephemeral && (request.name === undefined || (isFromStore(request) && runs(request.name, paths)));
-  const name = isBeside ? throwAwayName(request.name ?? tree) : (request.name ?? tree);
-  const settings = readSettings(request.settingsOf ?? request.name ?? tree, paths, installation, request.settings);
+  const name = isBeside ? throwAwayName(tree) : tree;
+  const settings = readSettings(request.settingsOf ?? tree, paths, installation, request.settings);
   const { spec, problems } = buildSpec({
     name,
     root,
@@ -197,8 +197,9 @@ const WRITABLE = 0o222;
 /** What can't be looked at is told of where it is used. */
 function isMarked(tree: string): boolean {
   try {
-    if (kindOfTree(tree) === "stack") return isStackMarked(tree);
-    if (isDisk(tree)) return (statSync(tree).mode & WRITABLE) === 0;
+    const kind = kindOfTree(tree);
+    if (kind === "stack") return isStackMarked(tree);
+    if (kind === "disk") return (statSync(tree).mode & WRITABLE) === 0;
     return isImmutable(tree) || (isSubvolume(tree) && readSubvolume(tree).readOnly);
   } catch {
     return false;

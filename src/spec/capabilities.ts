@@ -78,8 +78,15 @@ const DEFAULT_SET: readonly CapabilityName[] = [
 
 /** The default set of a machine with or without a network namespace of its own. */
 export function defaultCapabilities(privateNetwork: boolean): ReadonlySet<CapabilityName> {
-  return new Set(privateNetwork ? [...DEFAULT_SET, "CAP_NET_ADMIN"] : DEFAULT_SET);
+  return privateNetwork ? WITH_NETWORK : WITHOUT_NETWORK;
 }
+
+const WITHOUT_NETWORK: ReadonlySet<CapabilityName> = new Set(DEFAULT_SET);
+const WITH_NETWORK: ReadonlySet<CapabilityName> = new Set([...DEFAULT_SET, "CAP_NET_ADMIN"]);
+/** The same in the kernel's order: what most machines have, which is asked for five times a start. */
+const inOrder = (set: ReadonlySet<string>): readonly CapabilityName[] => CAPABILITIES.filter((name) => set.has(name));
+const UNCHANGED = inOrder(WITHOUT_NETWORK);
+const UNCHANGED_WITH_NETWORK = inOrder(WITH_NETWORK);
 
 /**
  * The set that is left after all changes, in the kernel's order. As in nspawn everything is added before anything is
@@ -89,11 +96,12 @@ export function retainedCapabilities(
   changes: readonly CapabilityChange[],
   privateNetwork: boolean,
 ): readonly CapabilityName[] {
+  if (changes.length === 0) return privateNetwork ? UNCHANGED_WITH_NETWORK : UNCHANGED;
   const retained = new Set<string>(defaultCapabilities(privateNetwork));
   for (const { change, names } of changes) if (change === "add") for (const name of listed(names)) retained.add(name);
   for (const { change, names } of changes)
     if (change === "drop") for (const name of listed(names)) retained.delete(name);
-  return CAPABILITIES.filter((name) => retained.has(name));
+  return inOrder(retained);
 }
 
 function listed(names: CapabilityChange["names"]): readonly string[] {
