@@ -2,7 +2,7 @@ import { writeSync } from "node:fs";
 import { BerthError } from "../errors.ts";
 import { closeQuietly } from "./files.ts";
 import koffi from "./koffi.ts";
-import { bind, check, pinned } from "./libc.ts";
+import { bind, check, failedWith, pinned } from "./libc.ts";
 import { pipe } from "./sockets.ts";
 
 const SELF_TEST_MS = 5000;
@@ -36,7 +36,11 @@ const polled = pinned(8);
 function pollNow(fd: number, events: number): boolean {
   polled.writeInt32LE(fd, 0);
   polled.writeInt32LE(events, 4); // and no revents
-  return check(pollCall(polled, 1, 0), "poll", { subject: `fd ${fd}` }) === 1;
+  for (;;) {
+    const result = pollCall(polled, 1, 0);
+    // Of a child that ended just now, say: signal(7), poll is never restarted.
+    if (result >= 0 || !failedWith("EINTR")) return check(result, "poll", { subject: `fd ${fd}` }) === 1;
+  }
 }
 
 /** koffi collects a handle nobody refers to, and the watch silently stops: so all that are active stay here. */
