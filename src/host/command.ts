@@ -20,6 +20,8 @@ export interface CommandOptions extends OutputOptions {
 
 export interface CommandResult {
   readonly ok: boolean;
+  /** Null: it was killed. */
+  readonly code: number | null;
   /** `ended with status 1` or `was killed by SIGKILL`. */
   readonly status: string;
   /** The last lines of stdout and stderr together, safe to print. */
@@ -53,17 +55,16 @@ export async function runCommand(
   signal?.addEventListener("abort", kill, { once: true });
   try {
     output.read(child.stdout, child.stderr);
-    const status = await new Promise<string>((resolve, reject) => {
+    const { code, name } = await new Promise<{ code: number | null; name: string | null }>((resolve, reject) => {
       child.once("error", (error) => {
         const hint = "setpriv is part of util-linux";
         reject(new BerthError(`cannot run ${program}: ${error.message}`, { hint, cause: error }));
       });
-      child.once("close", (code, name) =>
-        resolve(code === null ? `was killed by ${name}` : `ended with status ${code}`),
-      );
+      child.once("close", (code, name) => resolve({ code, name }));
     });
     signal?.throwIfAborted();
-    return { ok: status === "ended with status 0", status, tail: output.tail };
+    const status = code === null ? `was killed by ${name}` : `ended with status ${code}`;
+    return { ok: code === 0, code, status, tail: output.tail };
   } finally {
     signal?.removeEventListener("abort", kill);
     ending?.[Symbol.dispose]();

@@ -1,18 +1,18 @@
 import { lstatSync, mkdirSync, openSync, readlinkSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { BerthError } from "../errors.ts";
-import type { CapabilityName } from "../spec/capabilities.ts";
 import { MOUNT_ATTR_NODEV, MOUNT_ATTR_RDONLY, O_PATH } from "../sys/constants.ts";
 import { closeQuietly, O_DIRECTORY } from "../sys/files.ts";
 import { mountLayers, setMountAttributes } from "../sys/mounts.ts";
 import type { CommandResult } from "./command.ts";
 import { findProgram } from "./find-program.ts";
 import { runInView, type ViewOptions } from "./run-in-view.ts";
-import type { View, ViewMount } from "./view-image.ts";
+import type { Rights, View, ViewMount } from "./view-image.ts";
 import { CONFINED, makeViewRoot, mountOf, PROGRAMS } from "./view-mounts.ts";
 
-export interface ConfinedOptions extends ViewOptions {
-  /** A directory, or a file: seen as /tree, all there is besides the host's programs, which can't be written to. */
+/** What a confined program sees as /tree: all there is besides the host's programs, which can't be written to. */
+export interface ConfinedTree {
+  /** A directory, or a file. */
   readonly directory: string;
   /** It is a file, or a block device. */
   readonly isFile?: "file" | "device";
@@ -22,6 +22,8 @@ export interface ConfinedOptions extends ViewOptions {
   readonly layers?: readonly string[] | undefined;
   readonly writable: boolean;
 }
+
+export interface ConfinedOptions extends ViewOptions, ConfinedTree {}
 
 const SCRIPT = `
 set -eu
@@ -54,31 +56,36 @@ export function runConfined(
   return runInView({ program: "/bin/sh", argv }, (stack) => openView(options, stack), options);
 }
 
-/** The same of one program of the host, which has these capabilities alone: no shell and no setpriv(1) stand before it. @throws BerthError where there is no such program */
+/**
+ * The same of one program of the host, which has these rights alone: no shell and no setpriv(1) stand before it. `tree`: null where it
+ * needs none, as what it reads and writes is open. @throws BerthError where there is no such program
+ */
 export function runConfinedAlone(
-  argv: readonly [name: string, ...words: string[]],
-  capabilities: readonly CapabilityName[],
-  options: ConfinedOptions,
+  argv: readonly string[],
+  rights: Rights,
+  tree: ConfinedTree | null,
+  options: ViewOptions,
 ): Promise<CommandResult> {
-  const [name] = argv;
+  const [name = ""] = argv;
   const program = findProgram(name);
   if (program === undefined) throw new BerthError(`there is no ${name} on this host`);
-  return runInView({ program, argv, capabilities }, (stack) => openView(options, stack), options);
+  return runInView({ program, argv, rights }, (stack) => openView(tree, stack), options);
 }
 
-function openView(options: ConfinedOptions, stack: DisposableStack): View {
+function openView(tree: ConfinedTree | null, stack: DisposableStack): View {
   const own = (fd: number): number => stack.adopt(fd, closeQuietly);
   const root = own(makeViewRoot("berth-view"));
   const at = `/proc/self/fd/${root}`;
   // For what a script mounts itself.
   mkdirSync(`${at}/old`);
-  if (options.isFile === undefined) mkdirSync(`${at}/tree`);
-  else writeFileSync(`${at}/tree`, "");
   const programs = placePrograms(at).map((name) => ({ fd: own(mountOf(`/${name}`, PROGRAMS)), at: name }));
+  if (tree === null) return { root, mounts: programs, directory: "/" };
+  if (tree.isFile === undefined) mkdirSync(`${at}/tree`);
+  else writeFileSync(`${at}/tree`, "");
   return {
     root,
-    mounts: [...programs, ...treeOf(options, own)],
-    directory: options.isFile === undefined ? "/tree" : "/",
+    mounts: [...programs, ...treeOf(tree, own)],
+    directory: tree.isFile === undefined ? "/tree" : "/",
   };
 }
 
@@ -94,7 +101,7 @@ function placePrograms(at: string): readonly string[] {
 }
 
 function treeOf(
-  { directory, isFile, mounts = [], layers = [], writable }: ConfinedOptions,
+  { directory, isFile, mounts = [], layers = [], writable }: ConfinedTree,
   own: (fd: number) => number,
 ): readonly ViewMount[] {
   const readOnly = CONFINED | MOUNT_ATTR_RDONLY;

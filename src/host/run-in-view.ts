@@ -23,6 +23,8 @@ export interface ViewOptions extends OutputOptions {
   /** Fds that it gets; by default nothing is read, and what is written comes by line. */
   readonly stdin?: number;
   readonly stdout?: number;
+  /** These have been handed over: who gave them has no use for them any more. */
+  readonly onHandedOver?: () => void;
 }
 
 /** Opens what a program is to see: `stack` closes it, once it is handed over. */
@@ -35,7 +37,7 @@ export type OpenView = (stack: DisposableStack) => View;
  * @throws BerthError where the view can't be made; the signal's reason if that was aborted
  */
 export async function runInView(
-  program: Pick<ViewProgram, "program" | "argv" | "capabilities">,
+  program: Pick<ViewProgram, "program" | "argv" | "rights">,
   open: OpenView,
   options: ViewOptions,
 ): Promise<CommandResult> {
@@ -68,6 +70,7 @@ export async function runInView(
     const input = options.stdin === undefined ? own(openNull()) : given(options.stdin);
     output.read(stdout, stderr);
     programs = handOver(await stage, { ...view, ...program, stdio: [input, results, errors], env: environment() });
+    options.onHandedOver?.();
   } catch (error) {
     await (await stage).discard();
     throw error;
@@ -79,10 +82,9 @@ export async function runInView(
     throw new BerthError("the keeper of a confined program was killed", {
       hint: "mostly for lack of memory: see dmesg",
     });
-  const ok = exit.reason === "exited" && exit.status === 0;
-  const status =
-    exit.reason === "exited" ? `ended with status ${exit.status}` : `was killed by ${signalName(exit.status)}`;
-  return { ok, status, tail: output.tail };
+  const code = exit.reason === "exited" ? exit.status : null;
+  const status = code === null ? `was killed by ${signalName(exit.status)}` : `ended with status ${code}`;
+  return { ok: code === 0, code, status, tail: output.tail };
 }
 
 function handOver(stage: StageProcess, program: ViewProgram): readonly Program[] {

@@ -30,6 +30,7 @@ import {
 const SIGKILL = 9;
 const SIGCHLD = 17;
 const EINVAL = 22;
+const NOBODY = 65534;
 const ELOOP = 40;
 const LAST_FD = 0xffffffff;
 const CLOSE_RANGE_CLOEXEC = 4;
@@ -61,14 +62,20 @@ export interface View {
   readonly ownFds?: string;
 }
 
+export interface Rights {
+  readonly capabilities: readonly CapabilityName[];
+  /** It is nobody, and not root. */
+  readonly nobody?: boolean;
+}
+
 export interface ViewProgram extends View {
   /** Fds that become 0, 1 and 2. */
   readonly stdio: readonly [number, number, number];
   /** Path in the view, and what it is called with. */
   readonly program: string;
   readonly argv: readonly (string | Buffer)[];
-  /** All that it has; default: all that this process has. */
-  readonly capabilities?: readonly CapabilityName[];
+  /** What it may do; default: all that this process may. */
+  readonly rights?: Rights;
   readonly env: Readonly<Record<string, string>>;
 }
 
@@ -104,7 +111,6 @@ export function compileView(view: ViewProgram, arch: "x64" | "arm64"): { image: 
   asm.call(keeper, "read", [KEEPER_END, word, WORD], { accept: [0, 0] });
 
   asm.call(init, "close", [KEEPER_END]);
-  asm.call(init, "prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
   asm.call(init, "mount", [0, "/", 0, MS_REC | MS_PRIVATE, 0]);
   const { directory } = view;
   const hidden = asm.register();
@@ -116,7 +122,8 @@ export function compileView(view: ViewProgram, arch: "x64" | "arm64"): { image: 
   for (const target of [0, 1, 2]) asm.call(init, "dup3", [STDIO + target, target, 0]);
   asm.call(init, "umask", [0o022]);
   asm.call(init, "prctl", [PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0]);
-  if (view.capabilities !== undefined) keepCapabilities(asm, init, view.capabilities);
+  if (view.rights !== undefined) keepRights(asm, init, view.rights);
+  asm.call(init, "prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]); // a change of users would take it away
   asm.call(init, "close_range", [3, LAST_FD, CLOSE_RANGE_CLOEXEC]);
   // Who had died before init was to die with it reads nothing any more.
   asm.call(init, "write", [INIT_END, word, WORD], { accept: [WORD, WORD] });
@@ -156,11 +163,15 @@ function enterRoot(asm: Assembler, init: Program, { mounts, ownFds }: View): voi
 }
 
 /** A program that root executes gets what is in the bounding set, and without new privileges no more than this one has: capabilities(7). */
-function keepCapabilities(asm: Assembler, init: Program, names: readonly CapabilityName[]): void {
+function keepRights(asm: Assembler, init: Program, { capabilities: names, nobody = false }: Rights): void {
   let mask = 0n;
   for (const [number, name] of CAPABILITIES.entries())
     if (names.includes(name)) mask |= 1n << BigInt(number);
     else asm.call(init, "prctl", [PR_CAPBSET_DROP, number, 0, 0, 0], { tolerate: EINVAL }); // an older kernel has fewer
+  if (nobody) {
+    asm.call(init, "setgroups", [0, 0]);
+    for (const call of ["setresgid", "setresuid"] as const) asm.call(init, call, [NOBODY, NOBODY, NOBODY]);
+  }
   const [low, high] = [mask & 0xffffffffn, mask >> 32n];
   // struct __user_cap_header_struct and two of __user_cap_data_struct: effective, permitted, and nothing that is inheritable.
   const sets = asm.words([low | (low << 32n), high << 32n, high]);

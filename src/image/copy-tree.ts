@@ -116,7 +116,7 @@ async function allOf<T>(
   await Promise.all(runs);
   signal.throwIfAborted();
   failed.signal.throwIfAborted();
-  return results.find(({ ok }) => !ok) ?? { ok: true, status: "ended with status 0", tail: [] };
+  return results.find(({ ok }) => !ok) ?? { ok: true, code: 0, status: "ended with status 0", tail: [] };
 }
 
 type Watch = Required<Pick<CommandOptions, "signal" | "onLine" | "lineMax">>;

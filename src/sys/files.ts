@@ -25,6 +25,7 @@ const lseekCall = bind("long lseek(int fd, long offset, int whence)");
 
 const F_GETFL = 3;
 const F_SETFL = 4;
+const F_SETPIPE_SZ = 1031;
 const PATH_MAX = 4096;
 const F_DUPFD_CLOEXEC = 1030;
 const F_ADD_SEALS = 1033;
@@ -169,6 +170,11 @@ export function isPath(fd: number): boolean {
 export function makeBlocking(fd: number): void {
   const flags = check(fcntlCall(fd, F_GETFL, 0), "fcntl F_GETFL", { subject: `fd ${fd}` });
   if ((flags & O_NONBLOCK) !== 0) check(fcntlCall(fd, F_SETFL, flags & ~O_NONBLOCK), "fcntl F_SETFL");
+}
+
+/** Lets a pipe hold `bytes`, where its user may have so much; else it stays as it is. */
+export function growPipe(fd: number, bytes: number): void {
+  fcntlCall(fd, F_SETPIPE_SZ, bytes);
 }
 
 /** Closes, and says nothing when the fd is closed already: undo paths may meet it twice. */

@@ -1,9 +1,13 @@
 import { BerthError } from "../errors.ts";
-import { runConfined } from "../host/confine.ts";
+import type { CommandResult } from "../host/command.ts";
+import { runConfinedAlone } from "../host/confine.ts";
 import { attachDisk } from "../host/disk-image/attach-disk.ts";
+import type { ViewOptions } from "../host/run-in-view.ts";
 import { shareDisk } from "../image/hold-tree.ts";
 import { readTree } from "../image/read-tree.ts";
 import type { ImageStore } from "../image/store.ts";
+import { closeQuietly, growPipe } from "../sys/files.ts";
+import { pipe } from "../sys/sockets.ts";
 import { type Compression, commandOf } from "./compression.ts";
 import type { Control } from "./transfer.ts";
 
@@ -17,31 +21,28 @@ const LONG = 1000;
 const PATIENCE = 30_000;
 
 /**
- * Arguments: the packer, if any. In the order of names, and without the times that only reading changes, so that the same
- * tree gives the same archive; for that also the oldest way to write holes, as the others put a process id into names.
+ * In the order of names, and without the times that only reading changes, so that the same tree gives the same archive; for that also
+ * the oldest way to write holes, as the others put a process id into names.
  */
-const SCRIPT = `
-set +e
-exec 4>&1
-create() {
-  with_capabilities +dac_read_search tar --create --file=- --directory=/tree --blocking-factor=${BLOCKS} --format=posix --sort=name \\
-    --sparse --sparse-version=0.0 \\
-    --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime --numeric-owner \\
-    --acls --xattrs --xattrs-include='user.*' --xattrs-include=security.capability \\
-    --quoting-style=escape --checkpoint=100 --checkpoint-action='echo=berth-at %u' .
-  echo "tar=$?" >&3
-}
-pack() {
-  as_nobody "$@" >&4
-  echo "packer=$?" >&3
-}
-status=$( {
-  if [ "$#" -gt 0 ]; then create | pack "$@"
-  else create >&4
-  fi
-} 3>&1 )
-echo berth-status $status >&2
-`;
+const TAR: readonly string[] = [
+  ...[
+    "tar",
+    "--create",
+    "--file=-",
+    "--directory=/tree",
+    `--blocking-factor=${BLOCKS}`,
+    "--format=posix",
+    "--sort=name",
+  ],
+  ...["--sparse", "--sparse-version=0.0", "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime"],
+  ...["--numeric-owner", "--acls", "--xattrs", "--xattrs-include=user.*", "--xattrs-include=security.capability"],
+  ...["--quoting-style=escape", "--checkpoint=100", "--checkpoint-action=echo=berth-at %u", "."],
+];
+/** It reads files of all owners. */
+const READER = { capabilities: ["CAP_DAC_READ_SEARCH"] } as const;
+const PACKER = { capabilities: [], nobody: true } as const;
+/** Bytes between the two: what makes each wait for the other less often. */
+const PIPE = 1 << 20;
 
 /** Writes the tree of an image to `fd`. A machine may run from it: what changes meanwhile is as it is when it is read. */
 export async function exportTar(
@@ -67,25 +68,26 @@ export async function exportTar(
     }, LONG);
     stack.defer(() => clearTimeout(counting));
     await using tree = disk === null ? await readTree(store.paths, path, signal) : null;
-    let end = "";
-    const said: string[] = [];
-    const { status } = await runConfined(SCRIPT, commandOf(pack), {
-      ...(tree?.confined ?? { directory: "/", mounts: disk?.mounts ?? [] }),
-      writable: false,
+    const said: Said = { tar: [], packer: [] };
+    const take = (who: keyof Said, line: string): void => {
+      if (said[who].push(line) <= SAID_MAX) log(line, 4);
+    };
+    const onLine = (line: string): void => {
+      const at = /^tar: berth-at (\d+)$/.exec(line)?.[1];
+      if (at === undefined) take("tar", line);
+      else if (total !== null) progress(Math.min(1, (Number(at) * RECORD) / total));
+    };
+    const seen = { ...(tree?.confined ?? { directory: "/", mounts: disk?.mounts ?? [] }), writable: false };
+    const ended = await runPacked(
+      (options) => runConfinedAlone(TAR, READER, seen, { ...options, onLine }),
+      pack.length === 0
+        ? null
+        : (options) =>
+            runConfinedAlone(commandOf(pack), PACKER, null, { ...options, onLine: (line) => take("packer", line) }),
+      fd,
       signal,
-      stdout: fd,
-      onLine: (line) => {
-        const at = /^tar: berth-at (\d+)$/.exec(line)?.[1];
-        if (at !== undefined) {
-          if (total !== null) progress(Math.min(1, (Number(at) * RECORD) / total));
-        } else if (line.startsWith("berth-status ")) end = line;
-        else if (said.length < SAID_MAX) {
-          said.push(line);
-          log(line, 4);
-        }
-      },
-    });
-    const fault = faultOf(end, said, status);
+    );
+    const fault = faultOf(ended, said);
     if (fault !== undefined) throw new BerthError(`cannot export image ${name}: ${fault}`);
     progress(1);
   });
@@ -94,17 +96,51 @@ export async function exportTar(
 
 const SAID_MAX = 50;
 
+interface Said {
+  readonly tar: string[];
+  readonly packer: string[];
+}
+
+interface Ended {
+  readonly tar: CommandResult;
+  /** Null: there is none. */
+  readonly packer: CommandResult | null;
+}
+
+type Run = (options: ViewOptions) => Promise<CommandResult>;
+
+/** Lets `packer` read what `tar` writes, at the same time; where one can't be run, the other one is ended. */
+async function runPacked(tar: Run, packer: Run | null, stdout: number, signal: AbortSignal): Promise<Ended> {
+  if (packer === null) return { tar: await tar({ stdout, signal }), packer: null };
+  const failed = new AbortController();
+  const either = AbortSignal.any([signal, failed.signal]);
+  const [stdin, between] = pipe();
+  growPipe(between, PIPE);
+  const run = async (program: Run, options: Omit<ViewOptions, "signal">, end: number): Promise<CommandResult> => {
+    using closing = new DisposableStack();
+    closing.defer(() => closeQuietly(end));
+    try {
+      // The other one is to see its end, so nobody else may have it.
+      return await program({ ...options, signal: either, onHandedOver: () => closing.dispose() });
+    } catch (error) {
+      failed.abort(error);
+      throw error;
+    }
+  };
+  const both = [run(packer, { stdin, stdout }, stdin), run(tar, { stdout: between }, between)] as const;
+  await Promise.allSettled(both);
+  signal.throwIfAborted();
+  failed.signal.throwIfAborted();
+  return { tar: await both[1], packer: await both[0] };
+}
+
 /** tar(1) ends with 1 where files changed or went while it read them. */
-function faultOf(end: string, said: readonly string[], status: string): string | undefined {
-  const [, tar] = /\btar=(\d+)/.exec(end) ?? [];
-  const [, packer] = /\bpacker=(\d+)/.exec(end) ?? [];
-  if (tar === undefined) return said.at(-1) ?? status;
-  if (packer !== undefined && packer !== "0")
-    return said.find((line) => !line.startsWith("tar: ")) ?? `the packer ended with status ${packer}`;
-  if (Number(tar) > 1)
-    return (
-      said.find((line) => /^tar: (?!Exiting|.*(changed as we read it|socket ignored)$)/.test(line)) ??
-      `tar ended with status ${tar}`
-    );
-  return undefined;
+function faultOf({ tar, packer }: Ended, said: Said): string | undefined {
+  if (packer !== null && !packer.ok) return said.packer[0] ?? `the packer ${packer.status}`;
+  if (tar.code !== null && tar.code <= 1) return undefined;
+  return (
+    said.tar.find((line) => /^tar: (?!Exiting|.*(changed as we read it|socket ignored)$)/.test(line)) ??
+    said.tar.at(-1) ??
+    `tar ${tar.status}`
+  );
 }

@@ -18,7 +18,7 @@ export const EXTRACT_CAPABILITIES = CAPABILITIES.map((name) => name.toLowerCase(
 /** Of 512 bytes, what tar(1) reads and writes at a time: with its usual 20 it takes a fifth more of a processor. */
 const BLOCKS = 512;
 
-const TAR: readonly [string, ...string[]] = [
+const TAR: readonly string[] = [
   "tar",
   ...["--extract", "--file=-", "--directory=/tree", `--blocking-factor=${BLOCKS}`, "--delay-directory-restore"],
   ...["--numeric-owner", "--same-owner", "--same-permissions", "--acls"],
@@ -81,10 +81,11 @@ export async function extractArchive(input: ArchiveInput, directory: string, opt
     onLine(line);
   };
   const unpack = async (signal: AbortSignal): Promise<CommandResult> => {
-    const view = { directory, writable: true, signal, stdin: input.fd, onLine: take };
-    if (!isPlainFile(input)) return runConfined(SCRIPT, [escaped(input.head), ...unpacker], view);
-    const result = await runConfinedAlone(TAR, CAPABILITIES, view);
-    end.ended(result);
+    const tree = { directory, writable: true };
+    const options = { signal, stdin: input.fd, onLine: take };
+    if (!isPlainFile(input)) return runConfined(SCRIPT, [escaped(input.head), ...unpacker], { ...tree, ...options });
+    const result = await runConfinedAlone(TAR, { capabilities: CAPABILITIES }, tree, options);
+    end.tar = result.code ?? undefined;
     return result;
   };
   const work = async (signal: AbortSignal): Promise<void> => {
@@ -106,12 +107,6 @@ class EndOfArchive {
   lone = false;
   tar: number | undefined;
   unpacker: number | undefined;
-
-  /** It was tar(1) alone. */
-  ended({ status }: CommandResult): void {
-    const [, tar] = /^ended with status (\d+)$/.exec(status) ?? [];
-    if (tar !== undefined) this.tar = Number(tar);
-  }
 
   /** False: it is about something else. */
   take(line: string): boolean {

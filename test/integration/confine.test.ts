@@ -98,9 +98,11 @@ describe("of the host", () => {
   test("a program alone has the capabilities that it is given, and can't have more", async () => {
     const script = "mount -t proc proc /old; grep -E 'Cap|NoNewPrivs' /old/1/status; chroot . true";
     const lines: string[] = [];
-    const options = { directory, writable: true, signal: new AbortController().signal };
+    const tree = { directory, writable: true };
+    const { signal } = new AbortController();
     const onLine = (line: string) => void lines.push(line.replace("?", " "));
-    const result = await runConfinedAlone(["sh", "-c", script], ["CAP_CHOWN", "CAP_SYS_ADMIN"], { ...options, onLine });
+    const rights = { capabilities: ["CAP_CHOWN", "CAP_SYS_ADMIN"] } as const;
+    const result = await runConfinedAlone(["sh", "-c", script], rights, tree, { signal, onLine });
     const mask = "0000000000200001";
     const sets = { CapInh: "0".repeat(16), CapPrm: mask, CapEff: mask, CapBnd: mask, CapAmb: "0".repeat(16) };
     expect(lines).toEqual([
@@ -109,9 +111,23 @@ describe("of the host", () => {
       expect.stringMatching(/cannot change root directory.*not permitted/),
     ]);
     expect(result.ok).toBe(false);
-    expect(() => runConfinedAlone(["no-such-program"], [], options)).toThrow(
+    expect(() => runConfinedAlone(["no-such-program"], rights, tree, { signal })).toThrow(
       /there is no no-such-program on this host/,
     );
+  });
+
+  test("a program that is nobody and has no tree dies with its keeper all the same", async () => {
+    const lines: string[] = [];
+    const onLine = (line: string) => void lines.push(line);
+    const { signal } = new AbortController();
+    const rights = { capabilities: [], nobody: true };
+    await runConfinedAlone(["sh", "-c", "id -u; id -G; echo /*; echo x >/old/x"], rights, null, { signal, onLine });
+    expect(lines).toEqual(["65534", "65534", expect.not.stringContaining("/tree"), expect.stringMatching(/Read-only/)]);
+    const running = runConfinedAlone(SLEEP.split(" "), rights, null, { signal });
+    await expect.poll(() => sleepers()).toHaveLength(1);
+    process.kill(keeper(), "SIGKILL");
+    await expect(running).rejects.toThrow(/keeper of a confined program was killed/);
+    await expect.poll(() => sleepers()).toEqual([]);
   });
 
   test("no link in what is mounted leads a mount elsewhere", async () => {
@@ -197,8 +213,7 @@ describe("how it ends", () => {
   test("all in it die with the keeper", async () => {
     const running = run(SLEEP);
     await expect.poll(() => sleepers()).toHaveLength(1);
-    const keeper = execFileSync("pgrep", ["-P", String(process.pid), "-x", "berth-view"], { encoding: "utf8" });
-    process.kill(Number(keeper), "SIGKILL");
+    process.kill(keeper(), "SIGKILL");
     await expect(running).rejects.toThrow(/keeper of a confined program was killed/);
     await expect.poll(() => sleepers()).toEqual([]);
   });
@@ -206,6 +221,10 @@ describe("how it ends", () => {
 
 /** Of no other process: what sleeps in there. */
 const SLEEP = `sleep 1000${process.pid}`;
+
+function keeper(): number {
+  return Number(execFileSync("pgrep", ["-P", String(process.pid), "-x", "berth-view"], { encoding: "utf8" }));
+}
 
 function sleepers(): readonly string[] {
   const { stdout } = spawnSync("pgrep", ["-fx", SLEEP], { encoding: "utf8" });
