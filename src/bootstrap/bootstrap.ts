@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { BerthError } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
 import { copyTree } from "../image/copy-tree.ts";
+import { removeLost } from "../image/lost.ts";
 import { makeImage } from "../image/make.ts";
 import { writeOrigin } from "../image/origin.ts";
 import { type BuildPlan, planBuild } from "./build-plan.ts";
@@ -67,6 +68,7 @@ export async function bootstrap(options: BootstrapOptions): Promise<BootstrapRes
     const plan = await planTree(options);
     if (process.geteuid?.() !== 0) throw new BerthError("only root can bootstrap a machine", { hint: "use sudo" });
     let made: { meta: TreeMeta; fromCache: boolean } | undefined;
+    await removeLost(paths, name);
     const path = await makeImage(
       paths,
       { name, signal, readOnly: false, replace: false },

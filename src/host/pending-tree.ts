@@ -29,6 +29,17 @@ export function clearPending(tree: number): void {
   if (getAttribute(tree, MARK) !== null) removeAttribute(tree, MARK);
 }
 
+/** Another tree's mark, which a copy has got with all else of it: it would be this one's as soon as a copy of this gets the other's inode. */
+export function forgetMark(path: string): void {
+  const fd = openTop(path);
+  if (fd === null) return;
+  try {
+    clearPending(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
 export function isPending(path: string): boolean {
   return bootOf(path) !== null;
 }
@@ -38,19 +49,31 @@ export function isLost(path: string): boolean {
   return boot !== null && boot !== bootId();
 }
 
+/** The same of a tree that is open. */
+export function isMarked(tree: number): boolean {
+  return bootAt(tree) !== null;
+}
+
 /** Null: it is not marked, or no directory: a link is to an image elsewhere, which nobody here has made. */
 function bootOf(path: string): string | null {
-  let fd: number;
+  const fd = openTop(path);
+  if (fd === null) return null;
   try {
-    fd = openSync(path, O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW);
-  } catch {
-    return null;
-  }
-  try {
-    const mark = getAttribute(fd, MARK);
-    const [boot = "", inode] = mark?.toString().split(" ") ?? [];
-    return inode === `${fstatSync(fd).ino}` ? boot : null;
+    return bootAt(fd);
   } finally {
     closeSync(fd);
+  }
+}
+
+function bootAt(tree: number): string | null {
+  const [boot = "", inode] = getAttribute(tree, MARK)?.toString().split(" ") ?? [];
+  return inode === `${fstatSync(tree).ino}` ? boot : null;
+}
+
+function openTop(path: string): number | null {
+  try {
+    return openSync(path, O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  } catch {
+    return null;
   }
 }

@@ -41,8 +41,8 @@ const WORD = 8;
 /** All but user namespaces: root has to give files to every owner. */
 const NAMESPACES = namespaceFlags(["mount", "pid", "ipc", "uts", "net"]);
 
-/** A directory that every host has: the root is put there before it becomes that. */
-const PLACE = "/mnt";
+/** A directory that every host has, and no link or server's: the root is put there before it becomes that. */
+const PLACE = "/dev";
 
 /** What is handed to the stage, in this order behind the image: the pair of keeper and init, and the view's fds. */
 const [KEEPER_END, INIT_END, STDIO] = [FIRST_FD + 1, FIRST_FD + 2, FIRST_FD + 3];

@@ -1,6 +1,8 @@
-import { closeSync, constants, openSync } from "node:fs";
+import { closeSync, constants, fstatSync, lstatSync, openSync, readlinkSync } from "node:fs";
+import { basename, join } from "node:path";
+import { errorCode } from "../errors.ts";
 import { mountOfFd } from "../host/mount-table.ts";
-import { clearPending, isPending, markPending } from "../host/pending-tree.ts";
+import { clearPending, isMarked, isPending, markPending } from "../host/pending-tree.ts";
 import { syncPath, syncTree } from "../host/to-disk.ts";
 import { kindOfTree } from "../host/tree-place.ts";
 import { isSubvolume } from "../sys/btrfs.ts";
@@ -15,12 +17,15 @@ export interface LaterWrite extends Disposable {
   begin(place: string): void;
 }
 
+/** `now`: where the tree is in the store by then; null: there no more. Another may have its place. */
+export type OnFailure = (place: string, now: string | null, error: unknown) => Promise<void>;
+
 /** What a process that goes on brings to the disk after it has appeared; `onFailure` hears of what could not be written. */
 export class LaterWrites {
   readonly #going = new Set<Promise<void>>();
-  readonly #onFailure: (place: string, error: unknown) => Promise<void>;
+  readonly #onFailure: OnFailure;
 
-  constructor(onFailure: (place: string, error: unknown) => Promise<void>) {
+  constructor(onFailure: OnFailure) {
     this.#onFailure = onFailure;
   }
 
@@ -37,7 +42,7 @@ export class LaterWrites {
         clearPending(tree);
         await syncPath(`/proc/self/fd/${tree}/.`);
       } catch (error) {
-        await this.#onFailure(place, error);
+        await this.#onFailure(place, whereIs(tree, store), error);
       }
     };
     return {
@@ -68,15 +73,29 @@ export class LaterWrites {
   }
 }
 
-/** Brings a tree to the disk that is pending: for what may not be done to such a one. */
+function whereIs(tree: number, store: string): string | null {
+  const path = join(store, basename(readlinkSync(`/proc/self/fd/${tree}`)));
+  const [itself, there] = [fstatSync(tree), lstatSync(path, { throwIfNoEntry: false })];
+  return itself.ino === there?.ino && itself.dev === there.dev ? path : null;
+}
+
+/** Brings a tree to the disk that is pending: for what may not be done to such a one. Of what has its name by then nothing is said. */
 export async function settle(path: string): Promise<void> {
   if (!isPending(path)) return;
-  await syncTree(path);
-  const tree = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  let tree: number;
   try {
+    tree = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return; // it has just been removed
+    throw error;
+  }
+  try {
+    if (!isMarked(tree)) return;
+    const itself = `/proc/self/fd/${tree}/.`;
+    await syncTree(itself);
     clearPending(tree);
+    await syncPath(itself);
   } finally {
     closeSync(tree);
   }
-  await syncPath(path);
 }

@@ -1,7 +1,7 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Paths } from "../host/paths.ts";
-import { isLost, isPending } from "../host/pending-tree.ts";
+import { isLost } from "../host/pending-tree.ts";
 import { removeImage } from "./changes.ts";
 import { directoryDriver } from "./drivers/directory.ts";
 import { isImageName } from "./image.ts";
@@ -15,10 +15,23 @@ export async function removeLost(paths: Paths, name: string): Promise<void> {
 
 /** Of all of them; what is pending since a process was killed that was at it is brought to the disk. */
 export async function sweepPending(paths: Paths): Promise<void> {
+  const failures: unknown[] = [];
   for (const name of readdirSync(paths.machines)) {
     const path = join(paths.machines, name);
-    if (!isPending(path)) continue;
-    if (isLost(path)) await removeLost(paths, name);
-    else await settle(path);
+    try {
+      if (isLost(path)) await removeLost(paths, name);
+      else await settle(path);
+    } catch (error) {
+      failures.push(error); // the others are seen to all the same
+    }
+  }
+  if (failures.length > 0) throw failures[0];
+}
+
+/** Before something is removed for good: a copy of it that is pending would be lost, too. */
+export async function settleOthers(paths: Paths, name: string): Promise<void> {
+  for (const other of readdirSync(paths.machines)) {
+    const path = join(paths.machines, other);
+    if (other !== name && !isLost(path)) await settle(path);
   }
 }

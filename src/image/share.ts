@@ -2,6 +2,7 @@ import { chmodSync, lstatSync, renameSync, rmdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
+import { isPending } from "../host/pending-tree.ts";
 import { linksOf, readStack } from "../host/stack.ts";
 import { syncTree } from "../host/to-disk.ts";
 import { STACK_SUFFIX } from "../host/tree-place.ts";
@@ -11,6 +12,7 @@ import { cloneDriver, type FoundImage, findImage } from "./discover.ts";
 import { directoryDriver } from "./drivers/directory.ts";
 import { MOST_LAYERS, stackDriver } from "./drivers/stack.ts";
 import { holdTree } from "./hold-tree.ts";
+import { settle } from "./later-writes.ts";
 import { collectHalf, dropLayer, linkTo, lockLayers, newLayer } from "./layers.ts";
 import { lockImage } from "./locks.ts";
 import { listSnapshots } from "./snapshots/snapshot.ts";
@@ -26,6 +28,8 @@ import { createWorkspace } from "./workspace.ts";
  */
 export async function makeShareable(paths: Paths, image: FoundImage, force = false): Promise<FoundImage> {
   if (dirname(image.path) !== paths.machines || !mayBeShared(paths, image, force)) return image;
+  // Nobody asks a layer whether all of it is on the disk.
+  await settle(image.path);
   const { image: shared, changed } = await share(paths, image, force);
   // Who has it for a layer has all that was written until now.
   if (changed) await syncTree(paths.machines);
@@ -43,7 +47,8 @@ async function share(
   try {
     using _changed = lockImage(paths, image.name, "changed");
     const now = findImage(paths, image.name);
-    if (now === null || !mayBeShared(paths, now, force)) return { image: now ?? image, changed: false };
+    if (now === null || !mayBeShared(paths, now, force) || isPending(now.path))
+      return { image: now ?? image, changed: false };
     using _held = holdTree(now, paths);
     const shared = now.driver === stackDriver ? seal(paths, now) : becomeStack(paths, now, workspace.path);
     return { image: shared, changed: true };

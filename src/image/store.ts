@@ -18,10 +18,10 @@ import { type FoundImage, findImage, findImages, findSource, HOST } from "./disc
 import { finishMoves } from "./half-moved.ts";
 import { type ImageInfo, isHidden, isImageName, noSuchImage } from "./image.ts";
 import { type Inside, readInside } from "./inside.ts";
-import { LaterWrites } from "./later-writes.ts";
+import { LaterWrites, type OnFailure } from "./later-writes.ts";
 import { sweepLayers } from "./layers.ts";
 import { lockImage, sweepLocks } from "./locks.ts";
-import { removeLost, sweepPending } from "./lost.ts";
+import { removeLost, settleOthers, sweepPending } from "./lost.ts";
 import { type Fill, type MakeOptions, makeImage } from "./make.ts";
 import { sweepCopies } from "./settings-follow.ts";
 import { finishRollbacks } from "./snapshots/half-rollback.ts";
@@ -70,7 +70,7 @@ export class ImageStore {
   /** `onProblem`: given by a process that goes on, so that new images may appear before they are on the disk; hears what went wrong with them. */
   constructor(paths: Paths, onProblem?: (problem: string) => void) {
     this.paths = paths;
-    this.#later = onProblem && new LaterWrites((place, error) => this.#notWritten(place, error, onProblem));
+    this.#later = onProblem && new LaterWrites((...failure) => this.#notWritten(failure, onProblem));
   }
 
   /** All of them by name, hidden ones and the host's own tree included. Reads no tree, so that it is fast. */
@@ -142,11 +142,11 @@ export class ImageStore {
   }
 
   /** What is not whole on the disk is no image, whatever the kernel still has of it in memory. */
-  async #notWritten(place: string, error: unknown, onProblem: (problem: string) => void): Promise<void> {
-    const name = basename(place);
+  async #notWritten([place, now, error]: Parameters<OnFailure>, onProblem: (problem: string) => void): Promise<void> {
+    const name = basename(now ?? place);
     onProblem(`image ${name} could not be written to the disk: ${messageOf(error)}`);
     try {
-      if (isPending(place)) await this.remove(name);
+      if (now !== null && isPending(now)) await removeImage(this.paths, this.find(name), false);
     } catch (failed) {
       onProblem(`image ${name} is not whole and could not be removed: ${messageOf(failed)}`);
     }
@@ -170,6 +170,7 @@ export class ImageStore {
   async remove(name: string, snapshots = false): Promise<void> {
     const image = this.find(name);
     this.#usage.delete(image.path);
+    await settleOthers(this.paths, name);
     await removeImage(this.paths, image, snapshots);
   }
 
@@ -215,13 +216,13 @@ export class ImageStore {
     if (await exists(this.paths.machines)) {
       await sweepWorkspaces(this.paths.machines);
       await sweepLayers(this.paths.machines);
-      await sweepPending(this.paths);
     }
     sweepLocks(this.paths);
     sweepCopies(this.paths);
     finishMoves(this.paths);
     await finishRollbacks(this.paths);
     await releaseStill(this.paths, () => undefined);
+    if (await exists(this.paths.machines)) await sweepPending(this.paths);
   }
 
   /** What an image says of itself. Anybody may ask, as often as they like, so a disk image is mounted once in a while only. */

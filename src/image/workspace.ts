@@ -3,6 +3,7 @@ import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
 import { chmod, lstat, mkdir, readdir, rmdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { BerthError } from "../errors.ts";
+import { forgetMark } from "../host/pending-tree.ts";
 import { removeLargeTree } from "../host/remove-tree.ts";
 import { isUnwritten } from "../host/stack.ts";
 import { syncPath, syncTree } from "../host/to-disk.ts";
@@ -91,6 +92,7 @@ export async function publish(finished: string, target: string, later?: LaterWri
   // A stack of links alone has nothing in it to be lost: a journal brings it to the disk in order.
   const isNew = kindOfTree(finished) === "stack" && isUnwritten(finished);
   const isLater = !isNew && (await later?.mark(finished)) === true;
+  if (!isLater) forgetMark(finished);
   if (!isNew && !isLater) await syncTree(finished);
   try {
     renameNoReplace(finished, target);
@@ -104,6 +106,7 @@ export async function publish(finished: string, target: string, later?: LaterWri
 
 /** The same in place of what is at `target`, which is then where `finished` was. */
 export async function publishInstead(finished: string, target: string): Promise<void> {
+  forgetMark(finished);
   await syncTree(finished);
   renameExchange(finished, target);
   await syncPath(dirname(target));

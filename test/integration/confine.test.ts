@@ -153,6 +153,38 @@ describe("of the host", () => {
   });
 });
 
+test("any host has a place for it, also one whose /mnt leads nowhere", async () => {
+  const module = fileURLToPath(new URL("../../src/host/confine.ts", import.meta.url));
+  const script = `
+    const { runConfined } = await import(${JSON.stringify(module)});
+    const options = { directory: ${JSON.stringify(directory)}, writable: true, signal: new AbortController().signal };
+    console.log((await runConfined("echo /*; echo x >new", [], options)).tail[0]);
+  `;
+  // This host, but for one name.
+  const other = `
+    set -eu
+    mount -t tmpfs -o mode=0755 other "$1"
+    for path in /*; do
+      name=\${path#/}
+      if [ "$name" = mnt ]; then ln -s gone/mnt "$1/mnt"
+      elif [ -L "$path" ]; then cp -P "$path" "$1/"
+      elif [ -d "$path" ]; then mkdir "$1/$name"; mount --rbind "$path" "$1/$name"
+      fi
+    done
+    cd "$1"
+    mkdir old-root
+    pivot_root . old-root
+    umount -l old-root
+    exec "$2" --input-type=module -e "$3"
+  `;
+  mkdirSync(join(directory, "root"));
+  const words = ["--mount", "--propagation=private", "sh", "-c", other, "sh", join(directory, "root")];
+  expect(execFileSync("unshare", [...words, process.execPath, script], { encoding: "utf8" })).toMatch(
+    /^\/bin .*\/usr$/m,
+  );
+  expect(readFileSync(join(directory, "new"), "utf8")).toBe("x\n");
+});
+
 test("the layers lie over each other, one or several", async () => {
   for (const name of ["one", "two"]) {
     mkdirSync(join(directory, name));

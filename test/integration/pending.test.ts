@@ -1,6 +1,6 @@
 /** Images that appear before they are on the disk, as in a daemon: after a power cut each is whole or not there, and none stays so for long. */
 import { execFileSync } from "node:child_process";
-import { closeSync, mkdirSync, openSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeAll, expect, test, vi } from "vitest";
@@ -8,6 +8,7 @@ import { findPaths, type Paths } from "../../src/host/paths.ts";
 import { isLost, isPending, markPending } from "../../src/host/pending-tree.ts";
 import { takeSnapshot } from "../../src/image/snapshots/take.ts";
 import { ImageStore } from "../../src/image/store.ts";
+import { getAttribute } from "../../src/sys/owners.ts";
 import { Transfers } from "../../src/transfer/transfers.ts";
 import { type BerthRoot, berthRoot, buildBerth } from "../lib/berth.ts";
 import { CUT_FILE_SYSTEMS, CUT_TOOLS, makeCutDisk } from "../lib/cut-disk.ts";
@@ -265,5 +266,83 @@ test("of one whose write failed nothing is left", async () => {
     await store.written();
     expect(problems).toEqual(["image copy could not be written to the disk: EIO: i/o error"]);
     expect(readdirSync(paths.machines).filter((name) => !name.startsWith("."))).toEqual(["web"]);
+  });
+});
+
+function markOf(path: string): string | null {
+  const fd = openSync(path, "r");
+  try {
+    return getAttribute(fd, "trusted.berth.pending")?.toString() ?? null;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+test("a copy of a pending image has no mark, and what becomes a layer is on the disk", async () => {
+  await onExt4(async (paths) => {
+    pendingTree(paths, "web");
+    const store = new ImageStore(paths);
+    await store.clone("web", "copy", COPY);
+    expect(markOf(join(paths.machines, "web"))).not.toBe(null);
+    expect(markOf(join(paths.machines, "copy"))).toBe(null);
+    gate.shut();
+    const cloned = store.clone("web", "shared", { readOnly: false, signal, driver: "stack" });
+    await sleep(HELD);
+    expect(readdirSync(paths.machines)).toContain("web");
+    gate.open();
+    await cloned;
+    const [layer = ""] = readdirSync(join(paths.machines, ".berth-layers"));
+    expect(markOf(join(paths.machines, ".berth-layers", layer, "tree"))).toBe(null);
+  });
+});
+
+test("an image is not removed before its copies are on the disk, whoever removes it", async () => {
+  await onExt4(async (paths) => {
+    const [tree, copy] = [richTree(join(paths.machines, "web")), join(paths.machines, "copy")];
+    gate.shut();
+    const store = storeOf(paths);
+    await store.clone("web", "copy", COPY);
+    const removed = new ImageStore(paths).remove("web");
+    await sleep(HELD);
+    expect(isPending(copy)).toBe(true);
+    expect(existsSync(tree)).toBe(true);
+    gate.open();
+    await removed;
+    expect(isPending(copy)).toBe(false);
+    await store.written();
+  });
+});
+
+test("one whose write failed is removed by the name that it has by then, and not what has its old one", async () => {
+  await onExt4(async (paths) => {
+    richTree(join(paths.machines, "web"));
+    const problems: string[] = [];
+    const store = storeOf(paths, (problem) => problems.push(problem));
+    gate.shut();
+    await store.clone("web", "copy", COPY);
+    await store.rename("copy", "moved");
+    pendingTree(paths, "copy");
+    gate.fail(new Error("EIO: i/o error"));
+    await store.written();
+    expect(problems).toEqual(["image moved could not be written to the disk: EIO: i/o error"]);
+    expect(names(store)).toEqual(["copy", "web"]);
+  });
+});
+
+test("one that can't be removed keeps the sweep from nothing else", async () => {
+  await onExt4(async (paths) => {
+    const held = pendingTree(paths, "a");
+    const other = pendingTree(paths, "b");
+    boot.id = "next-boot";
+    const killed = pendingTree(paths, "c");
+    execFileSync("mount", ["--bind", held, held]);
+    try {
+      await expect(storeOf(paths).sweep()).rejects.toThrow();
+    } finally {
+      execFileSync("umount", [held]);
+    }
+    expect([isLost(held), existsSync(other), isPending(killed)]).toEqual([true, false, false]);
+    await storeOf(paths).sweep();
+    expect(existsSync(held)).toBe(false);
   });
 });
