@@ -89,12 +89,10 @@ export async function runInView(
 
 function handOver(stage: StageProcess, program: ViewProgram): readonly Program[] {
   const { image, programs } = compileView(program, ARCH);
-  const fds = [writeImage(image), ...socketPair(SOCK_SEQPACKET)];
-  try {
-    stage.handOver(TITLE, [...fds, ...fdsOf(program)]);
-  } finally {
-    for (const fd of fds) closeQuietly(fd);
-  }
+  using handed = new DisposableStack();
+  const own = (fd: number): number => handed.adopt(fd, closeQuietly);
+  const fds = [own(writeImage(image)), ...socketPair(SOCK_SEQPACKET).map(own)];
+  stage.handOver(TITLE, [...fds, ...fdsOf(program)]);
   return programs;
 }
 

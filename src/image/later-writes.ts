@@ -1,8 +1,8 @@
-import { closeSync, constants, fstatSync, lstatSync, openSync, readlinkSync } from "node:fs";
+import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, readlinkSync } from "node:fs";
 import { basename, join } from "node:path";
 import { errorCode } from "../errors.ts";
 import { mountOfFd } from "../host/mount-table.ts";
-import { clearPending, isMarked, isPending, markPending } from "../host/pending-tree.ts";
+import { clearPending, isLost, isMarked, isPending, markPending } from "../host/pending-tree.ts";
 import { syncPath, syncTree } from "../host/to-disk.ts";
 import { kindOfTree } from "../host/tree-place.ts";
 import { isSubvolume } from "../sys/btrfs.ts";
@@ -97,5 +97,13 @@ export async function settle(path: string): Promise<void> {
     await syncPath(itself);
   } finally {
     closeSync(tree);
+  }
+}
+
+/** Before something is removed or replaced for good: a copy of it that is pending would be lost, too. `name`: what goes. */
+export async function settleOthers(store: string, name: string): Promise<void> {
+  for (const other of readdirSync(store)) {
+    const path = join(store, other);
+    if (other !== name && !isLost(path)) await settle(path);
   }
 }

@@ -27,11 +27,3 @@ export async function sweepPending(paths: Paths): Promise<void> {
   }
   if (failures.length > 0) throw failures[0];
 }
-
-/** Before something is removed for good: a copy of it that is pending would be lost, too. */
-export async function settleOthers(paths: Paths, name: string): Promise<void> {
-  for (const other of readdirSync(paths.machines)) {
-    const path = join(paths.machines, other);
-    if (other !== name && !isLost(path)) await settle(path);
-  }
-}

@@ -18,10 +18,10 @@ import { type FoundImage, findImage, findImages, findSource, HOST } from "./disc
 import { finishMoves } from "./half-moved.ts";
 import { type ImageInfo, isHidden, isImageName, noSuchImage } from "./image.ts";
 import { type Inside, readInside } from "./inside.ts";
-import { LaterWrites, type OnFailure } from "./later-writes.ts";
+import { LaterWrites, type OnFailure, settleOthers } from "./later-writes.ts";
 import { sweepLayers } from "./layers.ts";
 import { lockImage, sweepLocks } from "./locks.ts";
-import { removeLost, settleOthers, sweepPending } from "./lost.ts";
+import { removeLost, sweepPending } from "./lost.ts";
 import { type Fill, type MakeOptions, makeImage } from "./make.ts";
 import { sweepCopies } from "./settings-follow.ts";
 import { finishRollbacks } from "./snapshots/half-rollback.ts";
@@ -133,6 +133,8 @@ export class ImageStore {
    */
   async make(options: Omit<MakeOptions, "later">, fill: Fill): Promise<string> {
     await removeLost(this.paths, options.name);
+    if (options.replace && findImage(this.paths, options.name) !== null)
+      await settleOthers(this.paths.machines, options.name);
     return makeImage(this.paths, { ...options, later: this.#later }, fill);
   }
 
@@ -170,7 +172,7 @@ export class ImageStore {
   async remove(name: string, snapshots = false): Promise<void> {
     const image = this.find(name);
     this.#usage.delete(image.path);
-    await settleOthers(this.paths, name);
+    await settleOthers(this.paths.machines, name);
     await removeImage(this.paths, image, snapshots);
   }
 

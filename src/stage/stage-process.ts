@@ -62,7 +62,12 @@ export class StageProcess {
 
   private constructor(pid: number, socket: number) {
     this.pid = pid;
-    this.pidfd = pidfdOpen(pid);
+    try {
+      this.pidfd = pidfdOpen(pid);
+    } catch (error) {
+      closeQuietly(socket); // with which it ends
+      throw error;
+    }
     this.#fd = socket;
     this.socket = new StageSocket(socket);
   }
@@ -148,24 +153,26 @@ const TITLE = ["berth-stage".padEnd(TITLE_SIZE - 1)];
 interface Ends extends Disposable {
   /** Of the child: see spawnProcess. */
   readonly fds: readonly (readonly [number, number])[];
-  /** Ours, which is the taker's. */
+  /** Ours, which is the taker's, when the child has the others: so there is room for a pidfd of it. */
   take(): number;
 }
 
 /** A socket for a stage, and what else it begins with. */
 function makeEnds(): Ends {
+  using opening = new DisposableStack();
+  const own = (fd: number): number => opening.adopt(fd, closeQuietly);
   const [ours, theirs] = socketPair(SOCK_SEQPACKET);
-  const nothing = openNull();
-  const status = theirs === STATUS_FD ? duplicate(theirs, FIRST_FD) : theirs;
-  const opened = new Set([ours, theirs, status, nothing]);
+  const [kept, given] = [opening.adopt({ fd: ours }, ({ fd }) => closeQuietly(fd)), own(theirs)];
+  const nothing = own(openNull());
+  const status = given === STATUS_FD ? own(duplicate(given, FIRST_FD)) : given;
+  const opened = opening.move();
   return {
     fds: [...[0, 1, 2].map((target) => [nothing, target] as const), [status, STATUS_FD]],
     take: () => {
-      opened.delete(ours);
+      kept.fd = -1;
+      opened.dispose();
       return ours;
     },
-    [Symbol.dispose]: () => {
-      for (const fd of opened) closeQuietly(fd);
-    },
+    [Symbol.dispose]: () => opened.dispose(),
   };
 }

@@ -1,4 +1,5 @@
 import { fstatSync, openSync, readSync } from "node:fs";
+import { BerthError, errorCode } from "../errors.ts";
 import { runCommand } from "../host/command.ts";
 import { mountOfFd } from "../host/mount-table.ts";
 import { isLocal } from "../image/file-systems.ts";
@@ -46,8 +47,17 @@ function lookHere(fd: number): Look | null {
   const stat = fstatSync(fd);
   if (!stat.isFile()) return null;
   const head = Buffer.alloc(MAGIC_LENGTH);
-  const length = readSync(fd, head, 0, MAGIC_LENGTH, null);
+  const length = readHead(fd, head);
   return { file: { size: stat.size, allocated: stat.blocks * BLOCK }, head: head.subarray(0, length) };
+}
+
+/** @throws BerthError: it is open for writing only, or its disk is damaged */
+function readHead(fd: number, head: Buffer): number {
+  try {
+    return readSync(fd, head, 0, head.length, null);
+  } catch (error) {
+    throw new BerthError(`the archive can't be read: ${errorCode(error) ?? error}`, { cause: error });
+  }
 }
 
 /** By a child: a read that waits for a pipe, or for a file system that does not answer, can't be taken back, and must not hold us up. */

@@ -251,6 +251,38 @@ describe("how it ends", () => {
   });
 });
 
+test("where there is no fd to spare that is an error, and of none of them anything is left", () => {
+  const module = fileURLToPath(new URL("../../src/host/confine.ts", import.meta.url));
+  const script = `
+    const { closeSync, openSync, readdirSync } = await import("node:fs");
+    const { execFileSync } = await import("node:child_process");
+    const { runConfined } = await import(${JSON.stringify(module)});
+    const options = { directory: ${JSON.stringify(directory)}, writable: true, signal: new AbortController().signal };
+    const run = () => runConfined("true", [], options).then(({ status }) => status, ({ message }) => message);
+    await run();
+    const count = () => readdirSync("/proc/self/fd").length;
+    const before = count();
+    const ends = new Set();
+    for (let free = 0; free < 20; free++) {
+      const held = [];
+      try {
+        for (;;) held.push(openSync("/dev/null"));
+      } catch {}
+      for (const fd of held.splice(0, free)) closeSync(fd);
+      ends.add((await run()).replace(/^(?!ended).*EMFILE.*/, "EMFILE"));
+      for (const fd of held) closeSync(fd);
+    }
+    const children = execFileSync("ps", ["--ppid", process.pid, "-o", "comm="], { encoding: "utf8" });
+    console.log(JSON.stringify({ ends: [...ends], left: count() - before, children: children.trim() }));
+  `;
+  const words = ["--nofile=128", process.execPath, "--input-type=module", "-e", script];
+  expect(JSON.parse(execFileSync("prlimit", words, { encoding: "utf8" }))).toEqual({
+    ends: ["EMFILE", OK],
+    left: 0,
+    children: "ps",
+  });
+});
+
 /** Of no other process: what sleeps in there. */
 const SLEEP = `sleep 1000${process.pid}`;
 

@@ -310,6 +310,14 @@ test("an image is not removed before its copies are on the disk, whoever removes
     await removed;
     expect(isPending(copy)).toBe(false);
     await store.written();
+    // The same of what it is replaced by.
+    richTree(tree);
+    pendingTree(paths, "killed");
+    await new ImageStore(paths).make({ name: "web", readOnly: false, replace: true, signal }, async (workspace) => {
+      mkdirSync(join(workspace, "tree"));
+      expect(isPending(join(paths.machines, "killed"))).toBe(false);
+      return join(workspace, "tree");
+    });
   });
 });
 

@@ -151,6 +151,13 @@ describe("export-tar and import-tar", () => {
   });
 });
 
+test("what is open for writing only is no archive", async () => {
+  await using root = berthRoot();
+  const fd = openSync(join(root.path, "out"), "w");
+  await expect(transfersOf(root).importTar(fd, IMAGE).done).rejects.toThrow("the archive can't be read: EBADF");
+  expect(readdirSync(root.machines)).toEqual([]);
+});
+
 test("import-fs copies a directory with everything, but nothing mounted below it", async () => {
   await using root = berthRoot();
   const tree = richTree(join(root.path, "from/web"));
@@ -194,9 +201,9 @@ describe("an import that does not come to its end", () => {
     expect(ours(newProcesses(before, readProcesses()))).toEqual([]);
   });
 
-  /** Of the tools an import runs. */
+  /** Of the tools an import runs, and their keepers. */
   function ours(processes: readonly string[]): string[] {
-    return processes.filter((line) => /berth-transfer|unshare|tar |import-tar/.test(line));
+    return processes.filter((line) => /berth-(transfer|view|stage)|unshare|tar |import-tar/.test(line));
   }
 
   test("before the first byte has come", async () => {

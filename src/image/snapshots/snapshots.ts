@@ -6,6 +6,7 @@ import { syncPath } from "../../host/to-disk.ts";
 import { renameNoReplace } from "../../sys/files.ts";
 import type { FoundImage } from "../discover.ts";
 import { stackDriver } from "../drivers/stack.ts";
+import { settleOthers } from "../later-writes.ts";
 import { collectLayers, lockMoves } from "../layers.ts";
 import { lockImage } from "../locks.ts";
 import { ImageStore } from "../store.ts";
@@ -125,6 +126,7 @@ export class Snapshots {
 
   /** It is gone at once, its files soon after. */
   async #discard(snapshot: Snapshot): Promise<void> {
+    await settleOthers(this.#paths.machines, snapshot.image);
     await using workspace = await createWorkspace(this.#paths.machines, snapshot.image.replace(/^\./, ""));
     const rest = join(workspace.path, "snapshot");
     renameSync(snapshot.directory, rest);
