@@ -56,13 +56,13 @@ export async function renameImage(paths: Paths, image: FoundImage, to: string): 
 
 /**
  * With its settings, and its range of ids is free again. It is gone from the store at once, its files soon after. One that has
- * snapshots is left alone, but where `snapshots` says that they go, too: they may be all that is left of a mistake.
+ * snapshots is left alone, but where `snapshots` says that they go, too, or stay: they may be all that is left of a mistake.
  */
-export async function removeImage(paths: Paths, image: FoundImage, snapshots: boolean): Promise<void> {
+export async function removeImage(paths: Paths, image: FoundImage, snapshots: boolean | "stay"): Promise<void> {
   requireNotHost(image, "removed");
   using _removed = lockImage(paths, image.name, "removed");
   const names = snapshotNames(paths, image.name);
-  if (!snapshots && names.length > 0) throw hasSnapshots(image.name, names);
+  if (snapshots === false && names.length > 0) throw hasSnapshots(image.name, names);
   using _held = holdTree(image, paths);
   readLedger(ledgerPath(paths.machines));
   await using workspace = await createWorkspace(paths.machines, image.name.replace(/^\./, ""));
@@ -70,7 +70,7 @@ export async function removeImage(paths: Paths, image: FoundImage, snapshots: bo
   noteMove(paths, image, null);
   using _noted = { [Symbol.dispose]: () => forgetMove(paths, image.name) };
   moveImage(image, removed, false);
-  if (existsSync(snapshotsOf(paths, image.name)))
+  if (snapshots === true && existsSync(snapshotsOf(paths, image.name)))
     renameSync(snapshotsOf(paths, image.name), join(workspace.path, "snapshots"));
   await syncPath(paths.machines);
   // It is out of the store: nothing of it is left for the next one of that name, whatever its files do.

@@ -7,10 +7,13 @@ import { directoryDriver } from "./drivers/directory.ts";
 import { isImageName } from "./image.ts";
 import { settle } from "./later-writes.ts";
 
-/** What a power cut left of an image that was not on the disk yet: removed, with what else was of it. */
+/**
+ * What a power cut left of an image that was not on the disk yet: removed, with what else was of it. It had no snapshots, as what
+ * has some is on the disk: those of its name are of an earlier image, and stay.
+ */
 export async function removeLost(paths: Paths, name: string): Promise<void> {
   const path = join(paths.machines, name);
-  if (isImageName(name) && isLost(path)) await removeImage(paths, { name, path, driver: directoryDriver }, true);
+  if (isImageName(name) && isLost(path)) await removeImage(paths, { name, path, driver: directoryDriver }, "stay");
 }
 
 /** Of all of them; what is pending since a process was killed that was at it is brought to the disk. */

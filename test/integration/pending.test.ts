@@ -354,3 +354,16 @@ test("one that can't be removed keeps the sweep from nothing else", async () => 
     expect(existsSync(held)).toBe(false);
   });
 });
+
+test("snapshots of an earlier image of that name stay when one is lost", async () => {
+  await onExt4(async (paths) => {
+    const tree = richTree(join(paths.machines, "web"));
+    await takeSnapshot(paths, storeOf(paths).find("web"), { name: "kept", comment: "", signal });
+    rmSync(tree, { recursive: true });
+    pendingTree(paths, "web");
+    boot.id = "next-boot";
+    await storeOf(paths).sweep();
+    expect(existsSync(tree)).toBe(false);
+    expect(readdirSync(join(paths.machines, ".berth-snapshots/web"))).toEqual(["kept"]);
+  });
+});
