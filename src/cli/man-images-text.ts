@@ -19,7 +19,7 @@ Form and names are those of *systemd.mstack*(7). A directory that has snapshots 
 An image is there whole or not at all: what makes one works under a hidden name, writes it to the disk and renames it. What a
 killed berth has left goes with the next one, or by *berth clean*, which also removes hidden images, those whose names begin with a dot.
 What a command has made is on the disk when it ends. Who clones or imports by the bus (*machinectl clone*, *import-tar*) has the answer when the image is whole, and *berthd*(8) writes it to the
-disk right after: where the power is cut in between nothing of it is left.
+disk right after: where the power is cut in between it is no image any more, as files may be missing in it, and *berth clean* removes what is left of it.
 
 No image is removed, renamed or marked while a machine runs from it, be it one of berth, of another berth root or of
 *systemd-nspawn*(1). It can be cloned and exported: on btrfs a clone is of one moment, as after a power cut, elsewhere and in

@@ -16,7 +16,11 @@ export function openImages(paths: Paths, log: Logger): Images {
   // What was being made when the last daemon, or a command, was killed.
   store
     .sweep()
-    .then(() => sweepDownloads(paths.cache))
+    .then((lost) => {
+      for (const name of lost)
+        log.warn(`image ${name} is not whole: the host went down before it was on the disk; berth clean removes it`);
+      sweepDownloads(paths.cache);
+    })
     .catch((error: unknown) => log.warn(`could not clean up the store: ${String(error)}`));
   const transfers = new Transfers(store);
   transfers.on("new", ({ id, type, local, remote }) =>

@@ -7,7 +7,8 @@ import { bootId } from "./boot-id.ts";
 /**
  * A tree that appears in the store before all of it is on the disk is marked at its top, with the host's boot: it is *pending*. The mark
  * comes to the disk before the name, so a power cut leaves no such name, or one whose tree says that it is of a boot that is over.
- * That one is *lost*, as anything may be missing in it: it is no image any more, and the next sweep removes it.
+ * That one is *lost*, as anything may be missing in it: it is no image any more, and goes when somebody says so, for the mark may have outlived
+ * its reason: where what was to take it away was killed, and never started again before the host's next boot.
  *
  * The mark is for the host alone (xattr(7): trusted.* needs its CAP_SYS_ADMIN), and says which inode it is about, as who copies
  * a tree by hand copies its attributes.

@@ -16,17 +16,19 @@ export async function removeLost(paths: Paths, name: string): Promise<void> {
   if (isImageName(name) && isLost(path)) await removeImage(paths, { name, path, driver: directoryDriver }, "stay");
 }
 
-/** Of all of them; what is pending since a process was killed that was at it is brought to the disk. */
-export async function sweepPending(paths: Paths): Promise<void> {
+/** Names of all that are lost. */
+export function lostImages({ machines }: Paths): readonly string[] {
+  return readdirSync(machines).filter((name) => isImageName(name) && isLost(join(machines, name)));
+}
+
+/** What is pending since a process was killed that was at it is brought to the disk. */
+export async function settleAll({ machines }: Paths): Promise<void> {
   const failures: unknown[] = [];
-  for (const name of readdirSync(paths.machines)) {
-    const path = join(paths.machines, name);
+  for (const path of readdirSync(machines).map((name) => join(machines, name)))
     try {
-      if (isLost(path)) await removeLost(paths, name);
-      else await settle(path);
+      if (!isLost(path)) await settle(path);
     } catch (error) {
       failures.push(error); // the others are seen to all the same
     }
-  }
   if (failures.length > 0) throw failures[0];
 }

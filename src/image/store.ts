@@ -21,7 +21,7 @@ import { type Inside, readInside } from "./inside.ts";
 import { LaterWrites, type OnFailure, settleOthers } from "./later-writes.ts";
 import { sweepLayers } from "./layers.ts";
 import { lockImage, sweepLocks } from "./locks.ts";
-import { removeLost, sweepPending } from "./lost.ts";
+import { lostImages, removeLost, settleAll } from "./lost.ts";
 import { type Fill, type MakeOptions, makeImage } from "./make.ts";
 import { sweepCopies } from "./settings-follow.ts";
 import { finishRollbacks } from "./snapshots/half-rollback.ts";
@@ -195,10 +195,18 @@ export class ImageStore {
     });
   }
 
-  /** Removes images that are hidden, or all, but those in use. What they used, where that could be counted. */
+  /** Removes images that are lost, and those that are hidden, or all, but those in use. What they used, where that could be counted. */
   async clean(which: "hidden" | "all"): Promise<readonly Cleaned[]> {
     const names = findImages(this.paths).map(({ name }) => name);
     const cleaned: Cleaned[] = [];
+    const failures: unknown[] = [];
+    for (const name of (await exists(this.paths.machines)) ? lostImages(this.paths) : [])
+      try {
+        await removeLost(this.paths, name);
+        cleaned.push({ name, usage: null });
+      } catch (error) {
+        failures.push(error); // the others go all the same
+      }
     for (const name of names.filter((each) => which === "all" || isHidden(each))) {
       await this.measure([name], CLEAN_PATIENCE);
       const { usage } = this.get(name);
@@ -210,11 +218,15 @@ export class ImageStore {
       }
       cleaned.push({ name, usage });
     }
+    if (failures.length > 0) throw failures[0];
     return cleaned;
   }
 
-  /** Removes what those left who were killed while they made or removed an image. */
-  async sweep(): Promise<void> {
+  /**
+   * Removes what those left who were killed while they made or removed an image. Answers with the images that are lost: nobody knows
+   * what they lack, and they stay until somebody says that they may go, by `clean` or by making another one of that name.
+   */
+  async sweep(): Promise<readonly string[]> {
     if (await exists(this.paths.machines)) {
       await sweepWorkspaces(this.paths.machines);
       await sweepLayers(this.paths.machines);
@@ -224,7 +236,9 @@ export class ImageStore {
     finishMoves(this.paths);
     await finishRollbacks(this.paths);
     await releaseStill(this.paths, () => undefined);
-    if (await exists(this.paths.machines)) await sweepPending(this.paths);
+    if (!(await exists(this.paths.machines))) return [];
+    await settleAll(this.paths);
+    return lostImages(this.paths);
   }
 
   /** What an image says of itself. Anybody may ask, as often as they like, so a disk image is mounted once in a while only. */

@@ -86,7 +86,7 @@ function isStill(path: string, fd: number): boolean {
  * Lets a finished directory appear at `target`, which must not exist. Its contents are on the disk before, so that a
  * power cut leaves all of it or nothing: 60 to 500 ms for a tree of 100 MB here, where the copy itself took 300.
  * rename(2) would replace an empty directory, hence RENAME_NOREPLACE. With `later` they may come to the disk after it has
- * appeared: a power cut before that leaves nothing of it, once what it has left is swept. @throws BerthError
+ * appeared: a power cut before that leaves no image. @throws BerthError
  */
 export async function publish(finished: string, target: string, later?: LaterWrite): Promise<void> {
   // A stack of links alone has nothing in it to be lost: a journal brings it to the disk in order.

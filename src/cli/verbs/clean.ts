@@ -15,7 +15,7 @@ export function define(program: Command, run: Runner): void {
     .command("clean")
     .summary("remove hidden images, or all")
     .description(
-      "Removes the images whose names begin with a dot; those that are in use stay. What was removed is printed.",
+      "Removes the images whose names begin with a dot; those that are in use stay. What killed commands and power cuts have left goes, too. What was removed is printed.",
     )
     .option("-a, --all", "all images, not only hidden ones")
     .option("--json", "print what was removed as JSON")
