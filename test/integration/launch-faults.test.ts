@@ -613,7 +613,8 @@ describe("a launch that is aborted", () => {
 
   // A keeper that is killed while it makes something in the tree can't take it away any more: so not one that has begun.
   test.each(["stage", "leader"])("ends whatever hangs: the %s", async (who) => {
-    const machine = testMachine(options());
+    // An init that is stopped just before it is executed is taken for executed when it dies: what its start replaced in the tree then stays.
+    const machine = testMachine({ ...everythingOn("ResolvConf=off", false), name: "aborted" });
     const launch = launchWith(machine, who, (each, pidfd) => {
       pidfdSendSignal(pidfd, SIGSTOP);
       setImmediate(() => each.abort(reason));
