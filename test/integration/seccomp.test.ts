@@ -9,7 +9,7 @@ import type { AddressFamilyChange } from "../../src/spec/machine-spec.ts";
 import { systemCallNumbers } from "../../src/sys/libseccomp.ts";
 import { filtering } from "../lib/filtering.ts";
 import { checkLeaks } from "../lib/leaks.ts";
-import { needs } from "../lib/requires.ts";
+import { needs, needsHere } from "../lib/requires.ts";
 
 /** Loads the filter in the file argv[1] ("-": none), then makes one call for each `ABI:NUMBER:A0:A1:A2` and prints its errno. */
 const PROBE = String.raw`
@@ -215,6 +215,7 @@ test("numbers nobody knows give ENOSYS, not EPERM", () => {
 });
 
 describe.runIf(ARCH === "x64")("i386 programs (int 0x80)", () => {
+  needs("i386");
   const i386 = (calls: readonly Call[]): readonly Call[] =>
     calls.map(({ name, args = [] }) => ({ name, args: args.map((arg) => arg & 0xffff_ffffn), arch: "x86" }));
 
@@ -274,7 +275,8 @@ describe("SuppressSync=yes", () => {
     expect(errnos(compile(), calls)).toEqual([EBADF, EBADF, EBADF, EFAULT, EFAULT]);
   });
 
-  test.runIf(ARCH === "x64")("for programs of 32 bits too", () => {
+  test.runIf(ARCH === "x64")("for programs of 32 bits too", (ctx) => {
+    needsHere(ctx, "i386");
     const i386 = [...calls, { name: "open", args: [0n, O_SYNC] }].map((call) => ({ ...call, arch: "x86" }));
     expect(errnos(suppressing(), i386)).toEqual([0, 0, 0, EINVAL, EFAULT, EINVAL]);
   });
@@ -314,7 +316,8 @@ describe("RestrictAddressFamilies=", () => {
     expect(errnos(restricted(...lines), sockets)).toEqual(expected.map((want, i) => (want === OK ? plain[i] : want)));
   });
 
-  test.runIf(ARCH === "x64")("for programs of 32 bits too, whose socketcall makes none at all", () => {
+  test.runIf(ARCH === "x64")("for programs of 32 bits too, whose socketcall makes none at all", (ctx) => {
+    needsHere(ctx, "i386");
     const i386 = [
       ...sockets.slice(0, 3),
       { name: "socketcall", args: [1n, ALL] },

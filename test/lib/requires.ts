@@ -10,11 +10,11 @@
  *   missing("cgroup2")?.reason                     // the plain question, undefined = it is there
  *
  * Needs: root | userns | cgroup2 | cc | systemd | no-systemd | no-selinux | systemd-nspawn | tool:NAME | cap:CAP_SYS_ADMIN
- *        | controller:NAME | kernel:6.3 | arch:arm64 | file:/dev/fuse
+ *        | controller:NAME | kernel:6.3 | arch:arm64 | i386 | file:/dev/fuse
  */
 import { spawnSync } from "node:child_process";
-import { accessSync, constants, existsSync, readFileSync } from "node:fs";
-import { release } from "node:os";
+import { accessSync, constants, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { release, tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeEach, type TestContext } from "vitest";
 import { capabilityNumber } from "../../src/spec/capabilities.ts";
@@ -60,6 +60,7 @@ const NEEDS = {
   },
   kernel: { check: kernel, lawful: true },
   arch: { check: (name) => (process.arch === name ? undefined : `this host is ${process.arch}`), lawful: true },
+  i386: { check: i386, lawful: true },
   file: { check: (path) => (existsSync(path) ? undefined : `no ${path}`) },
 } as const satisfies Record<string, Row>;
 
@@ -130,6 +131,22 @@ function works(tool: string, args: string[], problem: string, output = /^/): str
   if (result.error) return `${problem}: no ${tool} in PATH`;
   if (result.status !== 0) return `${problem}: ${result.stderr.trim()}`;
   return output.test(result.stdout) ? undefined : problem;
+}
+
+/** Some kernels, and hypervisors under them, take no system calls of 32-bit programs, whatever they say. */
+function i386(): string | undefined {
+  const directory = mkdtempSync(join(tmpdir(), "i386-"));
+  try {
+    const program = join(directory, "program");
+    const code =
+      'int main() { long pid; __asm__ volatile("int $0x80" : "=a"(pid) : "a"(20) : "memory"); return pid < 0; }';
+    const made = spawnSync("cc", ["-x", "c", "-o", program, "-"], { input: code, encoding: "utf8" });
+    if (made.status !== 0)
+      return `no C compiler that makes the program which tries: ${made.stderr ?? made.error?.message}`;
+    return spawnSync(program).status === 0 ? undefined : "no system calls of 32-bit programs (int 0x80) here";
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 }
 
 function capability(name: string): string | undefined {
