@@ -89,7 +89,7 @@ describe("^] three times", () => {
     await terminal.until(/deaf/);
     await raw(terminal);
     for (let i = 0; i < 40; i++) await terminal.typeSlowly("y".repeat(2000));
-    terminal.type(ESCAPE);
+    await terminal.typeSlowly(ESCAPE);
     expect(await end).toEqual({ status: 129, signal: null });
     await gone();
   });

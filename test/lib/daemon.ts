@@ -7,10 +7,13 @@
  *   await wire.call("start", { name: "m", timeout: 1000 })  // { result }, or { error: { message, hint, kind, exitStatus } }
  *   wire.send("{no json\n"); await wire.closed;             // what the daemon does with it
  */
+import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { connect as connectTo, type Socket } from "node:net";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { errorCode } from "../../src/errors.ts";
 import type { Reply, WireError } from "../../src/manager/protocol.ts";
 import { type BerthRoot, poll, type Running } from "./berth.ts";
 
@@ -54,12 +57,17 @@ export type Answer = { readonly result: unknown } | { readonly error: WireError 
 
 export async function connect(root: BerthRoot): Promise<Wire> {
   await poll("berthd.sock", () => (existsSync(socketOf(root)) ? true : undefined));
-  const socket = connectTo(socketOf(root));
-  await new Promise<void>((resolve, reject) => {
-    socket.once("connect", resolve);
-    socket.once("error", reject);
-  });
-  return new Wire(socket);
+  for (let tries = 0; ; tries++) {
+    const socket = connectTo(socketOf(root));
+    try {
+      await once(socket, "connect");
+      return new Wire(socket);
+    } catch (error) {
+      // It has its name before anybody listens.
+      if (errorCode(error) !== "ECONNREFUSED" || tries === 200) throw error;
+      await sleep(5);
+    }
+  }
 }
 
 export class Wire {
