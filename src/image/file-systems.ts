@@ -74,9 +74,9 @@ export async function isLocalAt(directory: string): Promise<boolean> {
   return LOCAL_NUMBERS.has((await statfs(directory)).type);
 }
 
-/** The same of a mount, without asking the file system itself. */
+/** The same of a mount, without asking the file system itself. Not of an overlay: a server may have what is below it. */
 export function isLocal({ fsType }: Mount): boolean {
-  return LOCAL.has(fsType);
+  return fsType !== "overlay" && LOCAL.has(fsType);
 }
 
 function isKernelFrom([major, minor]: readonly [number, number]): boolean {
