@@ -1,4 +1,5 @@
-import { runCommand } from "../host/command.ts";
+import { runInView } from "../host/run-in-view.ts";
+import { filesOf, openTree } from "./copy-view.ts";
 
 /** What copying a tree takes, about, in parts of what a small file takes. Paths begin below the tree, and are bytes as latin1. */
 export interface TreeWeights {
@@ -6,8 +7,8 @@ export interface TreeWeights {
   /** Of 512 bytes, on the disk. */
   readonly blocks: number;
   readonly total: number;
-  /** Whether there are directories that their owner may not write to, search or list. */
-  readonly hasShut: boolean;
+  /** Whether there are directories, at a path or below it, that their owner may not write to, search or list. */
+  hasShut(path: string): boolean;
   /** Of what is small, or too deep to be told of, 1. */
   of(path: string): number;
   /** It is no directory, something is mounted there, or the path leads deeper than is told of. */
@@ -52,8 +53,8 @@ export async function weighTree(
   const weights = new Weights();
   const enough = new AbortController();
   let rest = "";
+  const files = await filesOf("find");
   const options = {
-    cwd: directory,
     signal: AbortSignal.any([signal, enough.signal]),
     onOutput: (chunk: Buffer): void => {
       const records = (rest + chunk.toString("latin1")).split("\0");
@@ -62,10 +63,14 @@ export async function weighTree(
       if (weights.areTooMany) enough.abort();
     },
   };
-  const words = [".", ...(oneFileSystem ? ["-xdev"] : []), "-printf", "%y %m %n %D %i %b %P\\0"];
+  const argv = ["find", ".", ...(oneFileSystem ? ["-xdev"] : []), "-printf", "%y %m %n %D %i %b %P\\0"];
   try {
-    const { status } = await runCommand("find", words, options);
-    return /^ended with status [01]$/.test(status) ? weights.told() : null;
+    const { code } = await runInView(
+      { program: files[0], argv },
+      (stack) => openTree(directory, files, stack),
+      options,
+    );
+    return code === 0 || code === 1 ? weights.told() : null;
   } catch (error) {
     if (enough.signal.aborted && !signal.aborted) return null;
     throw error;
@@ -83,7 +88,7 @@ class Weights {
   readonly #mounts = new Set<string>();
   readonly #names = new Map<string, string[]>();
   #linked = 0;
-  #hasShut = false;
+  readonly #shut: string[] = [];
   #characters = 0;
   readonly #large: LargeFile[] = [];
 
@@ -99,7 +104,7 @@ class Weights {
     const blocks = Number(count);
     this.#blocks += blocks;
     if (type === "d") {
-      if ((Number.parseInt(mode, 8) & OWNERS) !== OWNERS) this.#hasShut = true;
+      if ((Number.parseInt(mode, 8) & OWNERS) !== OWNERS) this.#addShut(path);
       this.#addDirectory(path, device);
     } else if (links !== "1") this.#addLink(path, `${device}:${inode}`);
     const weight = 1 + (type === "f" ? blocks / BLOCKS : 0);
@@ -113,6 +118,11 @@ class Weights {
     if (device !== this.#device) this.#mounts.add(path);
     else if (depth <= DEPTH) this.#directories.add(path);
     else return;
+    this.#characters += path.length;
+  }
+
+  #addShut(path: string): void {
+    this.#shut.push(path);
     this.#characters += path.length;
   }
 
@@ -142,7 +152,7 @@ class Weights {
       entries: this.#entries,
       blocks: this.#blocks,
       total: sums.get("") ?? 0,
-      hasShut: this.#hasShut,
+      hasShut: (path) => this.#shut.some((each) => path === "" || each === path || each.startsWith(`${path}/`)),
       of: (path) => sums.get(path) ?? 1,
       isClosed: (path) => !directories.has(path),
       isMount: (path) => mounts.has(path),

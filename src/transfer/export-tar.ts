@@ -2,13 +2,11 @@ import { BerthError } from "../errors.ts";
 import type { CommandResult } from "../host/command.ts";
 import { runConfinedAlone } from "../host/confine.ts";
 import { attachDisk } from "../host/disk-image/attach-disk.ts";
-import type { ViewOptions } from "../host/run-in-view.ts";
 import { shareDisk } from "../image/hold-tree.ts";
 import { readTree } from "../image/read-tree.ts";
 import type { ImageStore } from "../image/store.ts";
-import { closeQuietly, growPipe } from "../sys/files.ts";
-import { pipe } from "../sys/sockets.ts";
 import { type Compression, commandOf } from "./compression.ts";
+import { type RunProgram, runPiped } from "./piped.ts";
 import type { Control } from "./transfer.ts";
 
 /** Of 512 bytes, what tar(1) writes at a time, and fills up at the end: with its usual 20 it takes a fifth more of a processor. */
@@ -41,8 +39,6 @@ const TAR: readonly string[] = [
 /** It reads files of all owners. */
 const READER = { capabilities: ["CAP_DAC_READ_SEARCH"] } as const;
 const PACKER = { capabilities: [], nobody: true } as const;
-/** Bytes between the two: what makes each wait for the other less often. */
-const PIPE = 1 << 20;
 
 /** Writes the tree of an image to `fd`. A machine may run from it: what changes meanwhile is as it is when it is read. */
 export async function exportTar(
@@ -78,16 +74,17 @@ export async function exportTar(
       else if (total !== null) progress(Math.min(1, (Number(at) * RECORD) / total));
     };
     const seen = { ...(tree?.confined ?? { directory: "/", mounts: disk?.mounts ?? [] }), writable: false };
-    const ended = await runPacked(
-      (options) => runConfinedAlone(TAR, READER, seen, { ...options, onLine }),
+    const tar: RunProgram = (options) => runConfinedAlone(TAR, READER, seen, { ...options, onLine });
+    const packer: RunProgram = (options) =>
+      runConfinedAlone(commandOf(pack), PACKER, null, {
+        ...options,
+        stdout: fd,
+        onLine: (line) => take("packer", line),
+      });
+    const fault =
       pack.length === 0
-        ? null
-        : (options) =>
-            runConfinedAlone(commandOf(pack), PACKER, null, { ...options, onLine: (line) => take("packer", line) }),
-      fd,
-      signal,
-    );
-    const fault = faultOf(ended, said);
+        ? faultOf(await tar({ stdout: fd, signal }), null, said)
+        : await runPiped(tar, packer, signal).then((ended) => faultOf(ended.writer, ended.reader, said));
     if (fault !== undefined) throw new BerthError(`cannot export image ${name}: ${fault}`);
     progress(1);
   });
@@ -101,41 +98,8 @@ interface Said {
   readonly packer: string[];
 }
 
-interface Ended {
-  readonly tar: CommandResult;
-  /** Null: there is none. */
-  readonly packer: CommandResult | null;
-}
-
-type Run = (options: ViewOptions) => Promise<CommandResult>;
-
-/** Lets `packer` read what `tar` writes, at the same time; where one can't be run, the other one is ended. */
-async function runPacked(tar: Run, packer: Run | null, stdout: number, signal: AbortSignal): Promise<Ended> {
-  if (packer === null) return { tar: await tar({ stdout, signal }), packer: null };
-  const failed = new AbortController();
-  const either = AbortSignal.any([signal, failed.signal]);
-  const [stdin, between] = pipe();
-  growPipe(between, PIPE);
-  const run = async (program: Run, options: Omit<ViewOptions, "signal">, end: number): Promise<CommandResult> => {
-    using closing = new DisposableStack();
-    closing.defer(() => closeQuietly(end));
-    try {
-      // The other one is to see its end, so nobody else may have it.
-      return await program({ ...options, signal: either, onHandedOver: () => closing.dispose() });
-    } catch (error) {
-      failed.abort(error);
-      throw error;
-    }
-  };
-  const both = [run(packer, { stdin, stdout }, stdin), run(tar, { stdout: between }, between)] as const;
-  await Promise.allSettled(both);
-  signal.throwIfAborted();
-  failed.signal.throwIfAborted();
-  return { tar: await both[1], packer: await both[0] };
-}
-
 /** tar(1) ends with 1 where files changed or went while it read them. */
-function faultOf({ tar, packer }: Ended, said: Said): string | undefined {
+function faultOf(tar: CommandResult, packer: CommandResult | null, said: Said): string | undefined {
   if (packer !== null && !packer.ok) return said.packer[0] ?? `the packer ${packer.status}`;
   if (tar.code !== null && tar.code <= 1) return undefined;
   return (

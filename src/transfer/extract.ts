@@ -2,11 +2,13 @@ import { readdir } from "node:fs/promises";
 import { BerthError } from "../errors.ts";
 import type { CommandResult } from "../host/command.ts";
 import { runConfined, runConfinedAlone } from "../host/confine.ts";
+import { findProgram } from "../host/find-program.ts";
 import type { Beside } from "../image/make.ts";
 import { writeBeside } from "../image/write-back.ts";
 import type { ArchiveInput } from "./archive-input.ts";
 import { commandOf, missingProgram } from "./compression.ts";
 import { guardSpace, NoSpaceLeft } from "./free-space.ts";
+import { type RunProgram, runPiped } from "./piped.ts";
 
 /** To give files to every owner, with every mode, node and capability. No right to mount, trace, or leave a root directory. */
 const CAPABILITIES = [
@@ -18,6 +20,9 @@ export const EXTRACT_CAPABILITIES = CAPABILITIES.map((name) => name.toLowerCase(
 /** Of 512 bytes, what tar(1) reads and writes at a time: with its usual 20 it takes a fifth more of a processor. */
 const BLOCKS = 512;
 
+/** Who parses what somebody else made needs no rights at all. */
+const UNPACKER = { capabilities: [], nobody: true } as const;
+
 const TAR: readonly string[] = [
   "tar",
   ...["--extract", "--file=-", "--directory=/tree", `--blocking-factor=${BLOCKS}`, "--delay-directory-restore"],
@@ -27,7 +32,7 @@ const TAR: readonly string[] = [
 ];
 
 /**
- * Of what is more than a plain file. Arguments: what to put before the input, in printf(1)'s escapes; then the unpacker, if any. Whatever
+ * Of what comes through a pipe. Arguments: what to put before the input, in printf(1)'s escapes; then the unpacker, if any. Whatever
  * follows the archive's end is read too, so that the unpacker comes to its checksum. No copies where none are needed.
  */
 const SCRIPT = `
@@ -75,6 +80,8 @@ export async function extractArchive(input: ArchiveInput, directory: string, opt
   const end = new EndOfArchive();
   const reasons: string[] = [];
   const unpacker = commandOf(input.compression.unpack);
+  const [program] = unpacker;
+  if (program !== undefined && findProgram(program) === undefined) throw missingProgram(input.compression);
   const take = (line: string): void => {
     if (end.take(line) || NO_REASON.test(line)) return;
     if (reasons.length < REASONS) reasons.push(line);
@@ -83,10 +90,19 @@ export async function extractArchive(input: ArchiveInput, directory: string, opt
   const unpack = async (signal: AbortSignal): Promise<CommandResult> => {
     const tree = { directory, writable: true };
     const options = { signal, stdin: input.fd, onLine: take };
-    if (!isPlainFile(input)) return runConfined(SCRIPT, [escaped(input.head), ...unpacker], { ...tree, ...options });
-    const result = await runConfinedAlone(TAR, { capabilities: CAPABILITIES }, tree, options);
-    end.tar = result.code ?? undefined;
-    return result;
+    // A pipe's first bytes have been read.
+    if (input.allocated === null)
+      return runConfined(SCRIPT, [escaped(input.head), ...unpacker], { ...tree, ...options });
+    const tar: RunProgram = (ends) =>
+      runConfinedAlone(TAR, { capabilities: CAPABILITIES }, tree, { ...options, ...ends });
+    const unpacking: RunProgram = (ends) => runConfinedAlone(unpacker, UNPACKER, null, { ...options, ...ends });
+    const { writer, reader } =
+      unpacker.length === 0 ? { writer: null, reader: await tar(options) } : await runPiped(unpacking, tar, signal);
+    end.tar = reader.code ?? undefined;
+    // Where tar(1) has given up before its end that has the reason.
+    if (writer !== null && (reader.ok || (writer.code !== null && writer.code !== NOBODY_READS)))
+      end.unpacker = writer.code ?? KILLED;
+    return reader;
   };
   const work = async (signal: AbortSignal): Promise<void> => {
     const { status } = await beside(directory, () => unpack(signal));
@@ -95,10 +111,6 @@ export async function extractArchive(input: ArchiveInput, directory: string, opt
   };
   await guardSpace(directory, options.signal, work, input.compression.unpack.length > 0 ? null : input.allocated);
   if (options.mayBeEmpty !== true && (await readdir(directory)).length === 0) throw damaged("there is nothing in it");
-}
-
-function isPlainFile({ compression, allocated }: ArchiveInput): boolean {
-  return compression.unpack.length === 0 && allocated !== null;
 }
 
 /** What tar(1) and the script say of the end. Names are escaped, so that no line of theirs looks like one of these. */
@@ -126,7 +138,8 @@ function statusIn(line: string, who: string): number | undefined {
   return status === undefined ? undefined : Number(status);
 }
 
-const NOT_FOUND = 127;
+/** Of a shell. */
+const [NOT_FOUND, KILLED, NOBODY_READS] = [127, 128, 141];
 /** Of what is said that many lines are looked at. */
 const REASONS = 50;
 

@@ -1,5 +1,5 @@
 /** Archives made to reach out of their tree, to fill the host, or to pass for whole: promises.md 3.2, class by class. */
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { deflateRawSync, gzipSync } from "node:zlib";
@@ -7,7 +7,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { openArchiveFile } from "../../src/transfer/archive-input.ts";
 import { compressionNamed } from "../../src/transfer/compression.ts";
 import { extractArchive } from "../../src/transfer/extract.ts";
-import { type BerthRoot, berthRoot, buildBerth, type End } from "../lib/berth.ts";
+import { type BerthRoot, berthRoot, buildBerth, type End, poll } from "../lib/berth.ts";
 import { mountFileSystem } from "../lib/file-systems.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { needs } from "../lib/requires.ts";
@@ -193,21 +193,22 @@ describe("what is not whole is refused", () => {
   });
 });
 
+async function unpackBy(words: readonly string[], root: BerthRoot, archive: Buffer): Promise<void> {
+  const path = join(root.path, "archive");
+  const into = root.directory("into");
+  writeFileSync(path, archive);
+  const { signal } = new AbortController();
+  using opened = openArchiveFile(path);
+  const input = await opened.input(signal);
+  const compression = { ...input.compression, unpack: [words] };
+  await extractArchive({ ...input, compression }, into, { signal, onLine: () => undefined });
+}
+
 describe.each(compressionNamed("gzip").unpack.map((words) => [words[0] as string, words] as const))(
   "gzip by %s",
   (_, words) => {
     const good = tar([...OS, file("data", Buffer.alloc(500_000, 7))]);
     const packed = gzipSync(good);
-    const unpack = async (root: BerthRoot, archive: Buffer): Promise<void> => {
-      const path = join(root.path, "archive");
-      const into = root.directory("into");
-      writeFileSync(path, archive);
-      const { signal } = new AbortController();
-      using opened = openArchiveFile(path);
-      const input = await opened.input(signal);
-      const compression = { ...input.compression, unpack: [words] };
-      await extractArchive({ ...input, compression }, into, { signal, onLine: () => undefined });
-    };
 
     test.each([
       ["nothing", Buffer.alloc(0)],
@@ -216,7 +217,7 @@ describe.each(compressionNamed("gzip").unpack.map((words) => [words[0] as string
       ["something else", Buffer.alloc(100_000, "x")],
     ])("is taken, when %s follows", async (_, more) => {
       await using root = berthRoot();
-      await unpack(root, Buffer.concat([packed, more]));
+      await unpackBy(words, root, Buffer.concat([packed, more]));
       expect(readFileSync(join(root.path, "into/data")).length).toBe(500_000);
     });
 
@@ -227,10 +228,36 @@ describe.each(compressionNamed("gzip").unpack.map((words) => [words[0] as string
       ["second header", Buffer.concat([packed, packed.subarray(0, 4)])],
     ])("is refused, when it is cut in its %s", async (_, archive) => {
       await using root = berthRoot();
-      await expect(unpack(root, archive)).rejects.toThrow(/^the archive is refused: (?!.*\bsh\b)/);
+      await expect(unpackBy(words, root, archive)).rejects.toThrow(/^the archive is refused: (?!.*\bsh\b)/);
     });
   },
 );
+
+describe("what is whole is refused all the same, when its unpacker", () => {
+  const packed = gzipSync(tar([...OS, file("data", "x")]));
+
+  test("fails", async () => {
+    await using root = berthRoot();
+    const words = ["sh", "-c", "gzip -dcq; exit 3"];
+    await expect(unpackBy(words, root, packed)).rejects.toThrow("the archive is refused: gzip ended with status 3");
+  });
+
+  test("is killed", async () => {
+    await using root = berthRoot();
+    const end = unpackBy(["sh", "-c", "gzip -dcq; exec sleep 4321"], root, packed);
+    const pid = await poll(
+      "the unpacker's end",
+      () => spawnSync("pgrep", ["-xf", "sleep 4321"]).stdout.toString() || undefined,
+    );
+    process.kill(Number(pid), "SIGKILL");
+    await expect(end).rejects.toThrow(/^the archive is refused: gzip ended/);
+  });
+
+  test("is not there", async () => {
+    await using root = berthRoot();
+    await expect(unpackBy(["no-such-unpacker"], root, packed)).rejects.toThrow(/needs gzip, not installed here/);
+  });
+});
 
 describe("bombs", () => {
   test("what would fill the disk ends before it is full, with nothing left", async () => {
