@@ -13,22 +13,13 @@ interface Item {
   weight: number;
 }
 
-/** A part that is being copied before the tree is divided. */
-export interface Begun {
-  readonly path: string;
-  /** What of it is not copied yet, about. */
-  left(weights: TreeWeights): number;
-}
-
 /** Entries of a directory that is divided: in a larger one, whoever makes files waits for the other ones anyway. */
 const ENTRIES_MAX = 2000;
 /** Bytes of the arguments of one cp(1): 128 kB may be passed whatever the limits, and two of them would make two files of a hard link. */
 const LIST_MAX = 96 << 10;
 /** Of the whole, for one cp(1), what is not divided further is at most this. */
 const PIECE = 0.25;
-/** Of the whole, what it costs to remove the early part again, and to have waited. */
-const LOST = 0.25;
-export const PRIVATE = 0o700;
+const PRIVATE = 0o700;
 
 /** A directory that is divided, open on both sides. */
 interface Divided {
@@ -48,53 +39,31 @@ export class DividedTree implements Disposable {
   parts: readonly (readonly Buffer[])[] = [];
   readonly #weights: TreeWeights;
   readonly #limit: number;
-  readonly #early: Begun | null;
   readonly #opened: number[] = [];
   readonly #items = new Map<string, Item>();
   /** Each after the one that it is in. */
   readonly #directories: Divided[] = [];
   #attributes: readonly (readonly [target: number, Attributes])[] = [];
 
-  private constructor(weights: TreeWeights, limit: number, early: Begun | null) {
+  private constructor(weights: TreeWeights, limit: number) {
     this.#weights = weights;
-    this.hasShut = weights.hasShut("");
+    this.hasShut = weights.hasShut;
     this.#limit = limit;
-    this.#early = early;
   }
 
-  /**
-   * Makes `to`, which may also be there and empty, and directories in it. `early`: a part that is copied already, and is none of these.
-   * Null: it has to stay in one piece, or that may be none.
-   */
-  static async of(
-    from: string,
-    to: string,
-    weights: TreeWeights,
-    cores: number,
-    early: Begun | null = null,
-  ): Promise<DividedTree | null> {
+  /** Makes `to`, which may also be there and empty, and directories in it. Null: it has to stay in one piece. */
+  static async of(from: string, to: string, weights: TreeWeights, count: number): Promise<DividedTree | null> {
     using stack = new DisposableStack();
-    const tree = stack.use(new DividedTree(weights, (weights.total / cores) * PIECE, early));
+    const tree = stack.use(new DividedTree(weights, (weights.total / count) * PIECE));
     const source = tree.#keep(openSync(from, O_DIRECTORY));
     const names = await divisibleNames(source);
     if (names === null) return null;
     await tree.#divide({ source, name: Buffer.alloc(0), parent: null, target: -1 }, "", names);
     // Of a mount that is named to it cp(1) takes what is in there, --one-file-system or not.
     if ([...tree.#items.keys()].some((path) => weights.isMount(path))) return null;
-    const items = new Set(joined(tree.#items, weights.links));
-    let count = cores;
-    if (early !== null) {
-      const item = [...items].find(({ names }) => names.includes(early.path));
-      if (item?.names.length !== 1 || weights.hasShut(early.path)) return null;
-      if (item.weight > (LOST + 1 / cores) * weights.total) return null;
-      items.delete(item);
-      // One that takes as long as the others have each if there are as many as cores has one core to itself.
-      if (early.left(weights) > (weights.total - item.weight) / cores) count--;
-    }
-    const parts = distribute([...items], count).filter((names) => names.length > 0);
-    tree.parts = parts.map((names) => names.map((name) => nameIn(to, name)));
-    if (parts.length < (early === null ? cores : 1) || tree.parts.some((names) => sizeOf(names) > LIST_MAX))
-      return null;
+    const at = Buffer.from(`/${basename(to)}/`).toString("latin1");
+    tree.parts = distribute(joined(tree.#items, weights.links), count, at);
+    if (tree.parts.some((names) => names.length === 0 || sizeOf(names) > LIST_MAX)) return null;
     tree.#make(to);
     stack.move();
     return tree;
@@ -105,7 +74,7 @@ export class DividedTree implements Disposable {
     for (const name of names) {
       const inner = path === "" ? name : `${path}/${name}`;
       const weight = this.#weights.of(inner);
-      if (weight > this.#limit && inner !== this.#early?.path && (await this.#enter(directory, name, inner))) continue;
+      if (weight > this.#limit && (await this.#enter(directory, name, inner))) continue;
       this.#items.set(inner, { names: [inner], weight });
     }
   }
@@ -123,10 +92,10 @@ export class DividedTree implements Disposable {
   }
 
   #make(to: string): void {
-    makePrivate(() => mkdirSync(to, PRIVATE));
+    makeRoot(to);
     for (const directory of this.#directories) {
       const { parent, name } = directory;
-      if (parent !== null) makePrivate(() => makeDirectory(parent.target, name, PRIVATE));
+      if (parent !== null) makeDirectory(parent.target, name, PRIVATE);
       const fd = parent === null ? openSync(to, O_DIRECTORY) : openBelow(parent.target, name, O_DIRECTORY);
       directory.target = this.#keep(fd);
     }
@@ -148,10 +117,9 @@ export class DividedTree implements Disposable {
   }
 }
 
-/** It may be there, empty or with the early part in it. */
-function makePrivate(make: () => void): void {
+function makeRoot(to: string): void {
   try {
-    make();
+    mkdirSync(to, PRIVATE);
   } catch (error) {
     if (errorCode(error) !== "EEXIST") throw error;
   }
@@ -195,20 +163,15 @@ function itemOf(path: string, items: ReadonlyMap<string, Item>): Item | undefine
   return undefined;
 }
 
-/** The heaviest first, each to whoever has least until then. */
-function distribute(items: readonly Item[], count: number): readonly (readonly string[])[] {
+/** The heaviest first, each to whoever has least until then. `at`: what leads to the tree. */
+function distribute(items: readonly Item[], count: number, at: string): readonly (readonly Buffer[])[] {
   const parts = Array.from({ length: count }, () => ({ weight: 0, names: [] as string[] }));
   for (const { weight, names } of items.toSorted((one, other) => other.weight - one.weight)) {
     const part = parts.reduce((least, each) => (each.weight < least.weight ? each : least));
     part.weight += weight;
     part.names.push(...names);
   }
-  return parts.map(({ names }) => names);
-}
-
-/** What cp(1) calls a part of the tree, by its path. */
-export function nameIn(to: string, path: string): Buffer {
-  return Buffer.concat([Buffer.from(`/${basename(to)}/`), Buffer.from(path, "latin1")]);
+  return parts.map(({ names }) => names.map((name) => Buffer.from(`${at}${name}`, "latin1")));
 }
 
 /** As arguments, with the zero at their ends and the pointers to them. */

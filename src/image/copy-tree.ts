@@ -1,15 +1,21 @@
 import { stat } from "node:fs/promises";
+import { availableParallelism } from "node:os";
 import { dirname } from "node:path";
 import { BerthError } from "../errors.ts";
 import { type CommandOptions, type CommandResult, runCommand } from "../host/command.ts";
 import { runInView } from "../host/run-in-view.ts";
 import type { View } from "../host/view-image.ts";
 import { CopyBound } from "./copy-bound.ts";
-import type { CopyPart, Hear } from "./copy-early.ts";
-import type { DividedTree } from "./copy-parts.ts";
+import { DividedTree } from "./copy-parts.ts";
 import { CopyProgress } from "./copy-progress.ts";
-import { CopyPlaces, type CopyWay, filesOf } from "./copy-view.ts";
-import { divideTree } from "./divide-tree.ts";
+import { CopyPlaces, filesOf } from "./copy-view.ts";
+import { isLocalAt } from "./file-systems.ts";
+import { weighTree } from "./weigh-tree.ts";
+
+/** Parts at most. */
+const PARTS_MAX = 5;
+/** What one cp(1) has copied before another one has begun. */
+const SMALL = 1000;
 
 /** How far a copy is, 0 to 1; only grows. */
 export type OnCopied = (fraction: number) => void;
@@ -49,65 +55,65 @@ async function copyDirectory(
   signal: AbortSignal,
   { oneFileSystem = false, progress }: CopyTreeOptions,
 ): Promise<void> {
+  const cores = Math.min(PARTS_MAX, availableParallelism());
   const more = [...(oneFileSystem ? ["--one-file-system"] : []), ...(progress === undefined ? [] : ["-v"])];
   const places = new CopyPlaces(from, to);
   using shown = new CopyProgress(to, progress);
   await using bound = new CopyBound(from, to);
   using opened = new DisposableStack();
-  let tree: DividedTree | undefined;
+  /** Null: it stays in one piece. */
+  const divide = async (either: AbortSignal): Promise<DividedTree | null> => {
+    if (!(await isLocalAt(from))) return null;
+    const weights = await weighTree(from, either, oneFileSystem);
+    shown.expect(weights);
+    bound.expect(weights);
+    if (cores === 1 || weights === null || weights.total < SMALL || !places.divisible) return null;
+    const tree = await DividedTree.of(from, to, weights, cores);
+    return tree === null ? null : opened.use(tree);
+  };
+  let division: Promise<DividedTree | null> = Promise.resolve(null);
   await checked(from, to, AbortSignal.any([signal, bound.signal]), async (watch) => {
-    const files = await filesOf("cp");
-    const copy = (names: Names, way: CopyWay, either: AbortSignal, hear: Hear = (act) => act()) =>
-      runInView(
-        { program: files[0], argv: ["cp", ...WORDS, ...more, ...names] },
-        (stack): View => places.open(files, way, stack),
-        {
-          lineMax: watch.lineMax,
-          signal: AbortSignal.any([watch.signal, either]),
-          onLine: (line) => hear(() => watch.onLine(line)),
-          onOutput: (chunk) => hear(() => shown.take(chunk)),
-        },
-      );
-    const copyPart =
-      (named: boolean): CopyPart =>
-      (names, either, hear) =>
-        copy(["--parents", "-t", ".", "--", ...names], { whole: false, named }, either, hear);
-    const divided = await divideTree(from, to, {
-      oneFileSystem,
-      signal: watch.signal,
-      copyEarly: places.divisible ? copyPart(false) : null,
-      onWeighed: (weights) => {
-        shown.expect(weights);
-        bound.expect(weights);
-      },
-    });
-    const all = (either: AbortSignal) => copy(["-T", "--", ...places.names], { whole: true, named: true }, either);
-    tree = divided === null ? undefined : opened.use(divided.tree);
-    return allOf(divided?.runs(copyPart) ?? [all], watch.signal).catch((error: unknown) => {
+    division = divide(watch.signal);
+    // Both have ended then, whichever failed.
+    const [divided, files] = await Promise.allSettled([division, filesOf("cp")]);
+    if (divided.status === "rejected") throw divided.reason;
+    if (files.status === "rejected") throw files.reason;
+    const { value: tree } = divided;
+    const { value: seen } = files;
+    const parts = tree?.parts.map((names) => ["--parents", "-t", ".", "--", ...names]);
+    const way = { whole: tree === null, named: tree?.hasShut !== false };
+    const open = (stack: DisposableStack): View => places.open(seen, way, stack);
+    const copy = (names: readonly (string | Buffer)[], either: AbortSignal): Promise<CommandResult> =>
+      runInView({ program: seen[0], argv: ["cp", ...WORDS, ...more, ...names] }, open, {
+        ...watch,
+        signal: either,
+        onOutput: (chunk) => shown.take(chunk),
+      });
+    return allOf(parts ?? [["-T", "--", ...places.names]], copy, watch.signal).catch((error: unknown) => {
       if (watch.signal.aborted || !(error instanceof BerthError)) throw error;
       throw new BerthError(`cannot copy the tree ${from}: ${error.message}`, { hint: error.hint, cause: error });
     });
   });
-  tree?.finish();
+  (await division)?.finish();
   shown.end();
 }
 
-type Names = readonly (string | Buffer)[];
-
-/** Runs all at the same time. What one of them can't do at all ends the others; how they end is told by the first that failed. */
-async function allOf(
-  runs: readonly ((signal: AbortSignal) => Promise<CommandResult>)[],
+/** Runs one for each at the same time. What one of them can't do at all ends the others; how they end is told by the first that failed. */
+async function allOf<T>(
+  each: readonly T[],
+  run: (one: T, signal: AbortSignal) => Promise<CommandResult>,
   signal: AbortSignal,
 ): Promise<CommandResult> {
   const failed = new AbortController();
+  const either = AbortSignal.any([signal, failed.signal]);
   const results: CommandResult[] = [];
-  const ended = runs.map((run) =>
-    run(AbortSignal.any([signal, failed.signal])).then(
+  const runs = each.map((one) =>
+    run(one, either).then(
       (result) => results.push(result),
       (error) => failed.abort(error),
     ),
   );
-  await Promise.all(ended);
+  await Promise.all(runs);
   signal.throwIfAborted();
   failed.signal.throwIfAborted();
   return results.find(({ ok }) => !ok) ?? { ok: true, code: 0, status: "ended with status 0", tail: [] };

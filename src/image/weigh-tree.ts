@@ -7,8 +7,8 @@ export interface TreeWeights {
   /** Of 512 bytes, on the disk. */
   readonly blocks: number;
   readonly total: number;
-  /** Whether there are directories, at a path or below it, that their owner may not write to, search or list. */
-  hasShut(path: string): boolean;
+  /** Whether there are directories that their owner may not write to, search or list. */
+  readonly hasShut: boolean;
   /** Of what is small, or too deep to be told of, 1. */
   of(path: string): number;
   /** It is no directory, something is mounted there, or the path leads deeper than is told of. */
@@ -42,7 +42,7 @@ const CHARACTERS_MAX = 4 << 20;
 const LINKS_MAX = 20_000;
 
 /**
- * By find(1), which goes through no link. Null: that can't be told here, or it is too much. The tree may change meanwhile: what is gone was not
+ * By find(1), which goes through no link, in a view that has nothing else. Null: that can't be told here, or it is too much. The tree may change meanwhile: what is gone was not
  * to be copied.
  */
 export async function weighTree(
@@ -88,7 +88,7 @@ class Weights {
   readonly #mounts = new Set<string>();
   readonly #names = new Map<string, string[]>();
   #linked = 0;
-  readonly #shut: string[] = [];
+  #hasShut = false;
   #characters = 0;
   readonly #large: LargeFile[] = [];
 
@@ -104,7 +104,7 @@ class Weights {
     const blocks = Number(count);
     this.#blocks += blocks;
     if (type === "d") {
-      if ((Number.parseInt(mode, 8) & OWNERS) !== OWNERS) this.#addShut(path);
+      if ((Number.parseInt(mode, 8) & OWNERS) !== OWNERS) this.#hasShut = true;
       this.#addDirectory(path, device);
     } else if (links !== "1") this.#addLink(path, `${device}:${inode}`);
     const weight = 1 + (type === "f" ? blocks / BLOCKS : 0);
@@ -118,11 +118,6 @@ class Weights {
     if (device !== this.#device) this.#mounts.add(path);
     else if (depth <= DEPTH) this.#directories.add(path);
     else return;
-    this.#characters += path.length;
-  }
-
-  #addShut(path: string): void {
-    this.#shut.push(path);
     this.#characters += path.length;
   }
 
@@ -152,7 +147,7 @@ class Weights {
       entries: this.#entries,
       blocks: this.#blocks,
       total: sums.get("") ?? 0,
-      hasShut: (path) => this.#shut.some((each) => path === "" || each === path || each.startsWith(`${path}/`)),
+      hasShut: this.#hasShut,
       of: (path) => sums.get(path) ?? 1,
       isClosed: (path) => !directories.has(path),
       isMount: (path) => mounts.has(path),
