@@ -12,6 +12,9 @@ export interface Compression {
   readonly unpack: readonly (readonly string[])[];
 }
 
+/** What packs and unpacks parses what somebody else made, and needs no rights at all. */
+export const PACKER = { capabilities: [], nobody: true } as const;
+
 /** Bytes of the beginning that tell. */
 export const MAGIC_LENGTH = 6;
 
@@ -115,6 +118,14 @@ export function commandOf(commands: readonly (readonly string[])[]): readonly st
   return (
     commands.find(([program]) => program !== undefined && findProgram(program) !== undefined) ?? commands.at(-1) ?? []
   );
+}
+
+/** What packs or unpacks it here. Empty: nothing is to be done. @throws BerthError: it is not installed */
+export function programOf(compression: Compression, way: "pack" | "unpack"): readonly string[] {
+  const argv = commandOf(compression[way]);
+  const [program] = argv;
+  if (program !== undefined && findProgram(program) === undefined) throw missingProgram(compression);
+  return argv;
 }
 
 export function missingProgram({ name }: Compression): BerthError {

@@ -5,7 +5,7 @@ import { attachDisk } from "../host/disk-image/attach-disk.ts";
 import { shareDisk } from "../image/hold-tree.ts";
 import { readTree } from "../image/read-tree.ts";
 import type { ImageStore } from "../image/store.ts";
-import { type Compression, commandOf } from "./compression.ts";
+import { type Compression, PACKER, programOf } from "./compression.ts";
 import { type RunProgram, runPiped } from "./piped.ts";
 import type { Control } from "./transfer.ts";
 
@@ -38,22 +38,22 @@ const TAR: readonly string[] = [
 ];
 /** It reads files of all owners. */
 const READER = { capabilities: ["CAP_DAC_READ_SEARCH"] } as const;
-const PACKER = { capabilities: [], nobody: true } as const;
 
 /** Writes the tree of an image to `fd`. A machine may run from it: what changes meanwhile is as it is when it is read. */
 export async function exportTar(
   store: ImageStore,
   name: string,
   fd: number,
-  { pack, name: format }: Compression,
+  compression: Compression,
   { signal, progress, log }: Control,
 ): Promise<void> {
+  const pack = programOf(compression, "pack");
   await store.read(name, async ({ path, type }) => {
     using stack = new DisposableStack();
     // What a machine changes on a disk meanwhile would be no file system any more.
     if (type === "raw") stack.use(shareDisk({ name, path }, store.paths));
     const disk = type === "raw" ? stack.use(await attachDisk(path)) : null;
-    log(`packing, compression: ${format}`);
+    log(`packing, compression: ${compression.name}`);
     let total: number | null = null;
     const counting = setTimeout(() => {
       const count = async (): Promise<void> => {
@@ -76,7 +76,7 @@ export async function exportTar(
     const seen = { ...(tree?.confined ?? { directory: "/", mounts: disk?.mounts ?? [] }), writable: false };
     const tar: RunProgram = (options) => runConfinedAlone(TAR, READER, seen, { ...options, onLine });
     const packer: RunProgram = (options) =>
-      runConfinedAlone(commandOf(pack), PACKER, null, {
+      runConfinedAlone(pack, PACKER, null, {
         ...options,
         stdout: fd,
         onLine: (line) => take("packer", line),

@@ -2,11 +2,10 @@ import { readdir } from "node:fs/promises";
 import { BerthError } from "../errors.ts";
 import type { CommandResult } from "../host/command.ts";
 import { runConfined, runConfinedAlone } from "../host/confine.ts";
-import { findProgram } from "../host/find-program.ts";
 import type { Beside } from "../image/make.ts";
 import { writeBeside } from "../image/write-back.ts";
 import type { ArchiveInput } from "./archive-input.ts";
-import { commandOf, missingProgram } from "./compression.ts";
+import { missingProgram, PACKER, programOf } from "./compression.ts";
 import { guardSpace, NoSpaceLeft } from "./free-space.ts";
 import { type RunProgram, runPiped } from "./piped.ts";
 
@@ -19,9 +18,6 @@ export const EXTRACT_CAPABILITIES = CAPABILITIES.map((name) => name.toLowerCase(
 
 /** Of 512 bytes, what tar(1) reads and writes at a time: with its usual 20 it takes a fifth more of a processor. */
 const BLOCKS = 512;
-
-/** Who parses what somebody else made needs no rights at all. */
-const UNPACKER = { capabilities: [], nobody: true } as const;
 
 const TAR: readonly string[] = [
   "tar",
@@ -79,9 +75,7 @@ export async function extractArchive(input: ArchiveInput, directory: string, opt
   const { onLine, beside = writeBeside } = options;
   const end = new EndOfArchive();
   const reasons: string[] = [];
-  const unpacker = commandOf(input.compression.unpack);
-  const [program] = unpacker;
-  if (program !== undefined && findProgram(program) === undefined) throw missingProgram(input.compression);
+  const unpacker = programOf(input.compression, "unpack");
   const take = (line: string): void => {
     if (end.take(line) || NO_REASON.test(line)) return;
     if (reasons.length < REASONS) reasons.push(line);
@@ -95,7 +89,7 @@ export async function extractArchive(input: ArchiveInput, directory: string, opt
       return runConfined(SCRIPT, [escaped(input.head), ...unpacker], { ...tree, ...options });
     const tar: RunProgram = (ends) =>
       runConfinedAlone(TAR, { capabilities: CAPABILITIES }, tree, { ...options, ...ends });
-    const unpacking: RunProgram = (ends) => runConfinedAlone(unpacker, UNPACKER, null, { ...options, ...ends });
+    const unpacking: RunProgram = (ends) => runConfinedAlone(unpacker, PACKER, null, { ...options, ...ends });
     const { writer, reader } =
       unpacker.length === 0 ? { writer: null, reader: await tar(options) } : await runPiped(unpacking, tar, signal);
     end.tar = reader.code ?? undefined;
@@ -109,7 +103,7 @@ export async function extractArchive(input: ArchiveInput, directory: string, opt
     const fault = NoSpaceLeft.in(reasons) ?? faultOf(input, end, reasons, status);
     if (fault !== undefined) throw fault;
   };
-  await guardSpace(directory, options.signal, work, input.compression.unpack.length > 0 ? null : input.allocated);
+  await guardSpace(directory, options.signal, work, unpacker.length > 0 ? null : input.allocated);
   if (options.mayBeEmpty !== true && (await readdir(directory)).length === 0) throw damaged("there is nothing in it");
 }
 

@@ -12,7 +12,7 @@ import { writeBeside } from "../image/write-back.ts";
 import { offsetOf } from "../sys/files.ts";
 import { readHead } from "../sys/read-head.ts";
 import { type ArchiveInput, openArchive } from "./archive-input.ts";
-import { commandOf, missingProgram } from "./compression.ts";
+import { missingProgram, programOf } from "./compression.ts";
 import { guardSpace, NoSpaceLeft, tellFull } from "./free-space.ts";
 import type { Control } from "./transfer.ts";
 import type { NewImage } from "./transfers.ts";
@@ -63,7 +63,7 @@ async function unpackDisk(input: ArchiveInput, workspace: string, path: string, 
     return copyFile(fd, path, signal);
   const limit = await limitOf(workspace);
   const lines: string[] = [];
-  const result = await runConfined(SCRIPT, [String(limit + 1), escaped(first), ...commandOf(compression.unpack)], {
+  const result = await runConfined(SCRIPT, [String(limit + 1), escaped(first), ...programOf(compression, "unpack")], {
     directory: workspace,
     writable: true,
     signal,

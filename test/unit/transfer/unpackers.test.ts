@@ -2,7 +2,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
-import { commandOf, compressionNamed } from "../../../src/transfer/compression.ts";
+import { commandOf, compressionNamed, programOf } from "../../../src/transfer/compression.ts";
 import { needs } from "../../lib/requires.ts";
 
 needs("tool:gzip", "tool:igzip", "tool:pigz");
@@ -76,4 +76,10 @@ test.each(pack)("what %s packs, gzip unpacks, and it is the same each time", (pr
   const once = execFileSync(program as string, words, { input: good });
   expect(execFileSync("gzip", ["-dc"], { input: once })).toEqual(good);
   expect(execFileSync(program as string, words, { input: good })).toEqual(once);
+});
+
+test.each(["pack", "unpack"] as const)("what is not installed to %s is named, with the package that has it", (way) => {
+  const xz = { ...compressionNamed("xz"), [way]: [["no-such-program"]] };
+  expect(() => programOf(xz, way)).toThrow(expect.objectContaining({ message: expect.stringContaining("needs xz") }));
+  expect(() => programOf(xz, way)).toThrow(expect.objectContaining({ hint: "apt-get install xz-utils" }));
 });
