@@ -1,7 +1,7 @@
 import type { LaunchPlan, Step, StepKind, StepOf } from "../plan/step.ts";
 import { Assembler, type Image, type Program, type Register } from "../stage/assembler.ts";
 import { HEADER_WORDS, KEPT_FDS, STATUS_FD, SYNC, WHOLE } from "../stage/stage-abi.ts";
-import { MSG_CMSG_CLOEXEC, MSG_NOSIGNAL } from "../sys/constants.ts";
+import { MSG_CMSG_CLOEXEC, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK } from "../sys/constants.ts";
 import { Compilation, type StepMarks } from "./compilation.ts";
 import { FILES } from "./compile-files.ts";
 import { INACCESSIBLE } from "./compile-inaccessible.ts";
@@ -14,6 +14,7 @@ import { PROCESS } from "./compile-process.ts";
 import type { HostFds } from "./host-fds.ts";
 import { messageBuffer } from "./structs.ts";
 
+const EAGAIN = 11;
 const CONSOLE_LOG_LIMIT = 1 << 20;
 
 export interface CompiledPlan {
@@ -127,10 +128,16 @@ export function compileStep(step: Step, c: Compilation): void {
   }
 }
 
-/** Init's end of its socket closes at exec (or with its death); one byte before that is its word that it failed. */
+/**
+ * Init's end of its socket closes at exec (or with its death); one byte before that is its word that it failed. A host that has nothing more
+ * to say by then has given the launch up, and may have killed an init that was not executed yet: then nothing is to stay.
+ */
 function awaitExecution(c: Compilation): void {
   c.asm.step = -1;
-  c.asm.call(c.keeper, "read", [c.host.keeperEnd, c.asm.reserve(8), 1], { accept: [0, 0] });
+  const word = c.asm.reserve(8);
+  c.asm.call(c.keeper, "read", [c.host.keeperEnd, word, 1], { accept: [0, 0] });
+  const flags = MSG_PEEK | MSG_DONTWAIT;
+  c.asm.call(c.keeper, "recvfrom", [STATUS_FD, word, 1, flags, 0, 0], { accept: [1, 1], tolerate: EAGAIN });
 }
 
 /** Who speaks to whom over which fd: [the host's socket or the pair between keeper and init]. */

@@ -131,6 +131,7 @@ export const SCM_RIGHTS = 1;
 export const SCM_CREDENTIALS = 2;
 export const SO_PASSCRED = 16;
 export const SO_PEERCRED = 17;
+export const MSG_PEEK = 2;
 export const MSG_DONTWAIT = 0x40;
 export const MSG_NOSIGNAL = 0x4000;
 export const MSG_CTRUNC = 8;

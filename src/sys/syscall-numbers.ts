@@ -9,6 +9,7 @@ const NUMBERS = {
   getpid: [39, 172],
   socket: [41, 198],
   sendmsg: [46, 211],
+  recvfrom: [45, 207],
   recvmsg: [47, 212],
   execve: [59, 221],
   wait4: [61, 260],

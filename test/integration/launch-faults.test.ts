@@ -2,10 +2,12 @@ import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
   chmodSync,
+  closeSync,
   existsSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   readlinkSync,
@@ -32,7 +34,9 @@ import { buildBind } from "../../src/plan/live-mounts.ts";
 import type { LaunchPlan, StepKind } from "../../src/plan/step.ts";
 import { showSource } from "../../src/spec/source.ts";
 import { openNull } from "../../src/sys/files.ts";
+import { bind, check } from "../../src/sys/libc.ts";
 import { pidfdSendSignal } from "../../src/sys/processes.ts";
+import { poll } from "../lib/berth.ts";
 import { type HostUser, hostUser } from "../lib/host-user.ts";
 import { launchKilledAt } from "../lib/kept-machine.ts";
 import { ended, launchOf, type MachineOptions, says, type TestMachine, testMachine } from "../lib/launch.ts";
@@ -613,13 +617,38 @@ describe("a launch that is aborted", () => {
 
   // A keeper that is killed while it makes something in the tree can't take it away any more: so not one that has begun.
   test.each(["stage", "leader"])("ends whatever hangs: the %s", async (who) => {
-    // An init that is stopped just before it is executed is taken for executed when it dies: what its start replaced in the tree then stays.
-    const machine = testMachine({ ...everythingOn("ResolvConf=off", false), name: "aborted" });
+    const machine = testMachine(options());
     const launch = launchWith(machine, who, (each, pidfd) => {
       pidfdSendSignal(pidfd, SIGSTOP);
       setImmediate(() => each.abort(reason));
     });
     await expectAborted(machine, launch);
+  });
+
+  test("ends an init that waits to be executed, and nothing that was replaced for it stays", async () => {
+    const machine = testMachine(options());
+    const [F_SETLEASE, F_WRLCK] = [1024, 1];
+    const heard = (): undefined => undefined; // that somebody waits
+    process.on("SIGIO", heard);
+    let lease: number | undefined;
+    // Who opens or executes a file that somebody else has leased waits, for 45 s: fcntl(2).
+    const launch = launchWith(machine, "leader", () => {
+      lease = openSync(join(tree, "usr/bin/sleep"), "r");
+      check(bind("int fcntl(int fd, int command, long argument)")(lease, F_SETLEASE, F_WRLCK), "fcntl F_SETLEASE");
+    });
+    const end = expectAborted(machine, launch);
+    const execve = ` ${process.arch === "x64" ? 59 : 221} `;
+    await poll("execve", () =>
+      lease !== undefined && ` ${readFileSync(`/proc/${launch.leaderPid}/syscall`, "utf8")}`.startsWith(execve)
+        ? true
+        : undefined,
+    );
+    const init = processId(launch.leaderPid);
+    launch.abort(reason);
+    await poll("its end", () => (isAlive(init) ? undefined : true));
+    if (lease !== undefined) closeSync(lease);
+    process.off("SIGIO", heard);
+    await end;
   });
 
   test("too late does nothing: the machine runs on", async () => {
@@ -652,7 +681,7 @@ describe("entering a machine", () => {
       plan: machine.plan,
     };
     const list = join(directory, "binds.json");
-    const plan = how === "bind" ? bind(target, list) : enter(target, how);
+    const plan = how === "bind" ? bindPlan(target, list) : enter(target, how);
     const fds = (): Map<string, number> =>
       new Map(how === "caller" ? [0, 1, 2].map((number): [string, number] => [`stdio:${number}`, openNull()]) : []);
     await launchError(launchOf(plan, { fds: fds(), fail: { step: plan.steps.length - 1, result: -EIO } }).run());
@@ -684,7 +713,7 @@ function enter(target: JoinTarget, stdio: "caller" | "terminal"): LaunchPlan {
   });
 }
 
-function bind(target: JoinTarget, list: string): LaunchPlan {
+function bindPlan(target: JoinTarget, list: string): LaunchPlan {
   return buildBind(target, {
     source: "/etc/os-release",
     type: "file",
