@@ -1,4 +1,13 @@
-import { lstatSync, mkdirSync, openSync, readlinkSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readlinkSync,
+  realpathSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { BerthError } from "../errors.ts";
 import { MOUNT_ATTR_NODEV, MOUNT_ATTR_RDONLY, O_PATH } from "../sys/constants.ts";
@@ -67,8 +76,9 @@ export function runConfinedAlone(
   options: ViewOptions,
 ): Promise<CommandResult> {
   const [name = ""] = argv;
-  const program = findProgram(name);
-  if (program === undefined) throw new BerthError(`there is no ${name} on this host`);
+  const program = findProgram(name, placeInView);
+  if (program === undefined)
+    throw new BerthError(`there is no ${name} in the /usr of this host, which is all that a confined program sees`);
   return runInView({ program, argv, rights }, (stack) => openView(tree, stack), options);
 }
 
@@ -89,9 +99,20 @@ function openView(tree: ConfinedTree | null, stack: DisposableStack): View {
   };
 }
 
+/** What of the host programs and their libraries are in: directories, or links to them. */
+const PROGRAM_PLACES = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
+
+/** Where a program of the host is in a view, which has none of its other mounts, and nothing that a link leads out to. Undefined: nowhere. */
+function placeInView(path: string): string | undefined {
+  const real = realpathSync(path);
+  const [, top = ""] = real.split("/");
+  const isSeen = PROGRAM_PLACES.includes(top) && statSync(real).dev === statSync(`/${top}`).dev;
+  return isSeen ? real : undefined;
+}
+
 /** Makes in the root `at` what the host has of these: links, and for the names that are returned directories. */
 function placePrograms(at: string): readonly string[] {
-  return ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"].filter((name) => {
+  return PROGRAM_PLACES.filter((name) => {
     const found = lstatSync(`/${name}`, { throwIfNoEntry: false });
     if (found?.isSymbolicLink()) symlinkSync(readlinkSync(`/${name}`), `${at}/${name}`);
     if (!found?.isDirectory()) return false;

@@ -4,11 +4,17 @@ import { join } from "node:path";
 /** Where programs of the system are looked for (command.ts), whatever PATH the user has. */
 export const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/** Its path; undefined: this host has none. */
-export function findProgram(name: string): string | undefined {
-  return SYSTEM_PATH.split(":")
-    .map((directory) => join(directory, name))
-    .find(isExecutable);
+/** Its path, or what `place` makes of the first that it makes something of; undefined: this host has none. */
+export function findProgram(
+  name: string,
+  place: (path: string) => string | undefined = (path) => path,
+): string | undefined {
+  for (const directory of SYSTEM_PATH.split(":")) {
+    const path = join(directory, name);
+    const found = isExecutable(path) ? place(path) : undefined;
+    if (found !== undefined) return found;
+  }
+  return undefined;
 }
 
 function isExecutable(path: string): boolean {

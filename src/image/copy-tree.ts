@@ -8,7 +8,7 @@ import type { View } from "../host/view-image.ts";
 import { CopyBound } from "./copy-bound.ts";
 import { DividedTree } from "./copy-parts.ts";
 import { CopyProgress } from "./copy-progress.ts";
-import { CopyPlaces, filesOf } from "./copy-view.ts";
+import { CopyPlaces, filesOfCp } from "./copy-view.ts";
 import { isLocalAt } from "./file-systems.ts";
 import { weighTree } from "./weigh-tree.ts";
 
@@ -75,7 +75,7 @@ async function copyDirectory(
   await checked(from, to, AbortSignal.any([signal, bound.signal]), async (watch) => {
     division = divide(watch.signal);
     // Both have ended then, whichever failed.
-    const [divided, files] = await Promise.allSettled([division, filesOf("cp")]);
+    const [divided, files] = await Promise.allSettled([division, filesOfCp()]);
     if (divided.status === "rejected") throw divided.reason;
     if (files.status === "rejected") throw files.reason;
     const { value: tree } = divided;

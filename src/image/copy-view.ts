@@ -53,7 +53,23 @@ export class CopyPlaces {
    * of Fedora: of /proc there is that alone. Else it is the working directory, which no path leads to.
    */
   open(files: readonly string[], { whole, named }: CopyWay, stack: DisposableStack): View {
-    const { root, mounts, own, make, mountAt } = beginView(files, stack);
+    const own = (fd: number): number => stack.adopt(fd, closeQuietly);
+    const root = own(makeViewRoot("berth-copy"));
+    const mounts: ViewMount[] = [];
+    const make = (at: string): string => {
+      const path = join(`/proc/self/fd/${root}`, at);
+      mkdirSync(path, { recursive: true });
+      return path;
+    };
+    for (const at of files) {
+      make(dirname(at));
+      writeFileSync(join(`/proc/self/fd/${root}`, at), "");
+      mounts.push({ fd: own(mountOf(at, PROGRAMS)), at });
+    }
+    const mountAt = (at: string, fd: number): void => {
+      make(at);
+      mounts.push({ fd: own(fd), at });
+    };
     if (this.#mountable) mountAt(whole ? ".berth-from" : basename(this.#to), mountOf(this.#from, READ, true));
     const target = mountOf(dirname(this.#to), CONFINED);
     if (!named) return { root, mounts, directory: { fd: own(target) } };
@@ -62,34 +78,6 @@ export class CopyPlaces {
     const directory = this.#mountable ? "/.berth-to" : { ofHost: this.#from };
     return { root, mounts, directory, ownFds: "proc/self/fd" };
   }
-}
-
-/** What a program sees that reads a tree, which is its working directory. */
-export function openTree(from: string, files: readonly string[], stack: DisposableStack): View {
-  const { root, mounts, mountAt } = beginView(files, stack);
-  if (!canBeMounted(from)) return { root, mounts, directory: { ofHost: from } };
-  mountAt(".berth-from", mountOf(from, READ, true));
-  return { root, mounts, directory: "/.berth-from" };
-}
-
-/** A view with the files of a program, and nothing else until now. */
-function beginView(files: readonly string[], stack: DisposableStack) {
-  const own = (fd: number): number => stack.adopt(fd, closeQuietly);
-  const root = own(makeViewRoot("berth-copy"));
-  const mounts: ViewMount[] = [];
-  const make = (at: string): void => {
-    mkdirSync(join(`/proc/self/fd/${root}`, at), { recursive: true });
-  };
-  const mountAt = (at: string, fd: number): void => {
-    make(at);
-    mounts.push({ fd: own(fd), at });
-  };
-  for (const at of files) {
-    make(dirname(at));
-    writeFileSync(join(`/proc/self/fd/${root}`, at), "");
-    mounts.push({ fd: own(mountOf(at, PROGRAMS)), at });
-  }
-  return { root, mounts, own, make, mountAt };
 }
 
 function canBeMounted(path: string): boolean {
@@ -102,30 +90,28 @@ function canBeMounted(path: string): boolean {
   }
 }
 
-/** Of the program of a view: it comes first. */
-export type ProgramFiles = readonly [program: string, ...libraries: string[]];
-
 interface Known {
-  readonly files: ProgramFiles;
+  /** The program comes first. */
+  readonly files: readonly [program: string, ...libraries: string[]];
   readonly stamp: string;
 }
 
-const known = new Map<string, Known>();
+let known: Known | undefined;
 
-/** A program, and what the loader loads for it, as long as that is the same. @throws BerthError: there is none */
-export async function filesOf(name: "cp" | "find"): Promise<ProgramFiles> {
-  const program = findProgram(name);
-  if (program === undefined) throw new BerthError(`there is no ${name} on this host, which trees are copied with`);
-  const found = known.get(name);
-  if (found?.files[0] === program && stampOf(found.files) === found.stamp) return found.files;
-  const said: Buffer[] = [];
-  // What the loader would load is said, and nothing run; one that needs nothing complains of its arguments.
-  await runCommand("env", ["LD_TRACE_LOADED_OBJECTS=1", program], { onOutput: (chunk) => said.push(chunk) });
-  const words = Buffer.concat(said).toString().split(/\s/);
-  const libraries = new Set(words.filter((word) => word.startsWith("/") && word !== program));
-  const files = [program, ...libraries] as const;
-  known.set(name, { files, stamp: stampOf(files) });
-  return files;
+/** cp(1), and what the loader loads for it, as long as that is the same. @throws BerthError: there is none */
+export async function filesOfCp(): Promise<Known["files"]> {
+  const program = findProgram("cp");
+  if (program === undefined) throw new BerthError("there is no cp on this host, which copies trees");
+  if (known?.files[0] !== program || stampOf(known.files) !== known.stamp) {
+    const said: Buffer[] = [];
+    // What the loader would load is said, and nothing run; one that needs nothing complains of its arguments.
+    await runCommand("env", ["LD_TRACE_LOADED_OBJECTS=1", program], { onOutput: (chunk) => said.push(chunk) });
+    const words = Buffer.concat(said).toString().split(/\s/);
+    const libraries = new Set(words.filter((word) => word.startsWith("/") && word !== program));
+    const files = [program, ...libraries] as const;
+    known = { files, stamp: stampOf(files) };
+  }
+  return known.files;
 }
 
 /** What is different when they are others. */

@@ -1,5 +1,4 @@
-import { runInView } from "../host/run-in-view.ts";
-import { filesOf, openTree } from "./copy-view.ts";
+import { runCommand } from "../host/command.ts";
 
 /** What copying a tree takes, about, in parts of what a small file takes. Paths begin below the tree, and are bytes as latin1. */
 export interface TreeWeights {
@@ -42,7 +41,7 @@ const CHARACTERS_MAX = 4 << 20;
 const LINKS_MAX = 20_000;
 
 /**
- * By find(1), which goes through no link, in a view that has nothing else. Null: that can't be told here, or it is too much. The tree may change meanwhile: what is gone was not
+ * By find(1), which goes through no link. Null: that can't be told here, or it is too much. The tree may change meanwhile: what is gone was not
  * to be copied.
  */
 export async function weighTree(
@@ -53,8 +52,8 @@ export async function weighTree(
   const weights = new Weights();
   const enough = new AbortController();
   let rest = "";
-  const files = await filesOf("find");
   const options = {
+    cwd: directory,
     signal: AbortSignal.any([signal, enough.signal]),
     onOutput: (chunk: Buffer): void => {
       const records = (rest + chunk.toString("latin1")).split("\0");
@@ -63,14 +62,10 @@ export async function weighTree(
       if (weights.areTooMany) enough.abort();
     },
   };
-  const argv = ["find", ".", ...(oneFileSystem ? ["-xdev"] : []), "-printf", "%y %m %n %D %i %b %P\\0"];
+  const words = [".", ...(oneFileSystem ? ["-xdev"] : []), "-printf", "%y %m %n %D %i %b %P\\0"];
   try {
-    const { code } = await runInView(
-      { program: files[0], argv },
-      (stack) => openTree(directory, files, stack),
-      options,
-    );
-    return code === 0 || code === 1 ? weights.told() : null;
+    const { status } = await runCommand("find", words, options);
+    return /^ended with status [01]$/.test(status) ? weights.told() : null;
   } catch (error) {
     if (enough.signal.aborted && !signal.aborted) return null;
     throw error;

@@ -99,12 +99,12 @@ interface Said {
 }
 
 /** tar(1) ends with 1 where files changed or went while it read them. */
-function faultOf(tar: CommandResult, packer: CommandResult | null, said: Said): string | undefined {
+function faultOf(tar: CommandResult | null, packer: CommandResult | null, said: Said): string | undefined {
   if (packer !== null && !packer.ok) return said.packer[0] ?? `the packer ${packer.status}`;
-  if (tar.code !== null && tar.code <= 1) return undefined;
+  if (typeof tar?.code === "number" && tar.code <= 1) return undefined;
   return (
     said.tar.find((line) => /^tar: (?!Exiting|.*(changed as we read it|socket ignored)$)/.test(line)) ??
     said.tar.at(-1) ??
-    `tar ${tar.status}`
+    `tar ${tar?.status}`
   );
 }

@@ -27,6 +27,9 @@ const TAR: readonly string[] = [
   ...["--block-number", "--quoting-style=escape", "--warning=no-timestamp"],
 ];
 
+/** Whatever follows the archive's end, so that the unpacker comes to its checksum: tar(1) leaves it. */
+const REST: readonly string[] = ["wc", "-c"];
+
 /**
  * Of what comes through a pipe. Arguments: what to put before the input, in printf(1)'s escapes; then the unpacker, if any. Whatever
  * follows the archive's end is read too, so that the unpacker comes to its checksum. No copies where none are needed.
@@ -91,11 +94,12 @@ export async function extractArchive(input: ArchiveInput, directory: string, opt
       runConfinedAlone(TAR, { capabilities: CAPABILITIES }, tree, { ...options, ...ends });
     const unpacking: RunProgram = (ends) => runConfinedAlone(unpacker, PACKER, null, { ...options, ...ends });
     const { writer, reader } =
-      unpacker.length === 0 ? { writer: null, reader: await tar(options) } : await runPiped(unpacking, tar, signal);
+      unpacker.length === 0
+        ? { writer: null, reader: await tar(options) }
+        : await runPiped(unpacking, tar, signal, (ends) => runConfinedAlone(REST, PACKER, null, ends));
     end.tar = reader.code ?? undefined;
-    // Where tar(1) has given up before its end that has the reason.
-    if (writer !== null && (reader.ok || (writer.code !== null && writer.code !== NOBODY_READS)))
-      end.unpacker = writer.code ?? KILLED;
+    end.unpacker = writer?.code ?? undefined;
+    if (writer?.code === null) end.killed = writer.status;
     return reader;
   };
   const work = async (signal: AbortSignal): Promise<void> => {
@@ -113,6 +117,8 @@ class EndOfArchive {
   lone = false;
   tar: number | undefined;
   unpacker: number | undefined;
+  /** How the unpacker ended that had no time to say so. */
+  killed: string | undefined;
 
   /** False: it is about something else. */
   take(line: string): boolean {
@@ -132,8 +138,7 @@ function statusIn(line: string, who: string): number | undefined {
   return status === undefined ? undefined : Number(status);
 }
 
-/** Of a shell. */
-const [NOT_FOUND, KILLED, NOBODY_READS] = [127, 128, 141];
+const NOT_FOUND = 127;
 /** Of what is said that many lines are looked at. */
 const REASONS = 50;
 
@@ -147,6 +152,7 @@ function faultOf(
   const [tarred, unpacked] = [true, false].map((tar) => said.find((line) => line.startsWith("tar: ") === tar));
   if (end.tar === undefined) return new BerthError(`cannot unpack the archive: ${said.at(-1) ?? status}`);
   if (end.unpacker === NOT_FOUND) return missingProgram(compression);
+  if (end.killed !== undefined) return new BerthError(`cannot unpack the archive: ${compression.name} ${end.killed}`);
   // What it gives until it finds out is cut, and tar says so too: this is the reason.
   if (end.unpacker !== undefined && end.unpacker !== 0)
     return damaged(unpacked ?? `${compression.name} ended with status ${end.unpacker}`);

@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { BerthError } from "../errors.ts";
 import type { CommandResult } from "../host/command.ts";
 import type { ViewOptions } from "../host/run-in-view.ts";
 import { closeQuietly, growPipe } from "../sys/files.ts";
@@ -5,41 +7,74 @@ import { pipe } from "../sys/sockets.ts";
 
 /** Bytes between the two: what makes each wait for the other less often. */
 const PIPE = 1 << 20;
+/** ms. */
+const SOON = 100;
 
 /** Runs a program in a view of its own. */
 export type RunProgram = (options: ViewOptions) => Promise<CommandResult>;
 
+export interface PipedEnd {
+  readonly reader: CommandResult;
+  /** Null: the reader had failed before this one came to its end, which says nothing then. */
+  readonly writer: CommandResult | null;
+}
+
 /**
- * Lets `reader` read what `writer` writes, at the same time, each in a view of its own, with no shell between them: nobody else has an end of
- * their pipe. Where one can't be run the other one is ended. @throws BerthError for that one; the signal's reason if that was aborted
+ * Lets `reader` read what `writer` writes, at the same time, each in a view of its own, with no shell between them. The end of a writer is its
+ * own: nobody takes the pipe from it while its reader may succeed. `rest`: reads what a reader that has succeeded has left. Where one can't be
+ * run the other one is ended. @throws BerthError for that one; the signal's reason if that was aborted
  */
 export async function runPiped(
   writer: RunProgram,
   reader: RunProgram,
   signal: AbortSignal,
-): Promise<{ readonly writer: CommandResult; readonly reader: CommandResult }> {
+  rest: RunProgram | null = null,
+): Promise<PipedEnd> {
   const failed = new AbortController();
-  const either = AbortSignal.any([signal, failed.signal]);
+  const options = { signal: AbortSignal.any([signal, failed.signal]) };
+  const orEndAll = (error: unknown): never => {
+    failed.abort(error);
+    throw error;
+  };
   const [readEnd, writeEnd] = pipe();
   growPipe(writeEnd, PIPE);
-  const run = async (
-    program: RunProgram,
-    options: Omit<ViewOptions, "signal">,
-    end: number,
-  ): Promise<CommandResult> => {
-    using closing = new DisposableStack();
-    closing.defer(() => closeQuietly(end));
-    try {
-      // The other one is to see its end, so nobody else may have it.
-      return await program({ ...options, signal: either, onHandedOver: () => closing.dispose() });
-    } catch (error) {
-      failed.abort(error);
-      throw error;
+  using ours = new DisposableStack();
+  ours.defer(() => closeQuietly(readEnd));
+  const theirs = ours.use(new DisposableStack());
+  theirs.defer(() => closeQuietly(writeEnd));
+  let hasEnded = false;
+  const written = writer({ ...options, stdout: writeEnd, onHandedOver: () => theirs.dispose() })
+    .finally(() => {
+      theirs.dispose();
+      hasEnded = true;
+    })
+    .catch(orEndAll);
+  const read = reader({ ...options, stdin: readEnd }).catch(orEndAll);
+  const end = async (): Promise<PipedEnd> => {
+    const reader = await read;
+    await soon(written);
+    if (!hasEnded && !reader.ok) {
+      ours.dispose();
+      await written;
+      return { reader, writer: null };
     }
+    if (!hasEnded && rest !== null) {
+      const { ok, status } = await rest({ ...options, stdin: readEnd });
+      if (!ok) throw new BerthError(`what follows can't be read: the program for that ${status}`);
+    }
+    ours.dispose();
+    return { reader, writer: await written };
   };
-  const both = [run(reader, { stdin: readEnd }, readEnd), run(writer, { stdout: writeEnd }, writeEnd)] as const;
-  await Promise.allSettled(both);
+  const ended = end().catch(orEndAll);
+  await Promise.allSettled([written, read, ended]);
   signal.throwIfAborted();
   failed.signal.throwIfAborted();
-  return { reader: await both[0], writer: await both[1] };
+  return ended;
+}
+
+/** Who has ended by itself is heard of after `SOON` at the latest. */
+async function soon(promise: Promise<unknown>): Promise<void> {
+  const over = new AbortController();
+  const timer = sleep(SOON, undefined, { signal: over.signal }).catch(() => undefined);
+  await Promise.race([promise, timer]).finally(() => over.abort());
 }

@@ -10,6 +10,7 @@ import { type ConfinedOptions, runConfined, runConfinedAlone } from "../../src/h
 import { closeQuietly } from "../../src/sys/files.ts";
 import { makeFileSystem } from "../../src/sys/mounts.ts";
 import { checkLeaks } from "../lib/leaks.ts";
+import { OWN_NAMESPACES } from "../lib/own-tmpdir.ts";
 import { needs } from "../lib/requires.ts";
 
 needs("root", "tool:setpriv", "tool:python3");
@@ -112,7 +113,7 @@ describe("of the host", () => {
     ]);
     expect(result.ok).toBe(false);
     expect(() => runConfinedAlone(["no-such-program"], rights, tree, { signal })).toThrow(
-      /there is no no-such-program on this host/,
+      /there is no no-such-program in the \/usr of this host/,
     );
   });
 
@@ -294,3 +295,22 @@ function sleepers(): readonly string[] {
   const { stdout } = spawnSync("pgrep", ["-fx", SLEEP], { encoding: "utf8" });
   return stdout.split("\n").filter(Boolean);
 }
+
+test("a program is taken from where the view has it: not from another mount, and not by a link that leads out", async (ctx) => {
+  ctx.skip(!OWN_NAMESPACES, "a mount on /usr/local would be all this host's");
+  execFileSync("mount", ["-t", "tmpfs", "tmpfs", "/usr/local"]);
+  try {
+    mkdirSync("/usr/local/bin");
+    writeFileSync("/usr/local/bin/true", "#!/bin/sh\nexit 3\n", { mode: 0o755 });
+    writeFileSync(join(directory, "outside"), "#!/bin/sh\nexit 4\n", { mode: 0o755 });
+    symlinkSync(join(directory, "outside"), "/usr/local/bin/echo");
+    symlinkSync(join(directory, "outside"), "/usr/local/bin/berth-outside");
+    const { signal } = new AbortController();
+    const alone = (...argv: readonly string[]) => runConfinedAlone(argv, { capabilities: [] }, null, { signal });
+    expect(await alone("true")).toMatchObject({ code: 0 });
+    expect(await alone("echo", "x")).toMatchObject({ code: 0, tail: ["x"] });
+    expect(() => alone("berth-outside")).toThrow(/^there is no berth-outside in the \/usr of this host/);
+  } finally {
+    execFileSync("umount", ["/usr/local"]);
+  }
+});

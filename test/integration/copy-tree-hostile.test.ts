@@ -18,7 +18,7 @@ import { runInView } from "../../src/host/run-in-view.ts";
 import type { View } from "../../src/host/view-image.ts";
 import { CopyBound } from "../../src/image/copy-bound.ts";
 import { copyTree } from "../../src/image/copy-tree.ts";
-import { CopyPlaces, filesOf } from "../../src/image/copy-view.ts";
+import { CopyPlaces, filesOfCp } from "../../src/image/copy-view.ts";
 import { ImageStore } from "../../src/image/store.ts";
 import { type BerthRoot, berthRoot } from "../lib/berth.ts";
 import { type Mounted, mountFileSystem, toolsOf } from "../lib/file-systems.ts";
@@ -155,7 +155,7 @@ describe("a tree whose directories are swapped for links while it is copied", ()
 test("what copies a part finds no way up from where the copy lies, and no other /proc than its own fds, if any", async () => {
   await using root = berthRoot();
   const places = new CopyPlaces(root.directory("from"), join(root.directory("work"), "to"));
-  const files = await filesOf("cp");
+  const files = await filesOfCp();
   const copy = async (named: boolean, ...names: readonly string[]): Promise<readonly string[]> => {
     const lines: string[] = [];
     const open = (stack: DisposableStack): View => places.open(files, { whole: false, named }, stack);

@@ -1,5 +1,6 @@
 /** Archives made to reach out of their tree, to fill the host, or to pass for whole: promises.md 3.2, class by class. */
 import { execFileSync, spawnSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { deflateRawSync, gzipSync } from "node:zlib";
@@ -193,14 +194,14 @@ describe("what is not whole is refused", () => {
   });
 });
 
-async function unpackBy(words: readonly string[], root: BerthRoot, archive: Buffer): Promise<void> {
+async function unpackBy(words: readonly string[] | null, root: BerthRoot, archive: Buffer): Promise<void> {
   const path = join(root.path, "archive");
   const into = root.directory("into");
   writeFileSync(path, archive);
   const { signal } = new AbortController();
   using opened = openArchiveFile(path);
   const input = await opened.input(signal);
-  const compression = { ...input.compression, unpack: [words] };
+  const compression = words === null ? input.compression : { ...input.compression, unpack: [words] };
   await extractArchive({ ...input, compression }, into, { signal, onLine: () => undefined });
 }
 
@@ -233,6 +234,46 @@ describe.each(compressionNamed("gzip").unpack.map((words) => [words[0] as string
   },
 );
 
+/** More than fits into a pipe, of which tar(1) reads nothing: the sums come after it. */
+const PADDING = Buffer.alloc(20 << 20);
+
+describe.each(["gzip", "xz", "zstd", "bzip2"])("%s, with much behind the archive's end", (program) => {
+  const pack = (data: Buffer): Buffer => execFileSync(program, ["-c", "-1"], { input: data, maxBuffer: 2 ** 30 });
+  // Random data are packed as they are, so that what is damaged in them is found by sums alone.
+  const data = randomBytes(3 << 20);
+  const whole = tar([...OS, file("data", data)]);
+  const packed = ready ? pack(Buffer.concat([whole, PADDING])) : Buffer.alloc(0);
+  const damaged = Buffer.from(packed);
+  if (ready) damaged.writeUInt8(damaged.readUInt8(1_500_000) ^ 0xff, 1_500_000);
+
+  test("is taken when it is whole", async () => {
+    await using root = berthRoot();
+    await unpackBy(null, root, packed);
+    expect(readFileSync(join(root.path, "into/data")).equals(data)).toBe(true);
+  });
+
+  test.each([
+    ["a byte is another", () => damaged],
+    ["it is cut", () => packed.subarray(0, -3)],
+    ["a second part is cut", () => Buffer.concat([packed, packed.subarray(0, 2_000_000)])],
+  ])("is refused when %s", async (_, archive) => {
+    await using root = berthRoot();
+    await expect(unpackBy(null, root, archive())).rejects.toThrow(/^the archive is refused: /);
+  });
+});
+
+test.each(["gzip", "zstd"])("%s: where tar gives up before its end, tar has the reason", async (program) => {
+  await using root = berthRoot();
+  // A long name of 4 EB: the number in base 256, and the header's sum with it.
+  const header = entry({ name: "././@LongLink", type: "L" });
+  header.set([0x80, 0, 0, 0, 0x40, 0, 0, 0, 0, 0, 0, 0], 124);
+  header.fill(" ", 148, 156);
+  const sum = header.subarray(0, 512).reduce((all, byte) => all + byte, 0);
+  header.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148);
+  const archive = execFileSync("sh", ["-c", `{ cat; head -c 200M /dev/zero; } | ${program} -1`], { input: header });
+  await expect(unpackBy(null, root, archive)).rejects.toThrow(/^the archive is refused: tar: /);
+});
+
 describe("what is whole is refused all the same, when its unpacker", () => {
   const packed = gzipSync(tar([...OS, file("data", "x")]));
 
@@ -250,7 +291,18 @@ describe("what is whole is refused all the same, when its unpacker", () => {
       () => spawnSync("pgrep", ["-xf", "sleep 4321"]).stdout.toString() || undefined,
     );
     process.kill(Number(pid), "SIGKILL");
-    await expect(end).rejects.toThrow(/^the archive is refused: gzip ended/);
+    await expect(end).rejects.toThrow("cannot unpack the archive: gzip was killed by SIGKILL");
+  });
+
+  test("is killed halfway", async () => {
+    await using root = berthRoot();
+    const end = unpackBy(["sh", "-c", "head -c 100; exec sleep 4322"], root, packed);
+    const pid = await poll(
+      "the unpacker's pause",
+      () => spawnSync("pgrep", ["-xf", "sleep 4322"]).stdout.toString() || undefined,
+    );
+    process.kill(Number(pid), "SIGKILL");
+    await expect(end).rejects.toThrow("cannot unpack the archive: gzip was killed by SIGKILL");
   });
 
   test("is not there", async () => {
