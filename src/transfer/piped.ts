@@ -31,7 +31,9 @@ export async function runPiped(
   rest: RunProgram | null = null,
 ): Promise<PipedEnd> {
   const failed = new AbortController();
-  const options = { signal: AbortSignal.any([signal, failed.signal]) };
+  const either = AbortSignal.any([signal, failed.signal]);
+  const begin = async (program: RunProgram, ends: Omit<ViewOptions, "signal">): Promise<CommandResult> =>
+    program({ ...ends, signal: either });
   const orEndAll = (error: unknown): never => {
     failed.abort(error);
     throw error;
@@ -43,13 +45,13 @@ export async function runPiped(
   const theirs = ours.use(new DisposableStack());
   theirs.defer(() => closeQuietly(writeEnd));
   let hasEnded = false;
-  const written = writer({ ...options, stdout: writeEnd, onHandedOver: () => theirs.dispose() })
+  const written = begin(writer, { stdout: writeEnd, onHandedOver: () => theirs.dispose() })
     .finally(() => {
       theirs.dispose();
       hasEnded = true;
     })
     .catch(orEndAll);
-  const read = reader({ ...options, stdin: readEnd }).catch(orEndAll);
+  const read = begin(reader, { stdin: readEnd }).catch(orEndAll);
   const end = async (): Promise<PipedEnd> => {
     const reader = await read;
     await soon(written);
@@ -59,7 +61,7 @@ export async function runPiped(
       return { reader, writer: null };
     }
     if (!hasEnded && rest !== null) {
-      const { ok, status } = await rest({ ...options, stdin: readEnd });
+      const { ok, status } = await begin(rest, { stdin: readEnd });
       if (!ok) throw new BerthError(`what follows can't be read: the program for that ${status}`);
     }
     ours.dispose();

@@ -153,7 +153,8 @@ describe.each(Object.keys(WAYS))("after %s", (way) => {
 
   test("who waits for one that was told to reboot waits for its next boot", async () => {
     await using root = berthRoot();
-    await shellMachine(root, "m", "trap 'exec /probe reboot restart' INT; while :; do sleep 0.5; done");
+    // Longer than a command takes on a busy host.
+    await shellMachine(root, "m", "trap 'exec /probe reboot restart' INT; while :; do sleep 5; done");
     await succeeds(root, "start", "m");
     const { leader } = await root.recordWhen("m");
     await succeeds(root, "reboot", "m");

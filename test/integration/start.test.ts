@@ -197,9 +197,9 @@ describe("on a terminal", () => {
   const INIT = `#!/bin/sh
 echo "what fails"
 printf '[  \\033[0;32mOK\\033[0m  ] Started \\033[0;1mthe first unit\\033[0m.\\r\\n'
-sleep 0.5
+sleep 1
 echo "Starting the second unit..."
-sleep 0.5
+sleep 1
 `;
 
   async function makeBoot(root: BerthRoot, end: string): Promise<void> {
