@@ -76,10 +76,17 @@ export function runConfinedAlone(
   options: ViewOptions,
 ): Promise<CommandResult> {
   const [name = ""] = argv;
-  const program = findProgram(name, placeInView);
+  const program = findConfined(name);
   if (program === undefined)
-    throw new BerthError(`there is no ${name} in the /usr of this host, which is all that a confined program sees`);
+    throw new BerthError(`there is no ${name} in the /usr of this host, which is all that a confined program sees`, {
+      hint: "install it there: what is mounted below /usr, or linked to from it, is not seen",
+    });
   return runInView({ program, argv, rights }, (stack) => openView(tree, stack), options);
+}
+
+/** The path of a program in such a view; undefined: none of this name is in it. */
+export function findConfined(name: string): string | undefined {
+  return findProgram(name, placeInView);
 }
 
 function openView(tree: ConfinedTree | null, stack: DisposableStack): View {

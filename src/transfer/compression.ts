@@ -1,5 +1,5 @@
 import { BerthError, UsageError } from "../errors.ts";
-import { findProgram } from "../host/find-program.ts";
+import { findConfined } from "../host/confine.ts";
 
 export interface Compression {
   readonly name: "none" | "gzip" | "xz" | "zstd" | "bzip2";
@@ -113,19 +113,12 @@ export function imageNameOf(file: string): string {
   return suffix === undefined ? base : base.slice(0, -suffix.length - 1);
 }
 
-/** The first that is installed; the usual one where none is, so that the message is about that. Empty: nothing is to be done. */
-export function commandOf(commands: readonly (readonly string[])[]): readonly string[] {
-  return (
-    commands.find(([program]) => program !== undefined && findProgram(program) !== undefined) ?? commands.at(-1) ?? []
-  );
-}
-
-/** What packs or unpacks it here. Empty: nothing is to be done. @throws BerthError: it is not installed */
+/** The first command that can be run, confined. Empty: nothing is to be done. @throws BerthError: none can */
 export function programOf(compression: Compression, way: "pack" | "unpack"): readonly string[] {
-  const argv = commandOf(compression[way]);
-  const [program] = argv;
-  if (program !== undefined && findProgram(program) === undefined) throw missingProgram(compression);
-  return argv;
+  const commands = compression[way];
+  const found = commands.find(([program = ""]) => findConfined(program) !== undefined);
+  if (found === undefined && commands.length > 0) throw missingProgram(compression);
+  return found ?? [];
 }
 
 export function missingProgram({ name }: Compression): BerthError {

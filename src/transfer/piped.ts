@@ -62,7 +62,7 @@ export async function runPiped(
     }
     if (!hasEnded && rest !== null) {
       const { ok, status } = await begin(rest, { stdin: readEnd });
-      if (!ok) throw new BerthError(`what follows can't be read: the program for that ${status}`);
+      if (!ok) throw new BerthError(`what was left in a pipe can't be read to its end: the program for that ${status}`);
     }
     ours.dispose();
     return { reader, writer: await written };

@@ -36,6 +36,7 @@ import { showSource } from "../../src/spec/source.ts";
 import { openNull } from "../../src/sys/files.ts";
 import { bind, check } from "../../src/sys/libc.ts";
 import { pidfdSendSignal } from "../../src/sys/processes.ts";
+import { syscallNumber } from "../../src/sys/syscall-numbers.ts";
 import { poll } from "../lib/berth.ts";
 import { type HostUser, hostUser } from "../lib/host-user.ts";
 import { launchKilledAt } from "../lib/kept-machine.ts";
@@ -637,17 +638,19 @@ describe("a launch that is aborted", () => {
       check(bind("int fcntl(int fd, int command, long argument)")(lease, F_SETLEASE, F_WRLCK), "fcntl F_SETLEASE");
     });
     const end = expectAborted(machine, launch);
-    const execve = ` ${process.arch === "x64" ? 59 : 221} `;
-    await poll("execve", () =>
-      lease !== undefined && ` ${readFileSync(`/proc/${launch.leaderPid}/syscall`, "utf8")}`.startsWith(execve)
-        ? true
-        : undefined,
-    );
-    const init = processId(launch.leaderPid);
-    launch.abort(reason);
-    await poll("its end", () => (isAlive(init) ? undefined : true));
-    if (lease !== undefined) closeSync(lease);
-    process.off("SIGIO", heard);
+    try {
+      const execve = ` ${syscallNumber("execve", process.arch === "x64" ? "x64" : "arm64")} `;
+      const callOf = (pid: number): string => ` ${readFileSync(`/proc/${pid}/syscall`, "utf8")}`;
+      await poll("execve", () =>
+        lease !== undefined && callOf(launch.leaderPid).startsWith(execve) ? true : undefined,
+      );
+      const init = processId(launch.leaderPid);
+      launch.abort(reason);
+      await poll("its end", () => (isAlive(init) ? undefined : true));
+    } finally {
+      if (lease !== undefined) closeSync(lease);
+      process.off("SIGIO", heard);
+    }
     await end;
   });
 

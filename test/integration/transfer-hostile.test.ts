@@ -283,25 +283,14 @@ describe("what is whole is refused all the same, when its unpacker", () => {
     await expect(unpackBy(words, root, packed)).rejects.toThrow("the archive is refused: gzip ended with status 3");
   });
 
-  test("is killed", async () => {
+  test.each([
+    ["when all of it is there", "gzip -dcq"],
+    ["halfway", "head -c 100"],
+  ])("is killed %s", async (_, before) => {
     await using root = berthRoot();
-    const end = unpackBy(["sh", "-c", "gzip -dcq; exec sleep 4321"], root, packed);
-    const pid = await poll(
-      "the unpacker's end",
-      () => spawnSync("pgrep", ["-xf", "sleep 4321"]).stdout.toString() || undefined,
-    );
-    process.kill(Number(pid), "SIGKILL");
-    await expect(end).rejects.toThrow("cannot unpack the archive: gzip was killed by SIGKILL");
-  });
-
-  test("is killed halfway", async () => {
-    await using root = berthRoot();
-    const end = unpackBy(["sh", "-c", "head -c 100; exec sleep 4322"], root, packed);
-    const pid = await poll(
-      "the unpacker's pause",
-      () => spawnSync("pgrep", ["-xf", "sleep 4322"]).stdout.toString() || undefined,
-    );
-    process.kill(Number(pid), "SIGKILL");
+    const end = unpackBy(["sh", "-c", `${before}; exec sleep 4321`], root, packed);
+    const sleeper = () => spawnSync("pgrep", ["-xf", "sleep 4321"]).stdout.toString() || undefined;
+    process.kill(Number(await poll("the unpacker's pause", sleeper)), "SIGKILL");
     await expect(end).rejects.toThrow("cannot unpack the archive: gzip was killed by SIGKILL");
   });
 

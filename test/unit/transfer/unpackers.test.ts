@@ -2,15 +2,16 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
-import { commandOf, compressionNamed, programOf } from "../../../src/transfer/compression.ts";
+import { compressionNamed, programOf } from "../../../src/transfer/compression.ts";
 import { needs } from "../../lib/requires.ts";
 
 needs("tool:gzip", "tool:igzip", "tool:pigz");
 
-test("the first program that is installed does it, and messages are about the last one", () => {
-  expect(commandOf([["no-such-program", "-a"], ["cat", "-u"], ["sort"]])).toEqual(["cat", "-u"]);
-  expect(commandOf([["no-such-program"], ["nor-this-one", "-x"]])).toEqual(["nor-this-one", "-x"]);
-  expect(commandOf([])).toEqual([]);
+test("the first program that is installed does it; where nothing is to be done there is none", () => {
+  const xz = compressionNamed("xz");
+  const pack = [["no-such-program", "-a"], ["cat", "-u"], ["sort"]];
+  expect(programOf({ ...xz, pack }, "pack")).toEqual(["cat", "-u"]);
+  expect(programOf({ ...xz, pack: [] }, "pack")).toEqual([]);
 });
 
 const { pack, unpack } = compressionNamed("gzip");
