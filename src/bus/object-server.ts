@@ -21,11 +21,13 @@ export class ObjectServer {
   readonly #tree = new ObjectTree();
   readonly #connections = new Set<Connection>();
   readonly #onError: (error: unknown, call: string) => void;
+  readonly #onCall: () => void;
   /** By sender. */
   readonly #answering = new Map<string, number>();
 
-  constructor(options: { readonly onError: (error: unknown, call: string) => void }) {
+  constructor(options: { readonly onError: (error: unknown, call: string) => void; readonly onCall?: () => void }) {
     this.#onError = options.onError;
+    this.#onCall = options.onCall ?? (() => undefined);
   }
 
   export(path: string, interfaces: readonly Interface[]): void {
@@ -89,6 +91,7 @@ export class ObjectServer {
     const { sender } = call;
     const underway = this.#answering.get(sender) ?? 0;
     this.#answering.set(sender, underway + 1);
+    this.#onCall();
     try {
       if (underway >= CALLS_AT_A_TIME)
         throw new DBusError("LimitsExceeded", `${CALLS_AT_A_TIME} of your calls are being answered already.`);

@@ -1,4 +1,5 @@
 import { Faces } from "../dbus/faces.ts";
+import { HotCode } from "./hot-code.ts";
 import type { Images } from "./images.ts";
 import type { Logger } from "./log.ts";
 import type { Daemon } from "./methods.ts";
@@ -10,9 +11,11 @@ export function openFaces(
   env: NodeJS.ProcessEnv,
   log: Logger,
 ): Promise<Faces> {
+  const hot = new HotCode();
   return Faces.open({
     ...{ ...images, manager, snapshots, throwAways, env, paths: manager.paths },
     log: (line) => log.info(line),
+    onCall: () => hot.called(),
     onError: (error, call) => {
       const stack = error instanceof Error ? error.stack : undefined;
       log.error({ stack }, `internal error in ${call}: ${String(error)}`);

@@ -26,6 +26,8 @@ export interface FacesOptions extends Omit<Services, "machines"> {
   readonly env: NodeJS.ProcessEnv;
   readonly transfers: Transfers;
   readonly onError: (error: unknown, call: string) => void;
+  /** Hears of each call. */
+  readonly onCall: () => void;
 }
 
 /** The daemon on a bus: its objects, their names, and the bus itself where that is berth's own. */
@@ -43,9 +45,9 @@ export class Faces {
   }
 
   /** Resolves when the names are there to be called. @throws BerthError when there is no bus, and none can be started */
-  static async open({ env, transfers, onError, ...rest }: FacesOptions): Promise<Faces> {
+  static async open({ env, transfers, onError, onCall, ...rest }: FacesOptions): Promise<Faces> {
     const services: Services = { ...rest, machines: new Machines(rest.manager) };
-    const server = new ObjectServer({ onError });
+    const server = new ObjectServer({ onError, onCall });
     exportMachine1(server, services);
     exportImport1(server, transfers, services.store);
     exportSystemd1(server, services);
