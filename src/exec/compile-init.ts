@@ -5,21 +5,17 @@ import {
   AT_FDCWD,
   CLONE_FILES,
   CLONE_NEWNS,
-  CLONE_PARENT,
-  CLONE_PIDFD,
   IFF_UP,
   KEYCTL_JOIN_SESSION_KEYRING,
   LINUX_CAPABILITY_VERSION_3,
   MOVE_MOUNT_F_EMPTY_PATH,
   MS_REC,
   MS_SHARED,
-  MSG_NOSIGNAL,
   O_CLOEXEC,
   O_NOCTTY,
   O_NONBLOCK,
   O_RDWR,
   PR_CAPBSET_DROP,
-  PR_SET_DUMPABLE,
   PR_SET_PDEATHSIG,
   RESOLVE_NO_SYMLINKS,
   SECCOMP_SET_MODE_FILTER,
@@ -34,7 +30,7 @@ import {
 } from "../sys/constants.ts";
 import { type Compilers, LIKE_VFORK } from "./compilation.ts";
 import { capabilityData, setLimits } from "./compile-keeper.ts";
-import { messageBuffer, u32, windowSize, wordsOf } from "./structs.ts";
+import { u32, windowSize, wordsOf } from "./structs.ts";
 
 const SIGKILL = 9;
 const SIGCHLD = 17;
@@ -79,7 +75,6 @@ export const APIVFS: Compilers<ApivfsKinds> = {
 };
 
 type InitKinds =
-  | "enter-machine"
   | "open-terminal"
   | "become-root"
   | "start-session"
@@ -99,25 +94,6 @@ type InitKinds =
   | "execute";
 
 export const INIT: Compilers<InitKinds> = {
-  /**
-   * All namespaces at once by the machine's pidfd. The pid namespace holds for children only: so it clones itself
-   * there, as a child of the keeper, and its last word to the keeper is which one that is.
-   */
-  "enter-machine": ({ namespaces, sync }, c) => {
-    const { asm, init } = c;
-    // Nobody inside may look into this process before it has become the payload.
-    asm.call(init, "prctl", [PR_SET_DUMPABLE, 0]);
-    asm.call(init, "setns", [c.fd("machine"), namespaceFlags(namespaces)]);
-    const pidfd = asm.reserve(8);
-    const cloneArguments = asm.words([CLONE_PARENT | CLONE_PIDFD, pidfd, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-    asm.pseudo(init, "become", [cloneArguments, 88, c.farewell]);
-    const message = messageBuffer(c, sync, 1);
-    asm.pseudo(c.farewell, "load", [pidfd], { into: c.leader });
-    asm.pseudo(c.farewell, "store", [{ at: message.data.at + 8 }, c.self, 8]);
-    asm.pseudo(c.farewell, "store", [message.fds, c.leader, 4]);
-    asm.call(c.farewell, "sendmsg", [c.host.initEnd, message.header, MSG_NOSIGNAL]);
-  },
-
   "open-terminal": ({ size, alone = false }, c) => {
     const { asm, init } = c;
     const terminal = c.named("terminal");

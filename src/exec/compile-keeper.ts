@@ -1,5 +1,5 @@
 import { RLIMIT_NAMES } from "../plan/facts.ts";
-import type { FdName, Limit, Namespace } from "../plan/step.ts";
+import type { FdName, Limit } from "../plan/step.ts";
 import type { CallOptions, Pointer, Program, Register } from "../stage/assembler.ts";
 import { namespaceFlags } from "../stage/namespace-flags.ts";
 import { WHOLE } from "../stage/stage-abi.ts";
@@ -16,19 +16,21 @@ import {
   MNT_DETACH,
   MS_REC,
   MS_SLAVE,
-  MSG_CMSG_CLOEXEC,
   O_CLOEXEC,
   OPEN_FLAGS,
+  PR_SET_DUMPABLE,
   WALL,
 } from "../sys/constants.ts";
 import { type Compilation, type Compilers, LIKE_VFORK } from "./compilation.ts";
-import { messageBuffer, u32 } from "./structs.ts";
+import { u32 } from "./structs.ts";
 
 const SIGCHLD = 17;
 const EPERM = 1;
 const A_PID = [1, 0x7fffffff] as const;
 /** The fields of struct clone_args behind the pidfd. The signal at exit is the porter's own, with CLONE_PARENT. */
 const NO_MORE: readonly number[] = Array(9).fill(0);
+/** How init is cloned. */
+const ALWAYS = BigInt(CLONE_PIDFD) | BigInt(CLONE_CLEAR_SIGHAND);
 const RLIM_INFINITY = 0xffffffffffffffffn;
 
 type Kinds =
@@ -39,7 +41,7 @@ type Kinds =
   | "join-network"
   | "clone-init"
   | "take-whole"
-  | "adopt-joined"
+  | "clone-inside"
   | "act-as"
   | "enter-root"
   | "leave-root";
@@ -90,16 +92,16 @@ export const KEEPER: Compilers<Kinds> = {
   },
 
   "clone-init": ({ namespaces, ahead, cgroup }, c) => {
-    const { asm, keeper } = c;
-    const flags = BigInt(namespaceFlags(namespaces.filter((namespace) => !ahead.includes(namespace))));
-    const always = BigInt(CLONE_PIDFD) | BigInt(CLONE_CLEAR_SIGHAND);
+    const { asm, porter } = c;
+    const flags = ALWAYS | BigInt(namespaceFlags(namespaces.filter((namespace) => !ahead.includes(namespace))));
     const pidfd = asm.reserve(8);
-    if (ahead.length > 0)
-      sendPorter(c, cgroup, ahead, asm.words([flags | always | BigInt(CLONE_PARENT), pidfd, ...NO_MORE]));
-    else spawnIn(c, cgroup, flags | always, pidfd, c.init, c.pid);
-    asm.pseudo(keeper, "load", [pidfd], { into: c.leader });
-    // Init's end belongs to init alone: its death must show as end of file.
-    asm.call(keeper, "close", [c.host.initEnd]);
+    if (ahead.length > 0) {
+      // The user namespace comes first: it gives the right to enter the others.
+      for (const namespace of ahead)
+        asm.call(porter, "setns", [c.fd(`${namespace}-namespace`), namespaceFlags([namespace])]);
+      sendPorter(c, cgroup, asm.words([flags | BigInt(CLONE_PARENT), pidfd, ...NO_MORE]));
+    } else spawnIn(c, cgroup, flags, pidfd, c.init, c.pid);
+    adoptInit(c, pidfd);
   },
 
   "take-whole": (_, c, { phase }) => {
@@ -107,14 +109,15 @@ export const KEEPER: Compilers<Kinds> = {
     c.asm.pseudo(phase === "keeper" ? c.keeper : c.init, "turn", []);
   },
 
-  /** The process that entered has cloned itself into the pid namespace as our child, and tells us which one that is. */
-  "adopt-joined": ({ sync }, c) => {
-    const { asm, keeper } = c;
-    const message = messageBuffer(c, sync, 1);
-    asm.call(keeper, "recvmsg", [c.host.keeperEnd, message.header, MSG_CMSG_CLOEXEC], { accept: [24, 24] });
-    asm.call(keeper, "wait4", [c.pid, 0, WALL, 0], { accept: [1, 0x7fffffff] });
-    asm.pseudo(keeper, "load", [message.fds], { into: c.leader });
-    asm.pseudo(keeper, "load", [{ at: message.data.at + 8 }], { into: c.pid });
+  /** All namespaces by the machine's pidfd. That of its processes is entered by who is cloned there, and nobody who is in it sees the porter. */
+  "clone-inside": ({ namespaces, cgroup }, c) => {
+    const { asm, porter } = c;
+    // Nobody inside may look into what is cloned before it has become the payload. The keeper has the same memory, and nothing to show either.
+    asm.call(porter, "prctl", [PR_SET_DUMPABLE, 0]);
+    asm.call(porter, "setns", [c.fd("machine"), namespaceFlags(namespaces)]);
+    const pidfd = asm.reserve(8);
+    sendPorter(c, cgroup, asm.words([ALWAYS | BigInt(CLONE_PARENT), pidfd, ...NO_MORE]));
+    adoptInit(c, pidfd);
   },
 
   /** As the machine's root: what the keeper makes in the root belongs to it. File capabilities go with fsuid 0 and are taken again. */
@@ -167,16 +170,19 @@ function spawnIn(
  * Who enters a user namespace does not come back from it, so the keeper has somebody enter who clones init as the keeper's
  * child, into the cgroup that it is in itself. As vfork: init's pid and pidfd are the keeper's when it goes on.
  */
-function sendPorter(c: Compilation, cgroup: FdName, ahead: readonly Namespace[], init: Pointer): void {
+function sendPorter(c: Compilation, cgroup: FdName, init: Pointer): void {
   const { asm, keeper, porter } = c;
   const pid = asm.register();
-  // The user namespace comes first: it gives the right to enter the others.
-  for (const namespace of ahead)
-    asm.call(porter, "setns", [c.fd(`${namespace}-namespace`), namespaceFlags([namespace])]);
   asm.pseudo(porter, "spawn", [init, 88, c.init], { accept: A_PID, into: c.pid });
   spawnIn(c, cgroup, BigInt(LIKE_VFORK | CLONE_FILES), 0, porter, pid);
   asm.call(keeper, "wait4", [pid, 0, WALL, 0], { accept: A_PID });
   asm.pseudo(keeper, "result", [c.pid], { accept: A_PID });
+}
+
+function adoptInit({ asm, keeper, leader, host }: Compilation, pidfd: Pointer): void {
+  asm.pseudo(keeper, "load", [pidfd], { into: leader });
+  // Init's end belongs to init alone: its death must show as end of file.
+  asm.call(keeper, "close", [host.initEnd]);
 }
 
 export function setLimits(c: Compilation, program: Program, limits: readonly Limit[], options: CallOptions = {}): void {

@@ -38,17 +38,18 @@ const SIGCHLD = 17;
 
 /** What settings change about the payload's own process. */
 export const PROCESS: Compilers<Kinds> = {
-  "label-process": ({ context }, c) => {
-    const { asm, init } = c;
+  "label-process": ({ context }, c, { phase }) => {
+    const { asm } = c;
+    const own = phase === "keeper" ? c.keeper : c.init;
     const attribute = asm.register();
     const status = asm.reserve(SIZE_OF_STATFS);
     const how = c.how(O_WRONLY, RESOLVE_NO_MAGICLINKS);
-    asm.call(init, "openat2", [AT_FDCWD, "/proc/self/attr/exec", how, 24], { into: attribute });
-    asm.call(init, "fstatfs", [attribute, status]);
-    asm.pseudo(init, "load", [status], { accept: [PROC_SUPER_MAGIC, PROC_SUPER_MAGIC] });
+    asm.call(own, "openat2", [AT_FDCWD, "/proc/self/attr/exec", how, 24], { into: attribute });
+    asm.call(own, "fstatfs", [attribute, status]);
+    asm.pseudo(own, "load", [status], { accept: [PROC_SUPER_MAGIC, PROC_SUPER_MAGIC] });
     const length = Buffer.byteLength(context);
-    asm.call(init, "write", [attribute, context, length], { accept: [length, length] });
-    asm.call(init, "close", [attribute]);
+    asm.call(own, "write", [attribute, context, length], { accept: [length, length] });
+    asm.call(own, "close", [attribute]);
   },
 
   /**

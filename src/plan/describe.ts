@@ -64,7 +64,8 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
     const others = namespaces.filter((namespace) => !ahead.includes(namespace));
     return `clone init into ${made}new ${others.join(", ")} namespaces in cgroup ${cgroup}`;
   },
-  "adopt-joined": ({ sync }) => `#${sync} wait for init: it is inside; become its parent`,
+  "clone-inside": ({ namespaces, cgroup }) =>
+    `clone init into the machine's ${namespaces.join(", ")} namespaces in cgroup ${cgroup}`,
   "act-as": ({ uid }) => `make files as host id ${uid} from here on`,
   "park-mount": ({ fd }) => `attach ${fd} in a place of the keeper's own`,
   "attach-root": ({ fd }) => `attach ${fd} as the root`,
@@ -95,8 +96,6 @@ const DESCRIPTIONS: { readonly [K in StepKind]: (args: StepOf<K>["args"]) => str
     `make overlay of ${lower.toReversed().join(", ")} and ${upper ?? `a file system in memory${flagText(limits)}`} as ${fd}`,
   "combine-layers": ({ fd, lower, upper, flags }) =>
     `make overlay of ${lower.toReversed().join(", ")}${upper === null ? "" : ` and ${upper.data} of ${upper.fd}`} as ${fd}${flagText(flags)}`,
-  "enter-machine": ({ namespaces, sync }) =>
-    `enter the machine's ${namespaces.join(", ")} namespaces, #${sync} tell keeper: it is inside`,
   "open-terminal": () => "open a terminal of the machine's own",
   "enter-users": () => "enter the machine's user namespace",
   "lock-mount": ({ fd }) => `copy what is attached there, which locks it, as ${fd}`,

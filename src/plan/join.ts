@@ -32,8 +32,8 @@ export interface JoinRequest {
 }
 
 /**
- * Runs one command in a running machine. The stage clones a process into the machine's cgroup, which enters all its
- * namespaces at once and clones itself into the pid namespace: Node never enters, and neither does a path of the host.
+ * Runs one command in a running machine. The stage clones it into the machine's cgroup and all its namespaces at once: Node never
+ * enters, and neither does a path of the host.
  */
 export function buildJoin(target: JoinTarget, request: JoinRequest): LaunchPlan {
   const { plan } = target;
@@ -48,8 +48,8 @@ export function buildJoin(target: JoinTarget, request: JoinRequest): LaunchPlan 
       ? [init("stdio", { from: "caller" })]
       : [
           init("open-terminal", { size: request.size ?? null }),
-          init("signal", { sync: 4, to: "host", says: opened, carries: ["terminal"] }),
-          host("await", { sync: 4, from: "init", says: opened, carries: ["terminal"] }),
+          init("signal", { sync: 2, to: "host", says: opened, carries: ["terminal"] }),
+          host("await", { sync: 2, from: "init", says: opened, carries: ["terminal"] }),
         ];
   return {
     machine: target.machine,
@@ -62,15 +62,11 @@ export function buildJoin(target: JoinTarget, request: JoinRequest): LaunchPlan 
       host("hand-over", { title: `berth-exec: ${target.machine}` }),
       keeper("begin-keeper", { foreground: true }),
       raiseLimits(plan),
-      keeper("clone-init", { namespaces: [], ahead: [], cgroup: "cgroup" }),
-      // Before it: inside, /proc is what root there has made of it.
-      ...stepsOf(plan, "label-process"),
-      init("enter-machine", { namespaces, sync: 1 }),
-      keeper("adopt-joined", { sync: 1 }),
-      keeper("signal", { sync: 2, to: "host", says: inside, carries: ["leader"] }),
-      host("await", { sync: 2, from: "keeper", says: inside, carries: ["leader"] }),
-      keeper("signal", { sync: 3, to: "init", says: "go on", carries: [] }),
-      init("await", { sync: 3, from: "keeper", says: "go on", carries: [] }),
+      // For the command to inherit: inside, /proc is what root there has made of it.
+      ...stepsOf(plan, "label-process").map(({ args, source }) => keeper("label-process", args, source)),
+      keeper("clone-inside", { namespaces, cgroup: "cgroup" }),
+      keeper("signal", { sync: 1, to: "host", says: inside, carries: ["leader"] }),
+      host("await", { sync: 1, from: "keeper", says: inside, carries: ["leader"] }),
       init("become-root", { foreground: false }),
       init("start-session", {}),
       init("join-keyring", {}),
@@ -92,7 +88,7 @@ export function buildJoin(target: JoinTarget, request: JoinRequest): LaunchPlan 
         environment: [...request.environment],
         directory: null,
       }),
-      host("await", { sync: 5, from: "init", says: "the command has been executed", carries: [] }),
+      host("await", { sync: 3, from: "init", says: "the command has been executed", carries: [] }),
     ],
   };
 }

@@ -94,7 +94,8 @@ export interface StepKinds {
   "join-network": { fd: FdName };
   /** `ahead`: those of the namespaces that are there already. */
   "clone-init": { namespaces: Namespace[]; ahead: Namespace[]; cgroup: string };
-  "adopt-joined": { sync: number };
+  /** Into a machine that runs: all of its namespaces, and the cgroup. */
+  "clone-inside": { namespaces: Namespace[]; cgroup: string };
   "act-as": { uid: number; capabilities: string };
   /** Somewhere in the keeper's own mount namespace, for init to copy. */
   "park-mount": { fd: FdName; type: NodeType };
@@ -138,7 +139,6 @@ export interface StepKinds {
     flags: MountFlag[];
   };
   // ---- init ----
-  "enter-machine": { namespaces: Namespace[]; sync: number };
   // `alone`: its other side is opened by somebody later.
   "open-terminal": { size: WindowSize | null; alone?: boolean };
   "enter-users": Record<never, never>;

@@ -43,16 +43,13 @@ function actionsOfStep(step: Step): Action[] {
     case "move-keeper":
       return [{ do: "start", actor: "farewell" }];
     case "clone-init":
+    case "clone-inside":
       return [{ do: "start", actor: "init" }];
     case "make-api-file-systems":
       return [
         { do: "start", actor: "apivfs" },
         { do: "wait-end", actor: "apivfs" },
       ];
-    case "enter-machine":
-      return [{ do: "send", socket: "to-keeper", sync: step.args.sync }];
-    case "adopt-joined":
-      return [{ do: "receive", socket: "to-keeper", sync: step.args.sync }];
     case "signal":
       return [{ do: "send", socket: socketBetween(step.phase, step.args.to), sync: step.args.sync }];
     case "await":
@@ -142,8 +139,6 @@ export function unpairedSyncs(plan: LaunchPlan): string[] {
   const ends = plan.steps.flatMap((step): SyncEnd[] => {
     if (step.kind === "signal") return [{ ...step.args, from: step.phase, sends: true }];
     if (step.kind === "await" && !isExecution(step)) return [{ ...step.args, to: step.phase, sends: false }];
-    if (step.kind === "enter-machine") return [{ ...step.args, ...JOINED, sends: true }];
-    if (step.kind === "adopt-joined") return [{ ...step.args, ...JOINED, sends: false }];
     return [];
   });
   const numbers = [...new Set(ends.map(({ sync }) => sync))];
@@ -169,15 +164,13 @@ interface SyncEnd {
   readonly sends: boolean;
 }
 
-const JOINED = { from: "init", to: "keeper", says: "", carries: [] } as const;
-
 /** fds that some step makes besides those whose step names them as `fd`. */
 const MAKES: Partial<Record<Step["kind"], readonly string[]>> = {
   "make-record": ["record", "directory", "log"],
   "hold-machine": ["machine", "cgroup", "record"],
   "move-keeper": ["keeper", "payload"],
   "clone-init": ["leader"],
-  "adopt-joined": ["leader"],
+  "clone-inside": ["leader"],
   console: ["console"],
   "open-terminal": ["terminal"],
 };
@@ -227,7 +220,8 @@ function usesOf(step: Step): readonly string[] {
       return ["directory"];
     case "clone-init":
       return [step.args.cgroup, ...step.args.ahead.map((namespace) => `${namespace}-namespace`)];
-    case "enter-machine":
+    case "clone-inside":
+      return ["machine", step.args.cgroup];
     case "enter-users":
     case "open-mounts":
       return ["machine"];
@@ -256,7 +250,7 @@ export function namelessFds(plan: LaunchPlan): string[] {
     }
     const missing = usesOf(step).filter((fd) => !mine.has(fd));
     for (const fd of [...madeByStep(step), ...(step.kind === "await" ? step.args.carries : [])]) mine.add(fd);
-    if (step.kind === "clone-init") known.init = new Set(mine);
+    if (step.kind === "clone-init" || step.kind === "clone-inside") known.init = new Set(mine);
     return missing.map((fd) => `#${index} ${step.phase} ${step.kind} uses ${fd}, which it has not got`);
   });
 }

@@ -69,7 +69,7 @@ group("sync points", () => {
     const numbers = plan.steps.flatMap((step) => ("sync" in step.args ? [step.args.sync] : []));
     const first = [...new Set(numbers)];
     expect(first).toEqual(first.toSorted((a, b) => a - b));
-    expect(first.length).toBeGreaterThan(3);
+    expect(first.length).toBeGreaterThan(1);
   });
 
   test.each(PLANS)("%s: nobody uses an fd that has not come to it", (_, plan) => {
