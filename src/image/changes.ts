@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { BerthError } from "../errors.ts";
 import { forgetRange } from "../exec/range-ledger.ts";
 import type { Paths } from "../host/paths.ts";
+import { isLost } from "../host/pending-tree.ts";
 import { ledgerPath, readLedger } from "../host/ranges.ts";
 import { syncPath } from "../host/to-disk.ts";
 import type { FoundImage } from "./discover.ts";
@@ -56,17 +57,20 @@ export async function renameImage(paths: Paths, image: FoundImage, to: string): 
 
 /**
  * With its settings, and its range of ids is free again. It is gone from the store at once, its files soon after. One that has
- * snapshots is left alone, but where `snapshots` says that they go, too, or stay: they may be all that is left of a mistake.
+ * snapshots is left alone, but where `snapshots` says that they go, too. Of one that is lost only what was made with it goes.
  */
-export async function removeImage(paths: Paths, image: FoundImage, snapshots: boolean | "stay"): Promise<void> {
+export async function removeImage(paths: Paths, image: FoundImage, snapshots: boolean | "lost"): Promise<void> {
   requireNotHost(image, "removed");
   using _removed = lockImage(paths, image.name, "removed");
+  // Somebody else may have seen to it, and made another one since.
+  if (snapshots === "lost" && !isLost(image.path)) return;
   const names = snapshotNames(paths, image.name);
   if (snapshots === false && names.length > 0) throw hasSnapshots(image.name, names);
   using _held = holdTree(image, paths);
   readLedger(ledgerPath(paths.machines));
   await using workspace = await createWorkspace(paths.machines, image.name.replace(/^\./, ""));
   const removed = join(workspace.path, "image");
+  const made = snapshots === "lost" ? lstatSync(image.path).birthtimeMs : 0;
   noteMove(paths, image, null);
   using _noted = { [Symbol.dispose]: () => forgetMove(paths, image.name) };
   moveImage(image, removed, false);
@@ -74,7 +78,7 @@ export async function removeImage(paths: Paths, image: FoundImage, snapshots: bo
     renameSync(snapshotsOf(paths, image.name), join(workspace.path, "snapshots"));
   await syncPath(paths.machines);
   // It is out of the store: nothing of it is left for the next one of that name, whatever its files do.
-  removeSettings(paths, image.name);
+  removeSettings(paths, image.name, made);
   forgetRange(ledgerPath(paths.machines), image.name);
   if (!lstatSync(removed).isSymbolicLink()) image.driver.discard?.(removed);
   if (image.driver === stackDriver || names.length > 0) await collectLayers(paths.machines, workspace.path);

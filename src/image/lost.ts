@@ -9,11 +9,11 @@ import { settle } from "./later-writes.ts";
 
 /**
  * What a power cut left of an image that was not on the disk yet: removed, with what else was of it. It had no snapshots, as what
- * has some is on the disk: those of its name are of an earlier image, and stay.
+ * has some is on the disk: those of its name are of an earlier image, and stay, as settings do that somebody wrote before it was made.
  */
 export async function removeLost(paths: Paths, name: string): Promise<void> {
   const path = join(paths.machines, name);
-  if (isImageName(name) && isLost(path)) await removeImage(paths, { name, path, driver: directoryDriver }, "stay");
+  if (isImageName(name) && isLost(path)) await removeImage(paths, { name, path, driver: directoryDriver }, "lost");
 }
 
 /** Names of all that are lost. */

@@ -45,8 +45,10 @@ export function copySettings(paths: Paths, from: string, to: string): CopiedSett
   return { undo, removeOriginals };
 }
 
-export function removeSettings(paths: Paths, name: string): void {
-  for (const [path] of pairs(paths, name, name).filter(([each]) => isThere(each))) {
+/** Those that have changed since `since`, ms since 1970: older ones were written for whatever has that name. */
+export function removeSettings(paths: Paths, name: string, since = 0): void {
+  for (const [path] of pairs(paths, name, name)) {
+    if ((lstatSync(path, { throwIfNoEntry: false })?.ctimeMs ?? -1) < since) continue;
     rmSync(path, { recursive: true, force: true });
     syncPathNow(dirname(path));
   }

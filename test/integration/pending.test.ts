@@ -6,6 +6,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeAll, expect, test, vi } from "vitest";
 import { findPaths, type Paths } from "../../src/host/paths.ts";
 import { isLost, isPending, markPending } from "../../src/host/pending-tree.ts";
+import { removeImage } from "../../src/image/changes.ts";
+import { directoryDriver } from "../../src/image/drivers/directory.ts";
 import { takeSnapshot } from "../../src/image/snapshots/take.ts";
 import { ImageStore } from "../../src/image/store.ts";
 import { getAttribute } from "../../src/sys/owners.ts";
@@ -236,6 +238,33 @@ test("a lost image is none: nothing runs from it, its name is free, and it is re
     expect(await root.berth("clean")).toMatchObject({ status: 0 });
     expect(readdirSync(paths.machines).filter((name) => !name.startsWith("."))).toEqual(["base", "web"]);
     expect(readdirSync(join(root.etc, "machines"))).toEqual([]);
+  });
+});
+
+test("settings that were written before an image was made outlive it when it is lost", async () => {
+  await onExt4(async (paths, root) => {
+    const settings = (name: string): string => join(root.etc, "machines", name);
+    writeFileSync(settings("web.nspawn"), "[Exec]\nHostname=written-before\n");
+    await sleep(20); // a time of a file is the last tick's
+    pendingTree(paths, "web");
+    await sleep(20);
+    mkdirSync(settings("web.nspawn.d"));
+    boot.id = "next-boot";
+    await storeOf(paths).clean("hidden");
+    expect(existsSync(join(paths.machines, "web"))).toBe(false);
+    expect(readdirSync(join(root.etc, "machines"))).toEqual(["web.nspawn"]);
+  });
+});
+
+test("one that was replaced while somebody was about to remove what was lost stays", async () => {
+  await onExt4(async (paths) => {
+    const tree = pendingTree(paths, "web");
+    boot.id = "next-boot";
+    const lost = { name: "web", path: tree, driver: directoryDriver };
+    await storeOf(paths).clean("hidden");
+    pendingTree(paths, "web");
+    await removeImage(paths, lost, "lost");
+    expect(names(storeOf(paths))).toEqual(["web"]);
   });
 });
 
