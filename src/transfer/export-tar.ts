@@ -20,18 +20,10 @@ const PATIENCE = 30_000;
 
 /**
  * In the order of names, and without the times that only reading changes, so that the same tree gives the same archive; for that also
- * the oldest way to write holes, as the others put a process id into names.
+ * the oldest way to write holes, as the others put a process id into names. In the directory that it begins in, as extract.ts has it.
  */
 const TAR: readonly string[] = [
-  ...[
-    "tar",
-    "--create",
-    "--file=-",
-    "--directory=/tree",
-    `--blocking-factor=${BLOCKS}`,
-    "--format=posix",
-    "--sort=name",
-  ],
+  ...["tar", "--create", "--file=-", `--blocking-factor=${BLOCKS}`, "--format=posix", "--sort=name"],
   ...["--sparse", "--sparse-version=0.0", "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime"],
   ...["--numeric-owner", "--acls", "--xattrs", "--xattrs-include=user.*", "--xattrs-include=security.capability"],
   ...["--quoting-style=escape", "--checkpoint=100", "--checkpoint-action=echo=berth-at %u", "."],
