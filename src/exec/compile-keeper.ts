@@ -174,6 +174,8 @@ function sendPorter(c: Compilation, cgroup: FdName, init: Pointer): void {
   const { asm, keeper, porter } = c;
   const pid = asm.register();
   asm.pseudo(porter, "spawn", [init, 88, c.init], { accept: A_PID, into: c.pid });
+  // What it stays when the porter is killed: that is no errno.
+  asm.pseudo(keeper, "result", [0], { into: c.pid });
   spawnIn(c, cgroup, BigInt(LIKE_VFORK | CLONE_FILES), 0, porter, pid);
   asm.call(keeper, "wait4", [pid, 0, WALL, 0], { accept: A_PID });
   asm.pseudo(keeper, "result", [c.pid], { accept: A_PID });

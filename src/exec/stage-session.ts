@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { BerthError } from "../errors.ts";
 import type { LaunchPlan, StepOf } from "../plan/step.ts";
 import { writeImage } from "../stage/image-file.ts";
@@ -6,11 +5,11 @@ import { EXECUTED, EXITED, isHeld, SYNC } from "../stage/stage-abi.ts";
 import type { StageProcess } from "../stage/stage-process.ts";
 import type { StageMessage } from "../stage/stage-socket.ts";
 import { SOCK_SEQPACKET } from "../sys/constants.ts";
-import { SysError } from "../sys/errno.ts";
 import { closeQuietly } from "../sys/files.ts";
 import { whenReadable } from "../sys/poll.ts";
-import { type ExitStatus, exitStatus, pidfdOpen, pidfdSendSignal, reapOrphan, reapPidfd } from "../sys/processes.ts";
+import { type ExitStatus, exitStatus, pidfdSendSignal, reapOrphan, reapPidfd } from "../sys/processes.ts";
 import { socketPair } from "../sys/sockets.ts";
+import { killChildren, killOrphans, reapOrphans } from "./children.ts";
 import type { CompiledPlan } from "./compile.ts";
 import { readExitRecord } from "./exit-record.ts";
 import type { FdTable } from "./fd-table.ts";
@@ -174,7 +173,8 @@ export class StageSession {
     this.#process.socket.endTelling();
     this.#patience = setInterval(() => {
       this.#kill("leader");
-      if (!this.#ended.has(this.#keeper)) killChildren(this.keeperPid);
+      if (this.#reap(this.#keeper) === null) killChildren(this.keeperPid);
+      else killOrphans(this.#joined);
       if (this.#impatient) this.#kill("keeper", "stage");
       this.#impatient = true;
     }, PATIENCE_MS);
@@ -194,6 +194,7 @@ export class StageSession {
         await whenReadable(this.#fds.get(process));
         this.#reap(process);
       }
+      await reapOrphans(this.#joined);
       // A stage that was killed makes everything fail that needs it: its death is the cause.
       return this.#ended.get(this.#keeper)?.reason === "killed" && !this.#impatient ? this.#keeperDied() : failure;
     } finally {
@@ -213,6 +214,11 @@ export class StageSession {
     return cause === undefined ? undefined : this.#failed(cause);
   }
 
+  /** The machine that is entered. */
+  get #joined(): StepOf<"hold-machine">["args"] | undefined {
+    return this.#plan.steps.find((step): step is StepOf<"hold-machine"> => step.kind === "hold-machine")?.args;
+  }
+
   #kill(...processes: readonly ("leader" | "keeper" | "stage")[]): void {
     for (const process of processes) if (this.#fds.has(process)) pidfdSendSignal(this.#fds.get(process), SIGKILL);
   }
@@ -222,28 +228,5 @@ export class StageSession {
     // Where the keeper was killed before it could.
     if (this.#fds.has("leader")) reapOrphan(this.#fds.get("leader"));
     this.#process.socket.close();
-  }
-}
-
-/** All that a child of ours has cloned, also what it has not been able to tell us of. */
-function killChildren(parent: number): void {
-  for (const child of childrenOf(parent)) {
-    try {
-      const pidfd = pidfdOpen(child);
-      // Its pid may have become another process's before the pidfd was taken.
-      if (childrenOf(parent).includes(child)) pidfdSendSignal(pidfd, SIGKILL);
-      closeQuietly(pidfd);
-    } catch (error) {
-      if (!(error instanceof SysError && error.code === "ESRCH")) throw error;
-    }
-  }
-}
-
-/** proc_tid_children(5), exact for a process that waits. Empty on a kernel without CONFIG_PROC_CHILDREN. */
-function childrenOf(pid: number): readonly number[] {
-  try {
-    return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ").filter(Boolean).map(Number);
-  } catch {
-    return [];
   }
 }

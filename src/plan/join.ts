@@ -42,14 +42,15 @@ export function buildJoin(target: JoinTarget, request: JoinRequest): LaunchPlan 
   const joined: Namespace[] = plan.steps.some(({ kind }) => kind === "join-network") ? ["net"] : [];
   const namespaces: Namespace[] = [...cloned.args.namespaces, ...joined, "mount", "cgroup", "ipc"];
   const inside = "the command is inside";
+  const goOn = "go on";
   const opened = "the terminal is open";
   const terminal: Step[] =
     request.stdio === "caller"
       ? [init("stdio", { from: "caller" })]
       : [
           init("open-terminal", { size: request.size ?? null }),
-          init("signal", { sync: 2, to: "host", says: opened, carries: ["terminal"] }),
-          host("await", { sync: 2, from: "init", says: opened, carries: ["terminal"] }),
+          init("signal", { sync: 3, to: "host", says: opened, carries: ["terminal"] }),
+          host("await", { sync: 3, from: "init", says: opened, carries: ["terminal"] }),
         ];
   return {
     machine: target.machine,
@@ -67,6 +68,7 @@ export function buildJoin(target: JoinTarget, request: JoinRequest): LaunchPlan 
       keeper("clone-inside", { namespaces, cgroup: "cgroup" }),
       keeper("signal", { sync: 1, to: "host", says: inside, carries: ["leader"] }),
       host("await", { sync: 1, from: "keeper", says: inside, carries: ["leader"] }),
+      keeper("signal", { sync: 2, to: "init", says: goOn, carries: [] }),
       init("become-root", { foreground: false }),
       init("start-session", {}),
       init("join-keyring", {}),
@@ -80,6 +82,8 @@ export function buildJoin(target: JoinTarget, request: JoinRequest): LaunchPlan 
       init("change-directory", { path: request.directory, required: request.directoryRequired ?? false }),
       ...stepsOf(plan, "set-limit"),
       ...stepsOf(plan, "no-new-privileges"),
+      // The host knows by then who it is: nobody could end or reap a command whose keeper was killed before it said so.
+      init("await", { sync: 2, from: "keeper", says: goOn, carries: [] }),
       stepOf(plan, "load-seccomp"),
       stepOf(plan, "set-capabilities"),
       init("execute", {
@@ -88,7 +92,7 @@ export function buildJoin(target: JoinTarget, request: JoinRequest): LaunchPlan 
         environment: [...request.environment],
         directory: null,
       }),
-      host("await", { sync: 3, from: "init", says: "the command has been executed", carries: [] }),
+      host("await", { sync: 4, from: "init", says: "the command has been executed", carries: [] }),
     ],
   };
 }
