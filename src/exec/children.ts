@@ -7,10 +7,11 @@ import { pidfdOpen, pidfdSendSignal, reapOrphan } from "../sys/processes.ts";
 
 const SIGKILL = 9;
 
-/** A machine that is entered: its leader, and the cgroup that its leader is in. */
+/** A machine that is entered: its leader, the cgroup that its leader is in, and the command if we have heard of it, else -1. */
 interface Entered {
   readonly pid: number;
   readonly cgroup: string;
+  readonly command: number;
 }
 
 /** All that a child of ours has cloned, also what it has not been able to tell us of. */
@@ -20,7 +21,7 @@ export function killChildren(parent: number): void {
 
 /**
  * What a keeper that was killed has left: the porter, or the command before we heard of it. Both have come to us
- * (becomeSubreaper). The machine's own init may have come, too, and commands whose keepers were killed before.
+ * (becomeSubreaper). So may have the machine's own init, and others' commands, which run on without a keeper: they have been executed.
  */
 export function killOrphans(entered: Entered | undefined): void {
   if (entered === undefined) return;
@@ -55,20 +56,19 @@ function killed(list: () => readonly number[]): readonly number[] {
   });
 }
 
-function orphansOf({ pid, cgroup }: Entered): readonly number[] {
-  return childrenOf(process.pid).filter((child) => {
-    if (child === pid) return false;
-    const path = cgroupOf(child);
-    return path !== undefined && path !== "/" && cgroup.endsWith(path);
-  });
+function orphansOf({ pid, cgroup, command }: Entered): readonly number[] {
+  return childrenOf(process.pid).filter((child) => child !== pid && (child === command || isOnItsWay(child, cgroup)));
 }
 
-function cgroupOf(pid: number): string | undefined {
+/** By the stage's name, which it has until it is executed, also as a zombie. */
+function isOnItsWay(pid: number, cgroup: string): boolean {
   try {
+    if (readFileSync(`/proc/${pid}/comm`, "utf8") !== "berth-exec\n") return false;
     const own = parseMemberships(readFileSync(`/proc/${pid}/cgroup`, "utf8"));
-    return own.find(({ hierarchy }) => hierarchy === 0)?.path;
+    const path = own.find(({ hierarchy }) => hierarchy === 0)?.path ?? "/";
+    return path !== "/" && cgroup.endsWith(path);
   } catch {
-    return undefined; // it has ended
+    return false; // it has ended
   }
 }
 

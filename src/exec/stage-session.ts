@@ -174,7 +174,7 @@ export class StageSession {
     this.#patience = setInterval(() => {
       this.#kill("leader");
       if (this.#reap(this.#keeper) === null) killChildren(this.keeperPid);
-      else killOrphans(this.#joined);
+      else killOrphans(this.#entered);
       if (this.#impatient) this.#kill("keeper", "stage");
       this.#impatient = true;
     }, PATIENCE_MS);
@@ -194,7 +194,7 @@ export class StageSession {
         await whenReadable(this.#fds.get(process));
         this.#reap(process);
       }
-      await reapOrphans(this.#joined);
+      await reapOrphans(this.#entered);
       // A stage that was killed makes everything fail that needs it: its death is the cause.
       return this.#ended.get(this.#keeper)?.reason === "killed" && !this.#impatient ? this.#keeperDied() : failure;
     } finally {
@@ -214,9 +214,10 @@ export class StageSession {
     return cause === undefined ? undefined : this.#failed(cause);
   }
 
-  /** The machine that is entered. */
-  get #joined(): StepOf<"hold-machine">["args"] | undefined {
-    return this.#plan.steps.find((step): step is StepOf<"hold-machine"> => step.kind === "hold-machine")?.args;
+  /** The machine that is entered, and by whom. */
+  get #entered(): (StepOf<"hold-machine">["args"] & { readonly command: number }) | undefined {
+    const held = this.#plan.steps.find((step): step is StepOf<"hold-machine"> => step.kind === "hold-machine");
+    return held && { ...held.args, command: this.leaderPid };
   }
 
   #kill(...processes: readonly ("leader" | "keeper" | "stage")[]): void {
