@@ -16,6 +16,8 @@ import { isRoot } from "../spec/validate.ts";
 import type { StageProcess } from "../stage/stage-process.ts";
 import { closeQuietly } from "../sys/files.ts";
 import { ARCH } from "../sys/libc.ts";
+import { whenReadable } from "../sys/poll.ts";
+import { pidfdSendSignal } from "../sys/processes.ts";
 import { damagedPlan, joinTarget } from "./join-target.ts";
 import type { MachineRecord } from "./record.ts";
 import { openRunningTree } from "./running-tree.ts";
@@ -112,10 +114,18 @@ function userOf(machine: MachineRecord, plan: LaunchPlan, user: string): UserFac
   return found as UserFacts;
 }
 
+const SIGKILL = 9;
+
 /** Exit status of a joined command, when it has ended: 128+N for a signal. */
 export async function joinedStatus(launch: Launch): Promise<number> {
   const exit = await launch.exit();
   await launch.keeperEnd();
-  if (exit === null) return 128 + 9;
+  if (exit === null) {
+    // The keeper was killed. Nobody would hear of the command's end, which as a zombie of ours holds up the machine's.
+    const command = launch.fds.get("leader");
+    pidfdSendSignal(command, SIGKILL);
+    await whenReadable(command);
+    return 128 + SIGKILL;
+  }
   return exit.reason === "exited" ? exit.status : 128 + exit.status;
 }

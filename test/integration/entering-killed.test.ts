@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { BerthError } from "../../src/errors.ts";
 import type { Launch } from "../../src/exec/launch.ts";
 import { processId } from "../../src/host/process-id.ts";
+import { joinedStatus } from "../../src/machine/join.ts";
 import { cgroupPath } from "../../src/plan/cgroup.ts";
 import { buildJoin } from "../../src/plan/join.ts";
 import { openNull } from "../../src/sys/files.ts";
@@ -96,6 +97,16 @@ describe("a keeper that is killed while somebody is on the way in", () => {
       expect((await failure).message).toBe("enough");
       thaw();
     });
+  });
+});
+
+test("a command whose keeper is killed is killed, and holds up nothing", async () => {
+  await entering(async ({ command, failure, thaw }) => {
+    thaw();
+    expect((await failure).message).toBe("none");
+    process.kill(command.keeperPid, "SIGKILL");
+    expect(await joinedStatus(command)).toBe(137);
+    command.release();
   });
 });
 
