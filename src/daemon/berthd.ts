@@ -100,7 +100,7 @@ export class Berthd implements Daemon {
     try {
       const images = await this.#openImages();
       const { openFaces } = await import("./open-faces.ts");
-      const faces = await openFaces(this, images, this.#env, this.#log);
+      const faces = await openFaces(this, images, this.#env, this.#log, () => this.#tidy.busy());
       this.#log.info(`berthd is on the bus at ${faces.address}`);
       this.#tidy.busy();
       return faces;

@@ -4,14 +4,15 @@ import type { Images } from "./images.ts";
 import type { Logger } from "./log.ts";
 import type { Daemon } from "./methods.ts";
 
-/** All that the bus needs, loaded as one. @throws BerthError when there is no bus, and none can be started */
+/** All that the bus needs, loaded as one. `onCalm`: many calls have come, and no more do. @throws BerthError when there is no bus, and none can be started */
 export function openFaces(
   { manager, snapshots, throwAways }: Pick<Daemon, "manager" | "snapshots" | "throwAways">,
   images: Images,
   env: NodeJS.ProcessEnv,
   log: Logger,
+  onCalm: () => void,
 ): Promise<Faces> {
-  const hot = new HotCode();
+  const hot = new HotCode({ onCalm });
   return Faces.open({
     ...{ ...images, manager, snapshots, throwAways, env, paths: manager.paths },
     log: (line) => log.info(line),

@@ -1,39 +1,53 @@
 /** When the daemon's code is compiled for speed: where calls come by the hundred, and not before. */
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { HotCode } from "../../../src/daemon/hot-code.ts";
 
-/** Calls at `rate` a second; how many of them came before it compiled, null if it did not; and how often it did. */
-function callsAt(rate: number, calls: number): { first: number | null; times: number } {
-  let [now, times] = [0, 0];
-  let first: number | null = null;
-  const hot = new HotCode({ clock: () => now, compile: () => times++ });
-  for (let call = 1; call <= calls; call++) {
-    now += 1000 / rate;
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => void vi.useRealTimers());
+
+/** Tells what was said to the compiler, and when its memory could be given back. */
+function watched(): { readonly hot: HotCode; readonly said: string[] } {
+  const said: string[] = [];
+  const compile = (allowed: boolean): void => void said.push(allowed ? "compile" : "no more");
+  return { hot: new HotCode({ compile, onCalm: () => said.push("calm") }), said };
+}
+
+/** So many calls a second. */
+function call(hot: HotCode, calls: number, rate: number): void {
+  for (let count = 0; count < calls; count++) {
+    vi.advanceTimersByTime(1000 / rate);
     hot.called();
-    if (times > 0) first ??= call;
   }
-  return { first, times };
 }
 
 describe("calls", () => {
-  test("by the hundred compile what answers them, once", () => {
-    expect(callsAt(1000, 10_000)).toEqual({ first: 500, times: 1 });
+  test("by the hundred compile what answers them, once, and as long as they come", () => {
+    const { hot, said } = watched();
+    call(hot, 499, 1000);
+    expect(said).toEqual([]);
+    call(hot, 1, 1000);
+    expect(said).toEqual(["compile"]);
+    call(hot, 30_000, 1000);
+    expect(said).toEqual(["compile"]);
+    vi.advanceTimersByTime(10_000);
+    expect(said).toEqual(["compile", "no more", "calm"]);
+    vi.advanceTimersByTime(60_000);
+    call(hot, 1000, 1000);
+    expect(said).toEqual(["compile", "no more", "calm", "compile"]);
   });
   test("now and then never do, however many there are", () => {
-    expect(callsAt(20, 10_000)).toEqual({ first: null, times: 0 });
+    const { hot, said } = watched();
+    call(hot, 10_000, 20);
+    expect(said).toEqual([]);
   });
   test("do when they come fast after a slow time", () => {
-    let [now, times] = [0, 0];
-    const hot = new HotCode({ clock: () => now, compile: () => times++ });
-    for (let call = 0; call < 1250; call++) {
-      now += 1000;
-      hot.called();
-    }
-    expect(times).toBe(0);
-    for (let call = 0; call < 1000; call++) hot.called();
-    expect(times).toBe(1);
+    const { hot, said } = watched();
+    call(hot, 1250, 1);
+    expect(said).toEqual([]);
+    call(hot, 1000, 1000);
+    expect(said).toEqual(["compile"]);
   });
 });
 
@@ -46,7 +60,7 @@ function launcherFlags(): readonly string[] {
 
 const PROGRAM = `
 const { HotCode } = await import(process.argv[1]);
-const hot = new HotCode();
+const hot = new HotCode({ onCalm: () => undefined });
 for (let call = 0; call < Number(process.argv[2]); call++) hot.called();
 const sum = (numbers) => { let all = 0; for (const number of numbers) all += number; return all; };
 for (let round = 0; round < 20_000; round++) sum([round, 1, 2]);
