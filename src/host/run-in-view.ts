@@ -73,18 +73,26 @@ export async function runInView(
     options.onHandedOver?.();
   } catch (error) {
     await (await stage).discard();
-    throw error;
+    throw isOfPeerGone(error) ? keeperKilled(error) : error;
   }
   const exit = await exitOf(await stage, programs, signal);
   await Promise.all(ended);
   signal.throwIfAborted();
-  if (exit === null)
-    throw new BerthError("the keeper of a confined program was killed", {
-      hint: "mostly for lack of memory: see dmesg",
-    });
+  if (exit === null) throw keeperKilled();
   const code = exit.reason === "exited" ? exit.status : null;
   const status = code === null ? `was killed by ${signalName(exit.status)}` : `ended with status ${code}`;
   return { ok: code === 0, code, status, tail: output.tail };
+}
+
+function isOfPeerGone(error: unknown): boolean {
+  return error instanceof SysError && (error.code === "EPIPE" || error.code === "ECONNRESET");
+}
+
+function keeperKilled(cause?: unknown): BerthError {
+  return new BerthError("the keeper of a confined program was killed", {
+    hint: "mostly for lack of memory: see dmesg",
+    cause,
+  });
 }
 
 function handOver(stage: StageProcess, program: ViewProgram): readonly Program[] {

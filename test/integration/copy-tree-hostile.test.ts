@@ -2,7 +2,9 @@
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import {
   appendFileSync,
+  closeSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -289,6 +291,21 @@ function kill(pid: number): void {
     // It has ended meanwhile.
   }
 }
+
+test("a stage that is killed before it was handed its view is said to have been", async () => {
+  const running = runInView(
+    { program: "/bin/true", argv: ["true"] },
+    (stack) => {
+      // It is spawned by a thread, beside this one.
+      while (descendants("berth-stage").length === 0) execFileSync("sleep", ["0.01"]);
+      descendants("berth-stage").forEach(kill);
+      execFileSync("sleep", ["0.1"]);
+      return { root: stack.adopt(openSync("/", "r"), closeSync), mounts: [], directory: "/" };
+    },
+    { signal },
+  );
+  await expect(running).rejects.toMatchObject({ message: "the keeper of a confined program was killed" });
+});
 
 describe("a program that is killed while it copies", () => {
   for (const program of ["cp", "berth-view"])
