@@ -3,11 +3,10 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { beforeAll, expect, test } from "vitest";
-import { CLONE_NEWNET } from "../../src/sys/constants.ts";
-import { bind, check } from "../../src/sys/libc.ts";
 import { type BerthRoot, berthRoot, buildBerth, poll } from "../lib/berth.ts";
 import { killDaemon } from "../lib/daemon.ts";
 import { checkLeaks } from "../lib/leaks.ts";
+import { enterOwnNetwork } from "../lib/own-network.ts";
 import { needs } from "../lib/requires.ts";
 import { shellMachine } from "../lib/shell-machine.ts";
 
@@ -16,9 +15,7 @@ checkLeaks();
 beforeAll(() => {
   if (!ready) return;
   buildBerth();
-  // The host's links are those of all files, whose checks would see these come and go.
-  check(bind("int unshare(int flags)")(CLONE_NEWNET), "unshare");
-  ip("link", "set", "lo", "up");
+  enterOwnNetwork();
 });
 
 const PORT = 7070;

@@ -297,7 +297,8 @@ test("a stage that is killed before it was handed its view is said to have been"
     { program: "/bin/true", argv: ["true"] },
     (stack) => {
       // It is spawned by a thread, beside this one.
-      while (descendants("berth-stage").length === 0) execFileSync("sleep", ["0.01"]);
+      for (let tries = 0; tries < 500 && descendants("berth-stage").length === 0; tries++)
+        execFileSync("sleep", ["0.01"]);
       descendants("berth-stage").forEach(kill);
       execFileSync("sleep", ["0.1"]);
       return { root: stack.adopt(openSync("/", "r"), closeSync), mounts: [], directory: "/" };

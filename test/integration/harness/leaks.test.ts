@@ -5,15 +5,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
-import { CLONE_NEWNET } from "../../../src/sys/constants.ts";
-import { bind, check } from "../../../src/sys/libc.ts";
 import { checkLeaks, expectNoLeaks, leakCheck, leaksSince, snapshot } from "../../lib/leaks.ts";
+import { enterOwnNetwork } from "../../lib/own-network.ts";
 import { cgroup2Mount, needs } from "../../lib/requires.ts";
 
 const ready = needs("root", "cgroup2", "tool:ip", "tool:mount", "tool:unshare");
-/** Of all that is changed here the network alone is the other files' too (own-namespaces), whose checks would see its links. */
 beforeAll(() => {
-  if (ready) check(bind("int unshare(int flags)")(CLONE_NEWNET), "unshare");
+  if (ready) enterOwnNetwork();
 });
 
 /** Undone in reverse after each test, whatever came of it. */
