@@ -31,8 +31,8 @@ export class StageSession {
   readonly #ended = new Map<"stage" | "keeper", ExitStatus>();
   /** Since it was told to end. */
   #patience: NodeJS.Timeout | undefined;
-  /** The stage did not end by itself, and we kill what there is of it. */
-  #impatient = false;
+  /** It did not end by itself: how it has ended is our doing. */
+  #killed = false;
   keeperPid: number;
   leaderPid = -1;
 
@@ -171,12 +171,15 @@ export class StageSession {
   endSoon(): void {
     if (this.#patience !== undefined) return;
     this.#process.socket.endTelling();
+    let again = false;
     this.#patience = setInterval(() => {
       this.#kill("leader");
-      if (this.#reap(this.#keeper) === null) killChildren(this.keeperPid);
+      const runs = this.#reap(this.#keeper) === null;
+      if (runs) killChildren(this.keeperPid);
       else killOrphans(this.#entered);
-      if (this.#impatient) this.#kill("keeper", "stage");
-      this.#impatient = true;
+      if (again) this.#kill("keeper", "stage");
+      this.#killed ||= again && runs;
+      again = true;
     }, PATIENCE_MS);
   }
 
@@ -185,9 +188,11 @@ export class StageSession {
    * know all of its processes. Returns why the stage failed, if that is why anything failed.
    */
   async abandon(): Promise<BerthError | undefined> {
+    // Who is gone before we have told that we go is a cause too: init, killed while the host was at its own steps.
+    const [before] = this.#patience === undefined ? this.#process.socket.hearNow() : [];
     this.endSoon();
     try {
-      const failure = await this.#hearOut();
+      const after = await this.#hearOut();
       this.#kill("leader"); // not before: the keeper would take its end for its start
       for (const process of ["stage", "keeper"] as const) {
         if (!this.#fds.has(process) || this.#reap(process) !== null) continue;
@@ -196,7 +201,9 @@ export class StageSession {
       }
       await reapOrphans(this.#entered);
       // A stage that was killed makes everything fail that needs it: its death is the cause.
-      return this.#ended.get(this.#keeper)?.reason === "killed" && !this.#impatient ? this.#keeperDied() : failure;
+      const end = this.#ended.get(this.#keeper);
+      if (end !== undefined && end.reason !== "exited" && !this.#killed) return this.#keeperDied();
+      return before === undefined ? after : this.#failed(before);
     } finally {
       clearInterval(this.#patience);
     }

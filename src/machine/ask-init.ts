@@ -45,13 +45,13 @@ export async function sendRequest(
   paths: Paths,
 ): Promise<string | undefined> {
   if (machine.init !== null && ASKED_LATE.has(machine.init)) await whenBooted(machine);
-  const fault = deafness(machine, request) ?? (await send(machine, request, paths));
+  const fault = (await deafness(machine, request)) ?? (await send(machine, request, paths));
   return isAlive(machine.leader) ? fault : undefined;
 }
 
 /** Why PID 1 would not notice: the kernel drops a signal that it does not handle. */
-export function deafness({ leader }: MachineRecord, request: InitRequest): string | undefined {
-  if (!("signal" in request) || handlesSignal(leader.pid, request.signal)) return undefined;
+export async function deafness({ leader }: MachineRecord, request: InitRequest): Promise<string | undefined> {
+  if (!("signal" in request) || (await handlesSignal(leader.pid, request.signal))) return undefined;
   return `its PID 1 does not handle ${signalName(request.signal)}`;
 }
 

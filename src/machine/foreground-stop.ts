@@ -54,9 +54,7 @@ export class ForegroundStop {
   #first(signal: StopSignal): void {
     const { machine, ownWay } = this.#options;
     const request = ownWay ? machine.requests.poweroff : { signal: STOP_SIGNALS[signal] };
-    const deaf = deafness(machine, request);
-    if (deaf === undefined) this.#asking = this.#ask(request);
-    else this.kill(deaf);
+    this.#asking = this.#ask(request);
   }
 
   kill(why: string): void {
@@ -76,6 +74,12 @@ export class ForegroundStop {
 
   async #ask(request: InitRequest): Promise<void> {
     const { machine, paths, say, onAsked } = this.#options;
+    const deaf = await deafness(machine, request);
+    if (this.ended) return;
+    if (deaf !== undefined) {
+      this.kill(deaf);
+      return;
+    }
     say(`stopping machine ${machine.name} (once more: kill it)`);
     onAsked();
     this.#killer = setTimeout(() => this.kill(`it did not stop within ${STOP_TIMEOUT_MS / 1000} s`), STOP_TIMEOUT_MS);

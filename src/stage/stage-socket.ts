@@ -83,11 +83,21 @@ export class StageSocket {
   /** Listens to the end. Returns the reports of failures; what belongs to sync points can be taken then. */
   async hearOut(): Promise<readonly StageMessage[]> {
     const reports: StageMessage[] = [];
-    for (let message = await this.hear(); message !== null; message = await this.hear()) {
-      if (message.who < SYNC) reports.push(message);
-      else this.#early.set(message.who, message);
-    }
+    for (let message = await this.hear(); message !== null; message = await this.hear()) this.#sort(message, reports);
     return reports;
+  }
+
+  /** The same of what has been said already. */
+  hearNow(): readonly StageMessage[] {
+    const reports: StageMessage[] = [];
+    const next = (): StageMessage | null | undefined => this.#heard.shift() ?? this.#receive();
+    for (let message = next(); message != null; message = next()) this.#sort(message, reports);
+    return reports;
+  }
+
+  #sort(message: StageMessage, reports: StageMessage[]): void {
+    if (message.who < SYNC) reports.push(message);
+    else this.#early.set(message.who, message);
   }
 
   /** Undefined: none is there. */

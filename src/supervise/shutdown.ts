@@ -1,18 +1,37 @@
 import { closeSync, openSync, readFileSync, readSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { monotonic } from "../sys/clock.ts";
 import { ARCH } from "../sys/libc.ts";
+
+/** What runs without a pause for so long isn't just on its way into or out of sigwaitinfo(2), however busy the host is. */
+const RUNNING_MAX_MS = 250;
+const LOOK_MS = 2;
 
 /**
  * Whether PID 1 of a machine does something on a signal: the kernel drops every signal that it neither handles nor
  * blocks (pid_namespaces(7)), so a plain program as PID 1 can only be killed. An init has a handler, or it blocks the
  * signal and reads it from a signalfd (systemd), or it waits in sigwaitinfo(2).
  */
-export function handlesSignal(pid: number, signal: number): boolean {
+export async function handlesSignal(pid: number, signal: number): Promise<boolean> {
+  const deadline = monotonic() + RUNNING_MAX_MS;
   try {
-    const status = readFileSync(`/proc/${pid}/status`, "utf8");
-    return isIn(status, "SigCgt", signal) || isIn(status, "SigBlk", signal) || waitsFor(pid, signal);
+    for (;;) {
+      const call = systemCall(pid);
+      const status = readFileSync(`/proc/${pid}/status`, "utf8");
+      if (isIn(status, "SigCgt", signal) || isIn(status, "SigBlk", signal) || waitsFor(pid, call, signal)) return true;
+      // Who runs may be in sigwaitinfo already, where the mask is another and no call is shown yet: not "no" from that.
+      const still = call !== "running" && call === systemCall(pid);
+      if (still || monotonic() > deadline) return false;
+      await sleep(LOOK_MS);
+    }
   } catch {
     return false; // it has just ended
   }
+}
+
+/** proc_pid_syscall(5): "running", or the call's number, its arguments in hexadecimal, and where it was made. */
+function systemCall(pid: number): string {
+  return readFileSync(`/proc/${pid}/syscall`, "utf8").trim();
 }
 
 function isIn(status: string, set: "SigCgt" | "SigBlk", signal: number): boolean {
@@ -28,9 +47,9 @@ function hasBit(set: bigint, signal: number): boolean {
 const SIGNAL_WAITS = { x64: ["128", "177", "421"], arm64: ["137", "177", "421"] } as const;
 
 /** While it waits the kernel shows the signals that it waits for as not blocked: so the call's own argument tells. */
-function waitsFor(pid: number, signal: number): boolean {
-  const [call = "", address = ""] = readFileSync(`/proc/${pid}/syscall`, "utf8").split(" ");
-  if (!(SIGNAL_WAITS[ARCH] as readonly string[]).includes(call)) return false;
+function waitsFor(pid: number, call: string, signal: number): boolean {
+  const [number = "", address = ""] = call.split(" ");
+  if (!(SIGNAL_WAITS[ARCH] as readonly string[]).includes(number)) return false;
   const memory = openSync(`/proc/${pid}/mem`, "r");
   try {
     const set = Buffer.alloc(8);

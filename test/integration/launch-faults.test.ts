@@ -19,11 +19,12 @@ import {
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { setCredential } from "../../src/config/credentials.ts";
 import { BerthError } from "../../src/errors.ts";
 import { type Launch, LaunchError } from "../../src/exec/launch.ts";
 import { lockFile, unlinkLocked } from "../../src/exec/lock-file.ts";
+import { StageSession } from "../../src/exec/stage-session.ts";
 import { isAlive, processId } from "../../src/host/process-id.ts";
 import { ledgerPath } from "../../src/host/ranges.ts";
 import { sweep } from "../../src/machine/sweep.ts";
@@ -33,11 +34,12 @@ import { buildJoin, type JoinTarget } from "../../src/plan/join.ts";
 import { buildBind } from "../../src/plan/live-mounts.ts";
 import type { LaunchPlan, StepKind } from "../../src/plan/step.ts";
 import { showSource } from "../../src/spec/source.ts";
+import { SysError } from "../../src/sys/errno.ts";
 import { openNull } from "../../src/sys/files.ts";
 import { bind, check } from "../../src/sys/libc.ts";
 import { pidfdSendSignal } from "../../src/sys/processes.ts";
 import { syscallNumber } from "../../src/sys/syscall-numbers.ts";
-import { poll } from "../lib/berth.ts";
+import { childrenOf, poll } from "../lib/berth.ts";
 import { type HostUser, hostUser } from "../lib/host-user.ts";
 import { launchKilledAt } from "../lib/kept-machine.ts";
 import { ended, launchOf, type MachineOptions, says, type TestMachine, testMachine } from "../lib/launch.ts";
@@ -561,6 +563,37 @@ describe("a launch", () => {
       if (failed === undefined && victim === "leader")
         expect((await ended(machine, launch)).record).toMatchObject({ reason: "killed", status: 9 });
       else expect(failed?.message).toMatch(message);
+    });
+  });
+
+  test("says that init was killed, not what the host found gone with it", async () => {
+    await withProbe(nothing, {}, async (machine) => {
+      // The keeper learns that init is gone as it goes on in the whole program: it is told of that when init is.
+      const { tell } = StageSession.prototype;
+      const step = machine.plan.steps.find(({ args }) => "says" in args && args.says === "the program is whole");
+      const whole = step?.kind === "signal" ? step.args.sync : undefined;
+      let goOn: (() => void) | undefined;
+      using _ = vi.spyOn(StageSession.prototype, "tell").mockImplementation(function (this: StageSession, sync) {
+        if (sync === whole) goOn = () => tell.call(this, sync);
+        else tell.call(this, sync);
+      });
+      const hasEnded = (pid: number): true | undefined =>
+        /\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8")) || undefined;
+      const launch = machine.launch({
+        turn: async () => {
+          if (goOn === undefined || !launch.fds.has("keeper")) return;
+          const { keeperPid } = launch;
+          const init = await poll("init", () =>
+            childrenOf(keeperPid).find((pid) => readFileSync(`/proc/${pid}/cgroup`, "utf8").includes("/payload")),
+          );
+          process.kill(init, 9);
+          await poll("init's end", () => hasEnded(init));
+          goOn();
+          await poll("the keeper's end", () => hasEnded(keeperPid));
+          throw new SysError("open", 2, { path: "/sys/fs/cgroup/gone" });
+        },
+      });
+      await expect(launch.run()).rejects.toThrow(/tell init.*the other side ended/);
     });
   });
 });

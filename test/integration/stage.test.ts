@@ -227,8 +227,8 @@ describe("the exit record", () => {
     ["ulimit -c unlimited; kill -QUIT $$", "dumped", 3],
   ] as const)("of `%s`: %s %i", async (script, reason, status) => {
     // A core file, where this host makes one, is the shell's in its working directory.
-    const kept = keep(`cd ${directory}; ${script}`);
     const before = Date.now();
+    const kept = keep(`cd ${directory}; ${script}`);
     const { run } = kept;
     await run.ended;
     const record = kept.record();

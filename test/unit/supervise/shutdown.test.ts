@@ -4,13 +4,13 @@ import { handlesSignal } from "../../../src/supervise/shutdown.ts";
 
 const SIGPROF = 27;
 
-test("a signal with a handler is handled, one without is not", () => {
-  expect(handlesSignal(process.pid, SIGPROF)).toBe(false);
+test("a signal with a handler is handled, one without is not", async () => {
+  expect(await handlesSignal(process.pid, SIGPROF)).toBe(false);
   const handler = (): void => undefined;
   process.on("SIGPROF", handler);
-  expect(handlesSignal(process.pid, SIGPROF)).toBe(true);
+  expect(await handlesSignal(process.pid, SIGPROF)).toBe(true);
   process.off("SIGPROF", handler);
-  expect(handlesSignal(process.pid, SIGPROF)).toBe(false);
+  expect(await handlesSignal(process.pid, SIGPROF)).toBe(false);
 });
 
 test("one that is blocked, to be read from a signalfd as systemd does, is handled", async () => {
@@ -18,12 +18,12 @@ test("one that is blocked, to be read from a signalfd as systemd does, is handle
   const child = spawn("env", ["--block-signal=PROF", "sleep", "100"]);
   try {
     await expect.poll(() => handlesSignal(child.pid ?? -1, SIGPROF)).toBe(true);
-    expect(handlesSignal(child.pid ?? -1, 15)).toBe(false);
+    expect(await handlesSignal(child.pid ?? -1, 15)).toBe(false);
   } finally {
     child.kill("SIGKILL");
   }
 });
 
-test("a process that is gone handles nothing", () => {
-  expect(handlesSignal(0x3fffffff, 15)).toBe(false);
+test("a process that is gone handles nothing", async () => {
+  expect(await handlesSignal(0x3fffffff, 15)).toBe(false);
 });
