@@ -19,6 +19,7 @@ export class ProcessCaller implements Caller {
   readonly terminal: CallerTerminal;
   #stdout: SteadyOutput | undefined;
   #stderr: SteadyOutput | undefined;
+  #hurries = false;
 
   /** `background`: of the terminal, while a machine has it. */
   constructor(background: Colour | null = null) {
@@ -32,13 +33,19 @@ export class ProcessCaller implements Caller {
   }
 
   get stdout(): SteadyOutput {
-    this.#stdout ??= new SteadyOutput(1);
+    this.#stdout ??= this.#open(1);
     return this.#stdout;
   }
 
   get stderr(): SteadyOutput {
-    this.#stderr ??= new SteadyOutput(2);
+    this.#stderr ??= this.#open(2);
     return this.#stderr;
+  }
+
+  #open(fd: number): SteadyOutput {
+    const output = new SteadyOutput(fd);
+    if (this.#hurries) output.hurry(PATIENCE_MS);
+    return output;
   }
 
   /** All that was written has been taken, or its reader is gone or given up. */
@@ -48,6 +55,7 @@ export class ProcessCaller implements Caller {
 
   /** berth has been asked to end: from now on it waits for a reader that reads, and not for long for one that does not. */
   hurry(): void {
+    this.#hurries = true;
     for (const output of this.#outputs) output.hurry(PATIENCE_MS);
   }
 
