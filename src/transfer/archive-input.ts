@@ -12,6 +12,8 @@ export interface ArchiveInput {
   readonly compression: Compression;
   /** What was read of a pipe to find that out: it has to come before the rest. */
   readonly head: Buffer;
+  /** It can be read once only, and `head` of it has been. */
+  readonly isPipe: boolean;
   /** Bytes that it has on its disk; null where that can't be known. */
   readonly allocated: number | null;
   /** How much of it has been read, 0 to 1; null where that can't be known. */
@@ -22,13 +24,13 @@ export interface ArchiveInput {
 export async function openArchive(fd: number, signal: AbortSignal): Promise<ArchiveInput> {
   const { file, head } = await lookAt(fd, signal);
   const compression = compressionOf(head);
-  if (file === null) return { fd, head, compression, allocated: null, fraction: () => null };
+  if (file === null) return { fd, head, compression, isPipe: true, allocated: null, fraction: () => null };
   const { size, allocated } = file;
   skip(fd, -head.length);
   const start = offsetOf(fd);
   // Who reads it shares the offset with us.
   const fraction = (): number => (size > start ? Math.min(1, (offsetOf(fd) - start) / (size - start)) : 1);
-  return { fd, head: Buffer.alloc(0), compression, allocated, fraction };
+  return { fd, head: Buffer.alloc(0), compression, isPipe: false, allocated, fraction };
 }
 
 /** Bytes that st_blocks of stat(2) counts in. */

@@ -1,13 +1,13 @@
 import { readdir } from "node:fs/promises";
 import { BerthError } from "../errors.ts";
-import type { CommandResult } from "../host/command.ts";
-import { runConfined, runConfinedAlone } from "../host/confine.ts";
+import { runConfinedAlone } from "../host/confine.ts";
 import type { Beside } from "../image/make.ts";
 import { writeBeside } from "../image/write-back.ts";
 import type { ArchiveInput } from "./archive-input.ts";
-import { missingProgram, PACKER, programOf } from "./compression.ts";
+import { missingProgram, NONE } from "./compression.ts";
 import { guardSpace, NoSpaceLeft } from "./free-space.ts";
-import { type RunProgram, runPiped } from "./piped.ts";
+import type { RunProgram } from "./piped.ts";
+import { readUnpacked, type UnpackedEnd } from "./unpacked.ts";
 
 /** To give files to every owner, with every mode, node and capability. No right to mount, trace, or leave a root directory. */
 const CAPABILITIES = [
@@ -31,39 +31,6 @@ const TAR: readonly string[] = [
   ...["--block-number", "--quoting-style=escape", "--warning=no-timestamp"],
 ];
 
-/** Whatever follows the archive's end, so that the unpacker comes to its checksum: tar(1) leaves it. */
-const REST: readonly string[] = ["wc", "-c"];
-
-/**
- * Of what comes through a pipe. Arguments: what to put before the input, in printf(1)'s escapes; then the unpacker, if any. Whatever
- * follows the archive's end is read too, so that the unpacker comes to its checksum. No copies where none are needed.
- */
-const SCRIPT = `
-set +e
-head=$1
-shift
-extract() {
-  with_capabilities ${EXTRACT_CAPABILITIES} ${TAR.map((word) => `'${word}'`).join(" ")}
-  echo "tar=$?" >&3
-  wc -c >&2
-}
-put_back() {
-  printf "$head"
-  cat
-}
-unpack() {
-  if [ -n "$head" ]; then put_back | as_nobody "$@"; else as_nobody "$@"; fi
-  echo "unpacker=$?" >&3
-}
-status=$( {
-  if [ "$#" -gt 0 ]; then unpack "$@" | extract
-  elif [ -n "$head" ]; then put_back | extract
-  else extract
-  fi
-} 3>&1 >&2 )
-echo berth-status $status
-`;
-
 export interface ExtractOptions {
   readonly signal: AbortSignal;
   readonly onLine: (line: string) => void;
@@ -82,64 +49,37 @@ export async function extractArchive(input: ArchiveInput, directory: string, opt
   const { onLine, beside = writeBeside } = options;
   const end = new EndOfArchive();
   const reasons: string[] = [];
-  const unpacker = programOf(input.compression, "unpack");
   const take = (line: string): void => {
     if (end.take(line) || NO_REASON.test(line)) return;
     if (reasons.length < REASONS) reasons.push(line);
     onLine(line);
   };
-  const unpack = async (signal: AbortSignal): Promise<CommandResult> => {
-    const tree = { directory, writable: true };
-    const options = { signal, stdin: input.fd, onLine: take };
-    // A pipe's first bytes have been read.
-    if (input.allocated === null)
-      return runConfined(SCRIPT, [escaped(input.head), ...unpacker], { ...tree, ...options });
-    const tar: RunProgram = (ends) =>
-      runConfinedAlone(TAR, { capabilities: CAPABILITIES }, tree, { ...options, ...ends });
-    const unpacking: RunProgram = (ends) => runConfinedAlone(unpacker, PACKER, null, { ...options, ...ends });
-    const { writer, reader } =
-      unpacker.length === 0
-        ? { writer: null, reader: await tar(options) }
-        : await runPiped(unpacking, tar, signal, (ends) => runConfinedAlone(REST, PACKER, null, ends));
-    end.tar = reader.code ?? undefined;
-    end.unpacker = writer?.code ?? undefined;
-    if (writer?.code === null) end.killed = writer.status;
-    return reader;
-  };
+  const tree = { directory, writable: true };
+  const tar: RunProgram = (ends) =>
+    runConfinedAlone(TAR, { capabilities: CAPABILITIES }, tree, { ...ends, onLine: take });
   const work = async (signal: AbortSignal): Promise<void> => {
-    const { status } = await beside(directory, () => unpack(signal));
-    const fault = NoSpaceLeft.in(reasons) ?? faultOf(input, end, reasons, status);
+    const unpack = (): Promise<UnpackedEnd> => readUnpacked(input, tar, { signal, onLine: take, toTheEnd: true });
+    const programs = await beside(directory, unpack);
+    const fault = NoSpaceLeft.in(reasons) ?? faultOf(input, end, reasons, programs);
     if (fault !== undefined) throw fault;
   };
-  await guardSpace(directory, options.signal, work, unpacker.length > 0 ? null : input.allocated);
+  await guardSpace(directory, options.signal, work, input.compression === NONE ? input.allocated : null);
   if (options.mayBeEmpty !== true && (await readdir(directory)).length === 0) throw damaged("there is nothing in it");
 }
 
-/** What tar(1) and the script say of the end. Names are escaped, so that no line of theirs looks like one of these. */
+/** What tar(1) says of the archive's end. Names are escaped, so that no line of theirs looks like one of these. */
 class EndOfArchive {
-  whole: boolean | undefined;
+  whole = false;
   lone = false;
-  tar: number | undefined;
-  unpacker: number | undefined;
-  /** How the unpacker ended that had no time to say so. */
-  killed: string | undefined;
 
   /** False: it is about something else. */
   take(line: string): boolean {
     const [, mark] = /^(?:block \d+: )+\*\* (Block of NULs|End of File) \*\*$/.exec(line) ?? [];
     if (mark !== undefined) this.whole = mark === "Block of NULs";
-    else if (line.startsWith("berth-status ")) {
-      this.tar = statusIn(line, "tar");
-      this.unpacker = statusIn(line, "unpacker");
-    } else if (/^tar: A lone zero block/.test(line)) this.lone = true;
-    else return /^\d+$/.test(line);
+    else if (/^tar: A lone zero block/.test(line)) this.lone = true;
+    else return false;
     return true;
   }
-}
-
-function statusIn(line: string, who: string): number | undefined {
-  const status = new RegExp(`\\b${who}=(\\d+)`).exec(line)?.[1];
-  return status === undefined ? undefined : Number(status);
 }
 
 const NOT_FOUND = 127;
@@ -150,23 +90,23 @@ function faultOf(
   { compression }: ArchiveInput,
   end: EndOfArchive,
   said: readonly string[],
-  status: string,
+  { reader: tar, unpacker }: UnpackedEnd,
 ): BerthError | undefined {
   // Not every unpacker says its name.
   const [tarred, unpacked] = [true, false].map((tar) => said.find((line) => line.startsWith("tar: ") === tar));
-  if (end.tar === undefined) return new BerthError(`cannot unpack the archive: ${said.at(-1) ?? status}`);
-  if (end.unpacker === NOT_FOUND) return missingProgram(compression);
-  if (end.killed !== undefined) return new BerthError(`cannot unpack the archive: ${compression.name} ${end.killed}`);
+  if (tar.code === null) return new BerthError(`cannot unpack the archive: ${said.at(-1) ?? tar.status}`);
+  if (unpacker?.code === NOT_FOUND) return missingProgram(compression);
+  if (unpacker?.code === null)
+    return new BerthError(`cannot unpack the archive: ${compression.name} ${unpacker.status}`);
   // What it gives until it finds out is cut, and tar says so too: this is the reason.
-  if (end.unpacker !== undefined && end.unpacker !== 0)
-    return damaged(unpacked ?? `${compression.name} ended with status ${end.unpacker}`);
-  if (end.tar !== 0) return damaged(tarred ?? `tar ended with status ${end.tar}`);
-  if (end.whole !== true || end.lone) return damaged("it ends before its end");
+  if (unpacker?.ok === false) return damaged(unpacked ?? `${compression.name} ${unpacker.status}`);
+  if (!tar.ok) return damaged(tarred ?? `tar ${tar.status}`);
+  if (!end.whole || end.lone) return damaged("it ends before its end");
   return undefined;
 }
 
 /** What tar(1) says besides, also of good archives. */
-const NO_REASON = /^tar: (Removing leading|Exiting with failure)|^(setpriv|unshare): |^$/;
+const NO_REASON = /^tar: (Removing leading|Exiting with failure)|^$/;
 
 /** What tar(1) makes of a disk image: zeros at the beginning are an archive's end. */
 const NO_ARCHIVE = /there is nothing in it|does not look like a tar archive/;
@@ -174,8 +114,4 @@ const NO_ARCHIVE = /there is nothing in it|does not look like a tar archive/;
 function damaged(why: string): BerthError {
   const other = NO_ARCHIVE.test(why) ? "; is it a disk image? import-raw and pull-raw take those" : "";
   return new BerthError(`the archive is refused: ${why}`, { hint: `nothing of it is left here${other}` });
-}
-
-function escaped(bytes: Buffer): string {
-  return [...bytes].map((byte) => `\\${byte.toString(8).padStart(3, "0")}`).join("");
 }

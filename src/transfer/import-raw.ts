@@ -3,19 +3,21 @@ import { rename, stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { BerthError } from "../errors.ts";
 import { runCommand } from "../host/command.ts";
-import { runConfined } from "../host/confine.ts";
+import { runConfined, runConfinedAlone } from "../host/confine.ts";
 import { layoutOf } from "../host/disk-image/layout.ts";
 import { readDisk } from "../host/disk-image/read-table.ts";
 import { rawDriver } from "../image/drivers/raw.ts";
 import type { ImageStore } from "../image/store.ts";
 import { writeBeside } from "../image/write-back.ts";
-import { offsetOf } from "../sys/files.ts";
+import { closeQuietly, offsetOf } from "../sys/files.ts";
 import { readHead } from "../sys/read-head.ts";
 import { type ArchiveInput, openArchive } from "./archive-input.ts";
-import { missingProgram, programOf } from "./compression.ts";
+import { missingProgram, NONE, PACKER } from "./compression.ts";
 import { guardSpace, NoSpaceLeft, tellFull } from "./free-space.ts";
+import type { RunProgram } from "./piped.ts";
 import type { Control } from "./transfer.ts";
 import type { NewImage } from "./transfers.ts";
+import { readUnpacked, type UnpackedEnd } from "./unpacked.ts";
 
 /** ms between two looks at how far it is. */
 const LOOK = 200;
@@ -41,7 +43,7 @@ export async function writeDisk(workspace: string, fd: number, { signal, progres
       workspace,
       signal,
       (either) => writeBeside(workspace, () => unpackDisk(input, workspace, path, either)),
-      input.compression.unpack.length > 0 ? null : input.allocated,
+      input.compression === NONE ? input.allocated : null,
     );
     if (isQcow(path)) {
       await convert(workspace, signal, log);
@@ -57,22 +59,40 @@ export async function writeDisk(workspace: string, fd: number, { signal, progres
 }
 
 async function unpackDisk(input: ArchiveInput, workspace: string, path: string, signal: AbortSignal): Promise<void> {
-  const { compression, head: first, fd } = input;
   // A whole file: its blocks are shared where that can be.
-  if (compression.unpack.length === 0 && input.fraction() !== null && offsetOf(fd) === 0)
-    return copyFile(fd, path, signal);
-  const limit = await limitOf(workspace);
-  const lines: string[] = [];
-  const result = await runConfined(SCRIPT, [String(limit + 1), escaped(first), ...programOf(compression, "unpack")], {
-    directory: workspace,
-    writable: true,
-    signal,
-    stdin: fd,
-    onLine: (line) => lines.push(line),
-  });
-  const fault = NoSpaceLeft.in(lines) ?? faultOf(input, lines, result.status);
-  if (fault !== undefined) throw fault;
-  await requirePossible(workspace, path);
+  if (input.compression === NONE && !input.isPipe && offsetOf(input.fd) === 0) return copyFile(input.fd, path, signal);
+  const fd = newDisk(path);
+  try {
+    const limit = await limitOf(workspace);
+    const said: Said = { unpacker: [], dd: [] };
+    const write: RunProgram = async (ends) => {
+      const onLine = (line: string): number => said.dd.push(line);
+      const result = await runConfinedAlone(ddOf(limit + 1), PACKER, null, { ...ends, stdout: fd, onLine });
+      // Whoever writes has no reader then, and may have no end.
+      if (result.ok) await requirePossible(workspace, path);
+      return result;
+    };
+    const onLine = (line: string): number => said.unpacker.push(line);
+    const ended = await readUnpacked(input, write, { signal, onLine, toTheEnd: false });
+    const fault = NoSpaceLeft.in(said.dd) ?? faultOf(input, said, ended);
+    if (fault !== undefined) throw fault;
+  } finally {
+    closeQuietly(fd);
+  }
+}
+
+function newDisk(path: string): number {
+  return openSync(path, constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY, 0o600);
+}
+
+/** dd(1) of that many bytes: it makes the holes. */
+function ddOf(bytes: number): readonly string[] {
+  return ["dd", "bs=64k", "iflag=fullblock,count_bytes", `count=${bytes}`, "conv=sparse", "status=none"];
+}
+
+interface Said {
+  readonly unpacker: string[];
+  readonly dd: string[];
 }
 
 /** Bytes. */
@@ -87,50 +107,19 @@ async function requirePossible(workspace: string, path: string): Promise<void> {
     throw refused(`it is larger than ${limit} bytes, which this disk could never hold`);
 }
 
-/**
- * Arguments: how many bytes are taken; what to put before the input, in printf(1)'s escapes; then the unpacker, if any.
- * Holes are made by dd(1), which gets the file open and has no rights.
- */
-const SCRIPT = `
-set +e
-limit=$1
-head=$2
-shift 2
-umask 077
-input() {
-  if [ -n "$head" ]; then printf "$head"; fi
-  cat
-}
-unpack() {
-  if [ "$#" -gt 0 ]; then input | as_nobody "$@"; else input; fi
-  echo "unpacker=$?" >&3
-}
-write() {
-  as_nobody head -c "$limit" | as_nobody dd bs=64k iflag=fullblock conv=sparse status=none
-  echo "dd=$?" >&3
-}
-status=$( { unpack "$@" | write >disk; } 3>&1 )
-echo berth-status $status
-`;
-
-function faultOf({ compression }: ArchiveInput, lines: readonly string[], status: string): BerthError | undefined {
-  const said = lines.filter((line) => !line.startsWith("berth-status "));
-  const end = lines.find((line) => line.startsWith("berth-status "));
-  const [unpacked, written] = ["unpacker", "dd"].map((who) => new RegExp(`\\b${who}=(\\d+)`).exec(end ?? "")?.[1]);
-  if (written !== "0") return new BerthError(`cannot write the image: ${said.at(-1) ?? status}`);
-  if (unpacked === "127") return missingProgram(compression);
-  // What is over the limit is told of after.
-  if (unpacked !== "0" && unpacked !== SIGPIPE)
-    return refused(said[0] ?? `${compression.name} ended with status ${unpacked}`);
+function faultOf({ compression }: ArchiveInput, said: Said, { reader, unpacker }: UnpackedEnd): BerthError | undefined {
+  if (!reader.ok) return new BerthError(`cannot write the image: ${said.dd.at(-1) ?? `dd ${reader.status}`}`);
+  if (unpacker?.code === NOT_FOUND) return missingProgram(compression);
+  if (unpacker?.ok === false) return refused(said.unpacker[0] ?? `${compression.name} ${unpacker.status}`);
   return undefined;
 }
 
-const SIGPIPE = "141";
+const NOT_FOUND = 127;
 
 async function copyFile(fd: number, path: string, signal: AbortSignal): Promise<void> {
   const source = `/proc/${process.pid}/fd/${fd}`;
   const words = ["--reflink=auto", "--sparse=always", "--no-preserve=mode", "--", source, path];
-  closeSync(openSync(path, constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY, 0o600));
+  closeSync(newDisk(path));
   const result = await runCommand("cp", words, { signal });
   if (!result.ok)
     throw (
@@ -198,8 +187,4 @@ const TAR = { at: 257, mark: "ustar" };
 
 function refused(why: string): BerthError {
   return new BerthError(`the image is refused: ${why}`, { hint: "nothing of it is left here" });
-}
-
-function escaped(bytes: Buffer): string {
-  return [...bytes].map((byte) => `\\${byte.toString(8).padStart(3, "0")}`).join("");
 }

@@ -1,3 +1,4 @@
+import { writeSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError } from "../errors.ts";
 import type { CommandResult } from "../host/command.ts";
@@ -19,21 +20,32 @@ export interface PipedEnd {
   readonly writer: CommandResult | null;
 }
 
+export interface PipedOptions {
+  /** Comes before what the writer writes: bytes, as many as a pipe takes at once (4096). */
+  readonly head?: Buffer;
+  /** Reads what a reader that has succeeded has left. */
+  readonly rest?: RunProgram | undefined;
+}
+
 /**
  * Lets `reader` read what `writer` writes, at the same time, each in a view of its own, with no shell between them. The end of a writer is its
- * own: nobody takes the pipe from it while its reader may succeed. `rest`: reads what a reader that has succeeded has left. Where one can't be
- * run the other one is ended. @throws BerthError for that one; the signal's reason if that was aborted
+ * own: nobody takes the pipe from it while its reader may succeed; when that has failed it is killed, as it may wait for what never comes.
+ * Where one can't be run the other one is ended. @throws BerthError for that one; the signal's reason if that was aborted
  */
 export async function runPiped(
   writer: RunProgram,
   reader: RunProgram,
   signal: AbortSignal,
-  rest: RunProgram | null = null,
+  { head, rest }: PipedOptions = {},
 ): Promise<PipedEnd> {
   const failed = new AbortController();
+  const unwanted = new AbortController();
   const either = AbortSignal.any([signal, failed.signal]);
-  const begin = async (program: RunProgram, ends: Omit<ViewOptions, "signal">): Promise<CommandResult> =>
-    program({ ...ends, signal: either });
+  const begin = async (
+    program: RunProgram,
+    ends: Omit<ViewOptions, "signal">,
+    signal: AbortSignal = either,
+  ): Promise<CommandResult> => program({ ...ends, signal });
   const orEndAll = (error: unknown): never => {
     failed.abort(error);
     throw error;
@@ -44,23 +56,25 @@ export async function runPiped(
   ours.defer(() => closeQuietly(readEnd));
   const theirs = ours.use(new DisposableStack());
   theirs.defer(() => closeQuietly(writeEnd));
+  if (head !== undefined) writeSync(writeEnd, head);
   let hasEnded = false;
-  const written = begin(writer, { stdout: writeEnd, onHandedOver: () => theirs.dispose() })
+  const whileWanted = AbortSignal.any([either, unwanted.signal]);
+  const written = begin(writer, { stdout: writeEnd, onHandedOver: () => theirs.dispose() }, whileWanted)
     .finally(() => {
       theirs.dispose();
       hasEnded = true;
     })
-    .catch(orEndAll);
+    .catch((error: unknown) => (unwanted.signal.aborted ? null : orEndAll(error)));
   const read = begin(reader, { stdin: readEnd }).catch(orEndAll);
   const end = async (): Promise<PipedEnd> => {
     const reader = await read;
     await soon(written);
     if (!hasEnded && !reader.ok) {
-      ours.dispose();
+      unwanted.abort();
       await written;
       return { reader, writer: null };
     }
-    if (!hasEnded && rest !== null) {
+    if (!hasEnded && rest !== undefined) {
       const { ok, status } = await begin(rest, { stdin: readEnd });
       if (!ok) throw new BerthError(`what was left in a pipe can't be read to its end: the program for that ${status}`);
     }

@@ -8,7 +8,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { openArchiveFile } from "../../src/transfer/archive-input.ts";
 import { compressionNamed } from "../../src/transfer/compression.ts";
 import { extractArchive } from "../../src/transfer/extract.ts";
-import { type BerthRoot, berthRoot, buildBerth, type End, poll } from "../lib/berth.ts";
+import { BERTH, type BerthRoot, berthRoot, buildBerth, type End, poll } from "../lib/berth.ts";
 import { mountFileSystem } from "../lib/file-systems.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { needs } from "../lib/requires.ts";
@@ -193,6 +193,20 @@ describe("what is not whole is refused", () => {
     }
   });
 });
+
+test.each(["import-tar", "import-raw"])(
+  "%s of what can't be unpacked does not wait for the rest of a pipe",
+  async (verb) => {
+    await using root = berthRoot();
+    await using child = root.spawn([BERTH, verb, "-", "image"], { stdin: "pipe" });
+    child.child.stdin.write(Buffer.concat([Buffer.from("fd377a585a00", "hex"), Buffer.alloc(1 << 15, 9)]));
+    const end = await child.end;
+    child.child.stdin.destroy();
+    expect(end).toMatchObject({ status: 1, stdout: "" });
+    expect(end.stderr).toMatch(/^berth: the (archive|image) is refused: /);
+    expect(readdirSync(root.machines)).toEqual([]);
+  },
+);
 
 async function unpackBy(words: readonly string[] | null, root: BerthRoot, archive: Buffer): Promise<void> {
   const path = join(root.path, "archive");

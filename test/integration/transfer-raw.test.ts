@@ -122,6 +122,23 @@ test("import-raw: of a full disk it says where that is and what was needed, and 
   expect(await full("sh", "-c", `cat ${path} | ${BERTH} import-raw - piped`)).toMatch(new RegExp(`^berth: ${where}`));
 });
 
+test("import-raw: more than the disk could ever hold is refused when so much has come, whoever goes on", async () => {
+  await using root = berthRoot();
+  using small = await mountFileSystem("tmpfs", join(root.path, "small"), async (directory) => {
+    execFileSync("mount", ["-o", "remount,size=4m", directory]);
+  });
+  const env = { BERTH_ROOT: small.path };
+  await using child = root.spawn([BERTH, "import-raw", "-", "hollow"], { stdin: "pipe", env });
+  child.child.stdin.write(Buffer.alloc(40 * MIB));
+  const end = await child.end;
+  child.child.stdin.destroy();
+  expect(end).toMatchObject({ status: 1, stdout: "" });
+  expect(end.stderr).toMatch(
+    /^berth: the image is refused: it is larger than 16777216 bytes, which this disk could never/,
+  );
+  expect(readdirSync(join(small.path, "machines"))).toEqual([]);
+});
+
 test("import-raw converts qcow2, and reads no file that one names", async (ctx) => {
   needsHere(ctx, "tool:qemu-img");
   await using root = berthRoot();
