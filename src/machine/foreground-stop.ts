@@ -28,6 +28,7 @@ export interface StopOptions {
 export class ForegroundStop {
   readonly #options: StopOptions;
   #requested = false;
+  #killed = false;
   #killer: NodeJS.Timeout | undefined;
   #asking: Promise<void> | undefined;
 
@@ -59,6 +60,7 @@ export class ForegroundStop {
 
   kill(why: string): void {
     const { machine, leader, say } = this.#options;
+    this.#killed = true;
     say(`killing machine ${machine.name}: ${why}`);
     killMachineNow(machine, leader);
   }
@@ -75,7 +77,7 @@ export class ForegroundStop {
   async #ask(request: InitRequest): Promise<void> {
     const { machine, paths, say, onAsked } = this.#options;
     const deaf = await deafness(machine, request);
-    if (this.ended) return;
+    if (this.ended || this.#killed) return;
     if (deaf !== undefined) {
       this.kill(deaf);
       return;

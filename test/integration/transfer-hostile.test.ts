@@ -1,7 +1,7 @@
 /** Archives made to reach out of their tree, to fill the host, or to pass for whole: promises.md 3.2, class by class. */
 import { execFileSync, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { closeSync, lstatSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { deflateRawSync, gzipSync } from "node:zlib";
 import { beforeAll, describe, expect, test } from "vitest";
@@ -207,6 +207,18 @@ test.each(["import-tar", "import-raw"])(
     expect(readdirSync(root.machines)).toEqual([]);
   },
 );
+
+test.each(["import-tar", "import-raw"])("%s of what can't be read says so", async (verb) => {
+  await using root = berthRoot();
+  const directory = openSync(root.path, "r");
+  try {
+    const end = await root.spawn([BERTH, verb, "-", "image"], { stdin: directory }).end;
+    expect(end).toMatchObject({ status: 1, stdout: "", stderr: "berth: the archive can't be read: Is a directory\n" });
+  } finally {
+    closeSync(directory);
+  }
+  expect(readdirSync(root.machines)).toEqual([]);
+});
 
 async function unpackBy(words: readonly string[] | null, root: BerthRoot, archive: Buffer): Promise<void> {
   const path = join(root.path, "archive");
