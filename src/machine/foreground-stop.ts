@@ -28,7 +28,8 @@ export interface StopOptions {
 export class ForegroundStop {
   readonly #options: StopOptions;
   #requested = false;
-  #killed = false;
+  /** There is nothing left to ask. */
+  #over = false;
   #killer: NodeJS.Timeout | undefined;
   #asking: Promise<void> | undefined;
 
@@ -60,7 +61,7 @@ export class ForegroundStop {
 
   kill(why: string): void {
     const { machine, leader, say } = this.#options;
-    this.#killed = true;
+    this.#over = true;
     say(`killing machine ${machine.name}: ${why}`);
     killMachineNow(machine, leader);
   }
@@ -71,13 +72,14 @@ export class ForegroundStop {
   }
 
   close(): void {
+    this.#over = true;
     clearTimeout(this.#killer);
   }
 
   async #ask(request: InitRequest): Promise<void> {
     const { machine, paths, say, onAsked } = this.#options;
     const deaf = await deafness(machine, request);
-    if (this.ended || this.#killed) return;
+    if (this.ended || this.#over) return;
     if (deaf !== undefined) {
       this.kill(deaf);
       return;

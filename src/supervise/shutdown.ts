@@ -15,21 +15,30 @@ const LOOK_MS = 2;
 export async function handlesSignal(pid: number, signal: number): Promise<boolean> {
   const deadline = monotonic() + RUNNING_MAX_MS;
   try {
+    if (readsSignal(pid, signal)) return true;
     for (;;) {
       const call = systemCall(pid);
-      const status = readFileSync(`/proc/${pid}/status`, "utf8");
-      if (isIn(status, "SigCgt", signal) || isIn(status, "SigBlk", signal) || waitsFor(pid, call, signal)) return true;
+      if (readsSignal(pid, signal) || waitsFor(pid, call, signal)) return true;
       // Who runs may be in sigwaitinfo already, where the mask is another and no call is shown yet: not "no" from that.
       const still = call !== "running" && call === systemCall(pid);
       if (still || monotonic() > deadline) return false;
       await sleep(LOOK_MS);
     }
   } catch {
-    return false; // it has just ended
+    return false; // it has just ended, or may not be looked into
   }
 }
 
-/** proc_pid_syscall(5): "running", or the call's number, its arguments in hexadecimal, and where it was made. */
+/** By a handler or a signalfd. */
+function readsSignal(pid: number, signal: number): boolean {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  return isIn(status, "SigCgt", signal) || isIn(status, "SigBlk", signal);
+}
+
+/**
+ * proc_pid_syscall(5): "running", or the call's number, its arguments in hexadecimal, and where it was made. It is only read where the rest does
+ * not tell: with kernel.yama.ptrace_scope=3 nobody may.
+ */
 function systemCall(pid: number): string {
   return readFileSync(`/proc/${pid}/syscall`, "utf8").trim();
 }

@@ -49,11 +49,14 @@ export async function readUnpacked(
 }
 
 async function feed({ fd, head }: ArchiveInput, read: RunProgram, signal: AbortSignal, rest: RunProgram | undefined) {
-  const faults: string[] = [];
-  const onLine = (line: string): number => faults.push(line);
+  const said: string[] = [];
+  const onLine = (line: string): number => said.push(line);
   const feeder: RunProgram = (ends) => runConfinedAlone(FEEDER, PACKER, null, { ...ends, stdin: fd, onLine });
-  await runPiped(feeder, read, signal, { rest, head });
-  // That nobody reads on is no fault of what is read.
-  const fault = faults.map((line) => /^cat: -: (.*)$/.exec(line)?.[1]).find((reason) => reason !== undefined);
-  if (fault !== undefined) throw new BerthError(`the archive can't be read: ${fault}`);
+  const { writer } = await runPiped(feeder, read, signal, { rest, head });
+  // That nobody reads on is no fault of what is read. All else is: its reader took the end that came by that for its own.
+  if (writer === null || writer.ok || said.some((line) => NOBODY_READS.test(line))) return;
+  const reason = said.at(-1)?.replace(/^cat: (-: )?/, "") ?? `the program for that ${writer.status}`;
+  throw new BerthError(`the archive can't be read: ${reason}`);
 }
+
+const NOBODY_READS = /: Broken pipe$/;

@@ -1,7 +1,16 @@
 /** Archives made to reach out of their tree, to fill the host, or to pass for whole: promises.md 3.2, class by class. */
 import { execFileSync, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { closeSync, lstatSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { deflateRawSync, gzipSync } from "node:zlib";
 import { beforeAll, describe, expect, test } from "vitest";
@@ -217,6 +226,29 @@ test.each(["import-tar", "import-raw"])("%s of what can't be read says so", asyn
   } finally {
     closeSync(directory);
   }
+  expect(readdirSync(root.machines)).toEqual([]);
+});
+
+/** Of the confined programs of a process, below a keeper each: the one that reads a pipe. */
+function readersBelow(pid: number): readonly number[] {
+  const read = (path: string): string => (existsSync(path) ? readFileSync(path, "latin1") : "");
+  const parentOf = (pid: number): number => Number(/^PPid:\t(\d+)/m.exec(read(`/proc/${pid}/status`))?.[1]);
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name) && read(`/proc/${name}/cmdline`) === "cat\0")
+    .map(Number)
+    .filter((each) => parentOf(parentOf(each)) === pid);
+}
+
+test.each(["import-tar", "import-raw"])("%s: who reads the pipe is killed, which is not its end", async (verb) => {
+  await using root = berthRoot();
+  await using child = root.spawn([BERTH, verb, "-", "image"], { stdin: "pipe" });
+  child.child.stdin.write(tar([...OS, file("data", randomBytes(1 << 20))]));
+  const reader = await poll("who reads", () => readersBelow(child.pid)[0]);
+  process.kill(reader, "SIGKILL");
+  const { status, stderr } = await child.end;
+  child.child.stdin.destroy();
+  expect(status).toBe(1);
+  expect(stderr).toBe("berth: the archive can't be read: the program for that was killed by SIGKILL\n");
   expect(readdirSync(root.machines)).toEqual([]);
 });
 

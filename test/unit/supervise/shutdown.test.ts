@@ -1,6 +1,18 @@
 import { spawn } from "node:child_process";
-import { expect, test } from "vitest";
+import type fs from "node:fs";
+import { expect, test, vi } from "vitest";
 import { handlesSignal } from "../../../src/supervise/shutdown.ts";
+
+/** As with kernel.yama.ptrace_scope=3. */
+const host = vi.hoisted(() => ({ mayTrace: true }));
+vi.mock("node:fs", async (original) => {
+  const real = await original<typeof fs>();
+  const readFileSync = (path: string, encoding: "utf8"): string => {
+    if (!host.mayTrace && path.endsWith("/syscall")) throw new Error("EPERM");
+    return real.readFileSync(path, encoding);
+  };
+  return { ...real, readFileSync };
+});
 
 const SIGPROF = 27;
 
@@ -26,4 +38,16 @@ test("one that is blocked, to be read from a signalfd as systemd does, is handle
 
 test("a process that is gone handles nothing", async () => {
   expect(await handlesSignal(0x3fffffff, 15)).toBe(false);
+});
+
+test("a handler is seen also where nobody may look at another process's system calls", async () => {
+  const handler = (): void => undefined;
+  process.on("SIGPROF", handler);
+  host.mayTrace = false;
+  try {
+    expect(await handlesSignal(process.pid, SIGPROF)).toBe(true);
+  } finally {
+    host.mayTrace = true;
+    process.off("SIGPROF", handler);
+  }
 });
