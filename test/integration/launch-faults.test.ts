@@ -577,14 +577,21 @@ describe("a launch", () => {
         if (sync === whole) goOn = () => tell.call(this, sync);
         else tell.call(this, sync);
       });
-      const hasEnded = (pid: number): true | undefined =>
-        /\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8")) || undefined;
+      // Who clones init is there for a moment, too.
+      const statusOf = (pid: number): string => {
+        try {
+          return readFileSync(`/proc/${pid}/status`, "utf8");
+        } catch {
+          return "";
+        }
+      };
+      const hasEnded = (pid: number): true | undefined => /^State:\tZ/m.test(statusOf(pid)) || undefined;
       const launch = machine.launch({
         turn: async () => {
           if (goOn === undefined || !launch.fds.has("keeper")) return;
           const { keeperPid } = launch;
           const init = await poll("init", () =>
-            childrenOf(keeperPid).find((pid) => readFileSync(`/proc/${pid}/cgroup`, "utf8").includes("/payload")),
+            childrenOf(keeperPid).find((pid) => /^NSpid:.*\t1$/m.test(statusOf(pid))),
           );
           process.kill(init, 9);
           await poll("init's end", () => hasEnded(init));
