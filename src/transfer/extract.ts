@@ -4,7 +4,7 @@ import { runConfinedAlone } from "../host/confine.ts";
 import type { Beside } from "../image/make.ts";
 import { writeBeside } from "../image/write-back.ts";
 import type { ArchiveInput } from "./archive-input.ts";
-import { missingProgram, NONE } from "./compression.ts";
+import { NONE } from "./compression.ts";
 import { guardSpace, NoSpaceLeft } from "./free-space.ts";
 import type { RunProgram } from "./piped.ts";
 import { readUnpacked, type UnpackedEnd } from "./unpacked.ts";
@@ -82,7 +82,6 @@ class EndOfArchive {
   }
 }
 
-const NOT_FOUND = 127;
 /** Of what is said that many lines are looked at. */
 const REASONS = 50;
 
@@ -95,7 +94,6 @@ function faultOf(
   // Not every unpacker says its name.
   const [tarred, unpacked] = [true, false].map((tar) => said.find((line) => line.startsWith("tar: ") === tar));
   if (tar.code === null) return new BerthError(`cannot unpack the archive: ${said.at(-1) ?? tar.status}`);
-  if (unpacker?.code === NOT_FOUND) return missingProgram(compression);
   if (unpacker?.code === null)
     return new BerthError(`cannot unpack the archive: ${compression.name} ${unpacker.status}`);
   // What it gives until it finds out is cut, and tar says so too: this is the reason.

@@ -12,7 +12,7 @@ import { writeBeside } from "../image/write-back.ts";
 import { closeQuietly, offsetOf } from "../sys/files.ts";
 import { readHead } from "../sys/read-head.ts";
 import { type ArchiveInput, openArchive } from "./archive-input.ts";
-import { missingProgram, NONE, PACKER } from "./compression.ts";
+import { NONE, PACKER } from "./compression.ts";
 import { guardSpace, NoSpaceLeft, tellFull } from "./free-space.ts";
 import type { RunProgram } from "./piped.ts";
 import type { Control } from "./transfer.ts";
@@ -109,12 +109,9 @@ async function requirePossible(workspace: string, path: string): Promise<void> {
 
 function faultOf({ compression }: ArchiveInput, said: Said, { reader, unpacker }: UnpackedEnd): BerthError | undefined {
   if (!reader.ok) return new BerthError(`cannot write the image: ${said.dd.at(-1) ?? `dd ${reader.status}`}`);
-  if (unpacker?.code === NOT_FOUND) return missingProgram(compression);
   if (unpacker?.ok === false) return refused(said.unpacker[0] ?? `${compression.name} ${unpacker.status}`);
   return undefined;
 }
-
-const NOT_FOUND = 127;
 
 async function copyFile(fd: number, path: string, signal: AbortSignal): Promise<void> {
   const source = `/proc/${process.pid}/fd/${fd}`;

@@ -2,13 +2,15 @@ import { BerthError } from "../errors.ts";
 import type { CommandResult } from "../host/command.ts";
 import { runConfinedAlone } from "../host/confine.ts";
 import type { ArchiveInput } from "./archive-input.ts";
-import { PACKER, programOf } from "./compression.ts";
+import { missingProgram, PACKER, programOf } from "./compression.ts";
 import { type RunProgram, runPiped } from "./piped.ts";
 
 /** Puts a pipe's first bytes, which have been read, before the rest: those are in the next pipe already. */
 const FEEDER: readonly string[] = ["cat"];
 /** Takes what a reader leaves. */
 const REST: readonly string[] = ["wc", "-c"];
+
+const NOT_FOUND = 127;
 
 export interface UnpackedOptions {
   readonly signal: AbortSignal;
@@ -45,6 +47,8 @@ export async function readUnpacked(
   if (!input.isPipe) await read({ stdin: input.fd, signal });
   else await feed(input, read, signal, rest);
   if (end === undefined) throw new Error("nothing has read the archive");
+  // What unpacks may be a script, which is there when its program is not.
+  if (end.unpacker?.code === NOT_FOUND) throw missingProgram(input.compression);
   return end;
 }
 
