@@ -15,15 +15,28 @@ export function clientProgram(): string {
   return basename(here) === "dist" ? join(here, "berth.cjs") : join(INSTALLATION, "src", "cli", "main.ts");
 }
 
+type Arch = "x64" | "arm64";
+
 /** The stage's executable: beside the bundle, or in the sources when they run as they are. */
-export function stagePath(arch: "x64" | "arm64"): string {
-  stages[arch] ??= findStage(arch);
-  return stages[arch];
+export function stagePath(arch: Arch): string {
+  return ownProgram("stage", arch);
 }
 
-function findStage(arch: "x64" | "arm64"): string {
-  const built = join(INSTALLATION, "dist", `stage-${arch}`);
-  return existsSync(built) ? built : join(INSTALLATION, "src", "stage", `stage-${arch}`);
+/** The same of the copier. */
+export function copierPath(arch: Arch): string {
+  return ownProgram("copier", arch);
 }
 
-const stages: { x64?: string; arm64?: string } = {};
+const found = new Map<string, string>();
+
+function ownProgram(name: "stage" | "copier", arch: Arch): string {
+  const file = `${name}-${arch}`;
+  const known = found.get(file) ?? findOwn(name, file);
+  found.set(file, known);
+  return known;
+}
+
+function findOwn(name: string, file: string): string {
+  const built = join(INSTALLATION, "dist", file);
+  return existsSync(built) ? built : join(INSTALLATION, "src", name, file);
+}

@@ -1,5 +1,5 @@
 import { CAPABILITIES, type CapabilityName } from "../spec/capabilities.ts";
-import { Assembler, type Image, type Pointer, Program, type Register } from "../stage/assembler.ts";
+import { Assembler, type Image, type Pointer, Program } from "../stage/assembler.ts";
 import { namespaceFlags } from "../stage/namespace-flags.ts";
 import { FIRST_FD, HEADER_WORDS, KEPT_FDS } from "../stage/stage-abi.ts";
 import {
@@ -8,9 +8,6 @@ import {
   CLONE_PIDFD,
   LINUX_CAPABILITY_VERSION_3,
   MNT_DETACH,
-  MOUNT_ATTR_NODEV,
-  MOUNT_ATTR_NOEXEC,
-  MOUNT_ATTR_NOSUID,
   MOUNT_ATTR_RDONLY,
   MOVE_MOUNT_F_EMPTY_PATH,
   MOVE_MOUNT_T_EMPTY_PATH,
@@ -18,8 +15,6 @@ import {
   MS_REC,
   O_CLOEXEC,
   O_PATH,
-  OPEN_TREE_CLOEXEC,
-  OPEN_TREE_CLONE,
   PR_CAPBSET_DROP,
   PR_SET_NO_NEW_PRIVS,
   PR_SET_PDEATHSIG,
@@ -48,18 +43,14 @@ const PLACE = "/dev";
 const [KEEPER_END, INIT_END, STDIO] = [FIRST_FD + 1, FIRST_FD + 2, FIRST_FD + 3];
 const ROOT = STDIO + 3;
 
-const ONLY_READ = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
-
 /** What a program sees. */
 export interface View {
   /** A detached file system with all the places that are needed: the root directory, where it can't be written to. */
   readonly root: number;
   /** Detached mounts, and which path in the root each gets: no link on the way is followed, and what has one is left out. */
   readonly mounts: readonly ViewMount[];
-  /** The working directory: a path in the root, or what no path leads to: an fd, or what has a path on the host. */
-  readonly directory: string | { readonly fd: number } | { readonly ofHost: string };
-  /** Where the program has its own /proc/self/fd, if it needs that: all there is of /proc. */
-  readonly ownFds?: string;
+  /** The working directory: a path in the root. */
+  readonly directory: string;
 }
 
 export interface Rights {
@@ -85,9 +76,8 @@ export interface ViewMount {
 }
 
 /** The fds of a view in the order in which the program knows them. */
-export function fdsOf({ stdio, root, mounts, directory }: ViewProgram): readonly number[] {
-  const hidden = typeof directory === "object" && "fd" in directory ? [directory.fd] : [];
-  return [...stdio, root, ...mounts.map(({ fd }) => fd), ...hidden];
+export function fdsOf({ stdio, root, mounts }: ViewProgram): readonly number[] {
+  return [...stdio, root, ...mounts.map(({ fd }) => fd)];
 }
 
 /**
@@ -112,13 +102,8 @@ export function compileView(view: ViewProgram, arch: "x64" | "arm64"): { image: 
 
   asm.call(init, "close", [KEEPER_END]);
   asm.call(init, "mount", [0, "/", 0, MS_REC | MS_PRIVATE, 0]);
-  const { directory } = view;
-  const hidden = asm.register();
-  if (typeof directory === "object" && "ofHost" in directory)
-    asm.call(init, "openat", [AT_FDCWD, directory.ofHost, O_PATH | O_CLOEXEC], { into: hidden });
   enterRoot(asm, init, view);
-  if (typeof directory === "string") asm.call(init, "chdir", [directory]);
-  else asm.call(init, "fchdir", ["ofHost" in directory ? hidden : ROOT + 1 + view.mounts.length]);
+  asm.call(init, "chdir", [view.directory]);
   for (const target of [0, 1, 2]) asm.call(init, "dup3", [STDIO + target, target, 0]);
   asm.call(init, "umask", [0o022]);
   asm.call(init, "prctl", [PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0]);
@@ -140,21 +125,14 @@ export function compileView(view: ViewProgram, arch: "x64" | "arm64"): { image: 
   return { image, programs: [keeper, init] };
 }
 
-function enterRoot(asm: Assembler, init: Program, { mounts, ownFds }: View): void {
+function enterRoot(asm: Assembler, init: Program, { mounts }: View): void {
   asm.call(init, "move_mount", [ROOT, "", AT_FDCWD, PLACE, MOVE_MOUNT_F_EMPTY_PATH]);
   const how = asm.words([O_PATH | O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS]);
-  const attach = (mount: number | Register, at: string): void => {
+  for (const [index, { at }] of mounts.entries()) {
     const place = asm.register();
     const flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
     asm.call(init, "openat2", [ROOT, at, how, 24], { into: place, tolerate: ELOOP });
-    asm.call(init, "move_mount", [mount, "", place, "", flags], { onlyIf: place });
-  };
-  for (const [index, { at }] of mounts.entries()) attach(ROOT + 1 + index, at);
-  if (ownFds !== undefined) {
-    const mount = asm.register();
-    asm.call(init, "open_tree", [AT_FDCWD, "/proc/self/fd", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC], { into: mount });
-    asm.call(init, "mount_setattr", [mount, "", AT_EMPTY_PATH, asm.words([ONLY_READ, 0, 0, 0]), 32]);
-    attach(mount, ownFds);
+    asm.call(init, "move_mount", [ROOT + 1 + index, "", place, "", flags], { onlyIf: place });
   }
   asm.call(init, "mount_setattr", [ROOT, "", AT_EMPTY_PATH, asm.words([MOUNT_ATTR_RDONLY, 0, 0, 0]), 32]);
   asm.call(init, "fchdir", [ROOT]);

@@ -2,8 +2,7 @@ import { statfs } from "node:fs/promises";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError } from "../errors.ts";
-import { runCommand } from "../host/command.ts";
-import type { TreeWeights } from "./weigh-tree.ts";
+import { measureTree } from "./measure-tree.ts";
 
 /** ms between two looks at how much room there is. */
 const LOOK = 200;
@@ -19,8 +18,8 @@ interface Amounts {
 }
 
 /**
- * Ends a copy that becomes much larger than its tree. What runs from a tree can have the same files copied again and again, by links at
- * the places of directories, or write to a file as quickly as it is copied, until the disk is full. What is looked at is how much room
+ * Ends a copy that becomes much larger than its tree. What runs from a tree can have the same files copied again and again, in
+ * directories that it moves to where they have not been copied yet, until the disk is full. What is looked at is how much room
  * the file system has, which others may have taken: only when it is suspicious tree and copy are measured.
  */
 export class CopyBound implements AsyncDisposable {
@@ -29,7 +28,6 @@ export class CopyBound implements AsyncDisposable {
   readonly #ended = new AbortController();
   readonly #over = new AbortController();
   readonly #watching: Promise<void>;
-  #weighed: Amounts = { bytes: 0, inodes: 0 };
 
   constructor(from: string, to: string) {
     this.#from = from;
@@ -42,24 +40,19 @@ export class CopyBound implements AsyncDisposable {
     return this.#ended.signal;
   }
 
-  /** What the tree had before. */
-  expect(weights: TreeWeights | null): void {
-    if (weights !== null) this.#weighed = { bytes: weights.blocks * BLOCK, inodes: weights.entries };
-  }
-
   async #watch(): Promise<void> {
     const directory = dirname(this.#to);
     const start = await freeOn(directory);
     if (start === null) return;
     const spare = spareOf(start);
-    let told: Amounts = { bytes: 0, inodes: 0 };
+    let expected: Amounts = { bytes: 0, inodes: 0 };
     while (await this.#pause()) {
       const now = await freeOn(directory);
       if (now === null) return;
       const taken = { bytes: start.bytes - now.bytes, inodes: start.inodes - now.inodes };
-      if (!exceeds(taken, sum(sum(told, this.#weighed), spare))) continue;
-      told = taken;
+      if (!exceeds(taken, sum(expected, spare))) continue;
       const [tree, copy] = [await this.#measure(this.#from), await this.#measure(this.#to)];
+      expected = largest(taken, tree ?? taken);
       if (tree === null || copy === null || !exceeds(copy, sum(twice(tree), spare))) continue;
       this.#ended.abort(this.#error(copy, tree));
       return;
@@ -72,18 +65,10 @@ export class CopyBound implements AsyncDisposable {
     return !this.#over.signal.aborted;
   }
 
-  /** What is there now, by find(1), which goes through no link. Null: that can't be told. */
+  /** What is there now. Null: that can't be told. */
   async #measure(directory: string): Promise<Amounts | null> {
-    let [bytes, inodes, rest] = [0, 0, ""];
-    const onOutput = (chunk: Buffer): void => {
-      const lines = (rest + chunk.toString("latin1")).split("\n");
-      rest = lines.pop() ?? "";
-      inodes += lines.length;
-      for (const line of lines) bytes += Number(line) * BLOCK;
-    };
-    const options = { cwd: directory, signal: this.#over.signal, onOutput };
-    const result = await runCommand("find", [".", "-printf", "%b\\n"], options).catch(() => null);
-    return result !== null && /^ended with status [01]$/.test(result.status) ? { bytes, inodes } : null;
+    const size = await measureTree(directory, this.#over.signal).catch(() => null);
+    return size === null ? null : { bytes: size.blocks * BLOCK, inodes: size.entries };
   }
 
   #error(copy: Amounts, tree: Amounts): BerthError {
@@ -94,7 +79,7 @@ export class CopyBound implements AsyncDisposable {
     return new BerthError(
       `cannot copy the tree ${this.#from}: the copy became much larger, ${is} where it has ${was}`,
       {
-        hint: "what runs from it writes as quickly as it is copied, or swaps directories for links: stop it before",
+        hint: "what runs from it moves directories about while it is copied: stop it before",
       },
     );
   }
@@ -123,6 +108,10 @@ function exceeds(one: Amounts, other: Amounts): boolean {
 
 function sum(one: Amounts, other: Amounts): Amounts {
   return { bytes: one.bytes + other.bytes, inodes: one.inodes + other.inodes };
+}
+
+function largest(one: Amounts, other: Amounts): Amounts {
+  return { bytes: Math.max(one.bytes, other.bytes), inodes: Math.max(one.inodes, other.inodes) };
 }
 
 function twice({ bytes, inodes }: Amounts): Amounts {

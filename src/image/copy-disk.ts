@@ -1,6 +1,6 @@
 import { BerthError } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
-import type { OnCopied } from "./copy-tree.ts";
+import type { OnCopied } from "./copy-progress.ts";
 import type { FoundImage } from "./discover.ts";
 import { shareBlocks } from "./drivers/raw.ts";
 import { shareDisk } from "./hold-tree.ts";

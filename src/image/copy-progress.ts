@@ -1,76 +1,87 @@
 import { lstat } from "node:fs/promises";
-import type { TreeWeights } from "./weigh-tree.ts";
+import { isLocalAt } from "./file-systems.ts";
+import { measureTree, type TreeSize } from "./measure-tree.ts";
+
+/** How far a copy is, 0 to 1; only grows. */
+export type OnCopied = (fraction: number) => void;
 
 /** ms between two looks at how far it is. */
 const LOOK = 200;
-/** Until all of it is there: what has begun counts as done, a line early. */
+/** Until all of it is there. */
 const NEARLY = 0.99;
-const NEWLINE = 10;
+/** Blocks of 512 bytes that take as long to copy as all else that an entry needs: 64 kB. */
+const BLOCKS = 128;
 
-type Expected = Pick<TreeWeights, "entries" | "total" | "large">;
-
-/** How far a copy is, 0 to 1, by the lines that cp(1) prints and the sizes that large files have already. Only grows. */
-export class CopyProgress implements Disposable {
-  readonly #to: string;
-  readonly #tell: ((fraction: number) => void) | undefined;
-  readonly #timer: NodeJS.Timeout | undefined;
-  #weights: Expected | null = null;
-  #begun = 0;
+class Shown {
+  readonly #tell: OnCopied;
   #told = 0;
 
-  /** `tell`: nobody may want to know. */
-  constructor(to: string, tell: ((fraction: number) => void) | undefined) {
-    this.#to = to;
+  constructor(tell: OnCopied) {
     this.#tell = tell;
-    if (tell !== undefined) this.#timer = setInterval(() => void this.#look(), LOOK).unref();
   }
 
-  /** What there is to do, once that is known. */
-  expect(weights: Expected | null): void {
-    this.#weights = weights;
+  advance(fraction: number): void {
+    if (!(fraction > this.#told)) return;
+    this.#told = fraction;
+    this.#tell(fraction);
+  }
+}
+
+/** Of a tree, which is measured while it is copied. */
+export class TreeProgress implements AsyncDisposable {
+  readonly #shown: Shown;
+  readonly #over = new AbortController();
+  readonly #measuring: Promise<void>;
+  #size: TreeSize | null = null;
+
+  constructor(from: string, oneFileSystem: boolean, tell: OnCopied) {
+    this.#shown = new Shown(tell);
+    this.#measuring = this.#measure(from, oneFileSystem).catch(() => undefined);
   }
 
-  /** The same of a single file, at `to`. */
-  expectFile(blocks: number): void {
-    const weight = Math.max(1, blocks);
-    this.expect({ entries: 1, total: weight, large: [{ path: "", blocks: weight, weight }] });
-    this.#begun = 1;
+  async #measure(from: string, oneFileSystem: boolean): Promise<void> {
+    if (await isLocalAt(from)) this.#size = await measureTree(from, this.#over.signal, oneFileSystem);
   }
 
-  /** What cp(1) prints: a line for each file. */
-  take(printed: Buffer): void {
-    for (let at = printed.indexOf(NEWLINE); at >= 0; at = printed.indexOf(NEWLINE, at + 1)) this.#begun++;
+  /** What has been copied. */
+  take(entries: number, blocks: number): void {
+    const size = this.#size;
+    if (size === null) return;
+    this.#shown.advance(Math.min(NEARLY, weightOf({ entries, blocks }) / Math.max(1, weightOf(size))));
   }
 
   end(): void {
-    this.#advance(1);
+    this.#shown.advance(1);
   }
 
-  async #look(): Promise<void> {
-    if (this.#weights === null || this.#begun === 0) return;
-    const { entries, total, large } = this.#weights;
-    let [watched, done] = [0, 0];
-    for (const { path, blocks, weight } of large) {
-      watched += weight;
-      done += weight * Math.min(1, (await this.#blocksOf(path)) / blocks);
-    }
-    done += Math.max(0, total - watched) * Math.min(1, this.#begun / entries);
-    this.#advance(Math.min(NEARLY, done / total));
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#over.abort();
+    await this.#measuring;
+  }
+}
+
+function weightOf({ entries, blocks }: TreeSize): number {
+  return entries + blocks / BLOCKS;
+}
+
+/** Of a file, by how much of it is there. */
+export class FileProgress implements Disposable {
+  readonly #shown: Shown;
+  readonly #timer: NodeJS.Timeout;
+
+  /** `blocks`: of 512 bytes, that it has when it is whole. */
+  constructor(to: string, blocks: number, tell: OnCopied) {
+    this.#shown = new Shown(tell);
+    const look = (): Promise<void> =>
+      lstat(to).then(
+        (stat) => this.#shown.advance(Math.min(NEARLY, stat.blocks / Math.max(1, blocks))),
+        () => undefined,
+      );
+    this.#timer = setInterval(() => void look(), LOOK).unref();
   }
 
-  async #blocksOf(path: string): Promise<number> {
-    const to = Buffer.from(this.#to);
-    const place = path === "" ? to : Buffer.concat([to, Buffer.from(`/${path}`, "latin1")]);
-    return lstat(place).then(
-      (stat) => stat.blocks,
-      () => 0,
-    );
-  }
-
-  #advance(fraction: number): void {
-    if (fraction <= this.#told) return;
-    this.#told = fraction;
-    this.#tell?.(fraction);
+  end(): void {
+    this.#shown.advance(1);
   }
 
   [Symbol.dispose](): void {

@@ -1,4 +1,4 @@
-import type { OnCopied } from "./copy-tree.ts";
+import type { OnCopied } from "./copy-progress.ts";
 import type { ImageType, ImageUsage } from "./image.ts";
 
 /** What a driver knows of an image at once, without looking at all of it. */

@@ -6,7 +6,7 @@ import type { Mount } from "../host/mountinfo.ts";
 
 /** What file systems can do for clones. */
 
-/** On these cp(1) shares the blocks of files. */
+/** On these copies share the blocks of files. */
 const REFLINK = new Set(["btrfs", "xfs", "bcachefs"]);
 
 /** Those whose files can have all that overlayfs wants to note, by their numbers in statfs(2), and since which kernel. */

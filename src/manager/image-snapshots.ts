@@ -1,5 +1,5 @@
 import { BerthError } from "../errors.ts";
-import type { OnCopied } from "../image/copy-tree.ts";
+import type { OnCopied } from "../image/copy-progress.ts";
 import type { RollbackOptions } from "../image/snapshots/rollback.ts";
 import type { SnapshotInfo } from "../image/snapshots/snapshot.ts";
 import type { Snapshots } from "../image/snapshots/snapshots.ts";

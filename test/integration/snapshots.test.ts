@@ -505,7 +505,7 @@ test("a full disk: nothing is left, and the machine goes on", async () => {
       }
       return "";
     };
-    expect(await full()).toMatch(/^berth: cannot copy the tree .*No space left on device\nhint: make room on /);
+    expect(await full()).toMatch(/^berth: cannot copy the tree .*ENOSPC: no space left on device\nhint: make room on /);
     expect(await done("exec", "m", "--", "echo", "on")).toBe("on\n");
     expect(readdirSync(root.machines).sort()).toEqual([...before, ".berth-snapshots"].sort());
     expect(await refused("rollback", "m")).toContain("machine m is running");

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { berthVersion } from "../../host/installation.ts";
 import type { Paths } from "../../host/paths.ts";
 import { syncTree } from "../../host/to-disk.ts";
-import type { OnCopied } from "../copy-tree.ts";
+import type { OnCopied } from "../copy-progress.ts";
 import type { FoundImage } from "../discover.ts";
 import { holdTree } from "../hold-tree.ts";
 import { lockImage } from "../locks.ts";

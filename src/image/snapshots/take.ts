@@ -7,7 +7,7 @@ import type { Paths } from "../../host/paths.ts";
 import { syncTree } from "../../host/to-disk.ts";
 import { bootOf, runningFrom, whileStill, writersOf } from "../../machine/still.ts";
 import { copyDisk } from "../copy-disk.ts";
-import type { OnCopied } from "../copy-tree.ts";
+import type { OnCopied } from "../copy-progress.ts";
 import { bestDriver, type FoundImage } from "../discover.ts";
 import type { Still } from "../driver.ts";
 import { rawDriver } from "../drivers/raw.ts";

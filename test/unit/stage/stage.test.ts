@@ -14,6 +14,9 @@ import { FD, type Programs, type StageOptions, stage } from "../../lib/stage.ts"
 
 const REPOSITORY = fileURLToPath(new URL("../../..", import.meta.url));
 const ARCHS = ["x64", "arm64"] as const;
+/** What is compiled of C: the directories in src/ of this name. */
+const PROGRAMS = ["stage", "copier"] as const;
+const EACH = PROGRAMS.flatMap((name) => ARCHS.map((arch) => [name, arch] as const));
 type Arch = (typeof ARCHS)[number];
 const COMPILERS: Readonly<Record<Arch, string>> = { x64: "gcc", arm64: "aarch64-linux-gnu-gcc" };
 
@@ -45,20 +48,20 @@ describe("the committed executables", () => {
     said = spawnSync("sh", [".scripts/build-stage", built], { cwd: REPOSITORY, encoding: "utf8" }).stderr;
   });
 
-  test.for(ARCHS)("are what stage.c compiles to: %s", (arch, ctx) => {
+  test.for(EACH)("are what their sources compile to: %s-%s", ([name, arch], ctx) => {
     const committed = readFileSync(join(REPOSITORY, "src/stage/compiler-version"), "utf8").trim();
     const version = execFileSync(tool(ctx, COMPILERS[arch]), ["-dumpfullversion"], { encoding: "utf8" }).trim();
     if (version !== committed) ctx.skip(`needs ${COMPILERS[arch]} ${committed}: this is ${version}`);
-    const [fresh, kept] = [built, join(REPOSITORY, "src/stage")].map((place) =>
-      readFileSync(join(place, `stage-${arch}`)),
+    const [fresh, kept] = [built, join(REPOSITORY, "src", name)].map((place) =>
+      readFileSync(join(place, `${name}-${arch}`)),
     );
     expect(fresh?.equals(kept ?? Buffer.alloc(0)), `sh .scripts/build-stage, and commit what it made\n${said}`).toBe(
       true,
     );
   });
 
-  test.each(ARCHS)("are small: %s", (arch) => {
-    expect(readFileSync(join(REPOSITORY, `src/stage/stage-${arch}`)).length).toBeLessThan(2 * 4096);
+  test.each(EACH)("are small: %s-%s", (name, arch) => {
+    expect(readFileSync(join(REPOSITORY, `src/${name}/${name}-${arch}`)).length).toBeLessThan(2 * 4096);
   });
 });
 
@@ -81,13 +84,13 @@ test.for(ARCHS)("system call numbers are the kernel's: %s", (arch, ctx) => {
   );
 });
 
-test.for(ARCHS)("so are those that the stage itself has: %s", (arch, ctx) => {
+test.for(EACH)("so are those that the programs have themselves: %s-%s", ([name, arch], ctx) => {
   const compiler = tool(ctx, COMPILERS[arch]);
   const kernels = spawnSync(compiler, ["-E", "-dM", "-include", "asm/unistd.h", "-xc", "/dev/null"], {
     encoding: "utf8",
   });
   expect(kernels.status, kernels.stderr).toBe(0);
-  const source = join(REPOSITORY, "src/stage/stage.c");
+  const source = join(REPOSITORY, `src/${name}/${name}.c`);
   const own = spawnSync(compiler, ["-E", "-P", source], { encoding: "utf8" }).stdout;
   const numbers = [...own.matchAll(/\bSYS_(\w+) = (\d+)\b/g)].map(([, name = "", n = ""]) => [name, n] as const);
   expect(numbers.length).toBeGreaterThan(25);
