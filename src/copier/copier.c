@@ -2,7 +2,7 @@
  * copier: copies what is in a directory, its fd 0, to another one, its working directory, which is empty: all there is of owners,
  * modes, times, hard links, holes, ACLs and extended attributes; blocks are shared where the file system can.
  *
- *     copier THREADS [x][p]     x: without what is mounted in it; p: say how far it is
+ *     copier THREADS n[x][p][d]     x: without what is mounted in it; p: say how far it is; d: who opens a device there gets it
  *
  * Freestanding, as src/stage/stage.c, and compiled with it by .scripts/build-stage. Nothing is gone to by a path: each entry is opened in a
  * directory that is open, and no link is followed, so that whoever changes the tree meanwhile can't lead out of it.
@@ -24,7 +24,7 @@ typedef unsigned char u8;
 #if defined(__x86_64__)
 enum {
   SYS_write = 1, SYS_close = 3, SYS_lseek = 8, SYS_mmap = 9, SYS_ioctl = 16, SYS_pread64 = 17, SYS_pwrite64 = 18, SYS_ftruncate = 77, SYS_fchdir = 81,
-  SYS_fchmod = 91, SYS_fchown = 93, SYS_umask = 95, SYS_prctl = 157, SYS_lsetxattr = 189, SYS_fsetxattr = 190, SYS_lgetxattr = 192,
+  SYS_fchmod = 91, SYS_fchown = 93, SYS_umask = 95, SYS_setresuid = 117, SYS_setresgid = 119, SYS_prctl = 157, SYS_lsetxattr = 189, SYS_fsetxattr = 190, SYS_lgetxattr = 192,
   SYS_fgetxattr = 193, SYS_llistxattr = 195, SYS_flistxattr = 196, SYS_fremovexattr = 199, SYS_futex = 202, SYS_getdents64 = 217,
   SYS_exit_group = 231, SYS_openat = 257, SYS_mkdirat = 258, SYS_mknodat = 259, SYS_fchownat = 260, SYS_linkat = 265,
   SYS_symlinkat = 266, SYS_readlinkat = 267, SYS_fchmodat = 268, SYS_utimensat = 280, SYS_prlimit64 = 302,
@@ -43,7 +43,7 @@ static inline i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f) {
 static i64 start_thread(u64 arguments, u64 size, void (*run)(void)) {
   i64 result;
   __asm__ volatile("syscall\n test %%rax, %%rax\n jnz 1f\n xor %%ebp, %%ebp\n call *%4\n1:"
-                   : "=a"(result) : "a"(435L), "D"(arguments), "S"(size), "r"(run) : "rcx", "r11", "memory");
+                   : "=a"(result) : "a"(435L), "D"(arguments), "S"(size), "d"(run) : "rcx", "r11", "memory");
   return result;
 }
 __asm__(".globl _start\n_start: xor %ebp, %ebp\n mov %rsp, %rdi\n and $-16, %rsp\n call main\n");
@@ -53,7 +53,7 @@ enum {
   SYS_fremovexattr = 16, SYS_ioctl = 29, SYS_mknodat = 33, SYS_mkdirat = 34, SYS_symlinkat = 36, SYS_linkat = 37, SYS_ftruncate = 46,
   SYS_fchdir = 50, SYS_fchmod = 52, SYS_fchmodat = 53, SYS_fchownat = 54, SYS_fchown = 55, SYS_openat = 56, SYS_close = 57,
   SYS_getdents64 = 61, SYS_lseek = 62, SYS_write = 64, SYS_pread64 = 67, SYS_pwrite64 = 68, SYS_readlinkat = 78, SYS_utimensat = 88,
-  SYS_exit_group = 94, SYS_futex = 98, SYS_umask = 166, SYS_prctl = 167, SYS_mmap = 222, SYS_prlimit64 = 261,
+  SYS_exit_group = 94, SYS_futex = 98, SYS_setresuid = 147, SYS_setresgid = 149, SYS_umask = 166, SYS_prctl = 167, SYS_mmap = 222, SYS_prlimit64 = 261,
   SYS_copy_file_range = 285, SYS_statx = 291,
   O_DIRECTORY = 040000, O_NOFOLLOW = 0100000
 };
@@ -72,7 +72,8 @@ static i64 start_thread(u64 arguments, u64 size, void (*run)(void)) {
   register u64 x8 __asm__("x8") = 435;
   register u64 x0 __asm__("x0") = arguments;
   register u64 x1 __asm__("x1") = size;
-  __asm__ volatile("svc 0\n cbnz x0, 1f\n mov x29, 0\n blr %3\n1:" : "+r"(x0) : "r"(x8), "r"(x1), "r"(run) : "x30", "memory");
+  register u64 x9 __asm__("x9") = (u64)run;
+  __asm__ volatile("svc 0\n cbnz x0, 1f\n mov x29, 0\n blr x9\n1:" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x9) : "x30", "memory");
   return x0;
 }
 __asm__(".globl _start\n_start: mov x29, 0\n mov x30, 0\n mov x0, sp\n b main\n");
@@ -81,14 +82,14 @@ __asm__(".globl _start\n_start: mov x29, 0\n mov x30, 0\n mov x0, sp\n b main\n"
 #endif
 enum {
   O_WRONLY = 1, O_CREAT = 0100, O_EXCL = 0200, O_NONBLOCK = 04000, O_CLOEXEC = 02000000, O_PATH = 010000000, AT_FDCWD = -100,
-  AT_SYMLINK_NOFOLLOW = 0x100, AT_EMPTY_PATH = 0x1000, STATX_BASIC_STATS = 0x7ff, FICLONE = 0x40049409,
+  AT_SYMLINK_NOFOLLOW = 0x100, AT_EMPTY_PATH = 0x1000, STATX_WITH_BTIME = 0xfff, FICLONE = 0x40049409,
   SEEK_SET = 0, SEEK_DATA = 3, SEEK_HOLE = 4, RLIMIT_NOFILE = 7, PR_SET_NAME = 15, FUTEX_WAIT_PRIVATE = 128, FUTEX_WAKE_PRIVATE = 129,
   THREAD = 0x50d00, /* CLONE_VM, FILES, SIGHAND, THREAD, SYSVSEM; the working directory is each one's own */
   PROT_READ_WRITE = 3, MAP_PRIVATE_ANONYMOUS = 0x22, ALL = 0x7fffffff,
-  ENOENT = 2, ENXIO = 6, EAGAIN = 11, EEXIST = 17, ENOTDIR = 20, EINVAL = 22, EMLINK = 31, ENAMETOOLONG = 36, ELOOP = 40, ENODATA = 61,
+  EPERM = 1, ENOENT = 2, ENXIO = 6, E2BIG = 7, EAGAIN = 11, EACCES = 13, EEXIST = 17, ENOTDIR = 20, EINVAL = 22, EMLINK = 31, ERANGE = 34, ENAMETOOLONG = 36, ELOOP = 40, ENODATA = 61,
   EOPNOTSUPP = 95, ESTALE = 116,
   S_IFMT = 0170000, S_IFDIR = 0040000, S_IFREG = 0100000, S_IFLNK = 0120000, DT_DIR = 4, DT_REG = 8,
-  PATH = 4096, XATTR_MAX = 65536, /* a list of names, and a value: xattr(7) */
+  PATH = 4096, FD_PATH = 40, XATTR_MAX = 65536, /* a list of names, and a value: xattr(7) */
   ENTRIES = 32768, STACK = 1 << 18, CHUNK = 1 << 20, PIECE = 32 << 20, BUCKETS = 1 << 16, CHANGES = 32
 };
 
@@ -121,13 +122,14 @@ struct directory {
 struct file {
   struct file *next;
   u64 device, inode;
+  struct time born; /* another one may have the number by now */
   struct directory *directory;
   char name[];
 };
 
 static struct directory *root;
 static u64 root_device, target_device, target_inode;
-static u32 one_file_system;
+static u32 one_file_system, devices_open;
 static u64 entries_done, blocks_done;
 static u32 finished;
 
@@ -151,6 +153,10 @@ static char *append_number(char *to, u64 number) {
   while (number /= 10);
   while (count) *to++ = digits[--count];
   return to;
+}
+
+static void write_fd_path(char path[FD_PATH], i64 fd) {
+  *append_number(append(path, "/proc/self/fd/"), fd) = 0;
 }
 
 /* The path below the root, at the end of `buffer`; 0: it is too long. */
@@ -288,36 +294,50 @@ struct buffers { char entries[ENTRIES], names[XATTR_MAX], value[XATTR_MAX], path
 /* What was opened on both sides; or by its name, where that can't be: then both fds are -1. */
 struct place { struct directory *in; const char *name; i64 from, to; };
 
+/* The working directory is for what only a path leads to: attributes of what can't be opened. */
+static void enter(const struct place *at, i64 directory) {
+  i64 result = call(SYS_fchdir, directory, 0, 0, 0, 0, 0);
+  if (result < 0) fail("fchdir", result, at->in, at->name);
+}
+
 static void set_attribute(const struct place *at, const char *attribute, const char *value, i64 size) {
   i64 result;
   if (at->to >= 0) result = call(SYS_fsetxattr, at->to, (u64)attribute, (u64)value, size, 0, 0);
   else {
-    call(SYS_fchdir, at->in->to, 0, 0, 0, 0, 0);
+    enter(at, at->in->to);
     result = call(SYS_lsetxattr, (u64)at->name, (u64)attribute, (u64)value, size, 0, 0);
-    call(SYS_fchdir, at->in->from, 0, 0, 0, 0, 0);
+    enter(at, at->in->from);
   }
   if (result >= 0 || result == -EOPNOTSUPP) return;
-  /* What the host's own security modules don't take is theirs to say; what a file may do is not. */
+  if (at->to < 0 && (result == -EPERM || result == -EACCES)) return; /* it was read from what has the name by now */
+  /* What the host's own security modules, or another file system's own, are not taken for is theirs; what a file may do is not. */
+  if (begins_with(attribute, "btrfs.")) return;
   if (begins_with(attribute, "security.") && !begins_with(attribute, "security.capability")) return;
   fail("setxattr", result, at->in, at->name);
 }
 
-/* ACLs are among them: acl(5). */
+/* That there is none of it, or more than anybody can be told. */
+static u32 is_untold(i64 result) {
+  return result == -ENODATA || result == -EOPNOTSUPP || result == -E2BIG || result == -ERANGE || is_gone(result);
+}
+
+/* ACLs are among them: acl(5). XFS tells its own form of them as well. */
 static void copy_attributes(const struct place *at, struct buffers *buffers) {
   i64 length;
   if (at->from >= 0) length = call(SYS_flistxattr, at->from, (u64)buffers->names, XATTR_MAX, 0, 0, 0);
   else {
-    call(SYS_fchdir, at->in->from, 0, 0, 0, 0, 0);
+    enter(at, at->in->from);
     length = call(SYS_llistxattr, (u64)at->name, (u64)buffers->names, XATTR_MAX, 0, 0, 0);
   }
-  if (length < 0 && length != -EOPNOTSUPP && !is_gone(length)) fail("listxattr", length, at->in, at->name);
+  if (length < 0 && !is_untold(length)) fail("listxattr", length, at->in, at->name);
   for (i64 i = 0; i < length;) {
     char *attribute = buffers->names + i;
     i += length_of(attribute) + 1;
+    if (begins_with(attribute, "trusted.SGI_ACL_")) continue;
     i64 size = at->from >= 0 ? call(SYS_fgetxattr, at->from, (u64)attribute, (u64)buffers->value, XATTR_MAX, 0, 0)
                              : call(SYS_lgetxattr, (u64)at->name, (u64)attribute, (u64)buffers->value, XATTR_MAX, 0, 0);
     if (size >= 0) set_attribute(at, attribute, buffers->value, size);
-    else if (size != -ENODATA && size != -EOPNOTSUPP && !is_gone(size)) fail("getxattr", size, at->in, at->name);
+    else if (!is_untold(size)) fail("getxattr", size, at->in, at->name);
   }
 }
 
@@ -344,6 +364,7 @@ static u32 link_file(const struct status *status, struct directory *in, const ch
   lock(&files_lock);
   for (struct file *file = files[status->inode % BUCKETS]; file; file = file->next) {
     if (file->inode != status->inode || file->device != device) continue;
+    if (file->born.seconds != status->btime.seconds || file->born.nanoseconds != status->btime.nanoseconds) continue;
     char *path = path_of(file->directory, file->name, buffers->path);
     i64 result = path ? call(SYS_linkat, root->to, (u64)path, in->to, (u64)name, 0, 0) : -ENAMETOOLONG;
     if (result == -EMLINK) return 0; /* this file system has fewer: it begins anew */
@@ -362,6 +383,7 @@ static void keep_file(const struct status *status, struct directory *in, const c
     for (u64 i = 0; i < length; i++) file->name[i] = name[i];
     file->device = (u64)status->major << 32 | status->minor;
     file->inode = status->inode;
+    file->born = status->btime;
     file->directory = in;
     file->next = *bucket;
     *bucket = file;
@@ -381,7 +403,7 @@ static u64 copy_range(const struct place *at, u64 begin, u64 end, struct buffers
   while (in < end) {
     u64 size = end - in < PIECE ? end - in : PIECE;
     i64 done = call(SYS_copy_file_range, at->from, (u64)&in, at->to, (u64)&out, size, 0);
-    if (done < 0) {
+    if (done <= 0) {
       done = call(SYS_pread64, at->from, (u64)buffers->value, size < XATTR_MAX ? size : XATTR_MAX, in, 0, 0);
       if (done < 0) fail("read", done, at->in, at->name);
       if (done) done = call(SYS_pwrite64, at->to, (u64)buffers->value, done, out, 0, 0);
@@ -413,7 +435,7 @@ static void copy_contents(const struct place *at, const struct status *status, s
     i64 data = call(SYS_lseek, at->from, begin, SEEK_DATA, 0, 0, 0);
     if (data == -ENXIO) break; /* all the rest is a hole */
     i64 hole = data < 0 ? data : call(SYS_lseek, at->from, data, SEEK_HOLE, 0, 0, 0);
-    if (hole < 0) data = begin, hole = status->size; /* nobody knows holes there: /sys */
+    if (hole <= data) data = data < 0 ? (i64)begin : data, hole = status->size; /* nobody knows holes there, as in /sys */
     end = (u64)hole < status->size ? (u64)hole : status->size;
     if (copy_range(at, data, end, buffers) < end) return; /* it has become shorter */
   }
@@ -423,15 +445,18 @@ static void copy_contents(const struct place *at, const struct status *status, s
 
 /* A FIFO is not waited for, but who has a lease on the file is: fcntl(2). */
 static i64 open_regular(struct directory *in, const char *name) {
-  i64 from = call(SYS_openat, in->from, (u64)name, O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0, 0, 0);
-  if (from != -EAGAIN) return from;
+  i64 from = -ELOOP;
+  if (!devices_open) {
+    from = call(SYS_openat, in->from, (u64)name, O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0, 0, 0);
+    if (from != -EAGAIN) return from;
+  }
   i64 place = call(SYS_openat, in->from, (u64)name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0, 0, 0);
   if (place < 0) return place;
   struct status status;
-  i64 result = call(SYS_statx, place, (u64)"", AT_EMPTY_PATH, STATX_BASIC_STATS, (u64)&status, 0);
+  i64 result = call(SYS_statx, place, (u64)"", AT_EMPTY_PATH, STATX_WITH_BTIME, (u64)&status, 0);
   if (!result && (status.mode & S_IFMT) == S_IFREG) {
-    char path[40];
-    *append_number(append(path, "/proc/self/fd/"), place) = 0;
+    char path[FD_PATH];
+    write_fd_path(path, place);
     from = call(SYS_openat, AT_FDCWD, (u64)path, O_CLOEXEC, 0, 0, 0);
   }
   call(SYS_close, place, 0, 0, 0, 0, 0);
@@ -443,7 +468,7 @@ static i64 copy_regular(struct directory *in, const char *name, struct buffers *
   i64 from = open_regular(in, name);
   if (from < 0) return from;
   struct status status;
-  i64 result = call(SYS_statx, from, (u64)"", AT_EMPTY_PATH, STATX_BASIC_STATS, (u64)&status, 0);
+  i64 result = call(SYS_statx, from, (u64)"", AT_EMPTY_PATH, STATX_WITH_BTIME, (u64)&status, 0);
   if (result < 0) fail("statx", result, in, name);
   if ((status.mode & S_IFMT) != S_IFREG || link_file(&status, in, name, buffers)) {
     call(SYS_close, from, 0, 0, 0, 0, 0);
@@ -477,13 +502,24 @@ static i64 make_special(struct directory *in, const char *name, const struct sta
     buffers->value[length] = 0;
     i64 result = call(SYS_symlinkat, (u64)buffers->value, in->to, (u64)name, 0, 0, 0);
     if (result < 0 && result != -EEXIST) fail("symlinkat", result, in, name);
-    return 0;
+    return result;
   }
   u64 minor = status->special_minor;
   u64 device = (minor & 0xff) | (u64)status->special_major << 8 | (minor & ~0xffUL) << 12;
   i64 result = call(SYS_mknodat, in->to, (u64)name, status->mode & ~07000, device, 0, 0);
   if (result < 0 && result != -EEXIST) fail("mknodat", result, in, name);
-  return 0;
+  return result;
+}
+
+/* fchmodat(2) would follow a link, if there were one. */
+static void set_mode(struct directory *in, const char *name, u64 mode) {
+  char path[FD_PATH];
+  i64 place = call(SYS_openat, in->to, (u64)name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0, 0, 0);
+  if (place < 0) fail("openat", place, in, name);
+  write_fd_path(path, place);
+  i64 result = call(SYS_fchmodat, AT_FDCWD, (u64)path, mode, 0, 0, 0);
+  if (result < 0) fail("fchmodat", result, in, name);
+  call(SYS_close, place, 0, 0, 0, 0, 0);
 }
 
 /* As with regular files. */
@@ -491,6 +527,7 @@ static i64 copy_special(struct directory *in, const char *name, const struct sta
   if (link_file(status, in, name, buffers)) return 0;
   i64 result = make_special(in, name, status, buffers);
   keep_file(status, in, name, !result);
+  if (result == -EEXIST) return 0; /* found twice: what is there is something else's, which gets nothing of this one */
   if (result < 0) return result;
   if (!is_roots(status)) {
     result = call(SYS_fchownat, in->to, (u64)name, status->uid, status->gid, AT_SYMLINK_NOFOLLOW, 0);
@@ -498,10 +535,7 @@ static i64 copy_special(struct directory *in, const char *name, const struct sta
   }
   struct place at = {in, name, -1, -1};
   copy_attributes(&at, buffers);
-  if (!is_roots(status) && (status->mode & S_IFMT) != S_IFLNK) {
-    result = call(SYS_fchmodat, in->to, (u64)name, status->mode & 07777, 0, 0, 0);
-    if (result < 0) fail("fchmodat", result, in, name);
-  }
+  if (!is_roots(status) && (status->mode & S_IFMT) != S_IFLNK) set_mode(in, name, status->mode & 07777);
   set_times(in->to, name, status, in);
   return 0;
 }
@@ -513,7 +547,7 @@ static void copy_entry(struct directory *in, const char *name, u32 type, struct 
   for (u32 i = 0; i < CHANGES; i++) {
     struct status status;
     if (!type) {
-      i64 known = call(SYS_statx, in->from, (u64)name, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, (u64)&status, 0);
+      i64 known = call(SYS_statx, in->from, (u64)name, AT_SYMLINK_NOFOLLOW, STATX_WITH_BTIME, (u64)&status, 0);
       if (is_gone(known)) return;
       if (known < 0) fail("statx", known, in, name);
       type = (status.mode & S_IFMT) == S_IFDIR ? DT_DIR : (status.mode & S_IFMT) == S_IFREG ? DT_REG : 0;
@@ -583,7 +617,7 @@ static void list(struct directory *directory, struct buffers *buffers) {
 static void copy_directory(struct directory *directory, struct buffers *buffers) {
   if (directory != root && !open_both(directory, buffers)) return;
   struct status status;
-  i64 result = call(SYS_statx, directory->from, (u64)"", AT_EMPTY_PATH, STATX_BASIC_STATS, (u64)&status, 0);
+  i64 result = call(SYS_statx, directory->from, (u64)"", AT_EMPTY_PATH, STATX_WITH_BTIME, (u64)&status, 0);
   if (result < 0) fail("statx", result, directory->parent, directory->name);
   u64 device = (u64)status.major << 32 | status.minor;
   if (device == target_device && status.inode == target_inode) fail("copy-into-itself", -EINVAL, directory->parent, directory->name);
@@ -622,7 +656,7 @@ static void open_root(void) {
   root->to = call(SYS_openat, AT_FDCWD, (u64)".", O_DIRECTORY | O_CLOEXEC, 0, 0, 0);
   if (root->to < 0) fail("openat", root->to, 0, "");
   struct status status;
-  i64 result = call(SYS_statx, root->to, (u64)"", AT_EMPTY_PATH, STATX_BASIC_STATS, (u64)&status, 0);
+  i64 result = call(SYS_statx, root->to, (u64)"", AT_EMPTY_PATH, STATX_WITH_BTIME, (u64)&status, 0);
   if (result < 0) fail("statx", result, 0, "");
   target_device = (u64)status.major << 32 | status.minor;
   target_inode = status.inode;
@@ -647,8 +681,11 @@ _Noreturn void main(u64 *stack) {
   if (stack[0] != 3 || argv[1][0] < '1' || argv[1][0] > '9') leave(2);
   u32 threads = argv[1][0] - '0', tells = has(argv[2], 'p');
   one_file_system = has(argv[2], 'x');
+  devices_open = has(argv[2], 'd');
   call(SYS_prctl, PR_SET_NAME, (u64)"berth-copy", 0, 0, 0, 0);
   call(SYS_umask, 0, 0, 0, 0, 0, 0);
+  call(SYS_setresgid, 0, 0, 0, 0, 0, 0); /* what it makes is root's */
+  call(SYS_setresuid, 0, 0, 0, 0, 0, 0);
   u64 limits[2];
   if (!call(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, (u64)limits, 0, 0)) {
     limits[0] = limits[1];

@@ -68,7 +68,7 @@ export class CopyBound implements AsyncDisposable {
   /** What is there now. Null: that can't be told. */
   async #measure(directory: string): Promise<Amounts | null> {
     const size = await measureTree(directory, this.#over.signal).catch(() => null);
-    return size === null ? null : { bytes: size.blocks * BLOCK, inodes: size.entries };
+    return size === null ? null : { bytes: size.blocks * BLOCK, inodes: size.inodes };
   }
 
   #error(copy: Amounts, tree: Amounts): BerthError {

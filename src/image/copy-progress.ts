@@ -60,7 +60,7 @@ export class TreeProgress implements AsyncDisposable {
   }
 }
 
-function weightOf({ entries, blocks }: TreeSize): number {
+function weightOf({ entries, blocks }: Pick<TreeSize, "entries" | "blocks">): number {
   return entries + blocks / BLOCKS;
 }
 

@@ -48,19 +48,19 @@ async function copyDirectory(
 ): Promise<void> {
   await makeTarget(to);
   await using opened = new AsyncDisposableStack();
-  const source = await openSource(from, opened);
+  const { source, isApart } = await openSource(from, opened);
   const bound = opened.use(new CopyBound(from, to));
   const shown = progress === undefined ? null : opened.use(new TreeProgress(from, oneFileSystem, progress));
   const said = new Said((entries, blocks) => shown?.take(entries, blocks));
   const threads = Math.min(THREADS_MAX, availableParallelism());
-  const words = [`${threads}`, ["n", oneFileSystem ? "x" : "", shown === null ? "" : "p"].join("")];
-  const { ok, status } = await runCommand(copierPath(ARCH), words, {
+  const words = [`${threads}`, ["n", oneFileSystem ? "x" : "", shown === null ? "" : "p", isApart ? "" : "d"].join("")];
+  const { ok, status, tail } = await runCommand(copierPath(ARCH), words, {
     cwd: to,
     stdin: source,
     signal: AbortSignal.any([signal, bound.signal]),
     onOutput: (chunk) => said.take(chunk),
   });
-  if (!ok) throw failed(from, to, said.fault ?? `the copier ${status}`);
+  if (!ok) throw failed(from, to, said.fault ?? ["the copier", status, ...tail.slice(-1)].join(" "));
   shown?.end();
 }
 
@@ -72,19 +72,27 @@ async function makeTarget(to: string): Promise<void> {
   }
 }
 
-/** By a mount of its own, where that can be: in it nothing is a device, and nothing that is read is noted. */
-async function openSource(from: string, opened: AsyncDisposableStack): Promise<number> {
-  const at = (): string => {
-    try {
-      const mount = opened.adopt(mountOf(from, CONFINED | MOUNT_ATTR_RDONLY, true), async (fd) => closeQuietly(fd));
-      return `/proc/self/fd/${mount}`;
-    } catch (error) {
-      // It lies nowhere on this host: a mount that is attached nowhere, a directory of another mount namespace.
-      if (error instanceof SysError) return from;
-      throw error;
-    }
-  };
-  return opened.use(await open(at(), O_DIRECTORY)).fd;
+interface Source {
+  readonly source: number;
+  readonly isApart: boolean;
+}
+
+/** By a mount of its own, where that can be (it is apart then): in it nothing is a device, and nothing that is read is noted. */
+async function openSource(from: string, opened: AsyncDisposableStack): Promise<Source> {
+  const mount = mountApart(from);
+  if (mount === null) return { source: opened.use(await open(from, O_DIRECTORY)).fd, isApart: false };
+  opened.defer(async () => closeQuietly(mount));
+  return { source: opened.use(await open(`/proc/self/fd/${mount}`, O_DIRECTORY)).fd, isApart: true };
+}
+
+/** Null: it lies nowhere on this host (a mount that is attached nowhere, a directory of another mount namespace). */
+function mountApart(from: string): number | null {
+  try {
+    return mountOf(from, CONFINED | MOUNT_ATTR_RDONLY, true);
+  } catch (error) {
+    if (error instanceof SysError && error.code === "EINVAL") return null;
+    throw error;
+  }
 }
 
 /** What the copier says: see there. */

@@ -173,6 +173,32 @@ test("a file that somebody has a lease on is waited for; a FIFO, and a socket, a
 });
 
 describe("a tree that is changed while it is copied", () => {
+  test("is copied all the same: FIFOs that become files with attributes, which a FIFO can't have", async () => {
+    await using root = berthRoot();
+    const from = root.directory("from");
+    const make = `
+import os, sys
+os.chdir(sys.argv[1])
+for i in range(300):
+    os.mkfifo(f"fifo-{i}")
+    open(f"file-{i}", "w").close(); os.setxattr(f"file-{i}", "user.berth", b"x")
+open("many", "w").close()
+try:
+    for i in range(400): os.setxattr("many", f"trusted.{i:0240}", b"")
+except OSError: pass # no room for so many here`;
+    execFileSync("python3", ["-c", make, from]);
+    const pairs = Array.from({ length: 300 }, (_, index) => {
+      return { directory: join(from, `fifo-${index}`), link: join(from, `file-${index}`) };
+    });
+    await using swapper = exchanging(pairs);
+    for (let round = 0; round < 20; round++) {
+      const to = join(root.path, "to");
+      await copyTree(from, to, signal);
+      rmSync(to, { recursive: true });
+    }
+    expect(swapper.child.exitCode).toBeNull();
+  });
+
   /** Files come and go, also under other names; directories move to others, and back. */
   const CHANGE = `
     my $n = 0;

@@ -183,6 +183,17 @@ describe("a tree that is copied", () => {
     await expect(copyTree(from, to, signal)).rejects.toThrow(/setxattr large: ENOSPC/);
   });
 
+  test("is copied with a file that has more attributes than can be told", async (ctx) => {
+    needsHere(ctx, ...toolsOf("xfs"));
+    await onDisk("xfs", async (at) => {
+      const from = plainTree(join(at, "from"));
+      const many = "import os, sys\nfor i in range(400): os.setxattr(sys.argv[1], f'trusted.{i:0240}', b'')";
+      execFileSync("python3", ["-c", many, join(from, "one/in/0")]);
+      await copyTree(from, join(at, "to"), signal);
+      expect(readdirSync(join(at, "to/one/in")).length).toBe(FILES);
+    });
+  });
+
   test("is not copied into itself", async () => {
     await using root = berthRoot();
     const from = plainTree(join(root.path, "from"));

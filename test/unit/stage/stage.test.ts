@@ -61,7 +61,9 @@ describe("the committed executables", () => {
   });
 
   test.each(EACH)("are small: %s-%s", (name, arch) => {
-    expect(readFileSync(join(REPOSITORY, `src/${name}/${name}-${arch}`)).length).toBeLessThan(2 * 4096);
+    // A stage stays with each machine.
+    const pages = name === "stage" ? 2 : 3;
+    expect(readFileSync(join(REPOSITORY, `src/${name}/${name}-${arch}`)).length).toBeLessThan(pages * 4096);
   });
 });
 
