@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 
 const here = import.meta.dirname;
@@ -22,14 +22,14 @@ export function stagePath(arch: Arch): string {
   return ownProgram("stage", arch);
 }
 
-/** The same of the copier. */
-export function copierPath(arch: Arch): string {
-  return ownProgram("copier", arch);
+/** The same of what copies trees. */
+export function treeCopierPath(arch: Arch): string {
+  return ownProgram("tree-copier", arch);
 }
 
 const found = new Map<string, string>();
 
-function ownProgram(name: "stage" | "copier", arch: Arch): string {
+function ownProgram(name: "stage" | "tree-copier", arch: Arch): string {
   const file = `${name}-${arch}`;
   const known = found.get(file) ?? findOwn(name, file);
   found.set(file, known);
@@ -37,6 +37,5 @@ function ownProgram(name: "stage" | "copier", arch: Arch): string {
 }
 
 function findOwn(name: string, file: string): string {
-  const built = join(INSTALLATION, "dist", file);
-  return existsSync(built) ? built : join(INSTALLATION, "src", name, file);
+  return basename(here) === "dist" ? join(here, file) : join(INSTALLATION, "src", name, file);
 }

@@ -1,5 +1,5 @@
 import { CAPABILITIES, type CapabilityName } from "../spec/capabilities.ts";
-import { Assembler, type Image, type Pointer, Program } from "../stage/assembler.ts";
+import { Assembler, type Image, Program } from "../stage/assembler.ts";
 import { namespaceFlags } from "../stage/namespace-flags.ts";
 import { FIRST_FD, HEADER_WORDS, KEPT_FDS } from "../stage/stage-abi.ts";
 import {
@@ -64,7 +64,7 @@ export interface ViewProgram extends View {
   readonly stdio: readonly [number, number, number];
   /** Path in the view, and what it is called with. */
   readonly program: string;
-  readonly argv: readonly (string | Buffer)[];
+  readonly argv: readonly string[];
   /** What it may do; default: all that this process may. */
   readonly rights?: Rights;
   readonly env: Readonly<Record<string, string>>;
@@ -112,7 +112,7 @@ export function compileView(view: ViewProgram, arch: "x64" | "arm64"): { image: 
   asm.call(init, "close_range", [3, LAST_FD, CLOSE_RANGE_CLOEXEC]);
   // Who had died before init was to die with it reads nothing any more.
   asm.call(init, "write", [INIT_END, word, WORD], { accept: [WORD, WORD] });
-  const argv = asm.words([...view.argv.map((word) => placed(asm, word)), 0]);
+  const argv = asm.stringArray(view.argv);
   const env = asm.stringArray(Object.entries(view.env).map(([name, value]) => `${name}=${value}`));
   asm.call(init, "execve", [view.program, argv, env]);
 
@@ -154,9 +154,4 @@ function keepRights(asm: Assembler, init: Program, { capabilities: names, nobody
   // struct __user_cap_header_struct and two of __user_cap_data_struct: effective, permitted, and nothing that is inheritable.
   const sets = asm.words([low | (low << 32n), high << 32n, high]);
   asm.call(init, "capset", [asm.words([LINUX_CAPABILITY_VERSION_3]), sets]);
-}
-
-/** Names of files need be no text. */
-function placed(asm: Assembler, word: string | Buffer): Pointer {
-  return typeof word === "string" ? asm.string(word) : asm.bytes(Buffer.concat([word, Buffer.alloc(1)]));
 }

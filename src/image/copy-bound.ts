@@ -19,19 +19,21 @@ interface Amounts {
 
 /**
  * Ends a copy that becomes much larger than its tree. What runs from a tree can have the same files copied again and again, in
- * directories that it moves to where they have not been copied yet, until the disk is full. What is looked at is how much room
+ * directories that it moves to where they have not been copied yet, or fill the holes of a file as quickly as it is copied, until the disk is full. What is looked at is how much room
  * the file system has, which others may have taken: only when it is suspicious tree and copy are measured.
  */
 export class CopyBound implements AsyncDisposable {
   readonly #from: string;
   readonly #to: string;
+  readonly #oneFileSystem: boolean;
   readonly #ended = new AbortController();
   readonly #over = new AbortController();
   readonly #watching: Promise<void>;
 
-  constructor(from: string, to: string) {
+  constructor(from: string, to: string, oneFileSystem = false) {
     this.#from = from;
     this.#to = to;
+    this.#oneFileSystem = oneFileSystem;
     this.#watching = this.#watch();
   }
 
@@ -51,7 +53,7 @@ export class CopyBound implements AsyncDisposable {
       if (now === null) return;
       const taken = { bytes: start.bytes - now.bytes, inodes: start.inodes - now.inodes };
       if (!exceeds(taken, sum(expected, spare))) continue;
-      const [tree, copy] = [await this.#measure(this.#from), await this.#measure(this.#to)];
+      const [tree, copy] = [await this.#measure(this.#from, this.#oneFileSystem), await this.#measure(this.#to)];
       expected = largest(taken, tree ?? taken);
       if (tree === null || copy === null || !exceeds(copy, sum(twice(tree), spare))) continue;
       this.#ended.abort(this.#error(copy, tree));
@@ -66,8 +68,8 @@ export class CopyBound implements AsyncDisposable {
   }
 
   /** What is there now. Null: that can't be told. */
-  async #measure(directory: string): Promise<Amounts | null> {
-    const size = await measureTree(directory, this.#over.signal).catch(() => null);
+  async #measure(directory: string, oneFileSystem = false): Promise<Amounts | null> {
+    const size = await measureTree(directory, this.#over.signal, oneFileSystem).catch(() => null);
     return size === null ? null : { bytes: size.blocks * BLOCK, inodes: size.inodes };
   }
 
@@ -75,11 +77,11 @@ export class CopyBound implements AsyncDisposable {
     const isLarge = copy.bytes > 2 * tree.bytes;
     const [is, was] = isLarge
       ? [`${megabytes(copy)} MB`, `${megabytes(tree)} MB`]
-      : [`${copy.inodes} files`, `${tree.inodes}`];
+      : [`${Math.round(copy.inodes)} files`, `${Math.round(tree.inodes)}`];
     return new BerthError(
       `cannot copy the tree ${this.#from}: the copy became much larger, ${is} where it has ${was}`,
       {
-        hint: "what runs from it moves directories about while it is copied: stop it before",
+        hint: "what runs from it moves directories about, or writes as quickly as it is copied: stop it before",
       },
     );
   }

@@ -2,8 +2,8 @@ import { mkdir, open, stat } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { dirname } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
-import { type CommandOptions, runCommand } from "../host/command.ts";
-import { copierPath } from "../host/installation.ts";
+import { runCommand } from "../host/command.ts";
+import { treeCopierPath } from "../host/installation.ts";
 import { CONFINED, mountOf } from "../host/view-mounts.ts";
 import { visible } from "../spec/quote.ts";
 import { MOUNT_ATTR_RDONLY } from "../sys/constants.ts";
@@ -23,11 +23,11 @@ export interface CopyTreeOptions {
 }
 
 /**
- * Copies a tree to a path that does not exist, or is an empty directory: owners, modes, times, hard links, holes, ACLs and extended
+ * Copies a tree to a path that does not exist, or is a directory, in which what is there stays: owners, modes, times, hard links, holes, ACLs and extended
  * attributes (security.capability of ping) included; shares the blocks where the file system can (btrfs, xfs). What is gone meanwhile is
  * not copied, and no link is followed, whoever changes the tree.
  *
- * A directory by our own program, as cp(1) takes more than twice as long (test/bench/RESULTS.md): src/copier/copier.c.
+ * A directory by our own program, as cp(1) takes more than twice as long (test/bench/RESULTS.md): src/tree-copier/tree-copier.c.
  */
 export async function copyTree(
   from: string,
@@ -49,18 +49,18 @@ async function copyDirectory(
   await makeTarget(to);
   await using opened = new AsyncDisposableStack();
   const { source, isApart } = await openSource(from, opened);
-  const bound = opened.use(new CopyBound(from, to));
+  const bound = opened.use(new CopyBound(from, to, oneFileSystem));
   const shown = progress === undefined ? null : opened.use(new TreeProgress(from, oneFileSystem, progress));
   const said = new Said((entries, blocks) => shown?.take(entries, blocks));
   const threads = Math.min(THREADS_MAX, availableParallelism());
   const words = [`${threads}`, ["n", oneFileSystem ? "x" : "", shown === null ? "" : "p", isApart ? "" : "d"].join("")];
-  const { ok, status, tail } = await runCommand(copierPath(ARCH), words, {
+  const { ok, status, tail } = await runCommand(treeCopierPath(ARCH), words, {
     cwd: to,
     stdin: source,
     signal: AbortSignal.any([signal, bound.signal]),
     onOutput: (chunk) => said.take(chunk),
   });
-  if (!ok) throw failed(from, to, said.fault ?? ["the copier", status, ...tail.slice(-1)].join(" "));
+  if (!ok) throw failed(from, to, said.fault ?? ["tree-copier", status, ...tail.slice(-1)].join(" "));
   shown?.end();
 }
 
@@ -95,7 +95,7 @@ function mountApart(from: string): number | null {
   }
 }
 
-/** What the copier says: see there. */
+/** What it says: see there. */
 class Said {
   fault: SysError | undefined;
   readonly #onProgress: (entries: number, blocks: number) => void;
@@ -113,7 +113,7 @@ class Said {
       const [, errno, call = "", path = ""] = /^E (\d+) (\S+) (.*)$/s.exec(record) ?? [];
       if (entries !== undefined) this.#onProgress(Number(entries), Number(blocks));
       if (errno === undefined) continue;
-      const subject = shortened(visible(Buffer.from(path, "latin1").toString("utf8")));
+      const subject = visible(Buffer.from(path, "latin1").toString("utf8"));
       this.fault ??= new SysError(call, Number(errno), { subject });
     }
   }
@@ -122,7 +122,7 @@ class Said {
 function failed(from: string, to: string, fault: SysError | string): BerthError {
   const [text, cause] = typeof fault === "string" ? [fault, undefined] : [fault.message, fault];
   const isFull = cause?.code === "ENOSPC" || text.includes("No space left on device");
-  return new BerthError(`cannot copy the tree ${from}: ${text}`, {
+  return new BerthError(`cannot copy the tree ${from}: ${shortened(text)}`, {
     // Of the store: the workspace in it that the copy was made in is gone by the time this is read.
     hint: isFull ? `make room on the file system of ${dirname(to).replace(/\/\.berth-.*$/, "")}` : cause?.hint,
     cause,
@@ -130,6 +130,8 @@ function failed(from: string, to: string, fault: SysError | string): BerthError 
 }
 
 const SHOWN = 240;
+/** What is wrong stands at the end of what cp(1) says, behind two paths, of which a shell's quoting makes four times as much. */
+const LINE_MAX = 2 * 4 * 4096 + 256;
 
 function shortened(text: string): string {
   return text.length <= SHOWN ? text : `${text.slice(0, SHOWN / 2)}...${text.slice(-SHOWN / 2)}`;
@@ -144,8 +146,8 @@ async function copyFile(
   progress: OnCopied | undefined,
 ): Promise<void> {
   using shown = progress === undefined ? null : new FileProgress(to, blocks, progress);
-  const options: CommandOptions = { signal };
-  const { ok, status, tail } = await runCommand("cp", ["-a", "--reflink=auto", "-T", "--", from, to], options);
+  const words = ["-a", "--reflink=auto", "-T", "--", from, to];
+  const { ok, status, tail } = await runCommand("cp", words, { signal, lineMax: LINE_MAX });
   if (!ok) throw failed(from, to, `cp ${status}: ${tail.at(-1) ?? ""}`);
   shown?.end();
 }

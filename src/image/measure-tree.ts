@@ -22,7 +22,8 @@ export async function measureTree(
     entries += lines.length;
     for (const line of lines) {
       const [type, links, size] = line.split(" ");
-      const share = type === "d" ? 1 : 1 / Number(links);
+      // None has what was removed while it was looked at.
+      const share = type === "d" ? 1 : 1 / Math.max(1, Number(links));
       inodes += share;
       blocks += Number(size) * share;
     }

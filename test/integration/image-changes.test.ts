@@ -101,7 +101,7 @@ describe("clone", () => {
     const tree = richTree(join(root.machines, "web"));
     mkdirSync(join(tree, "busy"));
     const churn =
-      // What cp(1) says of a name that is long is long.
+      // Long names too.
       'cd "$1"; long=$(printf %0240d 1); while :; do ' +
       "for i in 1 2 3 4 5 6 7 8 9; do echo x > $i; ln -sf x l$i; mkdir -p d$i/e; echo x > $long$i; done; rm -rf *; done";
     await using busy = root.spawn(["sh", "-c", churn, "sh", join(tree, "busy")]);

@@ -510,7 +510,7 @@ test("a full disk: nothing is left, and the machine goes on", async () => {
     expect(readdirSync(root.machines).sort()).toEqual([...before, ".berth-snapshots"].sort());
     expect(await refused("rollback", "m")).toContain("machine m is running");
     const { leader } = await root.recordWhen("m");
-    expect(await refused("rollback", "m", "--restart"), "checked before it is stopped").toContain("No space left");
+    expect(await refused("rollback", "m", "--restart"), "checked before it is stopped").toContain("no space left");
     expect(root.record("m")?.leader).toEqual(leader);
     await done("poweroff", "m");
   } finally {

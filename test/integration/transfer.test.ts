@@ -169,7 +169,7 @@ test("import-fs copies a directory with everything, but nothing mounted below it
   } finally {
     execFileSync("umount", [join(tree, "usr/lib")]);
   }
-  // cp(1) gives the empty mount point the looks of what is mounted there.
+  // The empty mount point gets the looks of what is mounted there.
   const others = (lines: readonly string[]): string[] => lines.filter((line) => !/^(usr\/lib|archive) /.test(line));
   expect(others(manifest(join(root.machines, "web")))).toEqual(others(before));
   expect(readdirSync(join(root.machines, "web/usr/lib"))).toEqual([]);

@@ -136,10 +136,18 @@ describe("setup", () => {
 
 describe("build", () => {
   const entry = "test/integration/harness/stub/main.ts";
-  const built = ["berth", "berth.bundle", "berth.cjs", "stage-arm64", "stage-x64"];
+  const built = [
+    "berth",
+    "berth.bundle",
+    "berth.cjs",
+    "stage-arm64",
+    "stage-x64",
+    "tree-copier-arm64",
+    "tree-copier-x64",
+  ];
   beforeEach(() => {
     symlinkSync(join(root, "node_modules"), join(checkout, "node_modules"));
-    for (const part of [dirname(entry), "src/stage"])
+    for (const part of [dirname(entry), "src/stage", "src/tree-copier"])
       cpSync(join(root, part), join(checkout, part), { recursive: true });
   });
 

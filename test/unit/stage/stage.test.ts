@@ -15,7 +15,7 @@ import { FD, type Programs, type StageOptions, stage } from "../../lib/stage.ts"
 const REPOSITORY = fileURLToPath(new URL("../../..", import.meta.url));
 const ARCHS = ["x64", "arm64"] as const;
 /** What is compiled of C: the directories in src/ of this name. */
-const PROGRAMS = ["stage", "copier"] as const;
+const PROGRAMS = ["stage", "tree-copier"] as const;
 const EACH = PROGRAMS.flatMap((name) => ARCHS.map((arch) => [name, arch] as const));
 type Arch = (typeof ARCHS)[number];
 const COMPILERS: Readonly<Record<Arch, string>> = { x64: "gcc", arm64: "aarch64-linux-gnu-gcc" };

@@ -36,7 +36,9 @@ for name in os.listdir("."):
 let directory = "";
 let from = "";
 let to = "";
+let group = 0;
 beforeEach(() => {
+  group = 0;
   directory = mkdtempSync(join(tmpdir(), "copier-"));
   from = richTree(join(directory, "from"));
   to = join(directory, "to");
@@ -46,13 +48,14 @@ afterEach(() => rmSync(directory, { recursive: true }));
 
 describe.each(["x64", "arm64"] as const)("the copier for %s", (arch) => {
   function run(ctx: TestContext, ...words: readonly string[]): { status: number | null; said: readonly string[] } {
-    const program = fileURLToPath(new URL(`../../../src/copier/copier-${arch}`, import.meta.url));
+    const program = fileURLToPath(new URL(`../../../src/tree-copier/tree-copier-${arch}`, import.meta.url));
     const under = process.arch === arch ? [] : [emulator(ctx)];
     const [command = "", ...rest] = [...under, program, ...words];
     const source = openSync(from, "r");
     const { status, stdout } = spawnSync(command, rest, {
       cwd: to,
       stdio: [source, "pipe", "inherit"],
+      gid: group,
       encoding: "latin1",
       timeout: 60_000,
     });
@@ -66,6 +69,12 @@ describe.each(["x64", "arm64"] as const)("the copier for %s", (arch) => {
     ["9", "nd"],
   ])("with %s threads, %s, copies all", ([threads = "", letters = ""], ctx) => {
     expect(run(ctx, threads, letters)).toEqual({ status: 0, said: [] });
+    expect(manifest(to)).toEqual(manifest(from));
+  });
+
+  test("gives files of root to root, whichever group it runs as", (ctx) => {
+    group = 100;
+    expect(run(ctx, "2", "n")).toEqual({ status: 0, said: [] });
     expect(manifest(to)).toEqual(manifest(from));
   });
 

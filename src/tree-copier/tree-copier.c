@@ -1,14 +1,15 @@
 /*
- * copier: copies what is in a directory, its fd 0, to another one, its working directory, which is empty: all there is of owners,
- * modes, times, hard links, holes, ACLs and extended attributes; blocks are shared where the file system can.
+ * tree-copier: copies what is in a directory, its fd 0, to another one, its working directory: all there is of owners, modes, times,
+ * hard links, holes, ACLs and extended attributes; blocks are shared where the file system can. What has a name there already stays.
  *
- *     copier THREADS n[x][p][d]     x: without what is mounted in it; p: say how far it is; d: who opens a device there gets it
+ *     tree-copier THREADS n[x][p][d]     x: without what is mounted in it; p: say how far it is; d: who opens a device there gets it
  *
- * Freestanding, as src/stage/stage.c, and compiled with it by .scripts/build-stage. Nothing is gone to by a path: each entry is opened in a
- * directory that is open, and no link is followed, so that whoever changes the tree meanwhile can't lead out of it.
+ * Freestanding, as src/stage/stage.c, and compiled with it by .scripts/build-stage. In the tree nothing is gone to by a path: each
+ * entry is opened in a directory that is open, and no link is followed, so that whoever changes it meanwhile can't lead out of it.
  *
  * A directory is a task. Threads take the one that was found last; what has been found in it are tasks again. So few are open at a
- * time, as many as the tree is deep: a directory is until those in it have been opened, too. Then it gets what it has besides entries.
+ * time, some for each level that the tree is deep: a directory is until those in it have been opened, too. Then it gets what it has besides
+ * entries. A tree that is deeper than RLIMIT_NOFILE allows is refused.
  *
  * On stdout, each with a zero at its end: "P entries blocks" (of 512 bytes, done by now), and "E errno call path", after which it
  * ends with status 1. What has gone meanwhile is not copied, and no error. Results of system calls are as in the kernel: -errno.
@@ -24,7 +25,7 @@ typedef unsigned char u8;
 #if defined(__x86_64__)
 enum {
   SYS_write = 1, SYS_close = 3, SYS_lseek = 8, SYS_mmap = 9, SYS_ioctl = 16, SYS_pread64 = 17, SYS_pwrite64 = 18, SYS_ftruncate = 77, SYS_fchdir = 81,
-  SYS_fchmod = 91, SYS_fchown = 93, SYS_umask = 95, SYS_setresuid = 117, SYS_setresgid = 119, SYS_prctl = 157, SYS_lsetxattr = 189, SYS_fsetxattr = 190, SYS_lgetxattr = 192,
+  SYS_fchmod = 91, SYS_fchown = 93, SYS_umask = 95, SYS_getegid = 108, SYS_prctl = 157, SYS_lsetxattr = 189, SYS_fsetxattr = 190, SYS_lgetxattr = 192,
   SYS_fgetxattr = 193, SYS_llistxattr = 195, SYS_flistxattr = 196, SYS_fremovexattr = 199, SYS_futex = 202, SYS_getdents64 = 217,
   SYS_exit_group = 231, SYS_openat = 257, SYS_mkdirat = 258, SYS_mknodat = 259, SYS_fchownat = 260, SYS_linkat = 265,
   SYS_symlinkat = 266, SYS_readlinkat = 267, SYS_fchmodat = 268, SYS_utimensat = 280, SYS_prlimit64 = 302,
@@ -53,7 +54,7 @@ enum {
   SYS_fremovexattr = 16, SYS_ioctl = 29, SYS_mknodat = 33, SYS_mkdirat = 34, SYS_symlinkat = 36, SYS_linkat = 37, SYS_ftruncate = 46,
   SYS_fchdir = 50, SYS_fchmod = 52, SYS_fchmodat = 53, SYS_fchownat = 54, SYS_fchown = 55, SYS_openat = 56, SYS_close = 57,
   SYS_getdents64 = 61, SYS_lseek = 62, SYS_write = 64, SYS_pread64 = 67, SYS_pwrite64 = 68, SYS_readlinkat = 78, SYS_utimensat = 88,
-  SYS_exit_group = 94, SYS_futex = 98, SYS_setresuid = 147, SYS_setresgid = 149, SYS_umask = 166, SYS_prctl = 167, SYS_mmap = 222, SYS_prlimit64 = 261,
+  SYS_exit_group = 94, SYS_futex = 98, SYS_umask = 166, SYS_prctl = 167, SYS_getegid = 177, SYS_mmap = 222, SYS_prlimit64 = 261,
   SYS_copy_file_range = 285, SYS_statx = 291,
   O_DIRECTORY = 040000, O_NOFOLLOW = 0100000
 };
@@ -129,7 +130,7 @@ struct file {
 
 static struct directory *root;
 static u64 root_device, target_device, target_inode;
-static u32 one_file_system, devices_open;
+static u32 one_file_system, devices_open, own_group;
 static u64 entries_done, blocks_done;
 static u32 finished;
 
@@ -179,11 +180,12 @@ _Noreturn static void leave(i64 status) {
   for (;;) call(SYS_exit_group, status, 0, 0, 0, 0, 0);
 }
 
+static u32 failing;
+
 _Noreturn static void fail(const char *what, i64 result, struct directory *in, const char *name) {
   static char said[PATH + 64], buffer[PATH];
-  static u32 taken;
-  if (__atomic_exchange_n(&taken, 1, __ATOMIC_ACQ_REL)) /* another thread is at it */
-    for (;;) call(SYS_futex, (u64)&taken, FUTEX_WAIT_PRIVATE, 1, 0, 0, 0);
+  if (__atomic_exchange_n(&failing, 1, __ATOMIC_ACQ_REL)) /* another thread is at it */
+    for (;;) call(SYS_futex, (u64)&failing, FUTEX_WAIT_PRIVATE, 1, 0, 0, 0);
   char *path = path_of(in, name, buffer);
   char *end = append_number(append(said, "E "), -result);
   end = append(append(append(append(end, " "), what), " "), path ? path : name);
@@ -193,6 +195,7 @@ _Noreturn static void fail(const char *what, i64 result, struct directory *in, c
 
 static void say_progress(void) {
   char said[64];
+  if (__atomic_load_n(&failing, __ATOMIC_ACQUIRE)) return; /* it would come amid what is said then */
   char *end = append_number(append(said, "P "), __atomic_load_n(&entries_done, __ATOMIC_RELAXED));
   end = append_number(append(end, " "), __atomic_load_n(&blocks_done, __ATOMIC_RELAXED));
   *end++ = 0;
@@ -321,6 +324,8 @@ static u32 is_untold(i64 result) {
   return result == -ENODATA || result == -EOPNOTSUPP || result == -E2BIG || result == -ERANGE || is_gone(result);
 }
 
+static const char KEPT[] = "security.capability\0system.posix_acl_access\0system.posix_acl_default";
+
 /* ACLs are among them: acl(5). XFS tells its own form of them as well. */
 static void copy_attributes(const struct place *at, struct buffers *buffers) {
   i64 length;
@@ -328,6 +333,10 @@ static void copy_attributes(const struct place *at, struct buffers *buffers) {
   else {
     enter(at, at->in->from);
     length = call(SYS_llistxattr, (u64)at->name, (u64)buffers->names, XATTR_MAX, 0, 0, 0);
+  }
+  if (length == -E2BIG) { /* whoever may write to it can have made so many; by their names these are told all the same */
+    length = sizeof KEPT;
+    for (i64 i = 0; i < length; i++) buffers->names[i] = KEPT[i];
   }
   if (length < 0 && !is_untold(length)) fail("listxattr", length, at->in, at->name);
   for (i64 i = 0; i < length;) {
@@ -343,7 +352,7 @@ static void copy_attributes(const struct place *at, struct buffers *buffers) {
 
 /* Of what was made by root, and with this mode. */
 static u32 is_roots(const struct status *status) {
-  return !status->uid && !status->gid && !(status->mode & 07000);
+  return !own_group && !status->uid && !status->gid && !(status->mode & 07000);
 }
 
 static void set_times(i64 fd, const char *name, const struct status *status, struct directory *in) {
@@ -367,7 +376,7 @@ static u32 link_file(const struct status *status, struct directory *in, const ch
     if (file->born.seconds != status->btime.seconds || file->born.nanoseconds != status->btime.nanoseconds) continue;
     char *path = path_of(file->directory, file->name, buffers->path);
     i64 result = path ? call(SYS_linkat, root->to, (u64)path, in->to, (u64)name, 0, 0) : -ENAMETOOLONG;
-    if (result == -EMLINK) return 0; /* this file system has fewer: it begins anew */
+    if (result == -EMLINK || result == -ENAMETOOLONG) return 0; /* this file system has fewer, or no path leads there: it begins anew */
     if (result < 0 && result != -EEXIST) fail("linkat", result, in, name);
     unlock(&files_lock);
     return 1;
@@ -419,7 +428,7 @@ static u64 copy_range(const struct place *at, u64 begin, u64 end, struct buffers
 
 static void copy_contents(const struct place *at, const struct status *status, struct buffers *buffers) {
   if (!status->size) {
-    copy_range(at, 0, PIECE, buffers); /* the kernel's own files tell no size */
+    copy_range(at, 0, PIECE, buffers); /* the kernel's own files tell no size, and none has as much */
     return;
   }
   if (!call(SYS_ioctl, at->to, FICLONE, at->from, 0, 0, 0)) {
@@ -458,6 +467,7 @@ static i64 open_regular(struct directory *in, const char *name) {
     char path[FD_PATH];
     write_fd_path(path, place);
     from = call(SYS_openat, AT_FDCWD, (u64)path, O_CLOEXEC, 0, 0, 0);
+    if (from == -ENOENT) fail("openat", from, 0, path); /* there is no /proc */
   }
   call(SYS_close, place, 0, 0, 0, 0, 0);
   return from;
@@ -486,7 +496,8 @@ static i64 copy_regular(struct directory *in, const char *name, struct buffers *
     if (!is_roots(&status)) result = call(SYS_fchmod, to, status.mode & 07777, 0, 0, 0, 0);
     if (result < 0) fail("fchmod", result, in, name);
     set_times(to, 0, &status, in);
-    call(SYS_close, to, 0, 0, 0, 0, 0);
+    result = call(SYS_close, to, 0, 0, 0, 0, 0);
+    if (result < 0) fail("close", result, in, name); /* some say only then that there is no room */
   } else if (to != -EEXIST) fail("openat", to, in, name); /* it has been found twice, having been renamed */
   call(SYS_close, from, 0, 0, 0, 0, 0);
   return 0;
@@ -684,8 +695,7 @@ _Noreturn void main(u64 *stack) {
   devices_open = has(argv[2], 'd');
   call(SYS_prctl, PR_SET_NAME, (u64)"berth-copy", 0, 0, 0, 0);
   call(SYS_umask, 0, 0, 0, 0, 0, 0);
-  call(SYS_setresgid, 0, 0, 0, 0, 0, 0); /* what it makes is root's */
-  call(SYS_setresuid, 0, 0, 0, 0, 0, 0);
+  own_group = call(SYS_getegid, 0, 0, 0, 0, 0, 0); /* to change it would take the parent-death signal away: prctl(2) */
   u64 limits[2];
   if (!call(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, (u64)limits, 0, 0)) {
     limits[0] = limits[1];
