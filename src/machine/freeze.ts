@@ -2,12 +2,15 @@ import { watch, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError, errorCode } from "../errors.ts";
+import { isAlive } from "../host/process-id.ts";
 import { textOf } from "./cgroup-tree.ts";
 import { justEnded } from "./known-machines.ts";
 import type { MachineRecord } from "./record.ts";
 
 /** Processes that wait for a disk or the network in the kernel freeze when they have what they waited for. */
 const PATIENCE_MS = 5000;
+/** Between two looks whether it is still there: of a cgroup that has been removed nothing is told any more. */
+const LOOK_MS = 100;
 
 /** Whether a machine's processes are stopped, by us or by whatever is above their cgroup (cgroup.events, cgroups v2). */
 export function isFrozen({ cgroup }: Pick<MachineRecord, "cgroup">): boolean {
@@ -16,18 +19,20 @@ export function isFrozen({ cgroup }: Pick<MachineRecord, "cgroup">): boolean {
 
 /**
  * Stops every process of a machine where it is, or lets them go on (cgroup.freeze). Resolves when that has happened.
- * @throws BerthError when some process does not stop in time: then all go on
+ * @throws BerthError when some process does not stop in time: then all go on; of kind NoSuchMachine when it ends meanwhile
  */
 export async function freeze(machine: MachineRecord, frozen: boolean): Promise<void> {
   const directory = payload(machine.cgroup);
   write(machine, frozen);
   if (!frozen) return;
-  const frozenNow = came(directory).catch((error: unknown) => {
+  const frozenNow = came(directory, () => !isAlive(machine.leader)).catch((error: unknown) => {
     write(machine, false);
     throw error;
   });
   if (await frozenNow) return;
+  // Another boot may have its cgroup by now.
   write(machine, false);
+  if (!isAlive(machine.leader)) throw justEnded(machine.name);
   throw new BerthError(`machine ${machine.name} could not be frozen within ${PATIENCE_MS / 1000} s`, {
     kind: "Timeout",
     hint: `some process of it waits in the kernel and can't be stopped: see the states in ${directory}/cgroup.procs`,
@@ -43,8 +48,8 @@ function write({ name, cgroup }: MachineRecord, frozen: boolean): void {
   }
 }
 
-/** The kernel says so in cgroup.events, and that the file has changed by inotify. */
-async function came(directory: string): Promise<boolean> {
+/** The kernel says so in cgroup.events, and that the file has changed by inotify. False: not in time, or it `isGone`. */
+async function came(directory: string, isGone: () => boolean): Promise<boolean> {
   const events = join(directory, "cgroup.events");
   const is = (): boolean => /^frozen 1$/m.test(textOf(directory, "cgroup.events"));
   if (is()) return true;
@@ -56,8 +61,13 @@ async function came(directory: string): Promise<boolean> {
     watcher.on("error", () => resolve(is()));
     if (is()) resolve(true);
   });
+  const over = new Promise<boolean>((resolve) => {
+    const timer = setInterval(() => isGone() && resolve(false), LOOK_MS);
+    end.signal.addEventListener("abort", () => clearInterval(timer), { once: true });
+  });
+  const patience = sleep(PATIENCE_MS, false, { signal: end.signal }).catch(() => false);
   try {
-    return await Promise.race([changed, sleep(PATIENCE_MS, false, { signal: end.signal }).catch(() => false)]);
+    return await Promise.race([changed, over, patience]);
   } finally {
     end.abort();
   }

@@ -21,21 +21,24 @@ export interface Held<T> {
 
 /**
  * Stops all processes of a machine, does something meanwhile, and lets them go on, whatever came of it. Should this
- * process be killed meanwhile, the next daemon does. @throws BerthError of kind Busy
+ * process be killed meanwhile, the next daemon does. One that ends before it is still needs not be stopped.
+ * @throws BerthError of kind Busy
  */
 export async function whileStill<T>(machine: MachineRecord, paths: Paths, act: () => Promise<T>): Promise<Held<T>> {
   using _held = hold(machine, paths);
   const begin = monotonic();
-  await freeze(machine, true);
+  await freeze(machine, true).catch(unlessEnded);
   try {
     const result = await act();
     return { result, ms: monotonic() - begin };
   } finally {
-    await freeze(machine, false).catch((error: unknown) => {
-      // It was killed while it was still, and is gone.
-      if (!(error instanceof BerthError) || error.kind !== "NoSuchMachine") throw error;
-    });
+    // It may have been killed while it was still.
+    await freeze(machine, false).catch(unlessEnded);
   }
+}
+
+function unlessEnded(error: unknown): void {
+  if (!(error instanceof BerthError) || error.kind !== "NoSuchMachine") throw error;
 }
 
 /** Machines that may write to a tree; those that somebody has paused are still already. */

@@ -1,11 +1,23 @@
-import { expect, test } from "vitest";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { findPaths } from "../../../src/host/paths.ts";
+import { startTimeOf } from "../../../src/host/process-id.ts";
 import { freeze } from "../../../src/machine/freeze.ts";
 import { joinTarget } from "../../../src/machine/join-target.ts";
 import type { MachineRecord } from "../../../src/machine/record.ts";
 
 /** Above what any kernel gives (PID_MAX_LIMIT). */
 const NOBODY = 4194305;
+let directory = "";
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "ended-"));
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
 const gone = {
   name: "m",
   leader: { pid: NOBODY, startTime: "1" },
@@ -21,4 +33,18 @@ test("a machine that ends between being found and being joined", () => {
 
 test.each([true, false])("a machine that ends between being found and being frozen (%s)", async (frozen) => {
   await expect(freeze(gone, frozen)).rejects.toMatchObject(ended);
+});
+
+test("a machine that ends while it is to be frozen, and whose cgroup is another boot's by now", async () => {
+  const leader = spawn("sleep", ["1000"], { stdio: "ignore" });
+  const { pid = NOBODY } = leader;
+  mkdirSync(join(directory, "payload"));
+  const freezer = join(directory, "payload/cgroup.freeze");
+  writeFileSync(join(directory, "payload/cgroup.events"), "populated 1\nfrozen 0\n");
+  const machine = { ...gone, leader: { pid, startTime: startTimeOf(pid) ?? "" }, cgroup: directory };
+  const frozen = freeze(machine, true).catch((error: unknown) => error);
+  leader.kill("SIGKILL");
+  await once(leader, "exit");
+  expect(await frozen).toMatchObject(ended);
+  expect(readFileSync(freezer, "utf8")).toBe("0");
 });
