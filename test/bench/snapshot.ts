@@ -1,6 +1,6 @@
 /**
  * Snapshots of a running Debian machine that writes: of a subvolume beside btrfs(8) itself, which stops nothing and writes nothing
- * to the disk, and of a directory, whose files are copied. `stopped` is for how long the machine's processes were.
+ * to the disk, of a directory, whose files are copied, and of a stack, of which those that the machine has changed are. `stopped` is for how long the machine's processes were.
  */
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
@@ -18,9 +18,10 @@ const WRITER = "while :; do i=$((i+1)); echo $i >/var/tmp/counter; done";
 
 const given = options(15);
 const tree = await debianTree("bookworm");
-for (const type of ["btrfs", "ext4"] as const) await measure(type);
+for (const type of ["btrfs", "ext4", "xfs"] as const) await measure(type, type === "btrfs" ? "subvolume" : "directory");
+await measure("ext4", "stack");
 
-async function measure(type: "btrfs" | "ext4"): Promise<void> {
+async function measure(type: "btrfs" | "ext4" | "xfs", kind: "subvolume" | "directory" | "stack"): Promise<void> {
   const work = workDirectory();
   using disk = await mountFileSystem(type, join(work, "disk"), async () => undefined, DISK);
   // What the daemon leaves open while it ends is not on the disk.
@@ -29,7 +30,8 @@ async function measure(type: "btrfs" | "ext4"): Promise<void> {
   const run = (program: string, ...words: readonly string[]): string =>
     execFileSync(program, words, { env, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
   mkdirSync(paths.machines, { recursive: true });
-  run(BERTH, "import-fs", tree, "m");
+  run(BERTH, "import-fs", tree, kind === "stack" ? "base" : "m");
+  if (kind === "stack") run(BERTH, "clone", "base", "m");
   run(BERTH, "start", "m");
   try {
     run(BERTH, "exec", "m", "--", "sh", "-c", `(${WRITER}) >/dev/null 2>&1 &`);
@@ -55,7 +57,7 @@ async function measure(type: "btrfs" | "ext4"): Promise<void> {
         ),
     };
     const target = join(paths.machines, ".bench");
-    const [image] = [join(paths.machines, "m")];
+    const image = join(paths.machines, kind === "stack" ? "m.mstack" : "m");
     const peer =
       type === "btrfs"
         ? { name: "btrfs subvolume snapshot", tool: "btrfs", argv: ["btrfs", "subvolume", "snapshot", image, target] }
@@ -76,7 +78,7 @@ async function measure(type: "btrfs" | "ext4"): Promise<void> {
     const results = await roundRobin([ours, whole, ...peers], given.rounds);
     client.close();
     report(
-      { title: `Snapshot of a running machine on ${type}`, ratioOf: "to end", against: [peer.name] },
+      { title: `Snapshot of a running machine: a ${kind} on ${type}`, ratioOf: "to end", against: [peer.name] },
       results,
       given,
     );
