@@ -19,10 +19,7 @@
  * executed, and how it ended. Compiled for x86-64 and arm64 by .scripts/build-stage; the executables are committed beside this file.
  */
 
-typedef unsigned long u64;
-typedef long i64;
-typedef unsigned int u32;
-typedef int i32;
+#include "freestanding.h"
 
 #define BASE 0x200000000UL
 #define MAGIC 0x3430687472656256UL /* "Vberth04": format 4; the image and the stage must agree */
@@ -114,15 +111,6 @@ enum {
   SYS_prctl = 157, SYS_accept4 = 288, SYS_getsockopt = 55, SYS_sendmsg = 46, SYS_getpid = 39, SYS_getppid = 110,
   SYS_prlimit64 = 302, SYS_mremap = 25
 };
-static inline i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f) {
-  i64 result;
-  register u64 r10 __asm__("r10") = d;
-  register u64 r8 __asm__("r8") = e;
-  register u64 r9 __asm__("r9") = f;
-  __asm__ volatile("syscall" : "=a"(result) : "a"(n), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
-  return result;
-}
-__asm__(".globl _start\n_start: xor %ebp, %ebp\n mov %rsp, %rdi\n and $-16, %rsp\n call main\n");
 #elif defined(__aarch64__)
 enum {
   SYS_write = 64, SYS_close = 57, SYS_mmap = 222, SYS_munmap = 215, SYS_sendto = 206, SYS_exit_group = 94,
@@ -132,20 +120,6 @@ enum {
   SYS_recvmsg = 212, SYS_prctl = 167, SYS_accept4 = 242, SYS_getsockopt = 209, SYS_sendmsg = 211, SYS_getpid = 172,
   SYS_getppid = 173, SYS_prlimit64 = 261, SYS_mremap = 216
 };
-static inline i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f) {
-  register u64 x8 __asm__("x8") = n;
-  register u64 x0 __asm__("x0") = a;
-  register u64 x1 __asm__("x1") = b;
-  register u64 x2 __asm__("x2") = c;
-  register u64 x3 __asm__("x3") = d;
-  register u64 x4 __asm__("x4") = e;
-  register u64 x5 __asm__("x5") = f;
-  __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
-  return x0;
-}
-__asm__(".globl _start\n_start: mov x29, 0\n mov x30, 0\n mov x0, sp\n b main\n");
-#else
-#error "x86-64 and arm64 only"
 #endif
 enum {
   SYS_clone3 = 435, SYS_close_range = 436, SYS_openat2 = 437, EAGAIN = 11, SYS_pidfd_send_signal = 424, SYS_pidfd_open = 434,

@@ -15,10 +15,8 @@
  * ends with status 1. What has gone meanwhile is not copied, and no error. Results of system calls are as in the kernel: -errno.
  */
 
-typedef unsigned long u64;
-typedef long i64;
-typedef unsigned int u32;
-typedef int i32;
+#include "../stage/freestanding.h"
+
 typedef unsigned short u16;
 typedef unsigned char u8;
 
@@ -32,14 +30,6 @@ enum {
   SYS_copy_file_range = 326, SYS_statx = 332,
   O_DIRECTORY = 0200000, O_NOFOLLOW = 0400000
 };
-static inline i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f) {
-  i64 result;
-  register u64 r10 __asm__("r10") = d;
-  register u64 r8 __asm__("r8") = e;
-  register u64 r9 __asm__("r9") = f;
-  __asm__ volatile("syscall" : "=a"(result) : "a"(n), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
-  return result;
-}
 /* clone3(2); the new thread has another stack and goes on in `run`, which does not return. */
 static i64 start_thread(u64 arguments, u64 size, void (*run)(void)) {
   i64 result;
@@ -47,7 +37,6 @@ static i64 start_thread(u64 arguments, u64 size, void (*run)(void)) {
                    : "=a"(result) : "a"(435L), "D"(arguments), "S"(size), "d"(run) : "rcx", "r11", "memory");
   return result;
 }
-__asm__(".globl _start\n_start: xor %ebp, %ebp\n mov %rsp, %rdi\n and $-16, %rsp\n call main\n");
 #elif defined(__aarch64__)
 enum {
   SYS_lsetxattr = 6, SYS_fsetxattr = 7, SYS_lgetxattr = 9, SYS_fgetxattr = 10, SYS_llistxattr = 12, SYS_flistxattr = 13,
@@ -58,17 +47,6 @@ enum {
   SYS_copy_file_range = 285, SYS_statx = 291,
   O_DIRECTORY = 040000, O_NOFOLLOW = 0100000
 };
-static inline i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f) {
-  register u64 x8 __asm__("x8") = n;
-  register u64 x0 __asm__("x0") = a;
-  register u64 x1 __asm__("x1") = b;
-  register u64 x2 __asm__("x2") = c;
-  register u64 x3 __asm__("x3") = d;
-  register u64 x4 __asm__("x4") = e;
-  register u64 x5 __asm__("x5") = f;
-  __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
-  return x0;
-}
 static i64 start_thread(u64 arguments, u64 size, void (*run)(void)) {
   register u64 x8 __asm__("x8") = 435;
   register u64 x0 __asm__("x0") = arguments;
@@ -77,9 +55,6 @@ static i64 start_thread(u64 arguments, u64 size, void (*run)(void)) {
   __asm__ volatile("svc 0\n cbnz x0, 1f\n mov x29, 0\n blr x9\n1:" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x9) : "x30", "memory");
   return x0;
 }
-__asm__(".globl _start\n_start: mov x29, 0\n mov x30, 0\n mov x0, sp\n b main\n");
-#else
-#error "x86-64 and arm64 only"
 #endif
 enum {
   O_WRONLY = 1, O_CREAT = 0100, O_EXCL = 0200, O_NONBLOCK = 04000, O_CLOEXEC = 02000000, O_PATH = 010000000, AT_FDCWD = -100,

@@ -49,7 +49,7 @@ afterEach(() => rmSync(directory, { recursive: true }));
 describe.each(["x64", "arm64"] as const)("the copier for %s", (arch) => {
   function run(ctx: TestContext, ...words: readonly string[]): { status: number | null; said: readonly string[] } {
     const program = fileURLToPath(new URL(`../../../src/tree-copier/tree-copier-${arch}`, import.meta.url));
-    const under = process.arch === arch ? [] : [emulator(ctx)];
+    const under = process.arch === arch ? [] : [emulator(ctx, arch)];
     const [command = "", ...rest] = [...under, program, ...words];
     const source = openSync(from, "r");
     const { status, stdout } = spawnSync(command, rest, {
@@ -112,7 +112,10 @@ describe.each(["x64", "arm64"] as const)("the copier for %s", (arch) => {
   });
 });
 
-function emulator(ctx: TestContext): string {
-  if (process.arch === "x64") needsHere(ctx, "tool:qemu-aarch64-static");
-  return findTool("qemu-aarch64-static") ?? ctx.skip("needs tool:qemu-aarch64-static");
+const EMULATORS = { x64: "qemu-x86_64-static", arm64: "qemu-aarch64-static" } as const;
+
+function emulator(ctx: TestContext, arch: keyof typeof EMULATORS): string {
+  const name = EMULATORS[arch];
+  if (process.arch === "x64") needsHere(ctx, `tool:${name}`);
+  return findTool(name) ?? ctx.skip(`needs tool:${name}: no ${name} in PATH`);
 }
