@@ -71,6 +71,16 @@ export class StatTable {
     this.#free.push(row);
   }
 
+  /** Rows of what has changed. What is set changed meanwhile may be among them. */
+  *changed(): Generator<number> {
+    for (let row = this.#changed.indexOf(1); row >= 0; row = this.#changed.indexOf(1, row + 1)) yield row;
+  }
+
+  /** All rows that there are. */
+  *all(): Generator<number> {
+    for (let row = 0; row < this.#count; row++) if (this.#directories[row] !== -1) yield row;
+  }
+
   isChanged(row: number): boolean {
     return this.#changed[row] === 1;
   }

@@ -15,11 +15,14 @@ const NAMES_MAX = 1_000_000;
 /** What is known of a name in the tree. */
 interface Known {
   readonly row: number;
+  /** Null of the tree itself. */
+  readonly parent: KnownDirectory | null;
   /** Where it was a directory at the last look. */
   directory: KnownDirectory | null;
 }
 
 interface KnownDirectory {
+  readonly parent: KnownDirectory | null;
   /** Open for reading, as long as it is known: whatever it is renamed to, it is the one whose entries are known. */
   readonly fd: number;
   readonly inode: string;
@@ -71,6 +74,8 @@ export class TooLarge extends BerthError {}
  */
 export class Follower {
   readonly #table = new StatTable();
+  /** Whose row that is. */
+  readonly #known: Known[] = [];
   readonly #from: number;
   readonly #to: () => number;
   readonly #most: number;
@@ -83,6 +88,8 @@ export class Follower {
   readonly #linked = new Map<string, number>();
   /** Whether nobody changes the tree in this turn. */
   #isStill = false;
+  /** Directories with something that was changed before this pass, however deep in them. */
+  readonly #changedIn = new Set<KnownDirectory>();
   /** Whether, in this pass, files with more names were found changed whose other names may not be, as in a directory that was moved. */
   #hasFoundLinks = false;
   /** Whether somebody has copied by names since the last look. */
@@ -102,10 +109,8 @@ export class Follower {
 
   /** @throws TooLarge */
   look(since: number): void {
-    this.#root = {
-      row: this.#table.add(this.#from, SELF),
-      directory: this.#list(openBelow(this.#from, SELF, READ), 0),
-    };
+    this.#root = this.#know(this.#table.add(this.#from, SELF), null);
+    this.#root.directory = this.#list(openBelow(this.#from, SELF, READ), null, 0);
     this.#settle(since);
   }
 
@@ -116,10 +121,10 @@ export class Follower {
     this.#entries = 0;
     this.#isStill = since === null;
     this.#table.lookAtAll(this.#give);
-    this.#markLinked(root);
+    this.#markLinked();
     let passes = 0;
     do this.#pass(root.row, root.directory);
-    while (this.#hasFoundLinks && this.#markLinked(root) && ++passes < PASSES_MAX);
+    while (this.#hasFoundLinks && this.#markLinked() && ++passes < PASSES_MAX);
     this.#byNames = false;
     // Where names of one file keep turning up all that has changed is for the next time.
     if (since !== null && passes < PASSES_MAX) this.#settle(since);
@@ -128,6 +133,7 @@ export class Follower {
 
   #pass(row: number, directory: KnownDirectory): void {
     this.#hasFoundLinks = false;
+    this.#noteWhereChanged();
     try {
       using copy = new CopyDirectory(null, SELF, this.#to());
       this.#followDirectory(row, directory, copy, 0);
@@ -137,22 +143,39 @@ export class Follower {
     }
   }
 
+  #noteWhereChanged(): void {
+    this.#changedIn.clear();
+    for (const row of this.#table.changed()) {
+      let directory = this.#known[row]?.parent ?? null;
+      for (; directory !== null && !this.#changedIn.has(directory); directory = directory.parent)
+        this.#changedIn.add(directory);
+    }
+  }
+
   /** All that is in it. */
-  #list(fd: number, depth: number): KnownDirectory {
+  #list(fd: number, parent: KnownDirectory | null, depth: number): KnownDirectory {
     if (depth > DEEPEST) throw new TooLarge(`directories are nested more than ${DEEPEST} deep`);
     if (++this.#directories > this.#most) throw new TooLarge(`there are more than ${this.#most} directories`);
-    const entries = new Map<string, Known>();
-    for (const name of [...entriesOf(fd)]) entries.set(name.toString("latin1"), this.#learn(fd, name, depth));
-    return { fd, inode: inodeOf(fstatSync(fd, BIG)), entries };
+    const directory: KnownDirectory = { parent, fd, inode: inodeOf(fstatSync(fd, BIG)), entries: new Map() };
+    for (const name of [...entriesOf(fd)]) this.#learn(directory, name, depth);
+    return directory;
   }
 
   /** Of a name that nothing is known of. */
-  #learn(parent: number, name: Buffer, depth: number): Known {
+  #learn(parent: KnownDirectory, name: Buffer, depth: number): void {
     if (++this.#names > NAMES_MAX) throw new TooLarge(`there are more than ${NAMES_MAX} names`);
-    const row = this.#table.add(parent, name);
+    const row = this.#table.add(parent.fd, name);
     if (this.#table.linked(row) !== null) this.#hasFoundLinks = true;
-    const fd = this.#table.isDirectory(row) ? openDirectory(parent, name) : null;
-    return { row, directory: fd === null ? null : this.#list(fd, depth + 1) };
+    const known = this.#know(row, parent);
+    const fd = this.#table.isDirectory(row) ? openDirectory(parent.fd, name) : null;
+    if (fd !== null) known.directory = this.#list(fd, parent, depth + 1);
+    parent.entries.set(name.toString("latin1"), known);
+  }
+
+  #know(row: number, parent: KnownDirectory | null): Known {
+    const known: Known = { row, parent, directory: null };
+    this.#known[row] = known;
+    return known;
   }
 
   #forget({ row, directory }: Known): void {
@@ -173,10 +196,9 @@ export class Follower {
     const hasChanged = this.#table.isChanged(row);
     if (hasChanged) this.#followNames(directory, copy, depth);
     for (const [text, known] of directory.entries) {
-      const name = Buffer.from(text, "latin1");
-      if (this.#table.isChanged(known.row)) this.#followEntry(directory, name, known, copy, depth, hasChanged);
-      else if (known.directory !== null) {
-        using inner = new CopyDirectory(copy, name);
+      if (this.#table.isChanged(known.row)) this.#followEntry(directory, nameOf(text), known, copy, depth, hasChanged);
+      else if (known.directory !== null && this.#changedIn.has(known.directory)) {
+        using inner = new CopyDirectory(copy, nameOf(text));
         this.#followDirectory(known.row, known.directory, inner, depth + 1);
       }
     }
@@ -190,7 +212,8 @@ export class Follower {
     return false;
   }
 
-  #followNames({ fd, entries }: KnownDirectory, copy: CopyDirectory, depth: number): void {
+  #followNames(directory: KnownDirectory, copy: CopyDirectory, depth: number): void {
+    const { fd, entries } = directory;
     seekTo(fd, 0);
     const names = new Map([...entriesOf(fd)].map((name) => [name.toString("latin1"), name]));
     for (const [text, known] of entries) {
@@ -199,18 +222,18 @@ export class Follower {
       entries.delete(text);
     }
     for (const name of [...entriesOf(copy.fd)]) if (!names.has(name.toString("latin1"))) removeAll(copy.fd, name);
-    for (const [text, name] of names) if (!entries.has(text)) entries.set(text, this.#learn(fd, name, depth));
+    for (const [text, name] of names) if (!entries.has(text)) this.#learn(directory, name, depth);
   }
 
   #followEntry(
-    { fd: parent }: KnownDirectory,
+    parent: KnownDirectory,
     name: Buffer,
     known: Known,
     copy: CopyDirectory,
     depth: number,
     inChanged: boolean,
   ): void {
-    const fd = openIfThere(parent, name);
+    const fd = openIfThere(parent.fd, name);
     if (fd === null) return; // the next look finds that its directory has changed
     try {
       const stat = fstatSync(fd, BIG);
@@ -226,9 +249,9 @@ export class Follower {
       if (!isKnown) {
         this.#forgetDirectory(known.directory);
         known.directory = null;
-        const opened = openDirectory(parent, name);
+        const opened = openDirectory(parent.fd, name);
         if (opened === null) return;
-        known.directory = this.#list(opened, depth + 1);
+        known.directory = this.#list(opened, parent, depth + 1);
       }
       if (known.directory === null) return;
       if (!isKnown || mayBeAnothers || !isDirectoryAt(copy.fd, name)) {
@@ -260,27 +283,26 @@ export class Follower {
   }
 
   /** What has changed by one of its names is written anew by all of them, so that they stay names of one file. False: it was. */
-  #markLinked(root: Known): boolean {
-    const [changed, all] = [new Set<string>(), new Map<string, number[]>()];
-    this.#forEach(root, ({ row }) => {
+  #markLinked(): boolean {
+    const changed = new Set<string>();
+    for (const row of this.#table.changed()) {
       const linked = this.#table.linked(row);
-      if (linked === null) return;
-      if (this.#table.isChanged(row)) changed.add(linked);
-      const rows = all.get(linked);
-      if (rows === undefined) all.set(linked, [row]);
-      else rows.push(row);
-    });
-    const others = [...changed].flatMap((linked) => all.get(linked) ?? []).filter((row) => !this.#table.isChanged(row));
-    for (const row of others) this.#table.setChanged(row, true);
-    return others.length > 0;
+      if (linked !== null) changed.add(linked);
+    }
+    let hasMarked = false;
+    for (const row of changed.size > 0 ? this.#table.all() : []) {
+      if (this.#table.isChanged(row) || !changed.has(this.#table.linked(row) ?? "")) continue;
+      this.#table.setChanged(row, true);
+      hasMarked = true;
+    }
+    return hasMarked;
   }
 
   /** What is known from now on to be as it was found. */
   #settle(since: number): void {
     if (this.#root === undefined) return;
     const device = this.#table.device(this.#root.row);
-    this.#forEach(this.#root, ({ row }) => {
-      if (!this.#table.isChanged(row)) return;
+    for (const row of this.#table.changed()) {
       const time = this.#table.changeTime(row);
       const isSettled =
         time !== null &&
@@ -288,12 +310,7 @@ export class Follower {
         // What is mounted in it may be of another kind.
         this.#table.device(row) === device;
       this.#table.setChanged(row, !isSettled);
-    });
-  }
-
-  #forEach(known: Known, act: (known: Known) => void): void {
-    act(known);
-    for (const each of known.directory?.entries.values() ?? []) this.#forEach(each, act);
+    }
   }
 }
 
@@ -308,6 +325,11 @@ const TICK_MS = 50;
 const WHOLE_SECONDS_MS = 2000;
 /** It has become something else meanwhile. */
 const GONE = new Set(["ENOENT", "ENOTDIR", "ELOOP"]);
+
+/** A character a byte. */
+function nameOf(text: string): Buffer {
+  return Buffer.from(text, "latin1");
+}
 
 function openIfThere(parent: number, name: Buffer): number | null {
   return unlessGone(() => openBelow(parent, name, O_PATH));
