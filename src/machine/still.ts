@@ -1,10 +1,13 @@
 import { existsSync, ftruncateSync, readdirSync, readFileSync, realpathSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError } from "../errors.ts";
 import { lockFile, unlinkLocked } from "../exec/lock-file.ts";
 import type { Paths } from "../host/paths.ts";
+import { isAlive } from "../host/process-id.ts";
 import { checkName } from "../spec/name.ts";
 import { monotonic } from "../sys/clock.ts";
+import { closeQuietly } from "../sys/files.ts";
 import { freeze, isFrozen } from "./freeze.ts";
 import { listMachines, type MachineRecord, readRecord } from "./record.ts";
 
@@ -15,35 +18,60 @@ function directoryOf({ run }: Paths): string {
 
 export interface Held<T> {
   readonly result: T;
-  /** For how long it was still, ms. */
-  readonly ms: number;
+  /** For how long it was still, ms; null: it was paused. */
+  readonly ms: number | null;
 }
 
 /**
  * Stops all processes of a machine, does something meanwhile, and lets them go on, whatever came of it. Should this
- * process be killed meanwhile, the next daemon does. One that ends before it is still needs not be stopped.
- * @throws BerthError of kind Busy
+ * process be killed meanwhile, the next daemon does. One that ends before it is still needs not be stopped, and one that is
+ * paused stays so.
+ * @throws BerthError of kind Busy, also where somebody let it go on meanwhile
  */
 export async function whileStill<T>(machine: MachineRecord, paths: Paths, act: () => Promise<T>): Promise<Held<T>> {
-  using _held = hold(machine, paths);
+  using held = hold(machine, paths);
+  const isPaused = isFrozen(machine);
   const begin = monotonic();
-  await freeze(machine, true).catch(unlessEnded);
+  if (!isPaused) {
+    held.note();
+    await freeze(machine, true).catch(unlessEnded);
+  }
   try {
     const result = await act();
-    return { result, ms: monotonic() - begin };
+    refuseLetGo(machine);
+    return { result, ms: isPaused ? null : monotonic() - begin };
   } finally {
     // It may have been killed while it was still.
-    await freeze(machine, false).catch(unlessEnded);
+    if (!isPaused) await freeze(machine, false).catch(unlessEnded);
   }
+}
+
+/** By whoever does not ask berth. */
+function refuseLetGo(machine: MachineRecord): void {
+  if (isFrozen(machine) || !isAlive(machine.leader)) return;
+  throw new BerthError(`machine ${machine.name} was let go on while its files were copied`, {
+    kind: "Busy",
+    hint: "try again",
+  });
+}
+
+/** @throws BerthError of kind Busy while it is held still: it stays as it is until that has ended */
+export function refuseHeld({ name }: MachineRecord, paths: Paths): void {
+  if (isHeld(name, paths)) throw isBusy(name);
+}
+
+/** Resolves when nobody holds it still, or when it has ended. */
+export async function untilLetGo({ name, leader }: MachineRecord, paths: Paths): Promise<void> {
+  while (isHeld(name, paths) && isAlive(leader)) await sleep(LOOK_MS);
 }
 
 function unlessEnded(error: unknown): void {
   if (!(error instanceof BerthError) || error.kind !== "NoSuchMachine") throw error;
 }
 
-/** Machines that may write to a tree; those that somebody has paused are still already. */
+/** Machines that may write to a tree, once those that somebody has paused go on. */
 export function writersOf(tree: string, paths: Paths): readonly MachineRecord[] {
-  return runningFrom(tree, paths).filter((machine) => machine.layer === null && !isFrozen(machine));
+  return runningFrom(tree, paths).filter(({ layer }) => layer === null);
 }
 
 /** Machines with this tree for their root. */
@@ -71,18 +99,37 @@ export async function releaseStill(paths: Paths, say: (machine: string) => void)
   }
 }
 
-function hold(machine: MachineRecord, paths: Paths): Disposable {
+interface Hold extends Disposable {
+  /** Writes down which boot is to go on, should we be killed. */
+  note(): void;
+}
+
+function hold(machine: MachineRecord, paths: Paths): Hold {
   const path = join(directoryOf(paths), machine.name);
   const fd = lockFile(path);
-  if (fd === null)
-    throw new BerthError(`machine ${machine.name} is having a snapshot made of it`, {
-      kind: "Busy",
-      hint: "try again when that has ended",
-    });
+  if (fd === null) throw isBusy(machine.name);
   ftruncateSync(fd);
-  writeSync(fd, bootOf(machine), 0);
-  return { [Symbol.dispose]: () => unlinkLocked(path, fd) };
+  const note = (): void => void writeSync(fd, bootOf(machine), 0);
+  return { note, [Symbol.dispose]: () => unlinkLocked(path, fd) };
 }
+
+function isHeld(name: string, paths: Paths): boolean {
+  const path = join(directoryOf(paths), name);
+  const fd = existsSync(path) ? lockFile(path) : null;
+  if (fd === null) return existsSync(path);
+  closeQuietly(fd); // who held it was killed
+  return false;
+}
+
+function isBusy(name: string): BerthError {
+  return new BerthError(`machine ${name} is having a snapshot made of it`, {
+    kind: "Busy",
+    hint: "try again when that has ended",
+  });
+}
+
+/** Between two looks, ms. */
+const LOOK_MS = 10;
 
 /** Which boot of a machine that is. */
 export function bootOf({ leader }: Pick<MachineRecord, "leader">): string {

@@ -7,6 +7,7 @@ import { killMachineNow } from "../machine/foreground-stop.ts";
 import { freeze, isFrozen } from "../machine/freeze.ts";
 import type { LiveRecord } from "../machine/live-record.ts";
 import type { MachineRecord } from "../machine/record.ts";
+import { untilLetGo } from "../machine/still.ts";
 import type { MachinePolicy } from "./policy.ts";
 
 /** One boot of a machine that the daemon manages, from when its init runs until nothing of it is left. */
@@ -38,7 +39,10 @@ export class ManagedBoot {
 
   /** Its init, which could not hear it were it frozen. */
   async ask(wish: "poweroff" | "reboot", paths: Paths): Promise<void> {
-    if (isFrozen(this.current)) await freeze(this.current, false);
+    if (isFrozen(this.current)) {
+      await untilLetGo(this.current, paths);
+      if (isFrozen(this.current)) await freeze(this.current, false);
+    }
     await askInit(this.current, wish, paths);
   }
 

@@ -14,7 +14,7 @@ import { noSuchMachine } from "../machine/known-machines.ts";
 import { lookUp, type MachineRecord, type UnknownMachine } from "../machine/record.ts";
 import { setProperties } from "../machine/set-property.ts";
 import { killMachine, killUnknown, stopSupervisor, whenEnded } from "../machine/signal-machine.ts";
-import { releaseStill } from "../machine/still.ts";
+import { refuseHeld, releaseStill } from "../machine/still.ts";
 import { sweepMachine } from "../machine/sweep.ts";
 import { treeName } from "../machine/throw-away.ts";
 import { requireName } from "../spec/name.ts";
@@ -235,7 +235,10 @@ export class Manager extends EventEmitter<Events> {
 
   async pause(name: string, frozen: boolean): Promise<void> {
     const record = this.record(name);
-    await this.operations.run(name, frozen ? "pause" : "resume", () => freeze(record, frozen));
+    await this.operations.run(name, frozen ? "pause" : "resume", () => {
+      refuseHeld(record, this.paths);
+      return freeze(record, frozen);
+    });
     if (this.#machines.has(name)) this.#tell(name);
     else this.#lookAtForeign();
   }

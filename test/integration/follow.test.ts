@@ -7,6 +7,7 @@ import {
   mkdirSync,
   mkdtempSync,
   openSync,
+  readdirSync,
   readFileSync,
   readlinkSync,
   renameSync,
@@ -42,8 +43,9 @@ for i in range(3):
 print("ready", flush=True)
 def some(root="w"):
     found = [os.path.join(t, n) for t, ds, fs in os.walk(root) for n in ds + fs]
+    found += ["./" + n for n in os.listdir(".") if n.startswith("n")]
     return rnd.choice(found)
-def fresh(): return os.path.join(rnd.choice(["w", "w/a", "w/b/c", "w/d"]), "n%d" % rnd.randrange(200))
+def fresh(): return os.path.join(rnd.choice([".", "w", "w/a", "w/b/c", "w/d"]), "n%d" % rnd.randrange(200))
 def write():
     p = fresh()
     if os.path.isfile(p) or not os.path.lexists(p):
@@ -103,9 +105,10 @@ interface Turn {
 
 function start(from: string, to: string, { isNew = false, most = 5000 } = {}): Turn {
   if (isNew) mkdirSync(from);
+  let copy: number | undefined;
   const follower = new Follower(
     openSync(from, "r"),
-    () => openSync(to, "r"),
+    () => (copy ??= openSync(to, "r")),
     most,
     () => undefined,
   );
@@ -155,6 +158,27 @@ test.each([1, 2, 3, 4, 5, 6])(
   },
   60_000,
 );
+
+test("what is removed or renamed in the tree's own directory, in each of two turns, goes from its copy", async () => {
+  const work = mkdtempSync(join(tmpdir(), "berth-test-follow-"));
+  try {
+    const turn = start(join(work, "from"), join(work, "to"), { isNew: true });
+    const { follower, from, to } = turn;
+    for (const name of ["a", "b", "c", "d"]) writeFileSync(join(from, name), name);
+    follower.look(await turn.synced());
+    copy(turn);
+    rmSync(join(from, "a"));
+    renameSync(join(from, "b"), join(from, "e"));
+    follower.follow(await turn.synced());
+    expect(readdirSync(to).toSorted()).toEqual(["c", "d", "e"]);
+    rmSync(join(from, "c"));
+    renameSync(join(from, "e"), join(from, "f"));
+    follower.follow(null);
+    expect(readdirSync(to).toSorted()).toEqual(["d", "f"]);
+  } finally {
+    rmSync(work, { recursive: true });
+  }
+});
 
 test("files that came with a directory stay one with their other names", async () => {
   const work = mkdtempSync(join(tmpdir(), "berth-test-follow-"));

@@ -157,7 +157,7 @@ export class Follower {
     if (depth > DEEPEST) throw new TooLarge(`directories are nested more than ${DEEPEST} deep`);
     if (++this.#directories > this.#most) throw new TooLarge(`there are more than ${this.#most} directories`);
     const directory: KnownDirectory = { parent, fd, inode: inodeOf(fstatSync(fd, BIG)), entries: new Map() };
-    for (const name of [...entriesOf(fd)]) this.#learn(directory, name, depth);
+    for (const name of namesIn(fd)) this.#learn(directory, name, depth);
     return directory;
   }
 
@@ -214,14 +214,13 @@ export class Follower {
 
   #followNames(directory: KnownDirectory, copy: CopyDirectory, depth: number): void {
     const { fd, entries } = directory;
-    seekTo(fd, 0);
-    const names = new Map([...entriesOf(fd)].map((name) => [name.toString("latin1"), name]));
+    const names = new Map(namesIn(fd).map((name) => [name.toString("latin1"), name]));
     for (const [text, known] of entries) {
       if (names.has(text)) continue;
       this.#forget(known);
       entries.delete(text);
     }
-    for (const name of [...entriesOf(copy.fd)]) if (!names.has(name.toString("latin1"))) removeAll(copy.fd, name);
+    for (const name of namesIn(copy.fd)) if (!names.has(name.toString("latin1"))) removeAll(copy.fd, name);
     for (const [text, name] of names) if (!entries.has(text)) this.#learn(directory, name, depth);
   }
 
@@ -234,7 +233,12 @@ export class Follower {
     inChanged: boolean,
   ): void {
     const fd = openIfThere(parent.fd, name);
-    if (fd === null) return; // the next look finds that its directory has changed
+    if (fd === null) {
+      // The next look finds that its directory has changed, and what comes back may not be what the copy has.
+      this.#forgetDirectory(known.directory);
+      known.directory = null;
+      return;
+    }
     try {
       const stat = fstatSync(fd, BIG);
       if (!stat.isDirectory()) {
@@ -325,6 +329,12 @@ const TICK_MS = 50;
 const WHOLE_SECONDS_MS = 2000;
 /** It has become something else meanwhile. */
 const GONE = new Set(["ENOENT", "ENOTDIR", "ELOOP"]);
+
+/** All of them, however far it was read before. */
+function namesIn(fd: number): Buffer[] {
+  seekTo(fd, 0);
+  return [...entriesOf(fd)];
+}
 
 /** A character a byte. */
 function nameOf(text: string): Buffer {

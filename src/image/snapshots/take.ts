@@ -109,7 +109,7 @@ function holdMachines(paths: Paths, image: FoundImage): Machines {
       const inner = all;
       all = async () => {
         const { ms: stillMs } = await whileStill(machine, paths, inner);
-        ms = Math.max(ms ?? 0, stillMs);
+        if (stillMs !== null) ms = Math.max(ms ?? 0, stillMs);
       };
     }
     await all();
