@@ -53,10 +53,11 @@ function links(): string[] {
     .map((line) => line.slice(0, line.indexOf(":")).trim());
 }
 
-/** Loop devices are everybody's, and sockets the network's: what other files and runs of tests have is theirs. */
+/** Loop devices are everybody's, and sockets the network's: what other files and runs of tests have is theirs, and what other checkouts do. */
 function isOthers(path: string): boolean {
   const run = /\bberth-(?:test|bench)-\w+/.exec(path)?.[0];
-  return run !== undefined && run !== basename(tmpdir());
+  if (run !== undefined) return run !== basename(tmpdir());
+  return path.startsWith("/") && !["/run", tmpdir(), process.cwd()].some((own) => path.startsWith(`${own}/`));
 }
 
 function loopDevices(): string[] {
