@@ -40,6 +40,19 @@ const AGAIN_MS = 200;
 /** Why all is undone: its exit status is that of the command line, also if it is 1. */
 class GuardFailure extends BerthError {}
 
+/** Of commands that were not found, or could not be executed, as shells have it. */
+const NOT_EXECUTED = new Set([126, 127]);
+
+/** The command was not executed: there is nothing to undo. */
+class NotExecuted extends Error {
+  override readonly cause: BerthError;
+
+  constructor(cause: BerthError) {
+    super(cause.message);
+    this.cause = cause;
+  }
+}
+
 /** A change of a machine that is undone if it fails: from a snapshot to the sentence that says how it ended. */
 export class Guard {
   readonly #context: Context;
@@ -64,7 +77,9 @@ export class Guard {
       try {
         await this.#change();
       } catch (error) {
-        return await this.#undo(snapshot, error);
+        if (!(error instanceof NotExecuted)) return await this.#undo(snapshot, error);
+        await openSnapshots(this.#context.paths).remove(name, snapshot);
+        throw error.cause;
       }
       this.#tell(
         `${this.#done()}; ${name}@${snapshot} is what was before: berth rollback ${name} ${snapshot} --restart goes back`,
@@ -107,7 +122,7 @@ export class Guard {
 
   async #change(): Promise<void> {
     const { argv, terminal, reboot, check } = this.#request;
-    const status = await this.#exec(argv, terminal);
+    const status = await this.#exec(argv, terminal).catch(unlessExecuted);
     this.#interrupt[0].signal.throwIfAborted();
     if (status !== 0) throw new GuardFailure(`${this.#command()} ended with status ${status}`, { exitStatus: status });
     if (reboot) await this.#reboot();
@@ -166,7 +181,6 @@ export class Guard {
       });
     }
     if (aborted) return INTERRUPTED;
-    // 126 and 127 are what the command could not be started for.
     const isSaid = error instanceof GuardFailure || (error instanceof BerthError && error.exitStatus !== EXIT_FAILED);
     return isSaid ? error.exitStatus : BERTH_FAILED;
   }
@@ -210,6 +224,11 @@ export class Guard {
       client.close();
     }
   }
+}
+
+function unlessExecuted(error: unknown): never {
+  if (error instanceof BerthError && NOT_EXECUTED.has(error.exitStatus)) throw new NotExecuted(error);
+  throw error;
 }
 
 function interrupted(): BerthError {

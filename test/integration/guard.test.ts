@@ -97,16 +97,39 @@ test("a command that fails, a check that does, a machine that does not boot agai
     [123, ["--no-reboot", "--check", "exit 5", ...sh(change)]],
     [124, sh(`${change}; touch /etc/broken`)],
     [124, ["--timeout", "1", ...sh(`${change}; touch /etc/ignore`)]],
-    [127, ["--", "/no/such/program"]],
   ] as const) {
     const end = await root.berth("guard", "m", ...words);
     expect(end.status, end.stderr).toBe(status);
-    if (status === 127) {
-      expect(await snapshots(store)).toEqual(["snap0", "before-rollback"]);
-      await done("rollback", "m", "--confirm");
-    } else await expectUndone(store, tree, end);
+    await expectUndone(store, tree, end);
     await done("remove", "m@snap0");
   }
+  await done("poweroff", "m");
+});
+
+test("a command that can't be executed has changed nothing: the machine goes on, and no snapshot is kept", async () => {
+  await using store = await imageRoot("directory");
+  const { root, done } = store;
+  const tree = await guarded(root);
+  for (const [status, command] of [
+    [127, "/no/such/program"],
+    [126, "/etc"],
+  ] as const) {
+    const end = await root.berth("guard", "m", "--", command);
+    expect([end.status, end.stderr]).toEqual([status, expect.stringContaining(command)]);
+    expect(end.stderr).not.toContain("rolling back");
+    expect(await snapshots(store)).toEqual([]);
+  }
+  expect(readFileSync(join(tree, "etc/boots"), "utf8")).toBe("boot\n");
+  // What the change itself takes away is undone.
+  const end = await root.berth(
+    "guard",
+    "m",
+    "--no-reboot",
+    "--check",
+    "true",
+    ...sh("echo yes >/etc/changed; mv /bin /gone"),
+  );
+  await expectUndone(store, tree, end);
   await done("poweroff", "m");
 });
 
