@@ -1,6 +1,9 @@
 import { BerthError } from "../errors.ts";
 
 const SHOWN_LINES = 8;
+/** That fails nothing: dpkg redraws its counter, every state of which is a line here, and apt has no terminal to log. */
+const NOISE = /^\(Reading database|^E: Can not write log /;
+const ERROR = /^(?:E: |Err:|dpkg: error)/;
 
 /** What the output says, and what to do about it. The first that is found counts. */
 const CAUSES: readonly (readonly [RegExp, string])[] = [
@@ -34,10 +37,10 @@ const CAUSES: readonly (readonly [RegExp, string])[] = [
 
 /** `tail` is the end of what mmdebstrap, apt and dpkg wrote; control characters are gone from it already. */
 export function mmdebstrapFailure(what: string, status: string, tail: readonly string[]): BerthError {
-  // dpkg redraws its counter; every state of it is a line here.
-  const lines = tail.filter((line) => line.trim() !== "" && !line.startsWith("(Reading database"));
-  const first = lines.find((line) => /^(?:E: |Err:|dpkg: error)/.test(line)) ?? lines.find((line) => /^W: /.test(line));
+  const lines = tail.filter((line) => line.trim() !== "" && !NOISE.test(line));
   const cause = CAUSES.find(([pattern]) => lines.some((line) => pattern.test(line)));
+  const errors = lines.filter((line) => ERROR.test(line));
+  const first = errors.find((line) => cause?.[0].test(line)) ?? errors[0] ?? lines.find((line) => /^W: /.test(line));
   const said = first === undefined ? "" : `: ${first.replace(/^E: /, "")}`;
   const end = lines.slice(-SHOWN_LINES).map((line) => `\n  ${line}`);
   return new BerthError(`${what} failed (mmdebstrap ${status})${said}${end.join("")}`, { hint: cause?.[1] });

@@ -101,3 +101,15 @@ test("a failure names the first error and shows the end of the output, without d
   expect(error.message).not.toContain("Reading database");
   expect(error.hint).toBeUndefined();
 });
+
+test("what fails nothing, and errors beside the known cause, are not said to be it", () => {
+  const error = mmdebstrapFailure("it", "ended with status 25", [
+    "E: Can not write log (Is /dev/pts mounted?) - posix_openpt (2: No such file or directory)",
+    "E: setup failed",
+    "E: Unable to locate package nosuchpkg",
+    "(Reading database ... 5%",
+  ]);
+  expect(error.message).toBe(
+    "it failed (mmdebstrap ended with status 25): Unable to locate package nosuchpkg\n  E: setup failed\n  E: Unable to locate package nosuchpkg",
+  );
+});
