@@ -14,14 +14,24 @@ const OTHER_WORDS: Readonly<Record<string, string>> = {
   remotes: "remote",
 };
 
+/** What docker(1), lxc(1) and importctl(1) call them, for a hint: some of these have other options there, or do a little more. */
+const WORDS_ELSEWHERE: Readonly<Record<string, string>> = {
+  ...{ ls: "list", ps: "list", info: "status", inspect: "show", stats: "top", attach: "console", restart: "reboot" },
+  ...{ rm: "remove", rmi: "remove", delete: "remove", destroy: "remove", "image-remove": "remove", prune: "clean" },
+  ...{ copy: "clone", move: "rename", mv: "rename", restore: "rollback", freeze: "pause" },
+  ...{ unpause: "resume", unfreeze: "resume", build: "bootstrap", create: "bootstrap" },
+  ...{ export: "export-tar", save: "export-tar", import: "import-tar", load: "import-tar" },
+};
+
 /** What is no verb. */
 async function other(word: string, words: readonly string[]): Promise<number> {
   if (word === COPIER_VERB) return (await import("../copy/copier.ts")).runCopier();
   if (word === FOLLOWER_VERB) return (await import("../image/follow/process.ts")).runFollower();
   if (word === "complete" && words[0] === "--") return completeWords(words.slice(1));
   if (!["help", "--help", "-h"].includes(word)) {
-    const near = suggest(word, Object.keys(VERBS));
-    throw new UsageError(`${word}: no such verb`, near ?? "berth help lists them");
+    const here = Object.hasOwn(WORDS_ELSEWHERE, word) ? `that is berth ${WORDS_ELSEWHERE[word]} here` : undefined;
+    const hint = here ?? suggest(word, Object.keys(VERBS)) ?? "berth help lists them";
+    throw new UsageError(`${word}: no such verb`, hint);
   }
   print(overview());
   return 0;

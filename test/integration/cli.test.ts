@@ -76,6 +76,8 @@ describe("usage", () => {
 
   test.each([
     [["lst"], /^berth: lst: no such verb\nhint: did you mean list\?\n$/],
+    [["rm", "m"], /^berth: rm: no such verb\nhint: that is berth remove here\n$/],
+    [["constructor"], /^berth: constructor: no such verb\nhint: berth help lists them\n$/],
     [["pwoeroff", "m"], /did you mean poweroff\?/],
     [["list", "--jsno"], /^berth: unknown option '--jsno'\nhint: .*--json/],
     [["list", "extra"], /too many arguments/],
