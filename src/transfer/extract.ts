@@ -1,3 +1,4 @@
+import { fstatSync, readSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { BerthError } from "../errors.ts";
 import { runConfinedAlone } from "../host/confine.ts";
@@ -31,11 +32,16 @@ const TAR: readonly string[] = [
   ...["--block-number", "--quoting-style=escape", "--warning=no-timestamp"],
 ];
 
+/** Names of entries to stdout. With that no name looks like what tar(1) says there of the archive's end. */
+const LISTED: readonly string[] = ["--verbose", "--quote-chars=*"];
+
 export interface ExtractOptions {
   readonly signal: AbortSignal;
   readonly onLine: (line: string) => void;
   /** An archive with nothing in it is one, too. */
   readonly mayBeEmpty?: boolean;
+  /** A file, open to be read and written, that gets the names of all entries (oci/listing.ts reads them). */
+  readonly listing?: number | undefined;
   /** Default: what is unpacked goes to the disk meanwhile. */
   readonly beside?: Beside;
 }
@@ -46,7 +52,7 @@ export interface ExtractOptions {
  * @throws BerthError; the directory then holds what was unpacked until then
  */
 export async function extractArchive(input: ArchiveInput, directory: string, options: ExtractOptions): Promise<void> {
-  const { onLine, beside = writeBeside } = options;
+  const { onLine, beside = writeBeside, listing } = options;
   const end = new EndOfArchive();
   const reasons: string[] = [];
   const take = (line: string): void => {
@@ -55,11 +61,13 @@ export async function extractArchive(input: ArchiveInput, directory: string, opt
     onLine(line);
   };
   const tree = { directory, writable: true };
+  const [program, output] = listing === undefined ? [TAR, {}] : [[...TAR, ...LISTED], { stdout: listing }];
   const tar: RunProgram = (ends) =>
-    runConfinedAlone(TAR, { capabilities: CAPABILITIES }, tree, { ...ends, onLine: take });
+    runConfinedAlone(program, { capabilities: CAPABILITIES }, tree, { ...ends, ...output, onLine: take });
   const work = async (signal: AbortSignal): Promise<void> => {
     const unpack = (): Promise<UnpackedEnd> => readUnpacked(input, tar, { signal, onLine: take, toTheEnd: true });
     const programs = await beside(directory, unpack);
+    if (listing !== undefined) end.take(lastLine(listing));
     const fault = NoSpaceLeft.in(reasons) ?? faultOf(input, end, reasons, programs);
     if (fault !== undefined) throw fault;
   };
@@ -80,6 +88,15 @@ class EndOfArchive {
     else return false;
     return true;
   }
+}
+
+/** Bytes that the last line of a listing has at most, if that is what is looked for. */
+const MARK_MAX = 80;
+
+function lastLine(fd: number): string {
+  const bytes = Buffer.alloc(MARK_MAX);
+  const length = readSync(fd, bytes, 0, MARK_MAX, Math.max(0, fstatSync(fd).size - MARK_MAX));
+  return bytes.toString("latin1", 0, length).trimEnd().split("\n").at(-1) ?? "";
 }
 
 /** Of what is said that many lines are looked at. */

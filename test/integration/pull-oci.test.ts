@@ -211,6 +211,93 @@ test.each(DRIVERS)(
   },
 );
 
+/** Of what is in a tree: mode and owner. */
+function kept(tree: string, paths: readonly string[]): Record<string, string> {
+  const show = (path: string): string => {
+    const { mode, uid, gid } = lstatSync(join(tree, path));
+    return `${(mode & 0o7777).toString(8)} ${uid}:${gid}`;
+  };
+  return Object.fromEntries(paths.map((path) => [path, show(path)]));
+}
+
+/** Layers by a registry, with a driver, as a tree. */
+async function treeOf(root: BerthRoot, layers: readonly Buffer[], driver: Driver): Promise<string> {
+  await using server = await site(pagesOf("app", { latest: ociImage(layers) }));
+  await pulled(root, `${new URL(server.url).host}/app`, `--driver=${driver}`);
+  return exported(root, "app");
+}
+
+describe.each(DRIVERS)("directories of layers, in a %s", (driver) => {
+  test("are as the layer has them, whatever the clock of who made it said, and whatever they are called", async () => {
+    await using root = rootWithCache();
+    const now = Math.floor(Date.now() / 1000);
+    const names = ["past", "future", "new\nline", "b\\ck", "b\\101ck", "** Block of NULs **", "\x01 é", "block 1: x"];
+    const later = [...names, "way/in"];
+    const own = (name: string, mtime: number): Buffer =>
+      entry({ name: `.//${name}`, type: "5", mode: 0o700, uid: 33, mtime });
+    const lower = tar([...OS, ...[...names, "way", "way/in", "last"].map((name) => directory(`./${name}`))]);
+    const upper = tar([
+      own("past", now - 1000),
+      ...later.slice(1).map((name) => own(name, now + 1000)),
+      ...[file("./last/x"), entry({ name: "last", type: "5", mode: 0o755, uid: 33 })],
+    ]);
+    const tree = await treeOf(root, [lower, upper], driver);
+    const theirs = Object.fromEntries(later.map((name) => [name, "700 33:33"]));
+    expect(kept(tree, [...later, "last", "way"])).toEqual({ ...theirs, last: "755 33:33", way: "755 0:0" });
+  });
+
+  test("that they have only as ways are as they were below", async () => {
+    await using root = rootWithCache();
+    const own = (name: string, mode = 0o700): Buffer => entry({ name, type: "5", mode, uid: 33 });
+    const lower = tar([
+      ...[own("./", 0o711), own("./etc"), own("./etc/new\nline"), own("./etc/new\nline/'"), file("./etc/os-release")],
+      ...[own("./real"), own("./real/sub"), link("./link", "real")],
+    ]);
+    const upper = tar([file("etc/new\nline/'/x"), file("link/sub/x")]);
+    const tree = await treeOf(root, [lower, tar([]), upper], driver);
+    expect(kept(tree, [".", "etc", "etc/new\nline", "etc/new\nline/'", "link", "link/sub"])).toEqual({
+      ...{ ".": "711 33:33", etc: "700 33:33", "etc/new\nline": "700 33:33", "etc/new\nline/'": "700 33:33" },
+      ...{ link: "755 0:0", "link/sub": "755 0:0" },
+    });
+  });
+
+  const SECRET = tar([...OS, directory("./a", 0o711), directory("./a/b", 0o700), file("./a/b/old"), file("./a/c")]);
+  const OPAQUE = [directory("./a", 0o711), file("./a/.wh..wh..opq")];
+  test.each<[string, readonly Buffer[]]>([
+    ["a layer between", [SECRET, tar(OPAQUE), tar([file("./a/b/x")])]],
+    ["the layer itself", [SECRET, tar([...OPAQUE, file("./a/b/x")])]],
+    ["the layer itself, which has that as a way only", [SECRET, tar([file("./a/b/x"), file("./a/.wh..wh..opq")])]],
+    ["a whiteout of what is above", [SECRET, tar([file("./.wh.a"), directory("./a", 0o711), file("./a/b/x")])]],
+    [
+      "a layer with something else",
+      [SECRET, tar([file("./a")]), tar([directory("./a", 0o711)]), tar([file("./a/b/x")])],
+    ],
+  ])("are none of those that are hidden by %s", async (_, layers) => {
+    await using root = rootWithCache();
+    const tree = await treeOf(root, layers, driver);
+    expect(kept(tree, ["a", "a/b"])).toEqual({ a: "711 0:0", "a/b": "755 0:0" });
+    expect([readdirSync(join(tree, "a")), readdirSync(join(tree, "a/b"))]).toEqual([["b"], ["x"]]);
+  });
+
+  test("in which all is hidden have nothing more of which something is taken away", async () => {
+    await using root = rootWithCache();
+    const upper = tar([...OPAQUE, file("./a/.wh.c"), directory("./a/b"), file("./a/b/.wh.old"), file("./.wh.link")]);
+    const tree = await treeOf(root, [SECRET, tar([link("./link", "a")]), upper, tar([file("./a/b/.wh.old")])], driver);
+    expect([readdirSync(tree), readdirSync(join(tree, "a")), readdirSync(join(tree, "a/b"))]).toEqual([
+      ["a", "etc"],
+      ["b"],
+      [],
+    ]);
+  });
+});
+
+test("a cut layer is refused, whatever its last file is called", async () => {
+  await using root = rootWithCache();
+  const cut = tar([...OS, file("** Block of NULs **")], { end: 0 });
+  await using server = await site(pagesOf("app", { latest: ociImage([cut]) }));
+  for (const driver of DRIVERS) await refused(root, server, /it ends before its end/, driver);
+});
+
 describe.each(DRIVERS)("hostile layers change nothing but the tree, in a %s", (driver) => {
   const LOWER = tar([
     ...OS,

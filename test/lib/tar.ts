@@ -16,6 +16,8 @@ export interface Entry {
   readonly content?: string | Buffer;
   readonly mode?: number;
   readonly uid?: number;
+  /** s since the epoch. */
+  readonly mtime?: number;
   /** What the header says, whatever the content has. */
   readonly size?: number;
   /** Of a device. */
@@ -29,6 +31,7 @@ export function entry({
   content = "",
   mode = 0o644,
   uid = 0,
+  mtime = 0,
   size,
   device,
 }: Entry): Buffer {
@@ -42,7 +45,7 @@ export function entry({
   octal(uid, 108, 8);
   octal(uid, 116, 8);
   octal(size ?? data.length, 124, 12);
-  octal(0, 136, 12);
+  octal(mtime, 136, 12);
   header.write("        ", 148);
   header.write(type, 156);
   header.write(target, 157, 100);

@@ -4,10 +4,10 @@ import { BerthError } from "../../errors.ts";
 import { runConfined } from "../../host/confine.ts";
 import { removeLargeTree } from "../../host/remove-tree.ts";
 import type { Driver } from "../../image/driver.ts";
-import { openArchiveFile } from "../archive-input.ts";
-import { EXTRACT_CAPABILITIES, extractArchive } from "../extract.ts";
+import { EXTRACT_CAPABILITIES } from "../extract.ts";
 import { guardSpace } from "../free-space.ts";
 import type { Control } from "../transfer.ts";
+import { unpackLayer } from "./unpack.ts";
 
 /**
  * Layers of an OCI image, from the lowest, become one tree: each is unpacked by itself, as any archive is, and then put over
@@ -25,16 +25,29 @@ const MERGE = `
 set -e
 cd /tree
 as_owner() { with_capabilities ${EXTRACT_CAPABILITIES} "$@"; }
-# Directories that the layer has only as ways to what is in it stay as they were below: tar(1) has just made them.
-as_owner find layer -mindepth 1 -type d -newer begun -exec sh -c '
+# Directories that the layer has only as ways to what is in it stay as they were below, unless it takes away what was there.
+as_owner xargs -0r sh -c '
+  is() { [ -e "$1" ] || [ -L "$1" ]; }
+  isBelow() {
+    rest=$1
+    at=
+    while [ -n "$rest" ]; do
+      if is "layer$at/.wh..wh..opq"; then return 1; fi
+      part=\${rest%%/*}
+      rest=\${rest#"$part"}
+      if [ -n "$rest" ] && is "layer$at/.wh.$part"; then return 1; fi
+      rest=\${rest#/}
+      at=$at/$part
+      if [ -L "root$at" ] || [ ! -d "root$at" ]; then return 1; fi
+    done
+  }
   for path; do
-    below=root\${path#layer}
-    [ -d "$below" ] && [ ! -L "$below" ] || continue
-    chown --reference="$below" "$path"
-    chmod --reference="$below" "$path"
-    touch --reference="$below" "$path"
+    isBelow "$path" || continue
+    chown --reference="root/$path" "layer/$path"
+    chmod --reference="root/$path" "layer/$path"
+    touch --reference="root/$path" "layer/$path"
   done
-' sh {} +
+' sh <ways
 as_owner find layer -mindepth 1 -name '.wh.*' -exec sh -c '
   for path; do
     name=\${path##*/}
@@ -77,6 +90,8 @@ as_owner find layer -mindepth 1 -exec sh -c '
 as_owner cp -a "$1" --remove-destination -T layer root
 `;
 
+const NUL = Buffer.alloc(1);
+
 export interface Unpacking {
   readonly workspace: string;
   readonly driver: Driver;
@@ -97,21 +112,13 @@ export async function unpackLayers(
   const give = driver.type === "subvolume" ? "--reflink=auto" : "--link";
   for (const [index, path] of paths.entries()) {
     control.log(`unpacking layer ${index + 1} of ${paths.length}`);
-    await writeFile(join(directory, "begun"), "");
-    await mkdir(layer, { mode: 0o755 });
-    await unpackOne(path, layer, control);
+    const ways = await unpackLayer(path, directory, control);
+    await writeFile(join(directory, "ways"), Buffer.concat(ways.flatMap((way) => [way, NUL])));
     await guardSpace(workspace, control.signal, (signal) => merge(directory, give, signal));
     await removeLargeTree(layer);
     control.progress((index + 1) / paths.length);
   }
   return root;
-}
-
-/** A layer into an empty directory. @throws BerthError for what is no layer */
-export async function unpackOne(path: string, layer: string, { signal, log }: Control): Promise<void> {
-  using archive = openArchiveFile(path);
-  const onLine = (line: string): void => log(line);
-  await extractArchive(await archive.input(signal), layer, { signal, onLine, mayBeEmpty: true });
 }
 
 async function merge(directory: string, give: string, signal: AbortSignal): Promise<void> {

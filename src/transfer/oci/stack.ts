@@ -1,14 +1,14 @@
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, renameSync } from "node:fs";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { LAYERS } from "../../host/stack.ts";
 import { syncPath, syncTree } from "../../host/to-disk.ts";
 import { linkTo, lockLayers } from "../../image/layers.ts";
 import { makeStack, newIdentity } from "../../image/stack-files.ts";
 import type { Control } from "../transfer.ts";
-import { unpackOne } from "./layers.ts";
 import type { Descriptor } from "./manifest.ts";
+import { unpackLayer } from "./unpack.ts";
 import { convertLayer } from "./whiteouts.ts";
 
 /**
@@ -78,12 +78,9 @@ async function hold(ids: readonly string[], store: string, workspace: string): P
 
 async function unpack(path: string, directory: string, lower: readonly string[], control: Control): Promise<string> {
   await mkdir(directory, { mode: 0o700 });
-  await writeFile(join(directory, "begun"), "");
-  const layer = join(directory, "layer");
-  await mkdir(layer, { mode: 0o755 });
-  await unpackOne(path, layer, control);
-  await convertLayer(directory, lower, control.signal);
-  return layer;
+  const ways = await unpackLayer(path, directory, control);
+  await convertLayer({ directory, ways, lower }, control.signal);
+  return join(directory, "layer");
 }
 
 /** Each by its name, if nobody was faster, and then all by those of the stack. */

@@ -1,95 +1,92 @@
-import { closeSync, fchmodSync, fstatSync, openSync } from "node:fs";
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { type BigIntStats, closeSync, fchmodSync, fstatSync, openSync } from "node:fs";
 import { setImmediate as turn } from "node:timers/promises";
 import { BerthError, errorCode } from "../../errors.ts";
-import { runConfined } from "../../host/confine.ts";
 import { O_PATH } from "../../sys/constants.ts";
 import { makeWhiteout, openBelow, removeEntry, setTimes } from "../../sys/entries.ts";
 import { O_DIRECTORY } from "../../sys/files.ts";
-import { changeOwner, getAttribute, setAttribute } from "../../sys/owners.ts";
-import { EXTRACT_CAPABILITIES } from "../extract.ts";
+import { changeOwner, setAttribute } from "../../sys/owners.ts";
+import { LayersBelow, OPAQUE, type Pause, parentOf } from "./below.ts";
+import { findNames } from "./names.ts";
 
 /**
  * Makes of an unpacked layer what overlayfs lays over others: of whiteouts devices 0:0, of opaque directories ones that an
  * attribute says so of. What is in it is reached from its root by fds, through no link.
  */
 
-/** More is no image's; names are as long as who made the layer likes. */
-const NAMES_MAX = 200_000;
-const BYTES_MAX = 16 << 20;
-
-/** Names of bytes, each ended by a zero: `whiteouts`, and directories that tar(1) made by itself. Into files, as there may be any number. */
-const LIST = `
-as_owner() { with_capabilities ${EXTRACT_CAPABILITIES} "$@"; }
-list() { as_owner find "$@" -printf '%P\\0' | head -c ${BYTES_MAX + 1}; }
-list layer -mindepth 1 -name '.wh.*' >whiteouts
-list layer -type d -newer begun >ways
-`;
-
 /** ms: then others get their turn. */
 const AT_ONCE = 5;
 const PREFIX = Buffer.from(".wh.");
-const OPAQUE = "user.overlay.opaque";
+const ALL = Buffer.from(".wh..wh..opq");
 const SLASH = 0x2f;
 const HERE = Buffer.from(".");
 
-/** `directory` has `layer`, and `begun`, which is older. `lower`: the layers below, topmost first. @throws BerthError */
-export async function convertLayer(directory: string, lower: readonly string[], signal: AbortSignal): Promise<void> {
-  const { whiteouts, ways } = await namesIn(directory, signal);
+export interface Unpacked {
+  /** It has `layer`. */
+  readonly directory: string;
+  /** Of the layer (unpack.ts). */
+  readonly ways: readonly Buffer[];
+  /** The layers below, topmost first. */
+  readonly lower: readonly string[];
+}
+
+/** @throws BerthError */
+export async function convertLayer({ directory, ways, lower }: Unpacked, signal: AbortSignal): Promise<void> {
+  const whiteouts = await findNames(directory, ["-mindepth", "1", "-name", ".wh.*"], signal);
   const root = openSync(`${directory}/layer`, O_DIRECTORY);
-  const below = lower.map((path) => openSync(path, O_PATH | O_DIRECTORY));
-  const inTurns = async (paths: readonly Buffer[], act: (path: Buffer) => void): Promise<void> => {
-    let began = performance.now();
-    for (const path of paths) {
-      act(path);
-      if (performance.now() - began < AT_ONCE) continue;
-      await turn(undefined, { signal });
-      began = performance.now();
-    }
-  };
+  const layers = lower.map((path) => openSync(path, O_PATH | O_DIRECTORY));
+  const pause = pauses(signal);
+  const below = new LayersBelow(root, layers, pause);
   try {
-    await inTurns(whiteouts, (path) => convert(root, path, below));
-    await inTurns(ways, (path) => leaveAsBelow(root, path, below));
+    for (const path of outermostFirst(whiteouts)) {
+      await convert(root, path, below);
+      await pause();
+    }
+    for (const path of ways) {
+      await leaveAsBelow(root, path, below);
+      await pause();
+    }
   } finally {
-    for (const fd of [root, ...below]) closeSync(fd);
+    for (const fd of [root, ...layers]) closeSync(fd);
   }
 }
 
-async function namesIn(directory: string, signal: AbortSignal): Promise<{ whiteouts: Buffer[]; ways: Buffer[] }> {
-  const { ok, tail, status } = await runConfined(LIST, [], { directory, writable: true, signal });
-  if (!ok) throw new BerthError(`a layer of the image is refused: ${tail.at(-1) ?? status}`);
-  return { whiteouts: await readNames(join(directory, "whiteouts")), ways: await readNames(join(directory, "ways")) };
+function pauses(signal: AbortSignal): Pause {
+  let began = performance.now();
+  return async () => {
+    if (performance.now() - began < AT_ONCE) return;
+    await turn(undefined, { signal });
+    began = performance.now();
+  };
 }
 
-async function readNames(path: string): Promise<Buffer[]> {
-  const bytes = await readFile(path);
-  const names: Buffer[] = [];
-  for (let at = 0; at < bytes.length && names.length <= NAMES_MAX; ) {
-    const end = bytes.indexOf(0, at);
-    names.push(bytes.subarray(at, end < 0 ? bytes.length : end));
-    at = (end < 0 ? bytes.length : end) + 1;
-  }
-  if (bytes.length > BYTES_MAX || names.length > NAMES_MAX)
-    throw new BerthError("a layer of the image is refused: it takes away more than any image has");
-  return names;
+/** A directory is opaque before what is in it is looked for below: nothing of that is there to be taken away. */
+function outermostFirst(whiteouts: readonly Buffer[]): readonly Buffer[] {
+  const ranks = whiteouts.map((path) => ({ path, rank: 2 * depthOf(path) + (nameOf(path).equals(ALL) ? 0 : 1) }));
+  return ranks.sort((one, other) => one.rank - other.rank).map(({ path }) => path);
 }
 
-function convert(root: number, path: Buffer, below: readonly number[]): void {
-  const slash = path.lastIndexOf(SLASH);
-  const entry = path.subarray(slash + 1);
+function depthOf(path: Buffer): number {
+  return path.reduce((count, byte) => (byte === SLASH ? count + 1 : count), 0);
+}
+
+function nameOf(path: Buffer): Buffer {
+  return path.subarray(path.lastIndexOf(SLASH) + 1);
+}
+
+async function convert(root: number, path: Buffer, below: LayersBelow): Promise<void> {
+  const entry = nameOf(path);
   const name = entry.subarray(PREFIX.length);
-  const parent = slash < 0 ? HERE : path.subarray(0, slash);
-  const directory = openBelow(root, parent, O_DIRECTORY);
+  const parent = parentOf(path);
+  const directory = openBelow(root, parent.length === 0 ? HERE : parent, O_DIRECTORY);
   try {
     const times = fstatSync(directory, { bigint: true });
     removeMark(directory, entry, path);
-    if (name.toString("latin1") === ".wh..opq") setOpaque(directory);
+    if (entry.equals(ALL)) setOpaque(directory);
     // Of aufs, and nobody's business: no whiteout of a whiteout.
     else if (!name.subarray(0, PREFIX.length).equals(PREFIX)) {
       if (["", ".", ".."].includes(name.toString("latin1"))) throw refused(path, "a whiteout of nothing");
       // overlayfs shows those that hide nothing to who lists the directory.
-      if (isThere(parent, name, below)) hide(directory, name);
+      if (await isThere(Buffer.concat([path.subarray(0, -entry.length), name]), below)) hide(directory, name);
     }
     setTimes(directory, times);
   } finally {
@@ -97,38 +94,12 @@ function convert(root: number, path: Buffer, below: readonly number[]): void {
   }
 }
 
-/** Whether the layers below, laid over each other, have such a thing. */
-function isThere(parent: Buffer, name: Buffer, below: readonly number[]): boolean {
-  for (const layer of below) {
-    const directory = openPart(layer, parent, O_PATH | O_DIRECTORY);
-    if (directory === "nothing") continue;
-    // What is there instead hides what is below it.
-    if (directory === "other") return false;
-    try {
-      const entry = openPart(directory, name, O_PATH);
-      if (typeof entry === "number") {
-        const stat = fstatSync(entry);
-        closeSync(entry);
-        return !(stat.isCharacterDevice() && stat.rdev === 0);
-      }
-      if (entry === "other" || getAttribute(directory, OPAQUE) !== null) return entry === "other";
-    } finally {
-      closeSync(directory);
-    }
-  }
-  return false;
-}
-
-/** `other`: there is something, but not that. */
-function openPart(directory: number, name: Buffer, flags: number): number | "nothing" | "other" {
-  try {
-    return openBelow(directory, name, flags);
-  } catch (error) {
-    const code = errorCode(error) ?? "";
-    if (code === "ENOENT") return "nothing";
-    if (["ENOTDIR", "ELOOP", "EXDEV"].includes(code)) return "other";
-    throw error;
-  }
+async function isThere(path: Buffer, below: LayersBelow): Promise<boolean> {
+  const entry = await below.open(path);
+  if (entry === null) return false;
+  const stat = fstatSync(entry);
+  closeSync(entry);
+  return !(stat.isCharacterDevice() && stat.rdev === 0);
 }
 
 function removeMark(directory: number, entry: Buffer, path: Buffer): void {
@@ -172,22 +143,25 @@ function setOpaque(directory: number): void {
 }
 
 /** A directory that the layer has only as a way to what is in it is as it was. */
-function leaveAsBelow(root: number, path: Buffer, below: readonly number[]): void {
-  const name = path.length === 0 ? HERE : path;
-  for (const layer of below) {
-    const theirs = openPart(layer, name, O_PATH | O_DIRECTORY);
-    if (theirs === "nothing") continue;
-    if (theirs === "other") return;
-    const own = openBelow(root, name, O_DIRECTORY);
-    try {
-      const stat = fstatSync(theirs, { bigint: true });
-      changeOwner(own, Number(stat.uid), Number(stat.gid));
-      fchmodSync(own, Number(stat.mode) & 0o7777);
-      setTimes(own, stat);
-      return;
-    } finally {
-      for (const fd of [own, theirs]) closeSync(fd);
-    }
+async function leaveAsBelow(root: number, path: Buffer, below: LayersBelow): Promise<void> {
+  const theirs = await below.open(path);
+  if (theirs === null) return;
+  try {
+    const stat = fstatSync(theirs, { bigint: true });
+    if (stat.isDirectory()) makeLike(root, path.length === 0 ? HERE : path, stat);
+  } finally {
+    closeSync(theirs);
+  }
+}
+
+function makeLike(root: number, path: Buffer, stat: BigIntStats): void {
+  const own = openBelow(root, path, O_DIRECTORY);
+  try {
+    changeOwner(own, Number(stat.uid), Number(stat.gid));
+    fchmodSync(own, Number(stat.mode) & 0o7777);
+    setTimes(own, stat);
+  } finally {
+    closeSync(own);
   }
 }
 
