@@ -279,10 +279,23 @@ describe.each(DRIVERS)("directories of layers, in a %s", (driver) => {
     expect([readdirSync(join(tree, "a")), readdirSync(join(tree, "a/b"))]).toEqual([["b"], ["x"]]);
   });
 
+  test("are none of those below a root in which all is hidden", async () => {
+    await using root = rootWithCache();
+    const upper = tar([file("./.wh..wh..opq"), ...OS, file("./a/b/x"), file("./.wh.gone")]);
+    const lower = tar([directory("./", 0o711), directory("./gone"), file("./file")]);
+    const tree = await treeOf(root, [lower, SECRET, upper, tar([file("./z/x"), file("a/y")])], driver);
+    expect(kept(tree, ["a", "a/b"])).toEqual({ a: "755 0:0", "a/b": "755 0:0" });
+    expect([readdirSync(tree).sort(), readdirSync(join(tree, "a")).sort(), readdirSync(join(tree, "a/b"))]).toEqual([
+      ["a", "etc", "z"],
+      ["b", "y"],
+      ["x"],
+    ]);
+  });
+
   test("in which all is hidden have nothing more of which something is taken away", async () => {
     await using root = rootWithCache();
     const upper = tar([...OPAQUE, file("./a/.wh.c"), directory("./a/b"), file("./a/b/.wh.old"), file("./.wh.link")]);
-    const tree = await treeOf(root, [SECRET, tar([link("./link", "a")]), upper, tar([file("./a/b/.wh.old")])], driver);
+    const tree = await treeOf(root, [SECRET, tar([link("./link", "a")]), upper], driver);
     expect([readdirSync(tree), readdirSync(join(tree, "a")), readdirSync(join(tree, "a/b"))]).toEqual([
       ["a", "etc"],
       ["b"],

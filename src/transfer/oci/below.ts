@@ -1,7 +1,7 @@
 import { closeSync } from "node:fs";
 import { errorCode } from "../../errors.ts";
 import { O_PATH } from "../../sys/constants.ts";
-import { openBelow } from "../../sys/entries.ts";
+import { entriesOf, openBelow } from "../../sys/entries.ts";
 import { O_DIRECTORY } from "../../sys/files.ts";
 import { getAttribute } from "../../sys/owners.ts";
 
@@ -30,14 +30,17 @@ export class LayersBelow {
   readonly #pause: Pause;
   /** Directories on the way to the last path, outermost first: the next one is mostly near. */
   readonly #ways: Way[] = [];
+  #shownInRoot: number;
 
   constructor(own: number, below: readonly number[], pause: Pause) {
     this.#layers = [own, ...below];
+    this.#shownInRoot = this.#layers.length;
     this.#pause = pause;
   }
 
   /** An O_PATH fd of what is there, which may be a whiteout. Null: nothing. */
   async open(path: Buffer): Promise<number | null> {
+    await this.#pause();
     const shown = path.length === 0 ? this.#layers.length : await this.#shownIn(parentOf(path));
     for (const layer of this.#layers.slice(1, shown)) {
       const found = openPart(layer, path, O_PATH);
@@ -47,10 +50,28 @@ export class LayersBelow {
     return null;
   }
 
+  /** What the layers have in their roots, some of it more than once. */
+  *namesInRoot(): Generator<Buffer> {
+    for (const layer of this.#layers.slice(1)) {
+      const root = openBelow(layer, HERE, O_DIRECTORY);
+      try {
+        yield* entriesOf(root);
+      } finally {
+        closeSync(root);
+      }
+    }
+  }
+
+  /** From now on nothing is there but the root. */
+  hideAll(): void {
+    this.#shownInRoot = 1;
+    this.#ways.length = 0;
+  }
+
   async #shownIn(directory: Buffer): Promise<number> {
     const ways = this.#ways;
     for (let last = ways.at(-1); last !== undefined && !isIn(directory, last.path); last = ways.at(-1)) ways.pop();
-    let { path, shown } = ways.at(-1) ?? { path: ROOT, shown: this.#layers.length };
+    let { path, shown } = ways.at(-1) ?? { path: ROOT, shown: this.#shownInRoot };
     while (path.length < directory.length) {
       const end = directory.indexOf(SLASH, path.length + 1);
       path = end < 0 ? directory : directory.subarray(0, end);

@@ -5,7 +5,7 @@ import { runConfined } from "../../host/confine.ts";
 import { EXTRACT_CAPABILITIES } from "../extract.ts";
 
 /** More is no image's; names are as long as who made the layer likes. */
-const NAMES_MAX = 200_000;
+export const NAMES_MAX = 200_000;
 const BYTES_MAX = 16 << 20;
 
 /** Into a file, as there may be any number. */
@@ -26,7 +26,10 @@ export async function findNames(directory: string, tests: readonly string[], sig
     names.push(bytes.subarray(at, end < 0 ? bytes.length : end));
     at = (end < 0 ? bytes.length : end) + 1;
   }
-  if (bytes.length > BYTES_MAX || names.length > NAMES_MAX)
-    throw new BerthError("a layer of the image is refused: it takes away more than any image has");
+  if (bytes.length > BYTES_MAX || names.length > NAMES_MAX) throw tooMany();
   return names;
+}
+
+export function tooMany(): BerthError {
+  return new BerthError("a layer of the image is refused: it takes away more than any image has");
 }

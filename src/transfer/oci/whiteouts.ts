@@ -6,7 +6,7 @@ import { makeWhiteout, openBelow, removeEntry, setTimes } from "../../sys/entrie
 import { O_DIRECTORY } from "../../sys/files.ts";
 import { changeOwner, setAttribute } from "../../sys/owners.ts";
 import { LayersBelow, OPAQUE, type Pause, parentOf } from "./below.ts";
-import { findNames } from "./names.ts";
+import { findNames, NAMES_MAX, tooMany } from "./names.ts";
 
 /**
  * Makes of an unpacked layer what overlayfs lays over others: of whiteouts devices 0:0, of opaque directories ones that an
@@ -34,17 +34,10 @@ export async function convertLayer({ directory, ways, lower }: Unpacked, signal:
   const whiteouts = await findNames(directory, ["-mindepth", "1", "-name", ".wh.*"], signal);
   const root = openSync(`${directory}/layer`, O_DIRECTORY);
   const layers = lower.map((path) => openSync(path, O_PATH | O_DIRECTORY));
-  const pause = pauses(signal);
-  const below = new LayersBelow(root, layers, pause);
+  const below = new LayersBelow(root, layers, pauses(signal));
   try {
-    for (const path of outermostFirst(whiteouts)) {
-      await convert(root, path, below);
-      await pause();
-    }
-    for (const path of ways) {
-      await leaveAsBelow(root, path, below);
-      await pause();
-    }
+    for (const path of outermostFirst(whiteouts)) await convert(root, path, below);
+    for (const path of ways) await leaveAsBelow(root, path, below);
   } finally {
     for (const fd of [root, ...layers]) closeSync(fd);
   }
@@ -81,7 +74,7 @@ async function convert(root: number, path: Buffer, below: LayersBelow): Promise<
   try {
     const times = fstatSync(directory, { bigint: true });
     removeMark(directory, entry, path);
-    if (entry.equals(ALL)) setOpaque(directory);
+    if (entry.equals(ALL)) await (parent.length === 0 ? hideAll(directory, below) : setOpaque(directory));
     // Of aufs, and nobody's business: no whiteout of a whiteout.
     else if (!name.subarray(0, PREFIX.length).equals(PREFIX)) {
       if (["", ".", ".."].includes(name.toString("latin1"))) throw refused(path, "a whiteout of nothing");
@@ -92,6 +85,16 @@ async function convert(root: number, path: Buffer, below: LayersBelow): Promise<
   } finally {
     closeSync(directory);
   }
+}
+
+/** In its root overlayfs shows what all layers have, opaque ones or not. */
+async function hideAll(root: number, below: LayersBelow): Promise<void> {
+  let count = 0;
+  for (const name of below.namesInRoot()) {
+    if (++count > NAMES_MAX) throw tooMany();
+    if (await isThere(name, below)) hide(root, name);
+  }
+  below.hideAll();
 }
 
 async function isThere(path: Buffer, below: LayersBelow): Promise<boolean> {
