@@ -1,10 +1,10 @@
 import { type BigIntStats, fstatSync } from "node:fs";
-import { BerthError, errorCode } from "../../errors.ts";
+import { BerthError } from "../../errors.ts";
 import { O_PATH, O_RDONLY } from "../../sys/constants.ts";
-import { seekTo } from "../../sys/copy-data.ts";
-import { entriesOf, makeDirectory, openBelow } from "../../sys/entries.ts";
+import { makeDirectory, openBelow } from "../../sys/entries.ts";
 import { closeQuietly, O_DIRECTORY } from "../../sys/files.ts";
 import { type SharedRows, StatTable } from "../../sys/stat-table.ts";
+import { CopyDirectory, isDirectoryAt, namesIn, openDirectory, openIfThere } from "./directories.ts";
 import { likeDirectory, putEntry, putLink, removeAll } from "./exact-copy.ts";
 
 /** It is listed by calls that are nested as deep. */
@@ -28,33 +28,6 @@ interface KnownDirectory {
   readonly inode: string;
   /** By names, a character a byte (latin1). */
   readonly entries: Map<string, Known>;
-}
-
-/** A directory of the copy, opened when something in it is to be changed. */
-class CopyDirectory implements Disposable {
-  readonly #parent: CopyDirectory | null;
-  readonly #name: Buffer;
-  #fd: number;
-
-  constructor(parent: CopyDirectory | null, name: Buffer, fd = -1) {
-    this.#parent = parent;
-    this.#name = name;
-    this.#fd = fd;
-  }
-
-  get fd(): number {
-    if (this.#fd < 0 && this.#parent !== null)
-      this.#fd = openBelow(this.#parent.fd, this.#name, O_RDONLY | O_DIRECTORY);
-    return this.#fd;
-  }
-
-  get isOpen(): boolean {
-    return this.#fd >= 0;
-  }
-
-  [Symbol.dispose](): void {
-    if (this.#parent !== null && this.#fd >= 0) closeQuietly(this.#fd);
-  }
 }
 
 /** What can't be followed, though it can be copied. */
@@ -110,7 +83,7 @@ export class Follower {
   /** @throws TooLarge */
   look(since: number): void {
     this.#root = this.#know(this.#table.add(this.#from, SELF), null);
-    this.#root.directory = this.#list(openBelow(this.#from, SELF, READ), null, 0);
+    this.#root.directory = this.#list(openBelow(this.#from, SELF, O_RDONLY | O_DIRECTORY), null, 0);
     this.#settle(since);
   }
 
@@ -319,7 +292,6 @@ export class Follower {
 }
 
 const BIG = { bigint: true } as const;
-const READ = O_RDONLY | O_DIRECTORY;
 const SELF = Buffer.from(".");
 /** Of a tree that stands still two are enough. */
 const PASSES_MAX = 3;
@@ -327,45 +299,10 @@ const PASSES_MAX = 3;
 const TICK_MS = 50;
 /** Some file systems have no fractions of a second. */
 const WHOLE_SECONDS_MS = 2000;
-/** It has become something else meanwhile. */
-const GONE = new Set(["ENOENT", "ENOTDIR", "ELOOP"]);
-
-/** All of them, however far it was read before. */
-function namesIn(fd: number): Buffer[] {
-  seekTo(fd, 0);
-  return [...entriesOf(fd)];
-}
 
 /** A character a byte. */
 function nameOf(text: string): Buffer {
   return Buffer.from(text, "latin1");
-}
-
-function openIfThere(parent: number, name: Buffer): number | null {
-  return unlessGone(() => openBelow(parent, name, O_PATH));
-}
-
-function openDirectory(parent: number, name: Buffer): number | null {
-  return unlessGone(() => openBelow(parent, name, READ));
-}
-
-function isDirectoryAt(parent: number, name: Buffer): boolean {
-  const fd = openIfThere(parent, name);
-  if (fd === null) return false;
-  try {
-    return fstatSync(fd).isDirectory();
-  } finally {
-    closeQuietly(fd);
-  }
-}
-
-function unlessGone(open: () => number): number | null {
-  try {
-    return open();
-  } catch (error) {
-    if (GONE.has(errorCode(error) ?? "")) return null;
-    throw error;
-  }
 }
 
 function inodeOf({ dev, ino }: BigIntStats): string {
