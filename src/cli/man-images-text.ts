@@ -75,7 +75,8 @@ of the archive, that one becomes the image. Gzip is unpacked by *igzip*(1) (Debi
 as by *gzip*(1); it is packed by *pigz*(1) where that is installed. Whatever follows a whole archive is not looked at.
 
 *berth import-raw* writes zeros as holes. It takes raw images and, where *qemu-img*(1) is installed, qcow2; whatever is in them, an image that no
-machine could run from is kept and said. While a machine may change a disk image, it is neither exported nor packed, and cloned only where
+machine could run from is kept and said. Refused as cut are a qcow2 with clusters beyond its end, a raw image whose file system (ext2 to ext4, xfs, btrfs,
+squashfs, erofs) says that it takes more bytes than there are, and a GPT of a larger disk that nobody can read therefore; what may have been cut otherwise is said. While a machine may change a disk image, it is neither exported nor packed, and cloned only where
 the file system shares blocks (XFS, btrfs): then the clone is what a power cut would have left. *berth export-tar* packs the tree
 that a machine would have, with all its partitions, so that *import-tar* makes a plain tree of it.
 

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { BerthError } from "../errors.ts";
 import { runCommand } from "../host/command.ts";
 import { runConfined, runConfinedAlone } from "../host/confine.ts";
+import { cutOf } from "../host/disk-image/cut.ts";
 import { layoutOf } from "../host/disk-image/layout.ts";
 import { readDisk } from "../host/disk-image/read-table.ts";
 import { rawDriver } from "../image/drivers/raw.ts";
@@ -15,6 +16,7 @@ import { type ArchiveInput, openArchive } from "./archive-input.ts";
 import { NONE, PACKER } from "./compression.ts";
 import { guardSpace, NoSpaceLeft, tellFull } from "./free-space.ts";
 import type { RunProgram } from "./piped.ts";
+import { isCutQcow } from "./qcow2.ts";
 import type { Control } from "./transfer.ts";
 import type { NewImage } from "./transfers.ts";
 import { readUnpacked, type UnpackedEnd } from "./unpacked.ts";
@@ -46,6 +48,8 @@ export async function writeDisk(workspace: string, fd: number, { signal, progres
       input.compression === NONE ? input.allocated : null,
     );
     if (isQcow(path)) {
+      if (await isCutQcow(path, { most: await limitOf(workspace), signal }))
+        throw refused("it is cut: clusters of this qcow2 lie beyond its end");
       await convert(workspace, signal, log);
       await requirePossible(workspace, path);
     }
@@ -54,7 +58,7 @@ export async function writeDisk(workspace: string, fd: number, { signal, progres
   }
   if ((await stat(path)).size === 0) throw refused("there is nothing in it");
   progress(1);
-  await tellContent(path, log);
+  await lookAtContent(path, log);
   return path;
 }
 
@@ -162,16 +166,27 @@ async function convert(workspace: string, signal: AbortSignal, log: Control["log
   await rename(join(workspace, "converted"), join(workspace, "disk"));
 }
 
-/** It may be meant for something else than a machine of berth's: that is said, and no more. */
-async function tellContent(path: string, log: Control["log"]): Promise<void> {
+/** It may be meant for something else than a machine of berth's: that is said, and no more. @throws BerthError of one that is cut */
+async function lookAtContent(path: string, log: Control["log"]): Promise<void> {
+  const found = await tellWhyNot(path, log, () => readDisk(path));
+  if (found === undefined) return;
+  const { missing, doubtful } = cutOf(path, found);
+  if (missing !== null) throw refused(missing);
+  for (const line of doubtful) log(`it may have been cut: ${line}`, 4);
+  await tellWhyNot(path, log, async () => layoutOf(found.disk, found.table));
+}
+
+/** Undefined: no machine can run from it. */
+async function tellWhyNot<T>(path: string, log: Control["log"], look: () => Promise<T>): Promise<T | undefined> {
   try {
-    const { disk, table } = await readDisk(path);
-    layoutOf(disk, table);
+    return await look();
   } catch (error) {
     if (!(error instanceof BerthError)) throw error;
-    if (isTar(path))
-      return log("no machine can run from it: it is a tar archive, which import-tar and pull-tar take", 4);
-    log(`no machine can run from it: ${error.message.replace(/^.* can't be used as a disk image: /, "")}`, 4);
+    const why = isTar(path)
+      ? "it is a tar archive, which import-tar and pull-tar take"
+      : error.message.replace(/^.* can't be used as a disk image: /, "");
+    log(`no machine can run from it: ${why}`, 4);
+    return undefined;
   }
 }
 
