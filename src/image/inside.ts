@@ -1,6 +1,7 @@
+import { readImage } from "../host/damaged.ts";
 import { InRoot } from "../host/in-root.ts";
 import { openImage } from "../host/open-image.ts";
-import type { PartitionView } from "../host/open-tree.ts";
+import type { OpenTree, PartitionView } from "../host/open-tree.ts";
 import { OS_RELEASE_PATHS, parseOsRelease } from "../host/os-release.ts";
 import { checkHostname } from "../spec/name.ts";
 
@@ -26,7 +27,10 @@ export interface Inside {
 /** @throws BerthError when the image can't be opened */
 export async function readInside(image: string): Promise<Inside> {
   using tree = await openImage(image);
-  const { roots, partitions = [] } = tree;
+  return readImage(image, tree, () => insideOf(tree));
+}
+
+function insideOf({ roots, partitions = [] }: OpenTree): Inside {
   return {
     partitions,
     osRelease: parseOsRelease(firstOf(roots, OS_RELEASE_PATHS) ?? ""),

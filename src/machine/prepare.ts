@@ -5,6 +5,7 @@ import type { OptionAssignment } from "../config/setting.ts";
 import { BerthError, EXIT_FAILED, EXIT_USAGE } from "../errors.ts";
 import { readBindUsers } from "../host/bind-users.ts";
 import { readCredentialFacts } from "../host/credentials.ts";
+import { readImage } from "../host/damaged.ts";
 import { isExposed } from "../host/exposure.ts";
 import { hostFiles, sysctl } from "../host/host-files.ts";
 import type { TreeRoot } from "../host/in-root.ts";
@@ -140,7 +141,7 @@ export function prepare(
     ),
     plan: async (planRequest, had) => {
       using opened = await openImage(spec.root.value);
-      const facts = readMachineFacts(spec, host, paths, opened);
+      const facts = readImage(spec.root.value, opened, () => readMachineFacts(spec, host, paths, opened));
       const machine = had === undefined ? facts : { ...facts, ...had };
       const input = { spec, host, machine, places: placesOf(spec.name, spec.root.value, paths), request: planRequest };
       const blockers = checkPreconditions(input);
