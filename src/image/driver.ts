@@ -33,6 +33,8 @@ export interface Driver {
   /** Why this one here, and what that means: a sentence's end. */
   why(fsType: string): string;
   read(path: string): ImageState;
+  /** Whether nobody could write to it, marked read-only or not. */
+  isNeverWritten?(path: string): boolean;
   /** Counts what lies on the disk. */
   measure(path: string, signal: AbortSignal): Promise<number>;
   /** Of that what no other image shares, where the driver shares anything. */

@@ -281,6 +281,7 @@ export class ImageStore {
         ...{ usage: null, limit: null, usageExclusive: null, limitExclusive: null, layers: [] },
         ...this.#usage.get(path),
         ...state,
+        readOnly: state.readOnly || driver.isNeverWritten?.(path) === true,
         ...{ driver: driver.name, why: driver.why(fsType) },
       };
       return { info, identity, parentIdentity };

@@ -1,6 +1,8 @@
 import { chmodSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { BerthError } from "../../errors.ts";
 import { runCommand } from "../../host/command.ts";
+import { isNeverWritten, NEVER_WRITTEN_HEAD } from "../../host/disk-image/superblock.ts";
+import { readHead } from "../../sys/read-head.ts";
 import { copyTree } from "../copy-tree.ts";
 import type { Driver } from "../driver.ts";
 
@@ -23,6 +25,14 @@ export const rawDriver: Driver = {
       modified: mtimeMs,
       ...{ usage, usageExclusive: usage, limit: size, limitExclusive: size },
     };
+  },
+
+  isNeverWritten(path) {
+    try {
+      return isNeverWritten(readHead(path, NEVER_WRITTEN_HEAD));
+    } catch {
+      return false; // what can't be read is told of where it is used
+    }
   },
 
   measure: async (path) => statSync(path).blocks * BLOCK,
