@@ -4,7 +4,8 @@ export const IMAGES_TEXT = `# IMAGES
 An _image_ is what a machine runs from: a tree, or a disk image in a file _NAME.raw_. Names and meaning of the verbs are those of *machinectl*(1). On btrfs
 trees that berth makes are subvolumes: a clone is a snapshot and takes no time and no space, and an image can have a limit where
 quotas are on (*btrfs quota enable*). Elsewhere a tree is a directory. A clone of it shares the blocks of its files where the file
-system can (XFS); on ext4, F2FS and tmpfs both become _stacks of layers_; else it is a copy. *berth show-image* says which, and why.
+system can (XFS); on ext4, F2FS and tmpfs both become _stacks of layers_; else it is a copy. *berth show-image* says in _Why_ which it would be now, and why:
+a directory from which a machine runs, or that has snapshots, is copied there, too, and *berth clone* says so on stderr.
 
 A stack, _NAME.mstack_, has links to _layers_, directories in _.berth-layers_ of the store that nothing changes any more, and in
 _rw/data_ what was written since: the machine's root is an overlay of them, with all that Ephemeral=, ReadOnly= and Volatile= can do.
@@ -14,7 +15,7 @@ is, and what was written is copied. *berth show-image* lists the layers, with wh
 A layer goes when the last stack and snapshot that has it is removed. A clone of a stack of 20 layers that was written to since is a copy. *--driver=directory*
 makes a plain directory of the clone, with a copy of all files; *--driver=stack* asks for layers where they are not the default. In a stack *Bind=+...*,
 *Overlay=+...*, *PivotRoot=* and *PrivateUsersOwnership=chown* can't be had, which are about a tree in one directory.
-Form and names are those of *systemd.mstack*(7). A directory that has snapshots stays a directory.
+Form and names are those of *systemd.mstack*(7). A directory that has snapshots stays a directory until they are removed.
 
 An image is there whole or not at all: what makes one works under a hidden name, writes it to the disk and renames it. What a
 killed berth has left goes with the next one, or by *berth clean*, which also removes hidden images, those whose names begin with a dot.

@@ -7,7 +7,7 @@ import { requireNotHost } from "./changes.ts";
 import { copyDisk } from "./copy-disk.ts";
 import type { OnCopied } from "./copy-progress.ts";
 import { copyTree } from "./copy-tree.ts";
-import { bestDriver, type FoundImage, findImage } from "./discover.ts";
+import { bestDriver, cloneDriver, type FoundImage, findImage } from "./discover.ts";
 import type { Driver } from "./driver.ts";
 import { directoryDriver } from "./drivers/directory.ts";
 import { rawDriver } from "./drivers/raw.ts";
@@ -15,6 +15,7 @@ import { MOST_LAYERS, stackDriver } from "./drivers/stack.ts";
 import { subvolumeDriver } from "./drivers/subvolume.ts";
 import { lockImage } from "./locks.ts";
 import { type MakeOptions, makeImage, requireFree } from "./make.ts";
+import { obstacleNow, SOMEBODY } from "./obstacle.ts";
 import { type CopiedSettings, copySettings } from "./settings-follow.ts";
 import { makeShareable } from "./share.ts";
 import { copySavedSettings } from "./snapshots/saved-settings.ts";
@@ -27,6 +28,8 @@ export interface CloneOptions extends Pick<MakeOptions, "later"> {
   readonly signal: AbortSignal;
   /** Hears how far it is where files are copied. */
   readonly progress?: OnCopied | undefined;
+  /** Hears why all is copied, where the file system could have had the files in a layer of both. */
+  readonly onFullCopy?: ((why: string) => void) | undefined;
 }
 
 /**
@@ -47,15 +50,22 @@ export async function cloneImage(paths: Paths, from: FoundImage, to: string, opt
     snapshot === null
       ? copySettings(paths, from.name, to)
       : copySavedSettings(paths, findSnapshot(paths, snapshot.image, snapshot.snapshot), to);
+  if (wanted === undefined && isCopiedForOnce(paths, source)) options.onFullCopy?.(obstacleOf(paths, source)[0]);
   const { readOnly, signal, later } = options;
   await makeImage(paths, { readOnly, signal, later, driver, name: to, replace: false, settings }, (workspace) =>
     fillClone(paths, source, driver, workspace, options),
   );
 }
 
+/** A snapshot never is a layer. */
+function isCopiedForOnce({ machines }: Paths, { driver, path }: FoundImage): boolean {
+  return driver === directoryDriver && dirname(path) === machines && cloneDriver(machines) === stackDriver;
+}
+
 /** What keeps the copy. */
-function driverOf({ machines }: Paths, source: FoundImage, wanted: CloneOptions["driver"]): Driver {
+function driverOf(paths: Paths, source: FoundImage, wanted: CloneOptions["driver"]): Driver {
   const { driver, name, path } = source;
+  const { machines } = paths;
   const refuse = (why: string, hint?: string): BerthError =>
     new BerthError(`a clone of ${name} can't be a ${wanted}: ${why}`, { kind: "NotSupported", hint });
   if (driver === rawDriver) {
@@ -66,9 +76,14 @@ function driverOf({ machines }: Paths, source: FoundImage, wanted: CloneOptions[
   if (wanted === "stack" && driver !== stackDriver)
     throw driver === subvolumeDriver
       ? refuse("it is a subvolume", "a clone of that is a snapshot, which shares all that does not change")
-      : refuse("a machine runs from it, or somebody else reads it", `berth poweroff ${name} stops the machine`);
+      : refuse(...obstacleOf(paths, source));
   if (driver === stackDriver && wanted === undefined && !isShared(path)) return bestDriver(machines);
   return driver === stackDriver ? driver : bestDriver(machines);
+}
+
+function obstacleOf(paths: Paths, source: FoundImage): [why: string, hint?: string] {
+  const { why, hint } = obstacleNow(paths, source) ?? SOMEBODY;
+  return hint === undefined ? [why] : [why, hint];
 }
 
 /** Not where each clone of a clone would have one more layer, for ever. */

@@ -30,8 +30,8 @@ export interface Driver {
   readonly type: ImageType;
   /** Behind the name of an image: `.raw`, or nothing. */
   readonly suffix: string;
-  /** Why this one here, and what that means: a sentence's end. */
-  why(fsType: string): string;
+  /** Why this one here, and what that means: a sentence's end. `obstacle`: why it can't become a layer now. */
+  why(fsType: string, obstacle?: string): string;
   read(path: string): ImageState;
   /** Whether nobody could write to it, marked read-only or not. */
   isNeverWritten?(path: string): boolean;

@@ -21,8 +21,8 @@ export function holdTree({ name, path }: FoundImage, paths: Paths): Disposable {
   return { [Symbol.dispose]: () => unlinkLocked(file, fd) };
 }
 
-/** Of one whose record can't be read the name has to do. */
-function machineOf(image: string, path: string, paths: Paths): string | undefined {
+/** The machine that runs from it. Of one whose record can't be read the name has to do. */
+export function machineOf(image: string, path: string, paths: Paths): string | undefined {
   const real = realPath(path);
   return listMachines(paths).find((machine) =>
     machine.state === "unknown" ? machine.name === image : realPath(machine.root) === real,

@@ -15,7 +15,7 @@ import { holdTree } from "./hold-tree.ts";
 import { settle } from "./later-writes.ts";
 import { collectHalf, dropLayer, linkTo, lockLayers, newLayer } from "./layers.ts";
 import { lockImage } from "./locks.ts";
-import { listSnapshots } from "./snapshots/snapshot.ts";
+import { lastingObstacle } from "./obstacle.ts";
 import { hasChanges, makeStack, newIdentity, readIdentity, topOf } from "./stack-files.ts";
 import { createWorkspace } from "./workspace.ts";
 
@@ -59,16 +59,14 @@ async function share(
   }
 }
 
-function mayBeShared(paths: Paths, { name, path, driver }: FoundImage, force: boolean): boolean {
+function mayBeShared(paths: Paths, image: FoundImage, force: boolean): boolean {
+  const { path, driver } = image;
   if (driver === stackDriver) {
     const stack = readStack(path);
     return hasChanges(stack) && stack.layers.length < MOST_LAYERS && linksOf(path) !== null;
   }
   if (driver !== directoryDriver || !(force || cloneDriver(paths.machines) === stackDriver)) return false;
-  // Who goes back to a snapshot of it as a tree has a tree again.
-  if (listSnapshots(paths, name).some((snapshot) => snapshot.driver !== stackDriver.name)) return false;
-  // A link stands for a tree elsewhere, which is left as it is.
-  return lstatSync(path).isDirectory();
+  return lastingObstacle(paths, image) === null;
 }
 
 /**

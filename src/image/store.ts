@@ -15,6 +15,7 @@ import { markReadOnly, removeImage, renameImage } from "./changes.ts";
 import { type CloneOptions, cloneImage } from "./clone.ts";
 import { countDisk } from "./count-disk.ts";
 import { type FoundImage, findImage, findImages, findSource, HOST } from "./discover.ts";
+import { directoryDriver } from "./drivers/directory.ts";
 import { finishMoves } from "./half-moved.ts";
 import { type ImageInfo, isHidden, isImageName, noSuchImage } from "./image.ts";
 import { type Inside, readInside } from "./inside.ts";
@@ -23,6 +24,7 @@ import { sweepLayers } from "./layers.ts";
 import { lockImage, sweepLocks } from "./locks.ts";
 import { lostImages, removeLost, settleAll } from "./lost.ts";
 import { type Fill, type MakeOptions, makeImage } from "./make.ts";
+import { obstacleNow } from "./obstacle.ts";
 import { sweepCopies } from "./settings-follow.ts";
 import { finishRollbacks } from "./snapshots/half-rollback.ts";
 import { splitSnapshotName } from "./snapshots/snapshot.ts";
@@ -92,6 +94,13 @@ export class ImageStore {
     // Only all of them know whose snapshot it is.
     if (found.parentIdentity === undefined) return found.info;
     return this.list().find((image) => image.name === name) ?? found.info;
+  }
+
+  /** Why it is kept as it is, and what a clone of it would be now: for who asks about one, as that takes a look at machines and snapshots. */
+  whyNow(name: string): string {
+    const image = this.#source(name);
+    const obstacle = image.driver === directoryDriver && image !== HOST ? obstacleNow(this.paths, image) : null;
+    return image.driver.why(this.#fsType(), obstacle?.why);
   }
 
   /** Counts what images use, so that `list` and `get` know it. Those that take longer than `within` ms are left as they were. */

@@ -432,6 +432,63 @@ describe("stacks", () => {
     });
   });
 
+  test("why a clone is a full copy is said before, by the way, and where layers were asked for", async () => {
+    await using shop = await openShop("ext4");
+    const { root, store } = shop;
+    execFileSync("cp", ["-a", "-T", await probeTree({ init: true }), join(root.machines, "web")]);
+    const why = async (name: string): Promise<string> =>
+      (await root.berth("show-image", name, "-p", "Why", "--value")).stdout;
+    const clone = async (...words: string[]): Promise<string> => (await root.berth("clone", ...words)).stderr;
+    expect(await why("web")).toContain("a clone makes a layer of it");
+    expect(await root.berth("snapshot", "web", "one")).toMatchObject({ status: 0 });
+    expect(await why("web")).toContain("a clone copies it all, as it has snapshots\n");
+    expect(await clone("web", "copy")).toBe(
+      "berth: copy has a copy of all files of web, and no layers of it, as it has snapshots\n",
+    );
+    expect(await clone("web", "no", "--driver=stack")).toMatch(
+      /can't be a stack: it has snapshots\nhint: without them it can: berth remove web@one\n/,
+    );
+    expect(await clone("web@one", "no", "--driver=stack")).toMatch(
+      /can't be a stack: it is a snapshot of a directory\n$/,
+    );
+    expect(await clone("web", "asked", "--driver=directory")).toBe("");
+    expect(await root.berth("remove", "web@one")).toMatchObject({ status: 0 });
+    await using machine = root.start("run", "-q", "-M", "web", "-b", "--console=read-only", "--", "--term");
+    await machine.until(/^up/m);
+    expect(await why("web")).toContain("a clone copies it all, as a machine runs from it\n");
+    expect(await clone("web", "second")).toContain("as a machine runs from it\n");
+    expect(await clone("web", "no", "--driver=stack")).toMatch(/a machine runs from it\nhint: berth poweroff web /);
+    machine.kill();
+    expect((await machine.end).status).toBe(0);
+    expect(await clone("web", "third")).toBe("");
+    expect(store.get("third").driver).toBe("overlay");
+  });
+
+  test("of a directory that has become a stack it is said where it is, and it was made when the directory was", async () => {
+    await using shop = await openShop("ext4");
+    const { root, store } = shop;
+    const tree = join(root.machines, "web");
+    execFileSync("cp", ["-a", "-T", await probeTree({}), tree]);
+    const { created } = store.get("web");
+    await store.clone("web", "copy", copied);
+    const seconds = (name: string): number => Math.floor(store.get(name).created ?? 0);
+    expect(seconds("web")).toBe(Math.floor(created ?? 0));
+    expect(seconds("copy")).toBeGreaterThan(seconds("web"));
+    // And so where what was written becomes a layer.
+    writeFileSync(join(root.machines, "copy.mstack/rw/data/new"), "");
+    const before = seconds("copy");
+    await store.clone("copy", "again", copied);
+    expect(seconds("copy")).toBe(before);
+    const refused = await root.berth("run", "-D", tree, "--", ...probe("exit", "0"));
+    expect(refused.stderr).toContain(`${tree}: no such directory: the image is a stack of layers, web.mstack\n`);
+    expect(refused.stderr).toContain(`hint: -M web runs it, and so does -D ${tree}.mstack\n`);
+    for (const place of [
+      ["-M", "web"],
+      ["-D", `${tree}.mstack`],
+    ])
+      expect(await root.berth("run", "-q", ...place, "--", ...probe("exit", "0"))).toMatchObject({ status: 0 });
+  });
+
   test("what else is called a stack is somebody's, whatever berth can't do with it", async () => {
     await using shop = await openShop(null);
     const { root, store } = shop;

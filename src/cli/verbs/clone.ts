@@ -1,6 +1,7 @@
 import { type Command, Option } from "commander";
 import type { CloneOptions } from "../../image/clone.ts";
 import { ImageStore } from "../../image/store.ts";
+import { say } from "../output.ts";
 import { startProgress } from "../progress.ts";
 import type { Context, Runner } from "../verb.ts";
 
@@ -33,6 +34,7 @@ async function clone(context: Context, name: string, to: string, options: Flags)
   const progress = startProgress(process.stderr, { fancy: context.fancy, title: to, env: context.env });
   const show = (fraction: number | null): void => progress.update({ label: `copying ${name}`, fraction });
   if (context.fancy) show(null);
+  let copied: string | undefined;
   try {
     const { signal, paths } = context;
     await new ImageStore(paths).clone(name, to, {
@@ -40,9 +42,13 @@ async function clone(context: Context, name: string, to: string, options: Flags)
       signal,
       driver: options.driver,
       progress: context.fancy ? show : undefined,
+      onFullCopy: (why) => {
+        copied = why;
+      },
     });
   } finally {
     progress.end();
   }
+  if (copied !== undefined) say(`berth: ${to} has a copy of all files of ${name}, and no layers of it, as ${copied}\n`);
   return 0;
 }

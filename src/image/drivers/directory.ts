@@ -12,7 +12,7 @@ export const directoryDriver: Driver = {
   name: "directory",
   type: "directory",
   suffix: "",
-  why: (fsType) => `a directory on ${fsType}${cloneOf(fsType)}`,
+  why: (fsType, obstacle) => `a directory on ${fsType}${cloneOf(fsType, obstacle)}`,
 
   read(path) {
     // The mode of a tree's root is what the machine's users see. The flag at least keeps the root as it is, and can be read
@@ -56,7 +56,9 @@ export const directoryDriver: Driver = {
   },
 };
 
-function cloneOf(fsType: string): string {
+function cloneOf(fsType: string, obstacle?: string): string {
   if (sharesBlocks(fsType)) return ": a clone shares the blocks of its files";
-  return `, which shares no blocks: a clone ${takesLayers(fsType) ? "makes a layer of it, which both share" : "is a copy"}`;
+  const none = ", which shares no blocks: a clone ";
+  if (!takesLayers(fsType)) return `${none}is a copy`;
+  return `${none}${obstacle === undefined ? "makes a layer of it, which both share" : `copies it all, as ${obstacle}`}`;
 }
