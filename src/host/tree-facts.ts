@@ -11,6 +11,7 @@ import { listTrees } from "./list-trees.ts";
 import { keptMountinfo, readMounts } from "./mount-table.ts";
 import { findMount, isReadOnly, mountOf } from "./mountinfo.ts";
 import { OS_RELEASE_PATHS, parseOsRelease } from "./os-release.ts";
+import { findTree, kindOfTree } from "./tree-place.ts";
 
 /** Of any text file in a tree: more is no os-release or machine-id (promises.md 3.1). */
 const MAX_TEXT = 64 * 1024;
@@ -95,11 +96,24 @@ function treeError(place: TreeRoot, code: string | undefined, cause: unknown): u
   const root = visible(showRoot(place));
   if (code === "ENOENT") {
     if (typeof place !== "string") return new BerthError(`${root}: no such directory`, { cause });
+    const other = keptOtherwise(place);
+    if (other !== undefined)
+      return new BerthError(`${root}: no such directory: ${visible(other.what)}`, { hint: visible(other.hint), cause });
     const hint = suggest(basename(place), listTrees(dirname(place))) ?? "`berth bootstrap` makes one";
     return new BerthError(`${root}: no such tree`, { hint, cause });
   }
   if (code === "ENOTDIR") return new BerthError(`${root}: not a directory`, { cause });
   return code === undefined ? cause : new BerthError(`${root}: cannot read the tree: ${code}`, { cause });
+}
+
+/** An image of that name which is no directory, or not any more: it is one of a clone, which has made a stack of both. */
+function keptOtherwise(place: string): { readonly what: string; readonly hint: string } | undefined {
+  const tree = findTree(dirname(place), basename(place));
+  if (tree === null) return undefined;
+  const name = basename(place);
+  return kindOfTree(tree) === "stack"
+    ? { what: `the image is a stack of layers, ${basename(tree)}`, hint: `-M ${name} runs it, and so does -D ${tree}` }
+    : { what: `the image is a disk image, ${basename(tree)}`, hint: `-M ${name} runs it, and so does --image=${tree}` };
 }
 
 /** What a Bind= source is on the host. Its path comes from trusted settings, so links are followed as usual. */
