@@ -79,7 +79,7 @@ function becomeStack(paths: Paths, { name, path }: FoundImage, workspace: string
   if (lstatSync(stack.path, { throwIfNoEntry: false }) !== undefined) return { name, path, driver: directoryDriver };
   const made = join(workspace, `made${STACK_SUFFIX}`);
   const { id, directory } = newLayer(machines);
-  makeStack(made, { links: [linkTo(id)], identity: newIdentity(null), like: path });
+  makeStack(made, { links: [linkTo(id)], identity: newIdentity(null, createdAt(path)), like: path });
   const readOnly = isImmutable(path);
   if (readOnly) chmodSync(made, READ_ONLY);
   renameNoReplace(made, stack.path);
@@ -99,16 +99,23 @@ function becomeStack(paths: Paths, { name, path }: FoundImage, workspace: string
 
 const READ_ONLY = 0o500;
 
+/** What takes the image's place is younger than the image. */
+function createdAt(path: string): number | null {
+  const { birthtimeMs } = statSync(path);
+  return birthtimeMs > 0 ? Math.floor(birthtimeMs) : null;
+}
+
 /** The old stack is where the layer is to be, with what was written in it, when the new one has its place. */
 function seal({ machines }: Paths, image: FoundImage): FoundImage {
   const { path } = image;
   const stack = readStack(path);
+  const identity = readIdentity(path) ?? newIdentity(null);
   const { id, directory } = newLayer(machines);
   try {
     rmdirSync(directory);
     makeStack(directory, {
       links: [...(linksOf(path) ?? []), linkTo(id, "rw/data")],
-      identity: readIdentity(path) ?? newIdentity(null),
+      identity: { ...identity, created: identity.created ?? createdAt(path) },
       like: topOf(stack),
     });
     chmodSync(directory, statSync(path).mode & 0o777);

@@ -26,20 +26,22 @@ const PRIVATE = 0o700;
 export interface StackIdentity {
   readonly id: string;
   readonly parent: string | null;
+  /** ms since the epoch: when the image was made that became this stack. Null: with the stack. */
+  readonly created: number | null;
 }
 
-/** A hidden link, as that is one inode and no block: `ID PARENT`. */
+/** A hidden link, as that is one inode and no block: `ID PARENT CREATED`. */
 const IDENTITY = ".berth";
 
-export function newIdentity(parent: string | null): StackIdentity {
-  return { id: randomBytes(8).toString("hex"), parent };
+export function newIdentity(parent: string | null, created: number | null = null): StackIdentity {
+  return { id: randomBytes(8).toString("hex"), parent, created };
 }
 
 /** Null: another program has made it. */
 export function readIdentity(stack: string): StackIdentity | null {
   try {
-    const [id = "", parent = ""] = readlinkSync(join(stack, IDENTITY)).split(" ");
-    return { id, parent: parent === "" ? null : parent };
+    const [id = "", parent = "", created = ""] = readlinkSync(join(stack, IDENTITY)).split(" ");
+    return { id, parent: parent === "" ? null : parent, created: /^\d+$/.test(created) ? Number(created) : null };
   } catch (error) {
     if (errorCode(error) === "ENOENT" || errorCode(error) === "EINVAL") return null;
     throw error;
@@ -60,7 +62,8 @@ export function makeStack(path: string, { links, identity, like }: NewStack): vo
   links.forEach((link, index) => {
     symlinkSync(link, join(path, `layer@${String(index).padStart(2, "0")}`));
   });
-  symlinkSync(`${identity.id} ${identity.parent ?? ""}`, join(path, IDENTITY));
+  const { id, parent, created } = identity;
+  symlinkSync(`${id} ${parent ?? ""}${created === null ? "" : ` ${created}`}`, join(path, IDENTITY));
   makeRw(path, like);
 }
 

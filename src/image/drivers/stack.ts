@@ -27,7 +27,7 @@ export const stackDriver: Driver = {
     const identity = readIdentity(path);
     return {
       readOnly: isStackMarked(path) || stack.rw === null,
-      created: birthtimeMs > 0 ? birthtimeMs : null,
+      created: identity?.created ?? (birthtimeMs > 0 ? birthtimeMs : null),
       modified: null,
       layers: stack.layers,
       ...(identity === null ? {} : { identity: identity.id }),
