@@ -6,6 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { beforeAll, describe, expect, test } from "vitest";
 import { lockFile, treeLock, unlinkLocked } from "../../src/exec/lock-file.ts";
 import { FOLLOWER_VERB } from "../../src/image/follow/protocol.ts";
+import { readOrigin, writeOrigin } from "../../src/image/origin.ts";
 import { TREES_IN_USE } from "../../src/machine/places.ts";
 import { BERTH, type BerthRoot, buildBerth, poll, type Running } from "../lib/berth.ts";
 import { killDaemon } from "../lib/daemon.ts";
@@ -181,6 +182,7 @@ describe.each(["directory", "btrfs"] as const)("%s", (driver) => {
     const { root, machines, done } = store;
     await probeTree({ at: join(machines, "web") });
     await asImage(store, "web");
+    writeOrigin({ machines }, "web", "made of it");
     expect((await root.berth("run", "-q", "-M", "web", "--pipe", "--", "/probe", "ids")).status).toBe(0);
     const ranges = (): object => JSON.parse(readFileSync(join(machines, ".berth-ranges.json"), "utf8")).ranges;
     const before = ranges();
@@ -202,6 +204,7 @@ describe.each(["directory", "btrfs"] as const)("%s", (driver) => {
     await done("rename", "web", "web2");
     expect(await names(store, "web2")).toEqual(["first", "before-rollback"]);
     await done("clone", "web2@before-rollback", "other");
+    expect(["web2", "other"].map((name) => readOrigin({ machines }, name))).toEqual(["made of it", "made of it"]);
     expect(existsSync(join(machines, "other/etc/new"))).toBe(true);
     await done("export-tar", "web2@first", join(root.path, "first.tar"));
     expect(execFileSync("tar", ["-tf", join(root.path, "first.tar")], { encoding: "utf8" })).not.toContain("etc/new");

@@ -12,7 +12,7 @@ import { copyOwned } from "../settings-follow.ts";
 import { alreadyThere, createWorkspace, exists, publish } from "../workspace.ts";
 import { finishLocked, identityAt, placesIn, type RollbackPlan, writePlan } from "./half-rollback.ts";
 import { HALF } from "./places.ts";
-import { saveSettings } from "./saved-settings.ts";
+import { saveOrigin, saveSettings } from "./saved-settings.ts";
 import {
   fileIn,
   listSnapshots,
@@ -72,6 +72,7 @@ export async function rollBack(
     readOnly: image.driver.read(image.path).readOnly,
     settings: snapshot.settings,
   };
+  saveOrigin(paths, image.name, half.before);
   writeFileSync(
     fileIn(half.before),
     writtenForm({

@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import type { Paths } from "../../host/paths.ts";
 import { syncPathNow } from "../../host/to-disk.ts";
 import { renameExchange } from "../../sys/files.ts";
+import { originPath } from "../origin.ts";
 import { COPY, type CopiedSettings, copyOwned, settingsPlaces } from "../settings-follow.ts";
 
 /** A settings file, or a directory of drop-ins, as it was: by its place, whatever the machine is called by then. */
@@ -26,6 +27,14 @@ export function saveSettings(paths: Paths, name: string, target: string): readon
   });
 }
 
+/** Beside them: what the image was made from, where somebody said so. */
+export function saveOrigin(paths: Paths, name: string, directory: string): void {
+  const path = originPath(paths, name);
+  if (isThere(path)) copyOwned(path, join(directory, ORIGIN));
+}
+
+const ORIGIN = "origin.json";
+
 /** Makes a machine's settings what was saved in `from`, place by place, each whole or not at all; can be done again. Returns the directories. */
 export function restoreSettings(
   paths: Paths,
@@ -42,7 +51,7 @@ export function restoreSettings(
   });
 }
 
-/** Gives `name` the settings that a snapshot has kept, where it has none of its own. */
+/** Gives `name` the settings that a snapshot has kept, where it has none of its own, and its origin. */
 export function copySavedSettings(
   paths: Paths,
   { directory, settings }: { readonly directory: string; readonly settings: readonly SavedSettings[] },
@@ -58,6 +67,12 @@ export function copySavedSettings(
       if (saved === undefined || isThere(place.path)) continue;
       putWhole(join(directory, "settings", saved.copy), place.path);
       made.push(place.path);
+    }
+    const origin = originPath(paths, name);
+    if (isThere(join(directory, ORIGIN)) && !isThere(origin)) {
+      mkdirSync(dirname(origin), { recursive: true, mode: 0o700 });
+      putWhole(join(directory, ORIGIN), origin);
+      made.push(origin);
     }
   } catch (error) {
     undo();

@@ -19,7 +19,7 @@ import { settle } from "../later-writes.ts";
 import { lockImage } from "../locks.ts";
 import { makeShareable } from "../share.ts";
 import { createWorkspace, prepareStore, publish } from "../workspace.ts";
-import { saveSettings } from "./saved-settings.ts";
+import { saveOrigin, saveSettings } from "./saved-settings.ts";
 import {
   fileIn,
   makeSnapshotsOf,
@@ -79,6 +79,7 @@ export async function takeSnapshot(paths: Paths, asked: FoundImage, options: Sna
     berth: berthVersion(),
     settings: saveSettings(paths, image.name, join(made, "settings")),
   };
+  saveOrigin(paths, image.name, made);
   writeFileSync(fileIn(made), writtenForm(written));
   signal.throwIfAborted();
   const directory = makeSnapshotsOf(paths, image.name);
