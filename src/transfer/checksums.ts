@@ -60,24 +60,52 @@ async function verified(
   { keyring, paths }: { readonly keyring: string; readonly paths: Paths },
   signal: AbortSignal,
 ): Promise<string> {
-  const script = `as_nobody gpgv --quiet --homedir /tree --keyring /tree/keyring.gpg ${detached ? "/tree/signature /tree/sums" : "--output - /tree/sums"}\n`;
+  const script = `as_nobody gpgv --quiet --status-fd 2 --homedir /tree --keyring /tree/keyring.gpg ${detached ? "/tree/signature /tree/sums" : "--output - /tree/sums"}\n`;
   const lines: string[] = [];
-  const { ok, status, tail } = await runConfined(script, [], {
+  const { ok, status } = await runConfined(script, [], {
     directory,
     writable: false,
     signal,
     onLine: (line) => lines.push(line),
   });
-  if (ok) return lines.filter((line) => !line.startsWith("gpgv: ")).join("\n");
+  if (ok) return lines.filter((line) => !line.startsWith(SAID) && !line.startsWith(STATUS)).join("\n");
   if (status === "ended with status 127")
     throw new BerthError("signatures can't be checked: gpgv is not installed", {
       hint: "apt-get install gpgv, or --verify=checksum",
       kind: "NotSupported",
     });
-  throw new BerthError(`the signature of the checksums is refused: ${tail.at(-1) ?? status}`, {
-    hint: `the keys that are trusted are those in ${keyring}; ${places(paths)[0]} stands in for it (gpg --export), --verify=checksum does without`,
+  throw refused(lines, status, keyring, places(paths)[0]);
+}
+
+/** How lines of gpgv(1) begin that are for people, and those that are for programs: DETAILS of GnuPG has their words. */
+const SAID = "gpgv: ";
+const STATUS = "[GNUPG:] ";
+
+/** `own`: the keyring among the settings. */
+function refused(lines: readonly string[], status: string, keyring: string, own: string | undefined): BerthError {
+  const statuses = lines.filter((line) => line.startsWith(STATUS)).map((line) => line.slice(STATUS.length).split(" "));
+  const said = lines.findLast((line) => line.startsWith(SAID))?.slice(SAID.length) ?? status;
+  const what = "the signature of the checksums is refused: ";
+  // What was changed is not to be had by looking away.
+  if (statuses.some(([word]) => word === "BADSIG"))
+    return new BerthError(`${what}${said}`, {
+      hint: "the list is not what that key has signed: try again later, or ask its publisher",
+    });
+  const unknown = statuses.find(([word]) => word === "NO_PUBKEY")?.[1];
+  const trusted = `the keys that are trusted are those in ${keyring}`;
+  const without = "--verify=checksum does without";
+  if (unknown === undefined || !KEY_ID.test(unknown))
+    return new BerthError(`${what}${said}`, { hint: `${trusted}; ${without}` });
+  const add =
+    keyring === own
+      ? `gpg --export ${unknown} >>${keyring} adds it`
+      : `${own} stands in for it (gpg --export ${unknown})`;
+  return new BerthError(`${what}it is of key ${unknown}, which is not known`, {
+    hint: `${trusted}; ${add}, ${without}`,
   });
 }
+
+const KEY_ID = /^[0-9A-F]{8,64}$/;
 
 function places(paths: Paths): readonly string[] {
   return [paths.etc, "/etc/systemd", "/usr/lib/systemd"].map((directory) => join(directory, "import-pubring.gpg"));
