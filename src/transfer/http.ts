@@ -19,6 +19,8 @@ export interface OpenOptions {
   /** Statuses of answers that are looked at; any other is an error. */
   readonly wanted?: readonly number[];
   readonly headers?: OutgoingHttpHeaders;
+  /** Of what is there nothing comes. Default: GET */
+  readonly method?: "HEAD";
   /** ms in which the server has to answer. */
   readonly silence?: number | undefined;
   /** For the server of the first address alone: a redirect to another gets none of it. */
@@ -32,7 +34,7 @@ export function requireUrl(text: string): URL {
   throw new UsageError(`${quote(text)} is no address to download from`, "http://... or https://...");
 }
 
-/** GET. Follows redirects; resolves to an answer with one of the wanted statuses. @throws BerthError */
+/** Follows redirects; resolves to an answer with one of the wanted statuses. @throws BerthError */
 export async function open(url: URL, options: OpenOptions): Promise<IncomingMessage> {
   const { wanted = [OK], headers = {}, authorization } = options;
   let at = url;
@@ -123,12 +125,12 @@ function agentOptions(): { readonly proxyEnv: NodeJS.ProcessEnv } {
 function request(
   url: URL,
   headers: OutgoingHttpHeaders,
-  { signal, silence = SILENCE }: OpenOptions,
+  { signal, silence = SILENCE, method }: OpenOptions,
 ): Promise<IncomingMessage> {
   if (url.protocol === "https:") trustLocalAuthorities();
   const all = { "user-agent": "berth", "accept-encoding": "identity", ...headers };
   return new Promise((resolve, reject) => {
-    const options: RequestOptions = { signal, headers: all, timeout: silence };
+    const options: RequestOptions = { signal, headers: all, timeout: silence, ...(method && { method }) };
     const started =
       url.protocol === "https:"
         ? httpsGet(url, { ...options, agent: new HttpsAgent(agentOptions()) })

@@ -5,7 +5,7 @@ import type { ImageStore } from "../image/store.ts";
 import { closeQuietly } from "../sys/files.ts";
 import { publishedChecksum, signedChecksum } from "./checksums.ts";
 import { download } from "./download.ts";
-import { requireUrl } from "./http.ts";
+import { HttpRefusal, open, requireUrl } from "./http.ts";
 import { unpackInto } from "./import.ts";
 import { writeDisk } from "./import-raw.ts";
 import type { Control, Verify } from "./transfer.ts";
@@ -38,7 +38,10 @@ export async function pullTar(
   const url = requireUrl(address);
   const make = { ...image, signal, ...(kind === "raw" ? { driver: rawDriver } : {}) };
   await store.make(make, async (workspace, driver, beside) => {
-    const expected = await expectedChecksum(store, url, verify, workspace, signal);
+    const expected = await expectedChecksum(store, url, verify, workspace, signal).catch(async (error: unknown) => {
+      await requireThere(url, signal);
+      throw error;
+    });
     log(`downloading ${showUrl(url)}`);
     const onProgress = (fraction: number): void => control.progress(fraction * DOWNLOAD);
     const archive = await download(url, { cache: store.paths.cache, workspace, signal, log, onProgress });
@@ -59,6 +62,19 @@ export async function pullTar(
   });
   log(`${image.name} is complete`);
 }
+
+/** Of what the server has not got it has no checksums either, which would not be what is wrong. @throws BerthError that says so */
+async function requireThere(url: URL, signal: AbortSignal): Promise<void> {
+  try {
+    (await open(url, { signal, method: "HEAD" })).destroy();
+  } catch (error) {
+    // There are servers that answer this question with another refusal.
+    const refusal = error instanceof BerthError ? error.cause : undefined;
+    if (refusal instanceof HttpRefusal && GONE.has(refusal.status)) throw error;
+  }
+}
+
+const GONE = new Set([404, 410]);
 
 export function changed(url: URL, sha256: string, expected: string): BerthError {
   return new BerthError(`${showUrl(url)} is refused: its SHA-256 is ${sha256}, not ${expected}`, {

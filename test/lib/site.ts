@@ -7,7 +7,7 @@ export type Page = Buffer | string | ((request: IncomingMessage, response: Serve
 
 export interface Site extends AsyncDisposable {
   readonly url: string;
-  /** Paths that were asked for, in order. */
+  /** Paths that were asked for, in order; those of which only the head was, after `HEAD `. */
   readonly asked: readonly string[];
 }
 
@@ -19,7 +19,7 @@ export async function site(
   const asked: string[] = [];
   const serve = (request: IncomingMessage, response: ServerResponse): void => {
     const path = request.url ?? "";
-    asked.push(path);
+    asked.push(request.method === "HEAD" ? `HEAD ${path}` : path);
     const page = Object.hasOwn(pages, path) ? pages[path] : undefined;
     if (page === undefined) response.writeHead(404).end("no such page");
     else if (typeof page === "function") page(request, response);
