@@ -16,6 +16,7 @@ import { ThrowAways } from "../manager/throw-aways.ts";
 import { DaemonEnds } from "../manager/when-ready.ts";
 import { selfTest } from "../sys/poll.ts";
 import { becomeSubreaper } from "../sys/processes.ts";
+import type { Transfer } from "../transfer/transfer.ts";
 import type { Transfers } from "../transfer/transfers.ts";
 import type { Images } from "./images.ts";
 import type { Logger } from "./log.ts";
@@ -139,13 +140,15 @@ export class Berthd implements Daemon {
     };
   }
 
-  async quit(machines: boolean, timeout: number | null): Promise<void> {
+  async quit(machines: boolean, timeout: number | null): Promise<readonly Transfer[]> {
     if (machines) {
       this.#ends.abort(new DaemonEnds()); // nothing that is enabled is started meanwhile
       await this.manager.powerOffAll(timeout);
     }
+    const images = await this.#images?.catch(() => undefined);
     // Not before the answer is on its way.
     setImmediate(() => this.end());
+    return images?.transfers.list() ?? [];
   }
 
   /** Machines go on. */

@@ -11,6 +11,7 @@ import type { DaemonStatus, MethodName, Methods } from "../manager/protocol.ts";
 import { payloadStdio } from "../manager/take-stdio.ts";
 import type { ThrowAways } from "../manager/throw-aways.ts";
 import { TIMER_MAX } from "../manager/timers.ts";
+import type { Transfer } from "../transfer/transfer.ts";
 import type { Transfers } from "../transfer/transfers.ts";
 import { flag, number, oneOf, type Params, text, textOrNull, texts } from "./params.ts";
 import { pull, viewTransfer } from "./pull.ts";
@@ -42,8 +43,8 @@ export interface Daemon {
   readonly throwAways: ThrowAways;
   status(): Promise<DaemonStatus>;
   transfers(): Promise<Transfers>;
-  /** Ends the daemon, after the answer. */
-  quit(machines: boolean, timeout: number | null): Promise<void>;
+  /** Ends the daemon, after the answer: the transfers that are going on. */
+  quit(machines: boolean, timeout: number | null): Promise<readonly Transfer[]>;
 }
 
 interface Method<M extends MethodName> {
@@ -57,7 +58,8 @@ export const METHODS: { readonly [M in MethodName]: Method<M> } = {
   status: { for: "all", run: (daemon) => daemon.status() },
   quit: {
     for: "root",
-    run: async (daemon, { params }) => done(daemon.quit(flag(params, "machines"), timeout(params))),
+    run: async (daemon, { params }) =>
+      (await daemon.quit(flag(params, "machines"), timeout(params))).map((transfer) => viewTransfer(transfer, true)),
   },
   list: {
     for: "all",

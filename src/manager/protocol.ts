@@ -24,8 +24,8 @@ export interface Methods {
   ping: { params: Nothing; event: never; result: null };
   /** The daemon itself. */
   status: { params: Nothing; event: never; result: DaemonStatus };
-  /** Ends the daemon. */
-  quit: { params: Timeout & { readonly machines: boolean }; event: never; result: null };
+  /** Ends the daemon. Answers with the transfers that it breaks off by that. */
+  quit: { params: Timeout & { readonly machines: boolean }; event: never; result: readonly TransferView[] };
   list: { params: { readonly all: boolean }; event: never; result: readonly MachineView[] };
   show: { params: Named; event: never; result: MachineDetails };
   view: { params: Named; event: never; result: MachineView };

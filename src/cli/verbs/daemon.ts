@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { BerthError, UsageError } from "../../errors.ts";
-import type { DaemonStatus } from "../../manager/protocol.ts";
-import { printable } from "../../spec/quote.ts";
+import type { DaemonStatus, TransferView } from "../../manager/protocol.ts";
+import { printable, visible } from "../../spec/quote.ts";
 import { DaemonClient } from "../daemon-client.ts";
 import { startDaemon } from "../daemon-start.ts";
 import { print, printJson, say } from "../output.ts";
@@ -14,7 +14,7 @@ export function define(program: Command, run: Runner): void {
     .summary("start, stop or show berthd")
     .description(
       "Controls berthd, which manages the machines of this root: start (in the background; where systemd runs the host " +
-        "that is for berthd.service), stop (machines go on, with --machines they are powered off first), status.",
+        "that is for berthd.service), stop (machines go on, with --machines they are powered off first; what it downloads is broken off, which it says), status.",
     )
     .argument("<start|stop|status>", "what to do")
     .option("--machines", "of stop: power the machines off first")
@@ -73,9 +73,18 @@ async function stop({ paths }: Context, { machines = false, timeout }: Options):
     say(`berth: berthd does not run for ${paths.run}\n`);
     return 0;
   }
-  await client.call("quit", { machines, timeout: ms });
+  // A berthd of another version, as after an update, says nothing of them.
+  const broken = (await client.call("quit", { machines, timeout: ms })) ?? [];
   await client.gone();
+  for (const transfer of broken) say(brokenOff(transfer));
   return 0;
+}
+
+/** Of a download what came is in the cache, unless that is too little to be worth it. */
+function brokenOff({ type, local, remote, progress }: TransferView): string {
+  const what = `${type} ${remote ? `${remote} ` : ""}${local}`;
+  const next = type.startsWith("pull-") ? "; asked for again, it goes on from what has come" : "";
+  return `berth: ${visible(what)} was broken off at ${Math.floor(progress * 100)}%${next}\n`;
 }
 
 const NOT_RUNNING = 3;
