@@ -204,8 +204,8 @@ export class ImageStore {
     });
   }
 
-  /** Removes images that are lost, and those that are hidden, or all, but those in use. What they used, where that could be counted. */
-  async clean(which: "hidden" | "all"): Promise<readonly Cleaned[]> {
+  /** Removes images that are lost, and those that are hidden, or all, but those in use. What they used, where that could be counted. `onKept`: hears why one in use stays. */
+  async clean(which: "hidden" | "all", onKept?: (why: string) => void): Promise<readonly Cleaned[]> {
     const names = findImages(this.paths).map(({ name }) => name);
     const cleaned: Cleaned[] = [];
     const failures: unknown[] = [];
@@ -222,8 +222,9 @@ export class ImageStore {
       try {
         await this.remove(name);
       } catch (error) {
-        if (error instanceof BerthError && error.kind === "Busy") continue;
-        throw error;
+        if (!(error instanceof BerthError) || error.kind !== "Busy") throw error;
+        onKept?.(error.message);
+        continue;
       }
       cleaned.push({ name, usage });
     }
@@ -234,10 +235,11 @@ export class ImageStore {
   /**
    * Removes what those left who were killed while they made or removed an image. Answers with the images that are lost: nobody knows
    * what they lack, and they stay until somebody says that they may go, by `clean` or by making another one of that name.
+   * `onSwept`: hears what of the store has gone.
    */
-  async sweep(): Promise<readonly string[]> {
+  async sweep(onSwept?: (name: string) => void): Promise<readonly string[]> {
     if (await exists(this.paths.machines)) {
-      await sweepWorkspaces(this.paths.machines);
+      await sweepWorkspaces(this.paths.machines, onSwept);
       await sweepLayers(this.paths.machines);
     }
     sweepLocks(this.paths);

@@ -48,14 +48,16 @@ export async function createWorkspace(store: string, name: string): Promise<Work
   throw new BerthError(`cannot make a working directory in ${store}`);
 }
 
-export async function sweepWorkspaces(store: string): Promise<void> {
-  const left = (await readdir(store)).filter((name) => name.startsWith(PREFIX));
+/** `onSwept`: hears the name of each that has gone. */
+export async function sweepWorkspaces(store: string, onSwept?: (name: string) => void): Promise<void> {
   const failures: unknown[] = [];
-  for (const path of left.map((name) => join(store, name))) {
+  for (const name of (await readdir(store)).filter((each) => each.startsWith(PREFIX))) {
+    const path = join(store, name);
     const lock = lockDirectory(path);
     if (lock === undefined) continue;
     try {
       await removeLargeTree(path);
+      onSwept?.(name);
     } catch (error) {
       failures.push(error); // the others are removed all the same
     } finally {

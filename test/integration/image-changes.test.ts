@@ -280,7 +280,11 @@ describe("an image in use", () => {
       expect(await refused(root, ...verb)).toBe(
         `berth: image web is in use: machine ${name} runs from it\nhint: berth poweroff ${name} stops it\n`,
       );
-    expect(await root.berth("clean", "--all")).toMatchObject({ status: 0, stdout: "" });
+    expect(await root.berth("clean", "--all")).toMatchObject({
+      status: 0,
+      stdout: "",
+      stderr: `berth: image web is in use: machine ${name} runs from it, so it is kept\n`,
+    });
     machine.kill();
     expect((await machine.end).status).toBe(0);
     await done(root, "remove", "web");
@@ -387,6 +391,8 @@ test("clean removes hidden images and tells what they used, and with --all every
   expect(JSON.parse(stdout)).toEqual([{ name: ".tar-old", usage: expect.any(Number) }]);
   expect(readdirSync(root.machines)).toEqual(["web"]);
   expect((await root.berth("clean", "--all")).stdout).toMatch(/^removed web, 1\.\dM\n$/);
+  mkdirSync(join(root.machines, ".berth-making-cc-60e3c927a3ed/image"), { recursive: true });
+  expect(await root.berth("clean")).toMatchObject({ stdout: "removed .berth-making-cc-60e3c927a3ed\n", stderr: "" });
   expect(readdirSync(root.machines)).toEqual([]);
 });
 

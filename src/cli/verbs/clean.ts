@@ -1,7 +1,7 @@
 import type { Command } from "commander";
-import { ImageStore } from "../../image/store.ts";
-import { printable } from "../../spec/quote.ts";
-import { print, printJson } from "../output.ts";
+import { type Cleaned, ImageStore } from "../../image/store.ts";
+import { printable, visible } from "../../spec/quote.ts";
+import { print, printJson, say } from "../output.ts";
 import { formatBytes } from "../sizes.ts";
 import type { Context, Runner } from "../verb.ts";
 
@@ -15,7 +15,7 @@ export function define(program: Command, run: Runner): void {
     .command("clean")
     .summary("remove hidden images, or all")
     .description(
-      "Removes the images whose names begin with a dot; those that are in use stay. What killed commands and power cuts have left goes, too. What was removed is printed.",
+      "Removes the images whose names begin with a dot; those that are in use, or have snapshots, stay, which is said. What killed commands and power cuts have left goes, too. What was removed is printed.",
     )
     .option("-a, --all", "all images, not only hidden ones")
     .option("--json", "print what was removed as JSON")
@@ -24,9 +24,16 @@ export function define(program: Command, run: Runner): void {
 
 async function clean({ paths }: Context, { all = false, json = false }: Options): Promise<number> {
   const store = new ImageStore(paths);
-  await store.sweep();
-  const removed = await store.clean(all ? "all" : "hidden");
+  const left: Cleaned[] = [];
+  await store.sweep((name) => left.push({ name, usage: null }));
+  const kept = (why: string): void => say(`berth: ${visible(why)}, so it is kept\n`);
+  const removed = [...left, ...(await store.clean(all ? "all" : "hidden", kept))];
   if (json) printJson(removed);
-  else for (const { name, usage } of removed) print(`removed ${printable(name)}, ${formatBytes(usage)}\n`);
+  else for (const each of removed) print(`removed ${printable(each.name)}${sizeOf(each)}\n`);
   return 0;
+}
+
+/** Of what was never finished nobody has counted it. */
+function sizeOf({ usage }: Cleaned): string {
+  return usage === null ? "" : `, ${formatBytes(usage)}`;
 }
