@@ -87,6 +87,7 @@ test("NAME@SNAPSHOT is understood wherever a snapshot is meant", async () => {
   const [image = ""] = readdirSync(root.machines).filter((name) => /^web/.test(name));
   writeFileSync(join(root.machines, image, image === "web" ? "new" : "rw/data/new"), "");
   expect(await done("diff", "web@good")).toContain("A /new\n");
+  expect(await done("diff", "web"), "since the newest").toContain("A /new\n");
   expect(await done("diff", "web@good", "later")).toBe("");
   expect(await done("diff", "web@good", "later")).toBe(await done("diff", "web", "good", "later"));
   await refuse(["diff", "web"], 2, "missing required argument 'snapshot'", "berth snapshots web shows them");

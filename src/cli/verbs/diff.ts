@@ -4,6 +4,7 @@ import { changeLine, packageLines, pathText } from "../../diff/show.ts";
 import type { Change } from "../../diff/tree-diff.ts";
 import { UsageError } from "../../errors.ts";
 import { splitSnapshotName } from "../../image/snapshots/snapshot.ts";
+import { Snapshots } from "../../image/snapshots/snapshots.ts";
 import { ImageStore } from "../../image/store.ts";
 import { visible } from "../../spec/quote.ts";
 import { print, printJson, say } from "../output.ts";
@@ -24,7 +25,7 @@ export function define(program: Command, run: Runner): void {
         "time is not.",
     )
     .argument("<name>", "the image; NAME@SNAPSHOT stands for both")
-    .argument("[snapshot]", "the earlier state")
+    .argument("[snapshot]", "the earlier state; the newest snapshot without it")
     .argument("[other]", "the later state, a snapshot; the image as it is now without it, or for .")
     .option("--exit-code", "exit with status 1 where anything differs; a failure is 2")
     .option("--json", "print as JSON")
@@ -38,13 +39,15 @@ async function diff(
   second: string | undefined,
   options: Options,
 ): Promise<number> {
+  const store = new ImageStore(paths);
   const { image, from, to } = statesOf(
     name,
     [first, second].filter((each) => each !== undefined),
+    (of) => new Snapshots(store).newest(of).name,
   );
   // Not the context's: what reads both trees in one go is ended by ^C itself.
   const { signal } = new AbortController();
-  const { files, packages, problems } = await diffImage(new ImageStore(paths), { image, from, to, signal });
+  const { files, packages, problems } = await diffImage(store, { image, from, to, signal });
   if (options.json === true) printJson({ image, from, to, files: files.map(fieldsOf), packages, problems });
   else print([...files.map(changeLine), ...packages.flatMap(packageLines), ""].join("\n"));
   if (options.json !== true) for (const problem of problems) say(`berth: ${visible(problem)}\n`);
@@ -52,13 +55,15 @@ async function diff(
   return options.exitCode === true && differs ? 1 : 0;
 }
 
-/** `web snap0 snap1` and `web@snap0 snap1` are the same. */
-function statesOf(name: string, rest: readonly string[]): Pick<DiffRequest, "image" | "from" | "to"> {
+/** `web snap0 snap1` and `web@snap0 snap1` are the same. `newest`: the snapshot of an image where none is named. */
+function statesOf(
+  name: string,
+  rest: readonly string[],
+  newest: (image: string) => string,
+): Pick<DiffRequest, "image" | "from" | "to"> {
   const named = splitSnapshotName(name);
   const image = named?.image ?? name;
-  const [from, other = ".", more] = named === null ? rest : [named.snapshot, ...rest];
-  if (from === undefined)
-    throw new UsageError("missing required argument 'snapshot'", `berth snapshots ${image} shows them`);
+  const [from = newest(image), other = ".", more] = named === null ? rest : [named.snapshot, ...rest];
   if (more !== undefined) throw new UsageError("two states can be compared, not three");
   return { image, from, to: other === "." ? null : other };
 }

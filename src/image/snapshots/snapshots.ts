@@ -104,8 +104,13 @@ export class Snapshots {
     return all.map(({ name }) => name);
   }
 
+  /** Of those that somebody asked for. @throws BerthError of kind NoSuchImage */
+  newest(image: string): SnapshotInfo {
+    return infoOf(this.#newest(image));
+  }
+
   #newest(image: string): Snapshot {
-    const newest = listSnapshots(this.#paths, image)
+    const newest = listSnapshots(this.#paths, this.#store.find(image).name)
       .filter(({ replacedBy }) => replacedBy === null)
       .at(-1);
     if (newest !== undefined) return newest;
