@@ -3,7 +3,8 @@ export const IMAGES_TEXT = `# IMAGES
 
 An _image_ is what a machine runs from: a tree, or a disk image in a file _NAME.raw_. Names and meaning of the verbs are those of *machinectl*(1). On btrfs
 trees that berth makes are subvolumes: a clone is a snapshot and takes no time and no space, and an image can have a limit where
-quotas are on (*btrfs quota enable*). Elsewhere a tree is a directory. A clone of it shares the blocks of its files where the file
+quotas are on (*btrfs quota enable*). The store has one for all of them together where its directory is a subvolume; what images and
+snapshots share counts once in it, and images can be removed when it is reached. Elsewhere a tree is a directory. A clone of it shares the blocks of its files where the file
 system can (XFS); on ext4, F2FS and tmpfs both become _stacks of layers_; else it is a copy. *berth show-image* says in _Why_ which it would be now, and why:
 a directory from which a machine runs, or that has snapshots, is copied there, too, and *berth clone* says so on stderr.
 

@@ -172,7 +172,7 @@ function poolMethods({ store }: Services): Interface["methods"] {
       inNames: ["size"],
       async handler(call, size) {
         await allow(call, "manage-machines", { verb: "set_pool_limit" });
-        store.setPoolLimit(limitOf(size));
+        await store.setPoolLimit(limitOf(size));
       },
     }),
     CleanPool: method({

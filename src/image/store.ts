@@ -25,6 +25,7 @@ import { lockImage, sweepLocks } from "./locks.ts";
 import { lostImages, removeLost, settleAll } from "./lost.ts";
 import { type Fill, type MakeOptions, makeImage } from "./make.ts";
 import { obstacleNow } from "./obstacle.ts";
+import { limitPool, poolLimit } from "./pool-limit.ts";
 import { sweepCopies } from "./settings-follow.ts";
 import { finishRollbacks } from "./snapshots/half-rollback.ts";
 import { splitSnapshotName } from "./snapshots/snapshot.ts";
@@ -122,7 +123,7 @@ export class ImageStore {
     const path = this.paths.machines;
     if (this.#counted === undefined || monotonic() > this.#counted.until)
       this.#counted = { usage: this.#countPool(within), until: monotonic() + COUNT_MS };
-    return { path, usage: await this.#counted.usage, limit: null };
+    return { path, usage: await this.#counted.usage, limit: poolLimit(this.paths) };
   }
 
   async #countPool(within: number): Promise<number | null> {
@@ -196,12 +197,9 @@ export class ImageStore {
     await syncTree(path);
   }
 
-  /** @throws BerthError: no driver limits the store */
-  setPoolLimit(_limit: number | null): void {
-    throw new BerthError(`the store ${this.paths.machines} can't have a limit`, {
-      hint: "a file system of its own limits it",
-      kind: "NotSupported",
-    });
+  /** `limit`: bytes; null takes it away. @throws BerthError where the store can't have one */
+  async setPoolLimit(limit: number | null): Promise<void> {
+    await limitPool(this.paths, limit);
   }
 
   /** Removes images that are lost, and those that are hidden, or all, but those in use. What they used, where that could be counted. `onKept`: hears why one in use stays. */

@@ -1,6 +1,6 @@
 import { closeSync, constants, openSync, statfsSync, statSync } from "node:fs";
 import { basename, dirname } from "node:path";
-import { bind, bindThreaded, check, failedWith, pinned } from "./libc.ts";
+import { address, bind, bindThreaded, check, failedWith, pinned } from "./libc.ts";
 
 /** Subvolumes of btrfs, by the requests and layouts of linux/btrfs.h: btrfs-progs need not be installed. */
 const ioctlCall = bind("int ioctl(int fd, ulong request, void *argument)");
@@ -9,6 +9,7 @@ const ioctlInThread = bindThreaded("int ioctl(int fd, ulong request, void *argum
 const SUBVOL_CREATE = 0x5000940e;
 const SNAP_DESTROY = 0x5000940f;
 const SNAP_CREATE_V2 = 0x50009417;
+const SUBVOL_CREATE_V2 = 0x50009418;
 const SUBVOL_GETFLAGS = 0x80089419;
 const SUBVOL_SETFLAGS = 0x4008941a;
 const FS_INFO = 0x8400941f;
@@ -18,6 +19,7 @@ const GET_SUBVOL_ROOTREF = 0xd000943d;
 const INO_LOOKUP_USER = 0xd000943e;
 
 const SUBVOL_RDONLY = 2n;
+const SUBVOL_QGROUP_INHERIT = 4n;
 const QGROUP_LIMIT_MAX_RFER = 1n;
 const SUPER_MAGIC = 0x9123683e;
 /** Inode number of every subvolume's root directory. */
@@ -34,21 +36,45 @@ export function isSubvolume(path: string): boolean {
   return statSync(path).ino === ROOT_INODE && isBtrfs(path);
 }
 
-/** A new, empty one. */
-export function createSubvolume(path: string): void {
+/** A new, empty one. `group`: a quota group that it is to be in. */
+export function createSubvolume(path: string, group: bigint | null = null): void {
   withDirectory(dirname(path), (fd) => {
-    call(fd, SUBVOL_CREATE, namedArgument(basename(path), 8), "BTRFS_IOC_SUBVOL_CREATE", path);
+    if (group === null) {
+      call(fd, SUBVOL_CREATE, namedArgument(basename(path), 8), "BTRFS_IOC_SUBVOL_CREATE", path);
+      return;
+    }
+    const { argument } = inGroup(namedArgument(basename(path), 56), group);
+    call(fd, SUBVOL_CREATE_V2, argument, "BTRFS_IOC_SUBVOL_CREATE_V2", path);
   });
+}
+
+/** `inherit` has to live as long as the call does, which is given its address. */
+function inGroup(argument: Buffer, group: bigint): { readonly argument: Buffer; readonly inherit: Buffer } {
+  const inherit = pinned(80);
+  inherit.writeBigUInt64LE(1n, 8);
+  inherit.writeBigUInt64LE(group, 72);
+  argument.writeBigUInt64LE(SUBVOL_QGROUP_INHERIT, 16);
+  argument.writeBigUInt64LE(BigInt(inherit.length), 24);
+  argument.writeBigUInt64LE(address(inherit), 32);
+  return { argument, inherit };
 }
 
 /**
  * Makes `name` in the directory `parent` a snapshot of `source` (fds, which stay open until then), without the
  * subvolumes in it. The kernel writes all of its transaction to the disk by the way, so a thread waits for that.
+ * `group`: as of a new one.
  */
-export async function snapshotSubvolume(source: number, parent: number, name: string): Promise<void> {
+export async function snapshotSubvolume(
+  source: number,
+  parent: number,
+  name: string,
+  group: bigint | null = null,
+): Promise<void> {
   const argument = namedArgument(name, 56);
   argument.writeBigInt64LE(BigInt(source), 0);
+  const kept = group === null ? null : inGroup(argument, group);
   await ioctlInThread("ioctl BTRFS_IOC_SNAP_CREATE_V2", { path: name }, parent, SNAP_CREATE_V2, argument);
+  kept?.inherit.fill(0);
 }
 
 /** It is gone at once, its blocks are free a little later. Fails with ENOTEMPTY where others are in it. */
@@ -90,8 +116,13 @@ export function readSubvolume(path: string): SubvolumeInfo {
   });
 }
 
+/** Of the one that a file is in. */
+export function subvolumeId(fd: number, path: string): bigint {
+  return call(fd, GET_SUBVOL_INFO, pinned(504), "BTRFS_IOC_GET_SUBVOL_INFO", path).readBigUInt64LE(0);
+}
+
 /** Its id, as sysfs has it. */
-function fileSystemOf(fd: number, path: string): string {
+export function fileSystemOf(fd: number, path: string): string {
   const id = call(fd, FS_INFO, pinned(1024), "BTRFS_IOC_FS_INFO", path).toString("hex", 16, 32);
   return id.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 }
@@ -156,12 +187,12 @@ function namedArgument(name: string, at: number): Buffer {
   return argument;
 }
 
-function call(fd: number, request: number, argument: Buffer, what: string, path: string): Buffer {
+export function call(fd: number, request: number, argument: Buffer, what: string, path: string): Buffer {
   check(ioctlCall(fd, request, argument), `ioctl ${what}`, { path });
   return argument;
 }
 
-function withDirectory<T>(path: string, use: (fd: number) => T): T {
+export function withDirectory<T>(path: string, use: (fd: number) => T): T {
   const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
     return use(fd);

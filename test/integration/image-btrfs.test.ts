@@ -1,5 +1,6 @@
 /** Images on btrfs: trees are subvolumes, clones are snapshots, and they can have limits. */
 import { execFileSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
@@ -13,7 +14,7 @@ import { manifest } from "../lib/manifest.ts";
 import { probe, probeTree } from "../lib/probe.ts";
 import { needs } from "../lib/requires.ts";
 import { richTree } from "../lib/rich-tree.ts";
-import { OS, tar } from "../lib/tar.ts";
+import { file, OS, tar } from "../lib/tar.ts";
 import { testPaths } from "../lib/trees.ts";
 
 const ready = needs(
@@ -149,6 +150,43 @@ test("read-only is the subvolume's own mark: also what is deep in it can't be wr
   await done("rename", "locked", "moved");
   expect(await image("moved")).toMatchObject({ readOnly: true });
   await done("remove", "web", "copy", "moved");
+});
+
+test("set-limit of the store: its images have it together, also those that are made later, and can be removed when it is full", async () => {
+  await using store = await btrfsStore();
+  const { root, machines, done, image, btrfs } = store;
+  writeFileSync(join(root.path, "web.tar"), tar([...OS, file("data", randomBytes(10 << 20))]));
+  await done("import-tar", join(root.path, "web.tar"));
+  await done("snapshot", "web");
+  expect((await root.berth("set-limit", "40M")).stderr).toMatch(/quotas are off.*\nhint: btrfs quota enable/);
+  btrfs("quota", "enable", machines);
+  btrfs("quota", "rescan", "-w", machines);
+  await done("set-limit", "40M");
+  await done("set-limit", "40M");
+  const pool = async (): Promise<unknown> => JSON.parse(await done("show-image", "--json"));
+  expect(await pool()).toMatchObject({ limit: 40 << 20 });
+  await done("clone", "web", "copy");
+  await done("import-tar", join(root.path, "web.tar"), "other");
+  const fill = (name: string): unknown => {
+    try {
+      writeFileSync(join(machines, name, "more"), randomBytes(30 << 20), { flush: true });
+      return 0;
+    } catch (error) {
+      return (error as { errno?: number }).errno;
+    }
+  };
+  // EDQUOT
+  expect([fill("copy"), fill("other"), fill("web")]).toEqual([-122, -122, -122]);
+  await done("remove", "copy", "other");
+  expect((await image("web")).limit).toBe(null);
+  await done("set-limit", "-");
+  expect(await pool()).toMatchObject({ limit: null });
+  expect(fill("web")).toBe(0);
+  const elsewhere = root.directory("plain");
+  root.env["BERTH_MACHINES"] = elsewhere;
+  expect((await root.berth("set-limit", "1G")).stderr).toMatch(
+    /its directory is no subvolume of btrfs\nhint: BERTH_MACHINES/,
+  );
 });
 
 test("set-limit wants quotas, which are not switched on by the way; then usage and limits are the file system's", async () => {

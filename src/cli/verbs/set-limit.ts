@@ -10,7 +10,8 @@ export function define(program: Command, run: Runner): void {
     .summary("limit what an image may take on the disk")
     .description(
       "Limits image NAME, or without one the whole store, to BYTES on the disk. Only subvolumes of btrfs can be limited, with " +
-        "quotas switched on; of anything else it is said.",
+        "quotas switched on, and a store whose directory is one; of anything else it is said. Of a store the trees in subvolumes count, " +
+        "with their snapshots, and what they share once; disk images, and subvolumes that a machine makes in its tree, do not.",
     )
     .usage("[NAME] BYTES")
     .argument("<words...>", "the image, and its limit: 10G, 512M; - for none")
@@ -21,7 +22,7 @@ async function setLimit({ paths }: Context, words: string[]): Promise<number> {
   const store = new ImageStore(paths);
   const [first = "", second, ...more] = words;
   if (more.length > 0) throw new UsageError("set-limit takes an image and a limit", "berth set-limit web 10G");
-  if (second === undefined) store.setPoolLimit(parseBytes(first));
+  if (second === undefined) await store.setPoolLimit(parseBytes(first));
   else await store.setLimit(first, parseBytes(second));
   return 0;
 }

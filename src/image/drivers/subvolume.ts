@@ -12,6 +12,7 @@ import {
   setSubvolumeReadOnly,
   snapshotSubvolume,
 } from "../../sys/btrfs.ts";
+import { recount, storeGroup } from "../../sys/btrfs-quota.ts";
 import { RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS } from "../../sys/constants.ts";
 import { openat2 } from "../../sys/files.ts";
 import { countDisk } from "../count-disk.ts";
@@ -41,7 +42,7 @@ export const subvolumeDriver: Driver = {
 
   measure: countDisk,
   create(path) {
-    createSubvolume(path);
+    createSubvolume(path, storeGroup(dirname(path))?.id);
     chmodSync(path, 0o755);
   },
 
@@ -49,7 +50,9 @@ export const subvolumeDriver: Driver = {
     const source = openSync(from, DIRECTORY);
     const parent = openSync(dirname(to), DIRECTORY);
     try {
-      await snapshotAll(source, parent, basename(to));
+      const group = storeGroup(dirname(to));
+      await snapshotAll(source, parent, basename(to), group?.id);
+      if (group !== null) await recount(dirname(to), group);
     } finally {
       closeSync(source);
       closeSync(parent);
@@ -84,10 +87,10 @@ export const subvolumeDriver: Driver = {
 
 /**
  * The kernel leaves an empty directory in a snapshot where another subvolume was, systemd makes some in its machines.
- * Those get snapshots of their own, in a copy that nobody else has yet.
+ * Those get snapshots of their own, in a copy that nobody else has yet. `group`: for the outermost alone, as a machine's are in none.
  */
-async function snapshotAll(source: number, parent: number, name: string): Promise<void> {
-  await snapshotSubvolume(source, parent, name);
+async function snapshotAll(source: number, parent: number, name: string, group?: bigint): Promise<void> {
+  await snapshotSubvolume(source, parent, name, group);
   const nested = nestedSubvolumes(source);
   if (nested.length === 0) return;
   const copy = openSync(`/proc/self/fd/${parent}/${name}`, DIRECTORY | constants.O_NOFOLLOW);
