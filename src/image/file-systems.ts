@@ -46,6 +46,14 @@ export function sharesBlocks(fsType: string): boolean {
   return REFLINK.has(fsType);
 }
 
+/** Their numbers in statfs(2). */
+const REFLINK_NUMBERS: ReadonlySet<number> = new Set([0x9123683e, 0x58465342, 0xca451a4e]);
+
+/** The same of what lies at `path`. */
+export function sharesBlocksAt(path: string): boolean {
+  return REFLINK_NUMBERS.has(statfsSync(path).type);
+}
+
 /** Whether a clone had best share layers there: it has nothing better, and can keep what is written to a stack. */
 export function takesLayers(fsType: string): boolean {
   const layered = LAYERED[fsType];

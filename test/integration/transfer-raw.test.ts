@@ -226,6 +226,12 @@ describe("while a machine may change it", () => {
       machine.kill("SIGTERM");
       await machine.end;
       if (clones) {
+        const told = JSON.parse((await run("show-image", "copy", "--json").end).stdout);
+        expect(told).toMatchObject({
+          usage: expect.any(Number),
+          why: expect.stringContaining("a clone shares its blocks"),
+        });
+        expect(told.usageExclusive).toBeLessThan(told.usage / 2);
         const { status, stderr } = await run("run", "--pipe", "-q", "-M", "copy", "--", ...probe("cwd")).end;
         expect(status, stderr).toBe(0);
       }

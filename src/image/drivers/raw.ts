@@ -5,6 +5,7 @@ import { isNeverWritten, NEVER_WRITTEN_HEAD } from "../../host/disk-image/superb
 import { readHead } from "../../sys/read-head.ts";
 import { copyTree } from "../copy-tree.ts";
 import type { Driver } from "../driver.ts";
+import { sharesBlocks, sharesBlocksAt } from "../file-systems.ts";
 
 const BLOCK = 512;
 const WRITABLE = 0o222;
@@ -14,7 +15,8 @@ export const rawDriver: Driver = {
   name: "raw",
   type: "raw",
   suffix: ".raw",
-  why: (fsType) => `a disk image in a file on ${fsType}`,
+  why: (fsType) =>
+    `a disk image in a file on ${fsType}${sharesBlocks(fsType) ? ": a clone shares its blocks" : ", which shares no blocks: a clone is a copy"}`,
 
   read(path) {
     const { birthtimeMs, mtimeMs, mode, blocks, size } = statSync(path);
@@ -23,7 +25,7 @@ export const rawDriver: Driver = {
       readOnly: (mode & WRITABLE) === 0,
       created: birthtimeMs > 0 ? birthtimeMs : null,
       modified: mtimeMs,
-      ...{ usage, usageExclusive: usage, limit: size, limitExclusive: size },
+      ...{ usage, usageExclusive: sharesBlocksAt(path) ? null : usage, limit: size, limitExclusive: size },
     };
   },
 
@@ -36,6 +38,11 @@ export const rawDriver: Driver = {
   },
 
   measure: async (path) => statSync(path).blocks * BLOCK,
+
+  async measureOwn(path, signal) {
+    const usage = statSync(path).blocks * BLOCK;
+    return sharesBlocksAt(path) ? Math.max(0, usage - (await sharedBytes(path, signal))) : usage;
+  },
 
   create: (path) => writeFileSync(path, "", { mode: 0o600, flag: "wx" }),
 
@@ -66,6 +73,21 @@ export async function shareBlocks(from: string, to: string, signal: AbortSignal)
   if (ok) makeOwn(to);
   else rmSync(to, { force: true });
   return ok;
+}
+
+/** Of a file that has blocks in common with others, by filefrag(8), which reads what the kernel says of each extent (FIEMAP_EXTENT_SHARED). */
+async function sharedBytes(path: string, signal: AbortSignal): Promise<number> {
+  let blocks = 0;
+  const { ok, status, tail } = await runCommand("filefrag", ["-v", `-b${BLOCK}`, "--", path], {
+    signal,
+    // number: first.. last of the file: first.. last of the disk: length: (expected:) flags
+    onLine: (line) => {
+      const [, length, flags = ""] = /^ *\d+:.*\.\..*\.\..*: +(\d+):(.*)$/.exec(line) ?? [];
+      if (/\bshared\b/.test(flags)) blocks += Number(length);
+    },
+  });
+  if (!ok) throw new BerthError(`cannot count ${path}: filefrag ${tail.at(-1) ?? status}`);
+  return blocks * BLOCK;
 }
 
 /** It is a machine's own, whoever may not write to what it was made of. */
