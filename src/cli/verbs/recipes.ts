@@ -28,7 +28,7 @@ export function renderTable(listing: readonly RecipeListing[]): string {
     recipe.releases.map((release) => [
       recipe.name,
       release.name + (release.default ? " (default)" : ""),
-      release.title,
+      titleCell(recipe, release),
       toolCell(recipe),
       release.cached === null ? "-" : release.cached.created.slice(0, 10),
     ]),
@@ -36,6 +36,11 @@ export function renderTable(listing: readonly RecipeListing[]): string {
   const table = [["RECIPE", "RELEASE", "TITLE", "TOOL", "CACHED"], ...rows];
   const widths = [0, 1, 2, 3].map((column) => Math.max(...table.map((row) => row[column]?.length ?? 0)));
   return table.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ")).join("\n");
+}
+
+/** A recipe that extends another one has its releases, and a title of its own. */
+function titleCell({ title }: RecipeListing, release: RecipeListing["releases"][number]): string {
+  return release.title.startsWith(title) ? release.title : `${title}, ${release.title}`;
 }
 
 function toolCell({ tool, missing, forThisArchitecture }: RecipeListing): string {
