@@ -1,3 +1,4 @@
+import { BerthError } from "../errors.ts";
 import { visible } from "../spec/quote.ts";
 import type { Transfer, TransferType } from "../transfer/transfer.ts";
 import type { Transfers } from "../transfer/transfers.ts";
@@ -32,7 +33,7 @@ export async function followTransfer(transfers: Transfers, transfer: Transfer, c
   transfers.on("log", (_, priority, line) => {
     if (priority === WARNING) warnings.push(line);
   });
-  const cancel = (): void => transfer.cancel();
+  const cancel = (): void => transfer.cancel(interrupted(transfer));
   signal.addEventListener("abort", cancel, { once: true });
   if (signal.aborted) cancel();
   try {
@@ -42,4 +43,8 @@ export async function followTransfer(transfers: Transfers, transfer: Transfer, c
     progress?.end();
   }
   for (const line of warnings) say(`${visible(line)}\n`);
+}
+
+function interrupted({ type, local }: Transfer): BerthError {
+  return new BerthError(`${LABELS[type]} ${local} was interrupted`, { exitStatus: 130 });
 }

@@ -22,15 +22,12 @@ export interface Place {
   readonly replace: boolean;
 }
 
-/** What a file system says that has no nameless files. */
-const NO_NAMELESS = new Set(["EOPNOTSUPP", "EISDIR", "EINVAL", "ENOSYS", "ENOENT"]);
-
 /**
  * A new file that `fill` has written. Until it has its name it has none, so nobody else comes by it and nothing is left of
  * it however this ends; a file system that has no such files gets one beside its place for as long.
  */
 export function putFile(place: Place, fill: (fd: number) => void): void {
-  const fd = openWithoutName(place.directory);
+  const fd = openNameless(place.directory, O_RDWR, 0o600);
   if (fd === null) {
     putNamedFile(place, fill);
     return;
@@ -65,15 +62,6 @@ export function putSymlink(place: Place, target: Buffer, { uid, gid, times }: At
     }
     setEntryTimes(place.directory, temporary, times);
   });
-}
-
-function openWithoutName(directory: number): number | null {
-  try {
-    return openNameless(directory, O_RDWR, 0o600);
-  } catch (error) {
-    if (NO_NAMELESS.has(errorCode(error) ?? "")) return null;
-    throw error;
-  }
 }
 
 /** The way of file systems that have no nameless files. */

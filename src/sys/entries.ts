@@ -41,13 +41,17 @@ export function openBelow(directory: number, name: Buffer, flags: number, mode =
   return check(openat2Call(syscallNumber("openat2", ARCH), directory, terminated(name), how, 24), "openat2");
 }
 
-/** An O_TMPFILE (open(2)): a file without a name, which is gone when it is closed before it gets one. */
-export function openNameless(directory: number, flags: number, mode: number): number {
+/** What file systems say that have none, NFS and FUSE. */
+const NO_NAMELESS = ["EOPNOTSUPP", "EISDIR", "EINVAL", "ENOSYS", "ENOENT"] as const;
+
+/** An O_TMPFILE (open(2)): a file without a name, which is gone when it is closed before it gets one. Null: the file system has none. */
+export function openNameless(directory: number, flags: number, mode: number): number | null {
   const how = pinned(24);
   how.writeBigUInt64LE(BigInt(flags | O_CLOEXEC | OPEN_FLAGS[ARCH].O_TMPFILE), 0);
   how.writeBigUInt64LE(BigInt(mode), 8);
-  const path = terminated(SELF);
-  return check(openat2Call(syscallNumber("openat2", ARCH), directory, path, how, 24), "open O_TMPFILE");
+  const result = openat2Call(syscallNumber("openat2", ARCH), directory, terminated(SELF), how, 24);
+  if (result < 0 && failedWith(...NO_NAMELESS)) return null;
+  return check(result, "open O_TMPFILE");
 }
 
 export function makeDirectory(directory: number, name: Buffer, mode: number): void {

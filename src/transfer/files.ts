@@ -3,6 +3,7 @@ import { constants, fstatSync, fsyncSync, openSync, renameSync, rmSync, statSync
 import { basename, dirname, join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
 import { quote } from "../spec/quote.ts";
+import { linkFile, openNameless } from "../sys/entries.ts";
 import { closeQuietly, duplicate } from "../sys/files.ts";
 
 /** A file that is written beside its place, and gets its name when it is whole. */
@@ -53,26 +54,53 @@ export function openOutput(path: string): OutputFile {
     return { fd: openSync(path, constants.O_WRONLY), ...NOTHING_MORE };
   }
   requireDirectory(dirname(path));
-  const temporary = join(dirname(path), `.${basename(path).slice(0, 200)}.${randomBytes(6).toString("hex")}`);
-  const fd = openSync(
-    temporary,
-    constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL,
-    (stat?.mode ?? 0o600) & 0o777,
-  );
-  const own = duplicate(fd);
-  let committed = false;
-  return {
-    fd,
-    commit() {
-      fsyncSync(own);
-      renameSync(temporary, path);
-      committed = true;
-    },
-    [Symbol.dispose]() {
-      closeQuietly(own);
-      if (!committed) rmSync(temporary, { force: true });
-    },
-  };
+  return new NewFile(path, (stat?.mode ?? 0o600) & 0o777);
+}
+
+/** It has no name until it is whole, where the file system has such files: then nothing is left of it, whoever is killed. */
+class NewFile implements OutputFile {
+  readonly fd: number;
+  readonly #own: number;
+  readonly #path: string;
+  readonly #temporary: string;
+  #hasName: boolean;
+
+  constructor(path: string, mode: number) {
+    this.#path = path;
+    this.#temporary = join(dirname(path), `.${basename(path).slice(0, 200)}.${randomBytes(6).toString("hex")}`);
+    const nameless = within(dirname(path), (directory) => openNameless(directory, constants.O_WRONLY, mode));
+    this.#hasName = nameless === null;
+    this.fd = nameless ?? openSync(this.#temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, mode);
+    this.#own = duplicate(this.fd);
+  }
+
+  commit(): void {
+    fsyncSync(this.#own);
+    if (!this.#hasName) this.#giveName();
+    renameSync(this.#temporary, this.#path);
+    this.#hasName = false;
+  }
+
+  /** As no link takes the place of a file that is there. */
+  #giveName(): void {
+    const name = Buffer.from(basename(this.#temporary));
+    within(dirname(this.#temporary), (directory) => linkFile(this.#own, directory, name));
+    this.#hasName = true;
+  }
+
+  [Symbol.dispose](): void {
+    closeQuietly(this.#own);
+    if (this.#hasName) rmSync(this.#temporary, { force: true });
+  }
+}
+
+function within<T>(path: string, act: (directory: number) => T): T {
+  const directory = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    return act(directory);
+  } finally {
+    closeQuietly(directory);
+  }
 }
 
 /** Else a message would name the file that it has until it is whole. */

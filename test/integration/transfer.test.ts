@@ -143,6 +143,12 @@ describe("export-tar and import-tar", () => {
     await using child = root.spawn(["sh", "-c", `ulimit -f 60000; exec ${BERTH} export-tar web ${archive}`]);
     const { status, stderr } = await child.end;
     expect([status, stderr]).toEqual([1, expect.stringMatching(/^berth: cannot export image web: /)]);
+    // Nor is anything left of one that is killed.
+    await using killed = root.start("export-tar", "web", archive);
+    const isOpen = (fd: string): boolean => fd.includes(`${root.path}/#`) || fd.includes(`${root.path}/.web.tar`);
+    await poll("its file", () => openFds(killed.child.pid ?? 0).some(isOpen) || undefined);
+    killed.kill("SIGKILL");
+    await killed.end;
     expect(readFileSync(archive, "utf8")).toBe("of before");
     expect(readdirSync(root.path).sort()).toEqual(["etc", "machines", "run", "web.tar"]);
     expect((await root.berth("export-tar", "nothing", archive)).stderr).toContain('no image "nothing"');
@@ -196,7 +202,7 @@ describe("an import that does not come to its end", () => {
       expect((await root.berth("list-images")).stdout).toBe("");
       await expect.poll(() => ours(newProcesses(before, readProcesses())), { timeout: 5000 }).toEqual([]);
       await done(root, "clean");
-    } else expect([status, stdout, stderr]).toEqual([130, "", "berth: transfer 1 was cancelled\n"]);
+    } else expect([status, stdout, stderr]).toEqual([130, "", "berth: importing web was interrupted\n"]);
     expect(readdirSync(root.machines)).toEqual([]);
     expect(ours(newProcesses(before, readProcesses()))).toEqual([]);
   });
