@@ -43,8 +43,9 @@ export function createSubvolume(path: string, group: bigint | null = null): void
       call(fd, SUBVOL_CREATE, namedArgument(basename(path), 8), "BTRFS_IOC_SUBVOL_CREATE", path);
       return;
     }
-    const { argument } = inGroup(namedArgument(basename(path), 56), group);
+    const { argument, inherit } = inGroup(namedArgument(basename(path), 56), group);
     call(fd, SUBVOL_CREATE_V2, argument, "BTRFS_IOC_SUBVOL_CREATE_V2", path);
+    inherit.fill(0); // it was there until now
   });
 }
 
