@@ -25,7 +25,9 @@ export const rawDriver: Driver = {
       readOnly: (mode & WRITABLE) === 0,
       created: birthtimeMs > 0 ? birthtimeMs : null,
       modified: mtimeMs,
-      ...{ usage, usageExclusive: sharesBlocksAt(path) ? null : usage, limit: size, limitExclusive: size },
+      ...{ usage, limit: size, limitExclusive: size },
+      // Else it has to be counted.
+      ...(sharesBlocksAt(path) ? {} : { usageExclusive: usage }),
     };
   },
 
