@@ -7,7 +7,7 @@ import type { Paths } from "../host/paths.ts";
 import { isAlive } from "../host/process-id.ts";
 import { checkName } from "../spec/name.ts";
 import { monotonic } from "../sys/clock.ts";
-import { closeQuietly } from "../sys/files.ts";
+import { isLocked } from "../sys/file-lock.ts";
 import { freeze, isFrozen } from "./freeze.ts";
 import { listMachines, type MachineRecord, readRecord } from "./record.ts";
 
@@ -114,11 +114,7 @@ function hold(machine: MachineRecord, paths: Paths): Hold {
 }
 
 function isHeld(name: string, paths: Paths): boolean {
-  const path = join(directoryOf(paths), name);
-  const fd = existsSync(path) ? lockFile(path) : null;
-  if (fd === null) return existsSync(path);
-  closeQuietly(fd); // who held it was killed
-  return false;
+  return isLocked(join(directoryOf(paths), name));
 }
 
 function isBusy(name: string): BerthError {

@@ -37,8 +37,8 @@ test("a damaged file system is told of by the image's name, and how it may be re
   expect((await root.berth("image-status", "web")).stdout).toContain(`Problem  ${what}\n`);
 });
 
-test("an image of a file system that nobody can write to is shown as read-only", async () => {
-  needs("tool:mksquashfs", "tool:mkfs.erofs");
+test("an image of a file system that nobody can write to is shown as read-only", async (ctx) => {
+  needsHere(ctx, "tool:mksquashfs", "tool:mkfs.erofs");
   await using root = berthRoot();
   const from = await probeTree();
   for (const fs of ["squashfs", "erofs"] as const)

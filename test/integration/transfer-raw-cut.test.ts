@@ -65,8 +65,8 @@ test("import-raw: a qcow2 with clusters or tables beyond its end is refused, who
   expect(images(root)).toEqual([]);
 });
 
-test("import-raw: a file system that says it is larger than the file is refused, as a whole disk and in a partition", async () => {
-  needs(...toolsOf("xfs"), ...toolsOf("btrfs"), "tool:mksquashfs", "tool:mkfs.erofs");
+test("import-raw: a file system that says it is larger than the file is refused, as a whole disk and in a partition", async (ctx) => {
+  needsHere(ctx, ...toolsOf("xfs"), ...toolsOf("btrfs"), "tool:mksquashfs", "tool:mkfs.erofs");
   await using root = berthRoot();
   const disk = join(root.path, "web.raw");
   const from = await probeTree();
