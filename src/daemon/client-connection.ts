@@ -4,6 +4,7 @@ import { OneATurn } from "../manager/one-a-turn.ts";
 import type { Hint, Reply, Request, WireError } from "../manager/protocol.ts";
 import { DaemonEnds } from "../manager/when-ready.ts";
 import { printable } from "../spec/quote.ts";
+import { monotonic } from "../sys/clock.ts";
 import { closeQuietly } from "../sys/files.ts";
 import { pidfdGetfd, pidfdOpen } from "../sys/processes.ts";
 import type { Credentials } from "../sys/socket-message.ts";
@@ -27,6 +28,9 @@ const ROOT: Limits = { line: 4 << 20, requests: 256, unread: 64 << 20 };
 const OTHERS: Limits = { line: 16 << 10, requests: 8, unread: 4 << 20 };
 /** What those ask for. */
 const others = new OneATurn();
+/** What root asks for at once is read for so long before everybody else gets their turn, ms. */
+const READ_MS = 3;
+const roots = new OneATurn(READ_MS);
 const FDS_MAX = 3;
 /** For what it asked for to end when the daemon does; what takes longer goes on without it, and the next one sees to that. */
 const GIVE_UP_MS = 2000;
@@ -112,22 +116,27 @@ export class ClientConnection {
       this.#drop("too many fds");
       return;
     }
-    if (this.#isRoot) this.#readLines(chunk);
-    else void this.#readInTurn(chunk);
+    const rest = this.#isRoot ? this.#readLines(chunk) : chunk;
+    if (rest !== null && !this.#over) void this.#readInTurns(rest);
   }
 
-  #readLines(chunk: Buffer): void {
-    for (let rest: Buffer | null = chunk; rest !== null && !this.#over; ) rest = this.#readLine(rest);
-  }
-
-  /** So that however much others than root ask for, everybody else gets their turn. */
-  async #readInTurn(chunk: Buffer): Promise<void> {
+  /** So that however much is asked for at once, everybody else gets their turn. */
+  async #readInTurns(chunk: Buffer): Promise<void> {
     this.#stream.pause();
     for (let rest: Buffer | null = chunk; rest !== null && !this.#over; ) {
-      await others.turn();
-      rest = this.#readLine(rest);
+      await (this.#isRoot ? roots : others).turn();
+      rest = this.#isRoot ? this.#readLines(rest) : this.#readLine(rest);
     }
     if (!this.#over) this.#stream.resume();
+  }
+
+  /** As many as begin in time. Returns what is after them. */
+  #readLines(chunk: Buffer): Buffer | null {
+    const began = monotonic();
+    let rest: Buffer | null = chunk;
+    do rest = this.#readLine(rest);
+    while (rest !== null && !this.#over && monotonic() - began < READ_MS);
+    return rest;
   }
 
   /** Returns what is after it; null: the line is still to be ended. */

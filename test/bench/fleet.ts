@@ -1,6 +1,6 @@
 /**
- * 50 machines with an init of a few lines: started by one command and stopped, the event loop's delay in the daemon
- * meanwhile, the list of them; beside lxc and systemd-nspawn, which are a process a machine. The daemon runs already.
+ * 50 machines with an init of a few lines: started by one command and stopped, and the list of them; beside lxc and
+ * systemd-nspawn, which are a process a machine. The daemon runs already.
  */
 import { DaemonRoot } from "./daemon-root.ts";
 import { fleetPeers, PeerFleet, type Supervisor } from "./fleet-peers.ts";

@@ -1,0 +1,56 @@
+import { readSync, writeSync } from "node:fs";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { expect, test } from "vitest";
+import { ClientConnection } from "../../../src/daemon/client-connection.ts";
+import { openLog } from "../../../src/daemon/log.ts";
+import type { Daemon } from "../../../src/daemon/methods.ts";
+import type { DaemonStatus, Reply } from "../../../src/manager/protocol.ts";
+import { monotonic } from "../../../src/sys/clock.ts";
+import { closeQuietly } from "../../../src/sys/files.ts";
+import { socketPair } from "../../../src/sys/sockets.ts";
+
+const SOCK_STREAM = 1;
+const ASKED = 12;
+/** ms, longer than root's requests are read for at a time. */
+const WORK_MS = 5;
+
+test("what root asks for at once is done in several turns of the event loop, in its order, and all of it", async () => {
+  const [ours, theirs] = socketPair(SOCK_STREAM);
+  const begun: number[] = [];
+  let turns = 0;
+  const daemon = {
+    status(): Promise<DaemonStatus> {
+      begun.push(turns);
+      for (const end = monotonic() + WORK_MS; monotonic() < end; );
+      return Promise.resolve({ pid: begun.length } as DaemonStatus);
+    },
+  } as unknown as Daemon;
+  const peer = { pid: process.pid, uid: 0, gid: 0 };
+  const connection = new ClientConnection(ours, peer, daemon, openLog(process.env), () => undefined);
+  try {
+    const request = (id: number): string => `${JSON.stringify({ id, method: "status", params: {} })}\n`;
+    writeSync(theirs, Array.from({ length: ASKED }, (_, index) => request(index + 1)).join(""));
+    for (const late = monotonic() + 10_000; begun.length < ASKED && monotonic() < late; turns++) await nextTurn();
+    expect(new Set(begun).size).toBe(ASKED);
+    await connection.close();
+    const replies = receive(theirs);
+    expect(replies.map((reply) => [reply.id, "result" in reply && (reply.result as DaemonStatus).pid])).toEqual(
+      Array.from({ length: ASKED }, (_, index) => [index + 1, index + 1]),
+    );
+  } finally {
+    await connection.close();
+    closeQuietly(theirs);
+  }
+});
+
+/** To the end. */
+function receive(fd: number): readonly Reply[] {
+  const buffer = Buffer.alloc(1 << 16);
+  let text = "";
+  for (let length = readSync(fd, buffer); length > 0; length = readSync(fd, buffer))
+    text += buffer.toString("utf8", 0, length);
+  return text
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Reply);
+}
