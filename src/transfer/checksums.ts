@@ -68,6 +68,11 @@ async function verified(
     signal,
     onLine: (line) => lines.push(line),
   });
+  const spent = spentBy(lines);
+  if (spent !== undefined)
+    throw new BerthError(`${REFUSED}${spent}`, {
+      hint: "its publisher has another key by now, most likely; --verify=checksum does without",
+    });
   if (ok) return lines.filter((line) => !line.startsWith(SAID) && !line.startsWith(STATUS)).join("\n");
   if (status === "ended with status 127")
     throw new BerthError("signatures can't be checked: gpgv is not installed", {
@@ -81,26 +86,50 @@ async function verified(
 const SAID = "gpgv: ";
 const STATUS = "[GNUPG:] ";
 
+const REFUSED = "the signature of the checksums is refused: ";
+
+/** Of one signature there is one of these words, or GOODSIG and others that stand for a fault of gpgv(1) as well. */
+const SPENT: ReadonlyMap<string, (key: string) => string> = new Map([
+  ["EXPSIG", () => "it has expired"],
+  ["EXPKEYSIG", (key) => `it is of key ${key}, which has expired`],
+  ["REVKEYSIG", (key) => `it is of key ${key}, which has been revoked`],
+]);
+
+/**
+ * Why a signature is good for nothing any more, to which gpgv(1) has no objection. A list may have lines like these, of which only more
+ * would be refused.
+ */
+function spentBy(lines: readonly string[]): string | undefined {
+  for (const [word = "", key = ""] of statusesOf(lines)) {
+    const why = SPENT.get(word);
+    if (why !== undefined && KEY_ID.test(key)) return why(key);
+  }
+  return undefined;
+}
+
+function statusesOf(lines: readonly string[]): readonly (readonly string[])[] {
+  return lines.filter((line) => line.startsWith(STATUS)).map((line) => line.slice(STATUS.length).split(" "));
+}
+
 /** `own`: the keyring among the settings. */
 function refused(lines: readonly string[], status: string, keyring: string, own: string | undefined): BerthError {
-  const statuses = lines.filter((line) => line.startsWith(STATUS)).map((line) => line.slice(STATUS.length).split(" "));
+  const statuses = statusesOf(lines);
   const said = lines.findLast((line) => line.startsWith(SAID))?.slice(SAID.length) ?? status;
-  const what = "the signature of the checksums is refused: ";
   // What was changed is not to be had by looking away.
   if (statuses.some(([word]) => word === "BADSIG"))
-    return new BerthError(`${what}${said}`, {
+    return new BerthError(`${REFUSED}${said}`, {
       hint: "the list is not what that key has signed: try again later, or ask its publisher",
     });
   const unknown = statuses.find(([word]) => word === "NO_PUBKEY")?.[1];
   const trusted = `the keys that are trusted are those in ${keyring}`;
   const without = "--verify=checksum does without";
   if (unknown === undefined || !KEY_ID.test(unknown))
-    return new BerthError(`${what}${said}`, { hint: `${trusted}; ${without}` });
+    return new BerthError(`${REFUSED}${said}`, { hint: `${trusted}; ${without}` });
   const add =
     keyring === own
       ? `gpg --export ${unknown} >>${keyring} adds it`
       : `${own} stands in for it (gpg --export ${unknown})`;
-  return new BerthError(`${what}it is of key ${unknown}, which is not known`, {
+  return new BerthError(`${REFUSED}it is of key ${unknown}, which is not known`, {
     hint: `${trusted}; ${add}, ${without}`,
   });
 }

@@ -199,6 +199,51 @@ describe("--verify=signature, which is the default", () => {
   });
 });
 
+test("nor what a key signed that has expired or was revoked, or whose signature has expired", async () => {
+  await using root = pullRoot();
+  const keys = root.directory("keys", 0o700);
+  const gpg = (words: readonly string[], input = ""): Buffer =>
+    execFileSync("gpg", ["--homedir", keys, "--batch", "--no-tty", "--quiet", "--passphrase", "", ...words], {
+      input,
+      stdio: ["pipe", "pipe", "pipe"],
+    });
+  const sums = `${sumOf(ARCHIVE)}  web.tar\n`;
+  const then = "--faked-system-time=20200101T000000";
+  const sign = (who: string, ...words: readonly string[]): Buffer =>
+    gpg([...words, "--local-user", who, "--output", "-", "--detach-sign"], sums);
+  try {
+    gpg([then, "--quick-generate-key", "old", "ed25519", "sign", "1d"]);
+    for (const who of ["lost", "brief"]) gpg([then, "--quick-generate-key", who, "ed25519", "sign", "never"]);
+    const signed = {
+      old: sign("old", then),
+      lost: sign("lost"),
+      brief: sign("brief", then, "--default-sig-expire=1d"),
+    };
+    const lost = /^fpr:+([0-9A-F]+):/m.exec(gpg(["--with-colons", "--list-keys", "lost"]).toString())?.[1] ?? "";
+    const revocation = readFileSync(join(keys, "openpgp-revocs.d", `${lost}.rev`), "utf8");
+    gpg(["--import"], revocation.replace(/^:/m, ""));
+    await using server = await site(
+      Object.fromEntries(
+        Object.entries(signed).flatMap(([place, signature]) => [
+          [`/${place}/web.tar`, ARCHIVE],
+          [`/${place}/SHA256SUMS`, sums],
+          [`/${place}/SHA256SUMS.gpg`, signature],
+        ]),
+      ),
+    );
+    mkdirSync(root.etc, { recursive: true });
+    writeFileSync(join(root.etc, "import-pubring.gpg"), gpg(["--export"]));
+    for (const [place, why] of [
+      ["old", /refused: it is of key [0-9A-F]{16}, which has expired\n/],
+      ["lost", /refused: it is of key [0-9A-F]{16}, which has been revoked\n/],
+      ["brief", /refused: it has expired\n/],
+    ] as const)
+      expectRefused(root, await pull(root, `${server.url}/${place}/web.tar`), why);
+  } finally {
+    execFileSync("gpgconf", ["--homedir", keys, "--kill", "all"]);
+  }
+});
+
 test("a proxy of the environment is asked, but not for what no_proxy names", async () => {
   await using root = pullRoot();
   await using proxy = await site({ "http://server.invalid/web.tar": ARCHIVE });
