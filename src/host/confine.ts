@@ -1,4 +1,6 @@
 import {
+  copyFileSync,
+  existsSync,
   lstatSync,
   mkdirSync,
   openSync,
@@ -30,6 +32,8 @@ export interface ConfinedTree {
   /** Or these below it, laid over each other, the topmost first: to be read only. */
   readonly layers?: readonly string[] | undefined;
   readonly writable: boolean;
+  /** What this host calls its users and groups is known there too. */
+  readonly names?: boolean;
 }
 
 export interface ConfinedOptions extends ViewOptions, ConfinedTree {}
@@ -99,6 +103,7 @@ function openView(tree: ConfinedTree | null, stack: DisposableStack): View {
   if (tree === null) return { root, mounts: programs, directory: "/" };
   if (tree.isFile === undefined) mkdirSync(`${at}/tree`);
   else writeFileSync(`${at}/tree`, "");
+  if (tree.names === true) placeNames(at);
   return {
     root,
     mounts: [...programs, ...treeOf(tree, own)],
@@ -126,6 +131,12 @@ function placePrograms(at: string): readonly string[] {
     mkdirSync(`${at}/${name}`);
     return true;
   });
+}
+
+/** Without their nsswitch.conf(5) these two are what libc looks into. */
+function placeNames(at: string): void {
+  mkdirSync(`${at}/etc`);
+  for (const path of ["/etc/passwd", "/etc/group"]) if (existsSync(path)) copyFileSync(path, `${at}${path}`);
 }
 
 function treeOf(

@@ -55,12 +55,15 @@ export async function extractArchive(input: ArchiveInput, directory: string, opt
   const { onLine, beside = writeBeside, listing } = options;
   const end = new EndOfArchive();
   const reasons: string[] = [];
+  let unknown: string | undefined;
   const take = (line: string): void => {
     if (end.take(line) || NO_REASON.test(line)) return;
+    unknown ??= NO_ACL.exec(line)?.[1];
     if (reasons.length < REASONS) reasons.push(line);
     onLine(line);
   };
-  const tree = { directory, writable: true };
+  // Packers write ACLs by name: to go without one would give the owner's group what the mask lets all the others have.
+  const tree = { directory, writable: true, names: true };
   const [program, output] = listing === undefined ? [TAR, {}] : [[...TAR, ...LISTED], { stdout: listing }];
   const tar: RunProgram = (ends) =>
     runConfinedAlone(program, { capabilities: CAPABILITIES }, tree, { ...ends, ...output, onLine: take });
@@ -70,6 +73,7 @@ export async function extractArchive(input: ArchiveInput, directory: string, opt
     if (listing !== undefined) end.take(lastLine(listing));
     const fault = NoSpaceLeft.in(reasons) ?? faultOf(input, end, reasons, programs);
     if (fault !== undefined) throw fault;
+    if (unknown !== undefined) throw aclUnknown(unknown);
   };
   await guardSpace(directory, options.signal, work, input.compression === NONE ? input.allocated : null);
   if (options.mayBeEmpty !== true && (await readdir(directory)).length === 0) throw damaged("there is nothing in it");
@@ -118,6 +122,16 @@ function faultOf(
   if (!tar.ok) return damaged(tarred ?? `tar ${tar.status}`);
   if (!end.whole || end.lone) return damaged("it ends before its end");
   return undefined;
+}
+
+/** What tar(1) says of an entry whose ACL it leaves out. */
+const NO_ACL = /^tar: (.*): Warning: Cannot acl_from_text: /;
+
+function aclUnknown(entry: string): BerthError {
+  return new BerthError(
+    `the archive is refused: the ACL of ${entry} is not understood: it names who this host does not know, or is in bsdtar's form`,
+    { hint: "GNU tar with --acls --numeric-owner packs their numbers; nothing of it is left here" },
+  );
 }
 
 /** What tar(1) says besides, also of good archives. */

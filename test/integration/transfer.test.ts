@@ -102,6 +102,35 @@ describe("export-tar and import-tar", () => {
     expect((await root.run(join(root.machines, "copy"), [], probe("ids"))).status).toBe(0);
   });
 
+  test("ACLs by name are kept; of names that nobody knows the archive is refused, as a mask would become rights", async () => {
+    await using root = berthRoot();
+    const tree = root.directory("tree");
+    const script = `
+import os, struct, sys
+os.makedirs("etc")
+open("etc/os-release", "w").write("ID=acl\\n")
+acl = lambda *entries: struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *e) for e in entries)
+none = 0xffffffff
+# 5 is games, 4 adm, on every Debian
+os.setxattr("etc/os-release", "system.posix_acl_access",
+    acl((1, 6, none), (2, 6, 5), (4, 0, none), (8, 4, 4), (16, 6, none), (32, 0, none)))`;
+    execFileSync("python3", ["-c", script], { cwd: tree });
+    const archive = join(root.path, "acl.tar");
+    execFileSync("tar", ["-C", tree, "--acls", "-cf", archive, "."]);
+    const bytes = readFileSync(archive);
+    expect(bytes.indexOf("user:games:rw-")).toBeGreaterThan(0);
+    await done(root, "import-tar", archive, "web");
+    expect(manifest(join(root.machines, "web"))).toEqual(manifest(tree));
+    await done(root, "remove", "web");
+    writeFileSync(archive, Buffer.from(bytes.toString("latin1").replaceAll("user:games:", "user:gamez:"), "latin1"));
+    const unknown = await root.berth("import-tar", archive, "web");
+    expect(unknown).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(/ACL of .*os-release is not understood/),
+    });
+    expect(existsSync(join(root.machines, "web"))).toBe(false);
+  });
+
   test("an operating system one directory down is found, anything else stays as it is", async () => {
     await using root = berthRoot();
     const inner = [directory("top", 0o755), directory("top/etc"), file("top/etc/os-release", "ID=x\n")];
