@@ -15,7 +15,7 @@ import { MOST_LAYERS, stackDriver } from "./drivers/stack.ts";
 import { subvolumeDriver } from "./drivers/subvolume.ts";
 import { lockImage } from "./locks.ts";
 import { type MakeOptions, makeImage, requireFree } from "./make.ts";
-import { obstacleNow, SOMEBODY } from "./obstacle.ts";
+import { hiddenInLayer, obstacleNow, SOMEBODY } from "./obstacle.ts";
 import { type CopiedSettings, copySettings } from "./settings-follow.ts";
 import { makeShareable } from "./share.ts";
 import { copySavedSettings } from "./snapshots/saved-settings.ts";
@@ -45,12 +45,13 @@ export async function cloneImage(paths: Paths, from: FoundImage, to: string, opt
   using _copied = lockImage(paths, snapshot?.image ?? from.name, "copied");
   // Somebody else may have been first.
   const source = dirname(from.path) === paths.machines ? (findImage(paths, from.name) ?? shared) : shared;
-  const driver = driverOf(paths, source, wanted);
+  const driver = await driverOf(paths, source, wanted);
   const settings = (): CopiedSettings =>
     snapshot === null
       ? copySettings(paths, from.name, to)
       : copySavedSettings(paths, findSnapshot(paths, snapshot.image, snapshot.snapshot), to);
-  if (wanted === undefined && isCopiedForOnce(paths, source)) options.onFullCopy?.(obstacleOf(paths, source)[0]);
+  if (wanted === undefined && isCopiedForOnce(paths, source))
+    options.onFullCopy?.((await obstacleOf(paths, source))[0]);
   const { readOnly, signal, later } = options;
   await makeImage(paths, { readOnly, signal, later, driver, name: to, replace: false, settings }, (workspace) =>
     fillClone(paths, source, driver, workspace, options),
@@ -63,7 +64,7 @@ function isCopiedForOnce({ machines }: Paths, { driver, path }: FoundImage): boo
 }
 
 /** What keeps the copy. */
-function driverOf(paths: Paths, source: FoundImage, wanted: CloneOptions["driver"]): Driver {
+async function driverOf(paths: Paths, source: FoundImage, wanted: CloneOptions["driver"]): Promise<Driver> {
   const { driver, name, path } = source;
   const { machines } = paths;
   const refuse = (why: string, hint?: string): BerthError =>
@@ -76,13 +77,13 @@ function driverOf(paths: Paths, source: FoundImage, wanted: CloneOptions["driver
   if (wanted === "stack" && driver !== stackDriver)
     throw driver === subvolumeDriver
       ? refuse("it is a subvolume", "a clone of that is a snapshot, which shares all that does not change")
-      : refuse(...obstacleOf(paths, source));
+      : refuse(...(await obstacleOf(paths, source)));
   if (driver === stackDriver && wanted === undefined && !isShared(path)) return bestDriver(machines);
   return driver === stackDriver ? driver : bestDriver(machines);
 }
 
-function obstacleOf(paths: Paths, source: FoundImage): [why: string, hint?: string] {
-  const { why, hint } = obstacleNow(paths, source) ?? SOMEBODY;
+async function obstacleOf(paths: Paths, source: FoundImage): Promise<[why: string, hint?: string]> {
+  const { why, hint } = obstacleNow(paths, source) ?? (await hiddenInLayer(source)) ?? SOMEBODY;
   return hint === undefined ? [why] : [why, hint];
 }
 

@@ -1,9 +1,12 @@
 import { lstatSync } from "node:fs";
 import { dirname } from "node:path";
+import { errorCode } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
+import { quote } from "../spec/quote.ts";
 import type { FoundImage } from "./discover.ts";
 import { stackDriver } from "./drivers/stack.ts";
 import { machineOf } from "./hold-tree.ts";
+import { findOverlayMark } from "./overlay-marks.ts";
 import { listSnapshots } from "./snapshots/snapshot.ts";
 
 /** Why a directory can't become a layer of its clone. */
@@ -34,6 +37,20 @@ export function obstacleNow(paths: Paths, image: FoundImage): Obstacle | null {
   const machine = machineOf(image.name, image.path, paths);
   if (machine === undefined) return null;
   return { why: "a machine runs from it", hint: `berth poweroff ${machine} stops the machine` };
+}
+
+/** What would be hidden in a layer, of a directory that nobody changes. */
+export async function hiddenInLayer({ path }: FoundImage): Promise<Obstacle | null> {
+  try {
+    const mark = await findOverlayMark(path);
+    if (mark === null) return null;
+    return {
+      why: `overlayfs would hide what containers in it have left: ${quote(mark.toString("latin1").replace(/^\.\//, ""))}`,
+    };
+  } catch (error) {
+    if (errorCode(error) !== "ENAMETOOLONG") throw error;
+    return { why: "paths in it are longer than the kernel takes them" };
+  }
 }
 
 /** Of one that could not be had for a layer a moment ago. */

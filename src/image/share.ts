@@ -15,7 +15,7 @@ import { holdTree } from "./hold-tree.ts";
 import { settle } from "./later-writes.ts";
 import { collectHalf, dropLayer, linkTo, lockLayers, newLayer } from "./layers.ts";
 import { lockImage } from "./locks.ts";
-import { lastingObstacle } from "./obstacle.ts";
+import { hiddenInLayer, lastingObstacle } from "./obstacle.ts";
 import { hasChanges, makeStack, newIdentity, readIdentity, topOf } from "./stack-files.ts";
 import { createWorkspace } from "./workspace.ts";
 
@@ -50,6 +50,7 @@ async function share(
     if (now === null || !mayBeShared(paths, now, force) || isPending(now.path))
       return { image: now ?? image, changed: false };
     using _held = holdTree(now, paths);
+    if (now.driver === directoryDriver && (await hiddenInLayer(now)) !== null) return { image: now, changed: false };
     const shared = now.driver === stackDriver ? seal(paths, now) : becomeStack(paths, now, workspace.path);
     return { image: shared, changed: true };
   } catch (error) {

@@ -14,8 +14,9 @@ import { monotonic } from "../sys/clock.ts";
 import { markReadOnly, removeImage, renameImage } from "./changes.ts";
 import { type CloneOptions, cloneImage } from "./clone.ts";
 import { countDisk } from "./count-disk.ts";
-import { type FoundImage, findImage, findImages, findSource, HOST } from "./discover.ts";
+import { cloneDriver, type FoundImage, findImage, findImages, findSource, HOST } from "./discover.ts";
 import { directoryDriver } from "./drivers/directory.ts";
+import { stackDriver } from "./drivers/stack.ts";
 import { finishMoves } from "./half-moved.ts";
 import { type ImageInfo, isHidden, isImageName, noSuchImage } from "./image.ts";
 import { type Inside, readInside } from "./inside.ts";
@@ -24,7 +25,7 @@ import { sweepLayers } from "./layers.ts";
 import { lockImage, sweepLocks } from "./locks.ts";
 import { lostImages, removeLost, settleAll } from "./lost.ts";
 import { type Fill, type MakeOptions, makeImage } from "./make.ts";
-import { obstacleNow } from "./obstacle.ts";
+import { hiddenInLayer, obstacleNow } from "./obstacle.ts";
 import { limitPool, poolLimit } from "./pool-limit.ts";
 import { sweepCopies } from "./settings-follow.ts";
 import { finishRollbacks } from "./snapshots/half-rollback.ts";
@@ -97,10 +98,12 @@ export class ImageStore {
     return this.list().find((image) => image.name === name) ?? found.info;
   }
 
-  /** Why it is kept as it is, and what a clone of it would be now: for who asks about one, as that takes a look at machines and snapshots. */
-  whyNow(name: string): string {
+  /** Why it is kept as it is, and what a clone of it would be now: for who asks about one, as that takes a look at machines, snapshots and all files. */
+  async whyNow(name: string): Promise<string> {
     const image = this.#source(name);
-    const obstacle = image.driver === directoryDriver && image !== HOST ? obstacleNow(this.paths, image) : null;
+    if (image === HOST || image.driver !== directoryDriver || cloneDriver(this.paths.machines) !== stackDriver)
+      return image.driver.why(this.#fsType());
+    const obstacle = obstacleNow(this.paths, image) ?? (await hiddenInLayer(image));
     return image.driver.why(this.#fsType(), obstacle?.why);
   }
 

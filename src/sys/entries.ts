@@ -31,6 +31,8 @@ const getdentsCall = bind("long syscall(long number, int fd, void *buffer, size_
 const PATH_MAX = 4096;
 const ENTRIES_SIZE = 64 << 10;
 const SELF = Buffer.from(".");
+/** Of struct linux_dirent64's d_type (dirent.h). */
+export const [DT_UNKNOWN, DT_CHR, DT_DIR, DT_REG] = [0, 2, 4, 8];
 
 /** openat2(2): `name` itself, never what a link of that name leads to. */
 export function openBelow(directory: number, name: Buffer, flags: number, mode = 0): number {
@@ -118,6 +120,17 @@ export function setEntryTimes(directory: number, name: Buffer, times: FileTimes)
 
 /** Names in a directory that is open for reading, some at a time; nothing but the kernel's buffer is kept of them. */
 export function* entriesOf(directory: number): Generator<Buffer> {
+  for (const { name } of typedEntriesOf(directory)) yield name;
+}
+
+export interface TypedEntry {
+  readonly name: Buffer;
+  /** DT_*; where a file system does not say it DT_UNKNOWN. */
+  readonly type: number;
+}
+
+/** The same with what each is: readdir(3). */
+export function* typedEntriesOf(directory: number): Generator<TypedEntry> {
   for (;;) {
     const buffer = pinned(ENTRIES_SIZE);
     const result = getdentsCall(syscallNumber("getdents64", ARCH), directory, buffer, buffer.length);
@@ -129,7 +142,7 @@ export function* entriesOf(directory: number): Generator<Buffer> {
     for (let at = 0; at < length; at += buffer.readUInt16LE(at + 16)) {
       const start = at + 19;
       const name = Buffer.from(buffer.subarray(start, buffer.indexOf(0, start)));
-      if (!name.equals(SELF) && name.toString("latin1") !== "..") yield name;
+      if (!name.equals(SELF) && name.toString("latin1") !== "..") yield { name, type: buffer.readUInt8(at + 18) };
     }
   }
 }

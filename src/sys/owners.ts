@@ -1,6 +1,6 @@
 import { AT_EMPTY_PATH, O_CLOEXEC, O_PATH, RESOLVE_BENEATH, RESOLVE_NO_XDEV } from "./constants.ts";
 import { O_NOFOLLOW } from "./files.ts";
-import { ARCH, bind, check, failedWith, pinned } from "./libc.ts";
+import { ARCH, bind, bindPlain, check, failedWith, pinned } from "./libc.ts";
 import { syscallNumber } from "./syscall-numbers.ts";
 
 /**
@@ -10,6 +10,7 @@ import { syscallNumber } from "./syscall-numbers.ts";
 const openat2Call = bind("long syscall(long number, int dirfd, const void *path, void *how, size_t size)");
 const fchownatCall = bind("int fchownat(int dirfd, const char *path, uint uid, uint gid, int flags)");
 const listxattrCall = bind("long listxattr(const char *path, void *list, size_t size)");
+const llistxattrCall = bindPlain("long llistxattr(const void *path, void *list, size_t size)");
 const getxattrCall = bind("long getxattr(const char *path, const void *name, void *value, size_t size)");
 const setxattrCall = bind(
   "int setxattr(const char *path, const void *name, const void *value, size_t size, int flags)",
@@ -42,9 +43,19 @@ export function changeOwner(fd: number, uid: number, gid: number): void {
 /** Names of the extended attributes, a character a byte (latin1); none where the file system has none. */
 export function listAttributes(fd: number): readonly string[] {
   buffer ??= pinned(XATTR_MAX);
-  const length = listxattrCall(pathOf(fd), buffer, buffer.length);
-  if (length < 0 && failedWith("EOPNOTSUPP")) return [];
-  const names = buffer.toString("latin1", 0, check(length, "listxattr"));
+  return namesIn(buffer, listxattrCall(pathOf(fd), buffer, buffer.length), "listxattr");
+}
+
+/** The same of what is called `name` in a directory: of a link those of its own, and none of what has gone. */
+export function listEntryAttributes(directory: number, name: Buffer): readonly string[] {
+  buffer ??= pinned(XATTR_MAX);
+  const path = Buffer.concat([Buffer.from(`${pathOf(directory)}/`), name, Buffer.alloc(1)]);
+  return namesIn(buffer, llistxattrCall(path, buffer, buffer.length), "llistxattr");
+}
+
+function namesIn(list: Buffer, length: number, syscall: string): readonly string[] {
+  if (length < 0 && failedWith("EOPNOTSUPP", "ENOENT")) return [];
+  const names = list.toString("latin1", 0, check(length, syscall));
   return names === "" ? [] : names.slice(0, -1).split("\0");
 }
 

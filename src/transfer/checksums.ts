@@ -89,7 +89,7 @@ const STATUS = "[GNUPG:] ";
 const REFUSED = "the signature of the checksums is refused: ";
 
 /** Of one signature there is one of these words, or GOODSIG and others that stand for a fault of gpgv(1) as well. */
-const SPENT: ReadonlyMap<string, (key: string) => string> = new Map([
+const SPENT = new Map<string | undefined, (key: string) => string>([
   ["EXPSIG", () => "it has expired"],
   ["EXPKEYSIG", (key) => `it is of key ${key}, which has expired`],
   ["REVKEYSIG", (key) => `it is of key ${key}, which has been revoked`],
@@ -100,7 +100,7 @@ const SPENT: ReadonlyMap<string, (key: string) => string> = new Map([
  * would be refused.
  */
 function spentBy(lines: readonly string[]): string | undefined {
-  for (const [word = "", key = ""] of statusesOf(lines)) {
+  for (const [word, key = ""] of statusesOf(lines)) {
     const why = SPENT.get(word);
     if (why !== undefined && KEY_ID.test(key)) return why(key);
   }

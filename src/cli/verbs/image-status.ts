@@ -27,7 +27,7 @@ async function imageStatus({ paths }: Context, names: string[], options: { json?
   const told: object[] = [];
   const status = await oneByOne(names, async (name) => {
     await store.measure([name], PATIENCE);
-    const image = { ...store.get(name), why: store.whyNow(name) };
+    const image = { ...store.get(name), why: await store.whyNow(name) };
     const inside = await lookInside(store, image);
     if (options.json === true) told.push({ ...imageFields(image), ...inside });
     else print(page(image, inside));

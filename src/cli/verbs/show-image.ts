@@ -47,7 +47,7 @@ async function showImage({ paths }: Context, names: string[], options: Options):
   }
   const status = await oneByOne(names, async (name) => {
     await store.measure([name], PATIENCE);
-    const image = { ...store.get(name), why: store.whyNow(name) };
+    const image = { ...store.get(name), why: await store.whyNow(name) };
     const origin = imageOrigin(paths, name);
     const partitions = await partitionsOf(store, image);
     const more = { ...(partitions && { partitions }) };
