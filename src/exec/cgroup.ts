@@ -108,7 +108,7 @@ export function killCgroup(path: string): void {
  * a cgroup stays busy until the last process is reaped, so this waits up to two seconds for it.
  */
 export function removeCgroup(path: string): void {
-  const deadline = Date.now() + 2000;
+  const deadline = monotonic() + 2000;
   for (;;) {
     try {
       for (const _ of removing(path));
@@ -116,7 +116,7 @@ export function removeCgroup(path: string): void {
     } catch (error) {
       const code = errorCode(error);
       if (code === "ENOENT" && !existsSync(path)) return;
-      if ((code !== "EBUSY" && code !== "ENOENT") || Date.now() > deadline) throw error;
+      if ((code !== "EBUSY" && code !== "ENOENT") || monotonic() > deadline) throw error;
       killCgroup(path);
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
     }

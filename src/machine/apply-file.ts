@@ -16,7 +16,7 @@ export interface AppliedBind {
 
 /** How to take back what the last `apply` has changed. */
 export interface Revert {
-  /** ms since the epoch: it is done then, unless somebody confirms. */
+  /** ms of CLOCK_MONOTONIC, which all processes share and nobody sets: it is done then, unless somebody confirms. */
   readonly deadline: number;
   readonly bound: readonly AppliedBind[];
   readonly unbound: readonly AppliedBind[];
@@ -28,7 +28,7 @@ export interface Revert {
 
 /** What `apply` knows of a boot of a machine, in its record directory: gone with it. */
 export interface ApplyState {
-  readonly version: 1;
+  readonly version: 2;
   /** Start time of its leader. */
   readonly boot: string;
   readonly binds: readonly AppliedBind[];
@@ -41,10 +41,10 @@ function pathOf(name: string, paths: Paths): string {
 
 /** Of that boot. What is missing, damaged or of another version says nothing. */
 export function readApply(name: string, boot: string, paths: Paths): ApplyState {
-  const nothing: ApplyState = { version: 1, boot, binds: [], pending: null };
+  const nothing: ApplyState = { version: 2, boot, binds: [], pending: null };
   try {
     const value = JSON.parse(readFileSync(pathOf(name, paths), "utf8")) as Partial<ApplyState> | null;
-    const sound = value?.version === 1 && value.boot === boot && Array.isArray(value.binds);
+    const sound = value?.version === 2 && value.boot === boot && Array.isArray(value.binds);
     return sound ? (value as ApplyState) : nothing;
   } catch {
     return nothing;

@@ -3,12 +3,14 @@ import { BerthError } from "../errors.ts";
 import { type AppliedBind, type ApplyState, type Revert, readApply, writeApply } from "../machine/apply-file.ts";
 import type { MachineRecord } from "../machine/record.ts";
 import type { SettingsBind } from "../plan/live-differences.ts";
+import { monotonic } from "../sys/clock.ts";
 import { type Differences, differencesOf, placeOf, requireManaged, showBind } from "./differences.ts";
 import { Launcher } from "./launcher.ts";
 import type { ManagedMachine } from "./managed-machine.ts";
 import type { Manager } from "./manager.ts";
 import { type MachinePolicy, policyOf } from "./policy.ts";
 import type { Surroundings } from "./surroundings.ts";
+import { TIMER_MAX } from "./timers.ts";
 
 /** What differs, for people and programs. */
 export interface ShownDifference {
@@ -72,7 +74,7 @@ export class Applies {
       const { pending } = this.#state(record);
       if (pending !== null) throw waits(name, pending);
       const deadline = await this.#make(machine, record, found, within);
-      const confirmBy = deadline === null ? null : new Date(deadline).toISOString();
+      const confirmBy = deadline === null ? null : new Date(Date.now() + deadline - monotonic()).toISOString();
       return { machine: name, differences, applied: true, confirmBy };
     });
   }
@@ -124,7 +126,7 @@ export class Applies {
     const bound = bind.map(asApplied);
     const state = this.#state(record);
     const pending: Revert = {
-      deadline: Date.now() + (within ?? 0),
+      deadline: monotonic() + (within ?? 0),
       ...{ bound, unbound: unbind },
       policy: policy === null ? null : (machine.policy ?? null),
       requests: requests === null ? null : record.requests,
@@ -148,7 +150,7 @@ export class Applies {
 
   #wait(name: string, { deadline }: Revert): void {
     clearTimeout(this.#timers.get(name));
-    const timer = setTimeout(() => this.#late(name), Math.max(0, deadline - Date.now()));
+    const timer = setTimeout(() => this.#late(name), Math.min(Math.max(0, deadline - monotonic()), TIMER_MAX));
     this.#timers.set(name, timer);
   }
 
@@ -159,12 +161,17 @@ export class Applies {
     const record = machine?.record;
     if (machine === undefined || record === undefined) return;
     const { pending } = this.#state(record);
-    if (pending === null || pending.deadline > Date.now()) return;
+    if (pending === null) return;
+    // Another one by now, or node was a moment too early.
+    if (pending.deadline > monotonic()) {
+      this.#wait(name, pending);
+      return;
+    }
     this.revert(name)
       .then(() => this.#log("warn", name, "what was applied to it is taken back: nobody has confirmed it"))
       .catch((error: Error) => {
         if (error instanceof BerthError && error.kind === "Busy")
-          this.#wait(name, { ...pending, deadline: Date.now() + AGAIN_MS });
+          this.#wait(name, { ...pending, deadline: monotonic() + AGAIN_MS });
         else this.#log("error", name, `what was applied to it could not be taken back: ${error.message}`);
       });
   }
@@ -241,7 +248,7 @@ function nothingPending(name: string): BerthError {
 }
 
 function waits(name: string, { deadline }: Revert): BerthError {
-  const seconds = Math.max(0, Math.ceil((deadline - Date.now()) / 1000));
+  const seconds = Math.max(0, Math.ceil((deadline - monotonic()) / 1000));
   return new BerthError(`what was applied to machine ${name} before waits to be confirmed, ${seconds} s more`, {
     kind: "Busy",
     hint: `berth apply ${name} --confirm, or --revert`,

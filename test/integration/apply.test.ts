@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import type { Applied } from "../../src/manager/applies.ts";
 import { type BerthRoot, berthRoot, buildBerth, poll } from "../lib/berth.ts";
-import { killDaemon } from "../lib/daemon.ts";
+import { berthd, killDaemon } from "../lib/daemon.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { liveMachine } from "../lib/live-machine.ts";
 import { needs } from "../lib/requires.ts";
@@ -172,6 +172,25 @@ test("--confirm-within: what nobody confirms is taken back, what somebody does s
   expect([await m.sees("/mnt"), (await m.apply("--dry-run")).differences.length]).toEqual([true, 1]);
   expect((await root.berth("apply", "m", "--confirm", "--dry-run")).status).toBe(2);
   expect((await root.berth("apply", "m", "--confirm-within=soon")).status).toBe(2);
+  await m.stop();
+});
+
+test("--confirm-within is the same time where the host's clock is set back meanwhile", async () => {
+  await using root = berthRoot();
+  const [hook, back] = [join(root.path, "clock.cjs"), join(root.path, "back")];
+  writeFileSync(
+    hook,
+    `const now = Date.now; Date.now = () => now() - (require("node:fs").existsSync(${JSON.stringify(back)}) ? 3_600_000 : 0);`,
+  );
+  await using daemon = await berthd(root, { env: { NODE_OPTIONS: `--require=${hook}` } });
+  const m = new Machine(root);
+  await m.start();
+  m.say(`Bind=${m.data}:/mnt\n`);
+  await m.apply("--confirm-within=1500ms");
+  expect(await m.sees("/mnt")).toBe(true);
+  writeFileSync(back, "");
+  await poll("its end", () => (daemon.stderr.includes("is taken back") ? true : undefined));
+  expect(await m.sees("/mnt")).toBe(false);
   await m.stop();
 });
 

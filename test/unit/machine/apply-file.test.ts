@@ -13,7 +13,7 @@ const directory = join(recordsDirectory(paths), "m");
 const file = join(directory, "apply.json");
 
 const STATE: ApplyState = {
-  version: 1,
+  version: 2,
   boot: "7",
   binds: [{ source: "/a", target: "/b", readOnly: true, owners: "idmap" }],
   pending: {
@@ -24,7 +24,7 @@ const STATE: ApplyState = {
     requests: { poweroff: { signal: 1 }, reboot: { signal: 2 } },
   },
 };
-const NOTHING: ApplyState = { version: 1, boot: "7", binds: [], pending: null };
+const NOTHING: ApplyState = { version: 2, boot: "7", binds: [], pending: null };
 
 test("what is written is read again, by that boot alone; nothing leaves no file", () => {
   mkdirSync(directory, { recursive: true });
@@ -36,7 +36,7 @@ test("what is written is read again, by that boot alone; nothing leaves no file"
   expect(readApply("m", "7", paths)).toEqual(NOTHING);
 });
 
-test.each(["", "null", "[]", '{"version":2,"boot":"7","binds":[]}', '{"version":1,"boot":"7"}'])(
+test.each(["", "null", "[]", '{"version":1,"boot":"7","binds":[]}', '{"version":2,"boot":"7"}'])(
   "%j says nothing",
   (text) => {
     writeFileSync(file, text);
