@@ -35,7 +35,8 @@ neither takes what the other has.
 
 _/run/berth/running/NAME/_
 : The record of a running machine: _record.json_, _plan.json_ and the console's output, in pieces with their times, in
-_console.log_ and _console.log.1_.
+_console.log_ and _console.log.1_. What *berthd*(8) finds damaged there it sets aside as _record.json.corrupt-TIME_, and makes it anew
+of _record.copy.json_.
 
 _/run/berth/running/NAME/binds.json_
 : What *berth bind* has mounted in it, which *berth unbind* takes away and nothing else.

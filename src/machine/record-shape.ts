@@ -107,12 +107,19 @@ const RECORD: Shape<MachineRecord> = {
   times: matches(TIMES),
 };
 
+const OTHER_VERSION = "is of version ";
+
+/** Whether that is what is wrong: it is some other berth's, then, and left alone. */
+export function isOfOtherVersion(fault: string): boolean {
+  return fault.startsWith(OTHER_VERSION);
+}
+
 /** What is wrong with the record of machine `name`, for after the name of its file; undefined: nothing. */
 export function recordFault(value: unknown, name: string): string | undefined {
   if (!isObject(value)) return "is damaged: it holds no record";
   const { version } = value as { version?: unknown };
   if (version !== undefined && version !== RECORD_VERSION)
-    return `is of version ${printable(JSON.stringify(version))}, and this berth reads version ${RECORD_VERSION}`;
+    return `${OTHER_VERSION}${printable(JSON.stringify(version))}, and this berth reads version ${RECORD_VERSION}`;
   const wrong = misfits(value, RECORD);
   if (wrong.length > 0) return `is damaged: wrong or missing in it: ${wrong.join(", ")}`;
   return value["name"] === name ? undefined : "is damaged: it is another machine's";

@@ -1,5 +1,5 @@
 import { existsSync, readdirSync, readFileSync, renameSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
 import type { Launch, LaunchTrace } from "../exec/launch.ts";
 import { bootId } from "../host/boot-id.ts";
@@ -10,7 +10,7 @@ import type { LaunchPlan } from "../plan/step.ts";
 import { checkName } from "../spec/name.ts";
 import { isLocked } from "../sys/file-lock.ts";
 import { recordsDirectory } from "./places.ts";
-import { type MachineRecord, planFault, recordFault } from "./record-shape.ts";
+import { isOfOtherVersion, type MachineRecord, planFault, recordFault } from "./record-shape.ts";
 
 export type { MachineRecord } from "./record-shape.ts";
 
@@ -24,13 +24,40 @@ export interface UnknownMachine {
 }
 
 const FILE = "record.json";
+/** What is in it once more, for the next daemon. */
+const COPY = "record.copy.json";
 const PLAN = "plan.json";
 
 /** Written to a temporary name and renamed: a reader sees the old or the new one. */
 export function writeRecord(directory: string, record: MachineRecord): void {
   const path = `${directory}/${FILE}`;
-  writeText(`${path}.new`, JSON.stringify(record));
+  const text = JSON.stringify(record);
+  writeText(`${path}.new`, text);
   renameSync(`${path}.new`, path);
+  if (record.managed) writeText(`${directory}/${COPY}`, text);
+}
+
+export interface RestoredRecord {
+  readonly record: MachineRecord;
+  /** Where the damaged one is now; null: there was none. */
+  readonly setAside: string | null;
+}
+
+/** Of a machine that runs and whose record is damaged or gone: what its copy says takes its place. Null: that says nothing either. */
+export function restoreRecord({ name, file, fault }: UnknownMachine): RestoredRecord | null {
+  if (isOfOtherVersion(fault)) return null;
+  const directory = dirname(file);
+  try {
+    const record = readJson(join(directory, COPY), (value) => recordFault(value, name)) as MachineRecord;
+    if (!isRunning(record)) return null;
+    const setAside = existsSync(file) ? `${file}.corrupt-${Date.now()}` : null;
+    if (setAside !== null) renameSync(file, setAside);
+    writeRecord(directory, record);
+    return { record, setAside };
+  } catch (error) {
+    if (error instanceof FileFault) return null;
+    throw error;
+  }
 }
 
 /** The plan a machine was started by, and how long its steps took. */
@@ -112,10 +139,12 @@ export function listMachines(
 
 function read(name: string, paths: Paths): MachineRecord | UnknownMachine | null {
   const found = readSavedRecord(name, paths);
-  if (found.state === "unknown") return found;
-  // Of an earlier boot of the host nothing runs, whoever has the same pid and the same time now.
-  if (found.bootId !== bootId()) return null;
-  return isAlive(found.state === "rebooting" ? found.supervisor : found.leader) ? found : null;
+  return found.state === "unknown" || isRunning(found) ? found : null;
+}
+
+/** Of an earlier boot of the host nothing runs, whoever has the same pid and the same time now. */
+function isRunning(record: MachineRecord): boolean {
+  return record.bootId === bootId() && isAlive(record.state === "rebooting" ? record.supervisor : record.leader);
 }
 
 /** What is written down of a machine, whether it runs or not; of what can't be read, why. */

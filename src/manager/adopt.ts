@@ -7,7 +7,7 @@ import { outcomeOf } from "../machine/exit-status.ts";
 import { archiveBoot } from "../machine/history.ts";
 import { LiveRecord } from "../machine/live-record.ts";
 import { recordsDirectory } from "../machine/places.ts";
-import { isHeld, type MachineRecord, readSavedRecord } from "../machine/record.ts";
+import { isHeld, type MachineRecord, readSavedRecord, restoreRecord, type UnknownMachine } from "../machine/record.ts";
 import { killUnknown } from "../machine/signal-machine.ts";
 import { sweep, sweepMachine } from "../machine/sweep.ts";
 import { consoleTail } from "../supervise/console-log.ts";
@@ -68,10 +68,11 @@ async function adoptOne(
 ): Promise<void> {
   const { paths, log } = surroundings;
   const directory = join(recordsDirectory(paths), name);
-  const found = readSavedRecord(name, paths);
+  const saved = readSavedRecord(name, paths);
+  if (saved.state === "unknown" && !isHeld(name, paths)) return; // for the sweep
+  if (saved.state === "unknown" && !existsSync(rendezvous(directory))) return; // of a `berth run`
+  const found = saved.state === "unknown" ? restored(saved, surroundings) : saved;
   if (found.state === "unknown") {
-    if (!isHeld(name, paths)) return; // for the sweep
-    if (!existsSync(rendezvous(directory))) return; // of a `berth run`
     if (!found.fault.startsWith("is not there")) return log("error", name, `runs, but ${found.file} ${found.fault}`);
     log("warn", name, "was being started when an earlier daemon ended: it is killed");
     return killUnknown(found, paths);
@@ -86,6 +87,15 @@ async function adoptOne(
     return new ManagedBoot(attachment, record, !hasBootEnd(found.init));
   }, state);
   log("info", name, `is taken over: PID 1 is ${found.leader.pid}`);
+}
+
+function restored(found: UnknownMachine, { log }: Surroundings): MachineRecord | UnknownMachine {
+  const { name, file, fault } = found;
+  const restored = restoreRecord(found);
+  if (restored === null) return found;
+  const { record, setAside } = restored;
+  log("warn", name, `${file} ${setAside === null ? "was gone" : `${fault}: it is ${setAside} now`}, and is made anew`);
+  return record;
 }
 
 /** It ended while there was no daemon: by its own doing, as nobody could tell it to. */

@@ -331,6 +331,12 @@ test("of several starts of one name at once exactly one wins, and the others hea
   await succeeds(root, "terminate", "m");
 });
 
+/** Null: it is gone. */
+function spoil(path: string, text: string | null): void {
+  if (text === null) rmSync(path);
+  else writeFileSync(path, text);
+}
+
 describe("damage", () => {
   test("of state files: they are set aside and named, and the daemon starts", async () => {
     await using root = berthRoot();
@@ -355,19 +361,51 @@ describe("damage", () => {
   });
 
   test.each([
-    ["cut", (path: string) => writeFileSync(path, '{"version":1,"na')],
-    ["newer", (path: string) => writeFileSync(path, '{"version":2}')],
-    ["missing", (path: string) => rmSync(path)],
-  ])("of the record of a machine that runs (%s) keeps no daemon from the others", async (kind, spoil) => {
+    ["cut", '{"version":1,"na'],
+    ["empty", ""],
+    ["missing", null],
+  ])(
+    "of the record of a machine that runs (%s): it is set aside and made anew, and the machine taken over",
+    async (_, text) => {
+      await using root = berthRoot();
+      await Promise.all([shellMachine(root, "m"), shellMachine(root, "other")]);
+      await succeeds(root, "start", "m", "other");
+      const file = join(root.path, "run/running/m/record.json");
+      const { leader } = JSON.parse(readFileSync(file, "utf8"));
+      await killDaemon(root);
+      spoil(file, text);
+      await startDaemon(root);
+      expect(await list(root)).toMatchObject([
+        { name: "m", state: "running" },
+        { name: "other", state: "running" },
+      ]);
+      expect(root.record("m")?.leader).toEqual(leader);
+      expect(logOf(root)).toMatch(
+        /record\.json (was gone|is damaged: .*: it is \S+\.corrupt-\d+ now), and is made anew/,
+      );
+      const aside = readdirSync(join(root.path, "run/running/m")).filter((name) => name.includes("corrupt"));
+      expect(aside.length).toBe(text === null ? 0 : 1);
+      expect((await root.berth("exec", "m", "--", "echo", "on")).stdout).toBe("on\n");
+      await succeeds(root, "poweroff", "m", "other");
+      expect(root.leftovers()).toEqual([]);
+    },
+  );
+
+  test.each([
+    ["newer", '{"version":2}', '{"version":2}'],
+    ["cut, as its copy is", '{"version":1,"na', "{"],
+    ["missing, as its copy is", null, null],
+  ])("of the record of a machine that runs (%s) keeps no daemon from the others", async (kind, text, copy) => {
     await using root = berthRoot();
     await Promise.all([shellMachine(root, "m"), shellMachine(root, "other")]);
     await succeeds(root, "start", "m", "other");
     await killDaemon(root);
-    spoil(join(root.path, "run/running/m/record.json"));
+    spoil(join(root.path, "run/running/m/record.json"), text);
+    spoil(join(root.path, "run/running/m/record.copy.json"), copy);
     await startDaemon(root);
     const views = await list(root);
     // One without a record was about to start: who asked for that has gone.
-    if (kind === "missing") expect(views).toMatchObject([{ name: "other", state: "running" }]);
+    if (kind.startsWith("missing")) expect(views).toMatchObject([{ name: "other", state: "running" }]);
     else {
       expect(views).toMatchObject([
         { name: "m", state: "unknown", reason: expect.stringMatching(/record\.json is /) },
