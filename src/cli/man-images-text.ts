@@ -91,7 +91,8 @@ It is *berthd*(8) who downloads, and goes on with it when the client is gone: *b
 another one, five times, where the server has a name (*ETag*) or a date for what it sent. What came of a download that
 failed or was cancelled is kept in the cache for a week, and the next one of the same address goes on from there; at most 16 files
 and 32 GB are. With *--keep-download=yes* a download is kept when it has become an image, too: the next one asks the server
-only whether it has changed. The variables _http_proxy_, _https_proxy_ and _no_proxy_ of berthd's environment name proxies.
+only whether it has changed. The variables _http_proxy_, _https_proxy_ and _no_proxy_ of the environment name proxies; where there are none of
+them, those of berthd's environment do.
 
 *berth pull* takes images from servers of LXC's and Incus's protocol (simplestreams) by the names that users of these know:
 _images:debian/12_, _images:debian/12/cloud_, _images:alpine/3.20/arm64_, or _images:_ and the beginning of a fingerprint. Of several

@@ -3,6 +3,7 @@ import { BerthError, UsageError } from "../errors.ts";
 import { ImageStore } from "../image/store.ts";
 import type { PullEvent, PullParams } from "../manager/protocol.ts";
 import { quote, visible } from "../spec/quote.ts";
+import { proxiesIn } from "../transfer/proxies.ts";
 import type { ImageFiles } from "../transfer/pull-image.ts";
 import type { Verify } from "../transfer/transfer.ts";
 import type { DaemonClient } from "./daemon-client.ts";
@@ -67,7 +68,7 @@ export async function pullByDaemon(context: Context, options: PullOptions, reque
   try {
     const { id } = await follow(
       client,
-      { ...rest, ...image, files, architecture, driver, wait: options.wait },
+      { ...rest, ...image, files, architecture, driver, proxies: proxiesIn(context.env), wait: options.wait },
       context,
     );
     if (!options.wait) print(`${id}\n`);

@@ -33,6 +33,12 @@ export function object(params: Params, key: string): Params {
   throw wrong(key, "an object");
 }
 
+/** By name. */
+export function strings(params: Params, key: string): Readonly<Record<string, string>> {
+  const values = object(params, key);
+  return Object.fromEntries(Object.keys(values).map((name) => [name, text(values, name)]));
+}
+
 /** A whole number. */
 export function number(params: Params, key: string, from: number, to: number): number {
   const value = params[key];

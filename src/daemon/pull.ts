@@ -1,11 +1,12 @@
 import { BerthError } from "../errors.ts";
 import type { PullKind, PullResult, TransferView } from "../manager/protocol.ts";
+import { proxiesIn, withProxies } from "../transfer/proxies.ts";
 import type { ImageFiles, Located } from "../transfer/pull-image.ts";
 import type { PullOptions } from "../transfer/pull-tar.ts";
 import type { Transfer } from "../transfer/transfer.ts";
 import type { NewImage, Transfers } from "../transfer/transfers.ts";
 import type { Call } from "./methods.ts";
-import { flag, number, object, oneOf, type Params, text } from "./params.ts";
+import { flag, number, object, oneOf, type Params, strings, text } from "./params.ts";
 
 /** A priority of syslog(3): what is less urgent is for who looks into a transfer. */
 const WARNING = 4;
@@ -13,7 +14,8 @@ const WARNING = 4;
 /** Begins a download; it goes on whatever becomes of who asked for it, who is told how far it is. */
 export async function pull(transfers: Transfers, call: Call<"pull">): Promise<PullResult> {
   const { params, cancelled, event } = call;
-  const transfer = BEGIN[oneOf(params, "kind", KINDS)](transfers, params, newImage(params));
+  const begin = BEGIN[oneOf(params, "kind", KINDS)];
+  const transfer = withProxies(proxiesIn(strings(params, "proxies")), () => begin(transfers, params, newImage(params)));
   const { id } = transfer;
   event({ id });
   if (!flag(params, "wait")) return { id };

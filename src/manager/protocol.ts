@@ -1,5 +1,6 @@
 import type { ErrorKind } from "../errors.ts";
 import type { SnapshotInfo } from "../image/snapshots/snapshot.ts";
+import type { Proxies } from "../transfer/proxies.ts";
 import type { ImageFiles } from "../transfer/pull-image.ts";
 import type { Outcome, TransferType, Verify } from "../transfer/transfer.ts";
 import type { Applied } from "./applies.ts";
@@ -154,6 +155,8 @@ export interface PullParams extends Named {
   readonly driver: "directory" | "stack" | null;
   /** Of an image, which the client has looked up: reading all that a server has takes too long for the daemon. */
   readonly files: ImageFiles | null;
+  /** Those of the client's environment. */
+  readonly proxies: Proxies;
   /** For its end; false: the answer is that it has begun. */
   readonly wait: boolean;
 }

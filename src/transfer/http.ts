@@ -4,6 +4,7 @@ import { BerthError, UsageError } from "../errors.ts";
 import { quote } from "../spec/quote.ts";
 import { trustLocalAuthorities } from "./authorities.ts";
 import { failed, firstLine } from "./http-failure.ts";
+import { proxiesNow } from "./proxies.ts";
 import { showUrl } from "./url.ts";
 
 const REDIRECTS = 10;
@@ -117,9 +118,8 @@ function quoteFree(line: string): string {
   return quote(line).slice(1, -1);
 }
 
-/** Proxies as curl(1) and apt(8) take them from the environment. */
 function agentOptions(): { readonly proxyEnv: NodeJS.ProcessEnv } {
-  return { proxyEnv: process.env };
+  return { proxyEnv: proxiesNow() ?? process.env };
 }
 
 function request(

@@ -253,6 +253,11 @@ test("a proxy of the environment is asked, but not for what no_proxy names", asy
   expectPulled(root, await pulled("http://server.invalid/web.tar", "web"), "web", "");
   expect(await pulled(`${server.url}/web.tar`, "direct")).toMatchObject({ status: 0 });
   expect([proxy.asked, server.asked]).toEqual([["http://server.invalid/web.tar"], ["/web.tar"]]);
+  // Of who asks, whatever berthd was started with.
+  await using other = await site({ "http://server.invalid/web.tar": ARCHIVE });
+  const pull = [BERTH, "pull-tar", "http://server.invalid/web.tar", "other", "--verify=no"];
+  expect(await root.spawn(pull, { env: { HTTP_PROXY: other.url } }).end).toMatchObject({ status: 0 });
+  expect([proxy.asked.length, other.asked]).toEqual([1, ["http://server.invalid/web.tar"]]);
 });
 
 describe("by https", () => {
