@@ -20,6 +20,7 @@ export interface Supervision {
   readonly managed: boolean;
   /** Its init is waited for to say that it is ready. */
   readonly saysReady: boolean;
+  readonly policy?: object;
 }
 
 /** The record of a machine that this process supervises, as it changes. */
@@ -119,6 +120,7 @@ function firstRecord(prepared: Prepared, input: PlanInput, launch: Launch, how: 
     uidShift: idRange(input)?.base ?? null,
     machineId: machineId(input),
     weaknesses: prepared.weaknesses.map(({ what }) => what),
+    ...(how.policy && { policy: how.policy }),
     times: {
       began: launch.began,
       executed: launch.executed,

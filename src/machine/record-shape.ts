@@ -41,6 +41,8 @@ export interface MachineRecord {
   /** container_uuid: 32 hex digits. */
   readonly machineId: string;
   readonly weaknesses: readonly string[];
+  /** What [Machine] of its settings said when it was launched, or was applied since. Its form is the manager's. */
+  readonly policy?: object;
   /** ms since the epoch. */
   readonly times: {
     readonly began: number;
@@ -104,6 +106,7 @@ const RECORD: Shape<MachineRecord> = {
   uidShift: orNull(Number.isInteger),
   machineId: (id) => typeof id === "string" && /^[0-9a-f]{32}$/.test(id),
   weaknesses: isTexts,
+  policy: (policy) => policy === undefined || isObject(policy),
   times: matches(TIMES),
 };
 

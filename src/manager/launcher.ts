@@ -118,9 +118,10 @@ export class Launcher {
     await this.turn();
     // Of the inits only systemd says by itself when it is ready; of others it shows (init-boot.ts), or it is not known.
     const saysReady = planned.spec.notifyReady.value || initName(input) === "systemd";
-    const record = LiveRecord.ofLaunch(planned, input, launch, { managed: true, saysReady }, caller);
+    const policy = policyOf(planned.spec);
+    const record = LiveRecord.ofLaunch(planned, input, launch, { managed: true, saysReady, policy }, caller);
     launch.forget();
-    return new ManagedBoot(launch, record, saysReady, policyOf(planned.spec));
+    return new ManagedBoot(launch, record, saysReady);
   }
 
   /** Planned and run; again, where others have picked the same range of ids at the same time, and have it by now. */

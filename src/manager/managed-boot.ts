@@ -13,18 +13,20 @@ import type { MachinePolicy } from "./policy.ts";
 /** One boot of a machine that the daemon manages, from when its init runs until nothing of it is left. */
 export class ManagedBoot {
   readonly running: RunningBoot;
-  readonly policy: MachinePolicy | undefined;
   readonly #watch: BootWatch;
 
-  /** `saysReady`: see BootWatch. `policy`: of its settings when it was launched; undefined: an earlier daemon did that. */
-  constructor(running: RunningBoot, record: LiveRecord, saysReady: boolean, policy?: MachinePolicy) {
+  /** `saysReady`: see BootWatch. */
+  constructor(running: RunningBoot, record: LiveRecord, saysReady: boolean) {
     this.running = running;
-    this.policy = policy;
     this.#watch = new BootWatch(running, record, saysReady);
   }
 
   get record(): LiveRecord {
     return this.#watch.record;
+  }
+
+  get policy(): MachinePolicy | undefined {
+    return this.current.policy as MachinePolicy | undefined;
   }
 
   /** A pidfd of its leader, which stays ours; undefined: it has gone. */

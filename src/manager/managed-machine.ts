@@ -33,8 +33,8 @@ export class ManagedMachine {
   #verdict: BerthError | undefined;
   #failure: Failure | null = null;
   #restarts = new Restarts();
-  /** Of the settings that it was launched with last, or that were applied since; undefined: an earlier daemon did that. */
-  policy: MachinePolicy | undefined;
+  /** Of the settings that it was launched with last, or that were applied since; undefined: it was never launched. */
+  #policy: MachinePolicy | undefined;
   /** From a start until the machine has stopped or failed. */
   #life: Promise<void> | undefined;
   #tail: readonly string[] = [];
@@ -52,6 +52,16 @@ export class ManagedMachine {
 
   get record(): MachineRecord | undefined {
     return this.#boot?.current;
+  }
+
+  get policy(): MachinePolicy | undefined {
+    return this.#policy;
+  }
+
+  /** Another one than it was launched with: for the boot that runs, whoever manages it, and those that follow. */
+  set policy(policy: MachinePolicy) {
+    this.#policy = policy;
+    this.#boot?.record.update({ policy });
   }
 
   get failure(): Failure | null {
@@ -275,7 +285,6 @@ export class ManagedMachine {
       },
       onChange: () => this.#boot && this.#changed(), // else that is told when it is there
     });
-    this.policy = boot.policy;
     // The last moment that it could not be aborted any more.
     if (this.#onPurpose) boot.kill();
     return boot;
@@ -284,6 +293,7 @@ export class ManagedMachine {
   /** One boot, to the end of it. `alone`: nobody has asked for it, and waits for it to be ready. */
   async #through(boot: ManagedBoot, alone = false): Promise<End> {
     this.#boot = boot;
+    this.#policy = boot.policy;
     this.#saveRunning();
     this.#changed();
     const limit = killWhenLate(boot, alone ? this.#policyNow().startTimeout : null);
@@ -309,7 +319,7 @@ export class ManagedMachine {
   }
 
   #policyNow(): MachinePolicy {
-    return this.policy ?? this.#with.launcher.policyOf(this.name, this.#with.log);
+    return this.#policy ?? this.#with.launcher.policyOf(this.name, this.#with.log);
   }
 
   /** It does not boot again. */

@@ -7,11 +7,11 @@ export interface RestartPolicy {
   readonly when: RestartMode;
   /** ms, before the first restart. */
   readonly delay: number;
-  /** So many starts, the first among them, within `interval` ms; then the machine has failed for good. Null: no end of them. */
-  readonly limit: { readonly starts: number; readonly interval: number } | null;
+  /** So many starts, the first among them, within `interval` ms (null: ever); then the machine has failed for good. Null: no end of them. */
+  readonly limit: { readonly starts: number; readonly interval: number | null } | null;
 }
 
-/** What [Machine] of its settings says of a machine. Times are in ms; null: no limit. */
+/** What [Machine] of its settings says of a machine. Times are in ms; null: no limit. It is written down as JSON. */
 export interface MachinePolicy {
   readonly restart: RestartPolicy;
   readonly startTimeout: number | null;
@@ -33,7 +33,7 @@ export function policyOf(spec: MachineSpec): MachinePolicy {
 
 /** As in systemd either of them can be 0 for no limit. */
 function startLimit(starts: number, interval: number | null): RestartPolicy["limit"] {
-  return starts === 0 || interval === 0 ? null : { starts, interval: interval ?? Number.POSITIVE_INFINITY };
+  return starts === 0 || interval === 0 ? null : { starts, interval };
 }
 
 /** Of a machine whose settings say nothing. */

@@ -40,7 +40,7 @@ export function afterEnd(end: End, policy: RestartPolicy, { times, row }: Starts
   const why = failure ?? "it powered itself off";
   const delay = Math.max(policy.delay, Math.min(policy.delay * 2 ** Math.min(row, 30), DELAY_MAX));
   const { limit } = policy;
-  const recent = limit === null ? 0 : times.filter((time) => now + delay - time < limit.interval).length;
+  const recent = limit === null ? 0 : times.filter((time) => isWithin(now + delay - time, limit.interval)).length;
   if (limit === null || recent < limit.starts) return { kind: "restart", delay, why };
   return { kind: "failed", reason: `${why}; not started again after ${limitText(limit)}` };
 }
@@ -52,7 +52,11 @@ export function isFollowed(end: End, { when }: RestartPolicy): boolean {
 
 function limitText({ starts, interval }: NonNullable<RestartPolicy["limit"]>): string {
   const times = starts === 1 ? "1 start" : `${starts} starts`;
-  return Number.isFinite(interval) ? `${times} within ${interval / 1000} s` : times;
+  return interval === null ? times : `${times} within ${interval / 1000} s`;
+}
+
+function isWithin(time: number, interval: number | null): boolean {
+  return interval === null || time < interval;
 }
 
 /** Undefined: it did what it should. */

@@ -175,6 +175,24 @@ test("--confirm-within: what nobody confirms is taken back, what somebody does s
   await m.stop();
 });
 
+test("what [Machine] said at its start, or was applied since, outlives the daemon", async () => {
+  await using root = berthRoot();
+  const m = new Machine(root);
+  await m.start("[Machine]\nRestart=on-failure\nRestartSec=0\nStartLimitIntervalSec=infinity\n");
+  await killDaemon(root);
+  expect((await root.berth("daemon", "start")).status).toBe(0);
+  m.say("[Machine]\nRestart=no\n");
+  const policy = { kind: "live", what: "what berthd does with it over its boots, [Machine]" };
+  expect((await m.apply("--dry-run")).differences).toMatchObject([policy]);
+  m.say("[Machine]\nRestart=on-failure\nRestartSec=0\nStartLimitIntervalSec=infinity\n");
+  expect((await m.apply("--dry-run")).differences).toEqual([]);
+  m.say("[Machine]\nRestart=no\n");
+  const leader = root.record("m")?.leader.pid ?? 0;
+  process.kill(leader, "SIGKILL");
+  await root.recordWhen("m", (record) => record.leader.pid !== leader && record.ready);
+  await m.stop();
+});
+
 test("--confirm-within is the same time where the host's clock is set back meanwhile", async () => {
   await using root = berthRoot();
   const [hook, back] = [join(root.path, "clock.cjs"), join(root.path, "back")];

@@ -33,7 +33,7 @@ describe("the policy", () => {
   test.each([
     ["StartLimitBurst=0", null],
     ["StartLimitIntervalSec=0", null],
-    ["StartLimitIntervalSec=infinity", { starts: 5, interval: Number.POSITIVE_INFINITY }],
+    ["StartLimitIntervalSec=infinity", { starts: 5, interval: null }],
     ["StartLimitBurst=2\nStartLimitIntervalSec=1min", { starts: 2, interval: 60_000 }],
   ])("%j: the limit is %j", (text, limit) => {
     expect(policy(`Restart=always\n${text}`).restart.limit).toEqual(limit);
