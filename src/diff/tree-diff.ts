@@ -34,7 +34,7 @@ const DEPTH_MAX = 4000;
 
 /**
  * What differs in a tree from an earlier state of it, told in the order of paths. Contents are read only where sizes are equal and times
- * of the last change are not: a copy keeps those. Times alone are no difference. @throws BerthError
+ * tell of a change. Times alone are no difference. @throws BerthError
  */
 export function diffTrees(before: string, after: string, tell: (change: Change) => void): void {
   using one = openTop(before);
@@ -82,13 +82,18 @@ function compare(old: Entry, now: Entry): readonly Difference[] {
   if (old.type === "block" || old.type === "character") differ("device", `${old.stat.rdev}`, `${now.stat.rdev}`);
   if (old.type === "file") {
     differ("size", `${old.stat.size}`, `${now.stat.size}`);
-    if (old.stat.size === now.stat.size && old.stat.mtimeNs !== now.stat.mtimeNs && !sameContent(old, now))
+    if (old.stat.size === now.stat.size && !isUntouched(old, now) && !sameContent(old, now))
       differences.push({ aspect: "content", from: null, to: null });
   }
   const [before, after] = [attributesOf(old), attributesOf(now)];
   for (const name of new Set([...before.keys(), ...after.keys()]))
     if (before.get(name) !== after.get(name)) differences.push({ aspect: "attributes", from: name, to: name });
   return differences;
+}
+
+/** Nobody sets a ctime: that of a copy is when it was made, and what is older has not been written to since. */
+function isUntouched({ stat: old }: Entry, { stat: now }: Entry): boolean {
+  return old.mtimeNs === now.mtimeNs && now.ctimeNs <= old.ctimeNs;
 }
 
 function modeOf({ stat }: Entry): string {

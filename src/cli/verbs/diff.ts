@@ -22,7 +22,7 @@ export function define(program: Command, run: Runner): void {
     .description(
       "Shows which files of image NAME were added (A), deleted (D) and modified (M) since a snapshot, each with what differs, " +
         "and which packages of dpkg, apk, pacman and rpm. The content of a file is compared where its size is the same and its " +
-        "time is not.",
+        "times tell that it was written to.",
     )
     .argument("<name>", "the image; NAME@SNAPSHOT stands for both")
     .argument("[snapshot]", "the earlier state; the newest snapshot without it")
