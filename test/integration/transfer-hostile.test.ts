@@ -1,16 +1,7 @@
 /** Archives made to reach out of their tree, to fill the host, or to pass for whole: promises.md 3.2, class by class. */
 import { execFileSync, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import {
-  closeSync,
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  writeFileSync,
-} from "node:fs";
+import { closeSync, lstatSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { deflateRawSync, gzipSync } from "node:zlib";
 import { beforeAll, describe, expect, test } from "vitest";
@@ -247,7 +238,13 @@ test.each(["import-tar", "import-raw"])("%s of what can't be read says so", asyn
 
 /** Of the confined programs of a process, below a keeper each: the one that reads a pipe. */
 function readersBelow(pid: number): readonly number[] {
-  const read = (path: string): string => (existsSync(path) ? readFileSync(path, "latin1") : "");
+  const read = (path: string): string => {
+    try {
+      return readFileSync(path, "latin1");
+    } catch {
+      return ""; // It has ended meanwhile.
+    }
+  };
   const parentOf = (pid: number): number => Number(/^PPid:\t(\d+)/m.exec(read(`/proc/${pid}/status`))?.[1]);
   return readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name) && read(`/proc/${name}/cmdline`) === "cat\0")
