@@ -27,6 +27,8 @@ export interface BuildPlan {
   readonly locked: Lock["packages"] | null;
   /** SHA-256 in hex of everything above: trees with the same key are interchangeable, but for their age. */
   readonly key: string;
+  /** What there is on the image server in place of it, for a host that can't build it. */
+  readonly image: string | null;
 }
 
 export interface PlannedFile {
@@ -87,5 +89,5 @@ export function planBuild({ recipe, release }: Found, context: PlanContext): Bui
   const key = createHash("sha256")
     .update(JSON.stringify([FORMAT, plan]))
     .digest("hex");
-  return { ...plan, key };
+  return { ...plan, key, image: release.image };
 }

@@ -9,6 +9,7 @@ import { keyringPackages } from "./keyring-packages.ts";
 import { mmdebstrapFailure } from "./mmdebstrap-failure.ts";
 import { followMmdebstrap } from "./mmdebstrap-output.ts";
 import type { MmdebstrapPlan } from "./mmdebstrap-plan.ts";
+import { otherWay } from "./run-tool.ts";
 import type { OnProgress } from "./stage.ts";
 import { writeToolFile } from "./tool-directory.ts";
 
@@ -67,13 +68,13 @@ export interface MmdebstrapOptions {
 
 /** Makes `directory`/tree as `plan` says. @throws BerthError with the end of mmdebstrap's output */
 export async function runMmdebstrap(
-  { recipe, release }: Pick<BuildPlan, "recipe" | "release">,
+  { recipe, release, image }: Pick<BuildPlan, "recipe" | "release" | "image">,
   plan: MmdebstrapPlan,
   options: MmdebstrapOptions,
 ): Promise<void> {
   const { directory, signal, onProgress, memory = process.availableMemory() } = options;
   const what = `bootstrap of ${recipe}/${release}`;
-  requireTools(what, plan);
+  requireTools(what, image, plan);
   await mkdir(join(directory, "tree"), { mode: 0o755 });
   await writeToolFile(directory, "apt.conf", await aptConfiguration(plan, directory));
   const result = await runToolScript(SCRIPT, [String(tmpfsSize(memory)), ...mmdebstrapArguments(plan, existsSync)], {
@@ -117,12 +118,12 @@ export function tmpfsSize(memory: number): number {
   return half >= GIB ? half : 0;
 }
 
-function requireTools(what: string, { keyrings }: MmdebstrapPlan): void {
+function requireTools(what: string, image: string | null, { keyrings }: MmdebstrapPlan): void {
   const missing = keyrings.filter((keyring) => !existsSync(keyring));
   const lacking = [...(existsSync(MMDEBSTRAP) ? [] : ["mmdebstrap"]), ...keyringPackages(missing)];
   if (lacking.length > 0)
     throw new BerthError(`${what} needs ${lacking.join(" and ")}, not installed here`, {
-      hint: `apt-get install --no-install-recommends ${lacking.join(" ")}`,
+      hint: `apt-get install --no-install-recommends ${lacking.join(" ")}${otherWay(image)}`,
     });
   const [keyring] = missing;
   if (keyring !== undefined) throw new BerthError(`${what} needs the keyring ${keyring}, which is not there`);

@@ -30,6 +30,8 @@ export interface Release {
   readonly aliases: readonly string[];
   /** What the archive calls it. */
   readonly version: string;
+  /** Its name on the image server that berth knows by itself; null: the recipe names none. */
+  readonly image: string | null;
   /** The recipe's sections with this release's own values applied. */
   readonly build: ToolSettings;
   readonly additions: Additions;
@@ -82,7 +84,13 @@ export type RepositoryTool = (typeof REPOSITORY_TOOLS)[number];
 export type ToolName = "mmdebstrap" | RepositoryTool;
 const TOOLS: readonly ToolName[] = ["mmdebstrap", ...REPOSITORY_TOOLS];
 
-const RECIPE_KEYS: Keys = { title: "text", "default-release": "text", extends: "text", architecture: "list" };
+const RECIPE_KEYS: Keys = {
+  title: "text",
+  "default-release": "text",
+  extends: "text",
+  image: "text",
+  architecture: "list",
+};
 const MMDEBSTRAP_KEYS: Keys = {
   variant: "text",
   components: "text",
@@ -104,7 +112,7 @@ const TOOL_KEYS: Readonly<Record<ToolName, Keys>> = {
   apk: REPOSITORY_KEYS,
   xbps: REPOSITORY_KEYS,
 };
-const RELEASE_KEYS: Keys = { title: "text", alias: "list", ...ADDITION_KEYS };
+const RELEASE_KEYS: Keys = { title: "text", alias: "list", image: "text", ...ADDITION_KEYS };
 const MMDEBSTRAP_RELEASE: Keys = { ...RELEASE_KEYS, suite: "text", source: "list", ...MMDEBSTRAP_KEYS };
 
 /** `path` is for the recipe's name and for messages. @throws BerthError that names the place, section and key */
@@ -133,6 +141,7 @@ export function makeRecipe(sections: Sections, path: string, architecture: Archi
       title: own.text("title"),
       aliases: own.list("alias"),
       version: own.has(version) ? own.text(version) : name,
+      image: imageOf([...recipe.placed("image"), ...own.placed("image")], name),
       build: settingsOf(tool, overlaid(common, own)),
       additions: addedUp(tree, readAdditions(own)),
     };
@@ -185,6 +194,22 @@ function settingsOf(tool: ToolName, values: Values): ToolSettings {
     pathFilters: ["path-exclude", "path-include"].flatMap((key) => values.list(key).map((glob) => `${key}=${glob}`)),
     hooks: values.list("hook"),
   };
+}
+
+/** A release's own comes last. */
+function imageOf(written: readonly PlacedText[], release: string): string | null {
+  return written.map((one) => parseImage(one, release)).at(-1) ?? null;
+}
+
+/** One that pull takes as it stands, and a shell too. */
+const IMAGE = /^[a-z0-9][a-z0-9.-]{0,49}\/[A-Za-z0-9][A-Za-z0-9.+_-]{0,49}$/;
+
+function parseImage({ text, where }: PlacedText, release: string): string {
+  const image = text.replace(/\$release\b/g, release);
+  if (IMAGE.test(image)) return image;
+  throw new BerthError(`${where}: ${quote(text)} is not DISTRIBUTION/RELEASE`, {
+    hint: "as on images.linuxcontainers.org; $release stands for the release's name: centos/$release-Stream",
+  });
 }
 
 function parseSource({ text: line, where }: PlacedText): Source {

@@ -24,13 +24,13 @@ const SHOWN_LINES = 8;
 
 /** Has a package manager install what `plan` says into `directory`/tree. Answers what is installed then. */
 export async function runTool(
-  { recipe, release }: Pick<BuildPlan, "recipe" | "release">,
+  { recipe, release, image }: Pick<BuildPlan, "recipe" | "release" | "image">,
   plan: ToolPlan,
   { directory, signal, onProgress }: RunToolOptions,
 ): Promise<Packages> {
   const tool = packageTool(plan.tool);
   const what = `bootstrap of ${recipe}/${release}`;
-  requireTool(what, recipe, release, plan);
+  requireTool(what, image, plan);
   await mkdir(join(directory, "tree"), { mode: 0o755 });
   for (const [name, text] of Object.entries(plan.files)) await writeToolFile(directory, name, text);
   for (const keyring of plan.keyrings) await copyKeyring(directory, keyring);
@@ -65,10 +65,21 @@ export function missingPrograms(programs: readonly Program[]): readonly Program[
   return programs.filter(({ name }) => findProgram(name) === undefined);
 }
 
+/** What a host has of tools. */
+export interface Host {
+  missing(programs: readonly Program[]): readonly Program[];
+  exists(path: string): boolean;
+}
+
 /** @throws BerthError that names the tool, where to get it, and the way that needs none */
-function requireTool(what: string, recipe: string, release: string, plan: ToolPlan): void {
-  const other = `berth pull images:${recipe}/${release} NAME needs no tool`;
-  const lacking = missingPrograms(packageTool(plan.tool).programs);
+export function requireTool(
+  what: string,
+  image: string | null,
+  plan: ToolPlan,
+  { missing: missingOf, exists }: Host = { missing: missingPrograms, exists: existsSync },
+): void {
+  const other = otherWay(image);
+  const lacking = missingOf(packageTool(plan.tool).programs);
   if (lacking.length > 0) {
     const packages = [...new Set(lacking.flatMap(({ debian }) => debian ?? []))];
     const install =
@@ -77,11 +88,11 @@ function requireTool(what: string, recipe: string, release: string, plan: ToolPl
         : `Debian has no package of ${plan.tool}`;
     const names = lacking.map(({ name }) => name).join(" and ");
     throw new BerthError(`${what} needs ${names}, not installed here`, {
-      hint: `${install}; or: ${other}`,
+      hint: `${install}${other}`,
       kind: "NotSupported",
     });
   }
-  const missing = plan.keyrings.filter((keyring) => !existsSync(keyring));
+  const missing = plan.keyrings.filter((keyring) => !exists(keyring));
   if (plan.keyrings.length > 0 && missing.length === 0) return;
   const fault =
     missing.length > 0 ? `needs the keys ${missing.join(" and ")}, not there` : "has no keys to check packages with";
@@ -90,7 +101,12 @@ function requireTool(what: string, recipe: string, release: string, plan: ToolPl
     packages.length > 0
       ? `apt-get install --no-install-recommends ${packages.join(" ")}`
       : "get them from the distribution and name them with --keyring";
-  throw new BerthError(`${what} ${fault}`, { hint: `${install}; or: ${other}`, kind: "NotSupported" });
+  throw new BerthError(`${what} ${fault}`, { hint: `${install}${other}`, kind: "NotSupported" });
+}
+
+/** What a hint about a tool goes on with. */
+export function otherWay(image: string | null): string {
+  return image === null ? "" : `; or: berth pull images:${image} NAME needs no tool`;
 }
 
 /** Moves the bar of one stage. */

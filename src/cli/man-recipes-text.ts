@@ -30,6 +30,9 @@ Files lie beside the recipe. Commands are run by _/bin/sh_ of the tree, as root 
 unless *network = host* is there; the first that fails ends it all, and nothing is left. *--package* and *--run* add to the recipe's. All keys are in
 _bootstrap/README.md_. A file that can't be used is said by *berth recipes*, and keeps nobody from the other recipes.
 
+*image* in *[recipe]*, or a release's own in *[release NAME]*, is what the distribution is called on _images.linuxcontainers.org_: *voidlinux/current*,
+or *centos/$release-Stream*, where *$release* stands for that NAME. Where the tool is not there, *berth bootstrap* names it, for *berth pull*.
+
 *--lock=FILE* writes down what was installed: packages with their versions, and with hashes where the tool tells them. *--locked=FILE* installs
 just that, or fails and says what is no longer there; of what an archive has the newest only (Arch), that is soon the case. Without
 a file the same is kept beside the image: *berth show-image* shows it.

@@ -51,7 +51,10 @@ export async function unpackSquashfs(
       hint: "apt-get install squashfs-tools",
       kind: "NotSupported",
     });
-  if (fault !== undefined) throw new BerthError(`the image is refused: unsquashfs: ${fault}`);
+  if (fault !== undefined) {
+    const why = said.some((line) => CUT.test(line)) ? "it ends before its end: " : "";
+    throw new BerthError(`the image is refused: ${why}unsquashfs: ${fault}`, { hint: "nothing of it is left here" });
+  }
   return tree;
 }
 
@@ -61,3 +64,4 @@ const PARTLY = 2;
 const SAID = 50;
 const FAULT = /^(FATAL ERROR|\w+: |.*\b(fail|error|corrupt|could not|couldn't|because)\b)/i;
 const ATTRIBUTE = /xattr/i;
+const CUT = /^Read on filesystem failed because EOF$/;

@@ -20,18 +20,23 @@ export interface Template {
   readonly file: string;
 }
 
-const SIZE_MAX = 256 << 10;
+/** Bytes. */
+const METADATA_MAX = 256 << 10;
+/** Before and after it is rendered: it is handed over as one word, of which the kernel takes no more than 128 KiB. */
+const TEMPLATE_MAX = 64 << 10;
 const APPLIED = ["/etc/hostname", "/etc/hosts"];
 
 /** @throws BerthError */
 export async function applyTemplates(tree: string, metadata: string, name: string, control: Control): Promise<void> {
   for (const { path, text } of readTemplates(metadata, name, control)) {
     const script = `
-      [ -d "/tree\${1%/*}" ] && [ ! -L "/tree\${1%/*}" ] || exit 0
+      [ -d "/tree\${1%/*}" ] && [ ! -L "/tree\${1%/*}" ]
       rm -f "/tree$1"
       with_capabilities +dac_override,+fowner sh -c 'printf %s "$2" >"$1"; chmod 0644 "$1"' sh "/tree$1" "$2"
     `;
-    await runConfined(script, [path, text], { directory: tree, writable: true, signal: control.signal });
+    const options = { directory: tree, writable: true, signal: control.signal };
+    const { ok } = await runConfined(script, [path, text], options);
+    if (!ok) logLeft(path, control);
   }
 }
 
@@ -49,18 +54,21 @@ interface Rendered {
   readonly text: string;
 }
 
-function readTemplates(metadata: string, name: string, { log }: Control): readonly Rendered[] {
+function logLeft(path: string, { log }: Control): void {
+  log(`left as it is in the image: ${printable(path)}, which its template would write anew`);
+}
+
+function readTemplates(metadata: string, name: string, control: Control): readonly Rendered[] {
   const root = new InRoot(metadata);
   try {
-    const text = root.readFile("metadata.yaml", SIZE_MAX)?.toString("utf8");
+    const text = root.readFile("metadata.yaml", METADATA_MAX)?.toString("utf8");
     if (text === undefined) return [];
     return templatesIn(text).flatMap(({ path, file }) => {
       const source = APPLIED.includes(path)
-        ? root.readFile(`templates/${file}`, SIZE_MAX)?.toString("utf8")
+        ? root.readFile(`templates/${file}`, TEMPLATE_MAX)?.toString("utf8")
         : undefined;
       const rendered = source === undefined || checkHostname(name) !== undefined ? undefined : render(source, name);
-      if (rendered === undefined)
-        log(`left as it is in the image: ${printable(path)}, which its template would write anew`);
+      if (rendered === undefined) logLeft(path, control);
       return rendered === undefined ? [] : [{ path, text: rendered }];
     });
   } finally {
@@ -68,23 +76,28 @@ function readTemplates(metadata: string, name: string, { log }: Control): readon
   }
 }
 
-/** Undefined: it asks for more than the name. */
+/** Undefined: it asks for more than the name, or is too large with that. */
 export function render(source: string, name: string): string | undefined {
   const text = source.replace(/\{\{\s*(container|instance)\.name\s*\}\}/g, name);
-  return /\{[{%]/.test(text) || text.includes("\0") ? undefined : text;
+  const fits = Buffer.byteLength(text) <= TEMPLATE_MAX;
+  return fits && !/\{[{%]/.test(text) && !text.includes("\0") ? text : undefined;
 }
 
-/** Those of its `templates:`, in YAML as distrobuilder writes it; what is written otherwise has none. */
+/** Those of its `templates:`, in YAML as distrobuilder writes it; what is written otherwise has none. Of a path's the last counts. */
 export function templatesIn(metadata: string): readonly Template[] {
   const lines = metadata.split("\n");
   const begin = lines.findIndex((line) => /^templates:\s*$/.test(line));
-  const found: Template[] = [];
+  const found = new Map<string, string>();
+  let depth: number | undefined;
   let path: string | undefined;
   for (const line of begin < 0 ? [] : lines.slice(begin + 1)) {
     if (/^[^\s#]/.test(line)) break;
-    path = /^ {2,8}["']?(\/[\w./-]{1,200})["']?:\s*$/.exec(line)?.[1] ?? path;
+    const indent = /^ +(?=[^\s#])/.exec(line)?.[0].length;
+    if (indent === undefined) continue;
+    depth ??= indent;
+    if (indent === depth) path = /^ {2,8}["']?(\/[\w./-]{1,200})["']?:\s*$/.exec(line)?.[1];
     const file = /^\s+template:\s*["']?([\w.-]{1,100})["']?\s*$/.exec(line)?.[1];
-    if (path !== undefined && file !== undefined) found.push({ path, file });
+    if (path !== undefined && file !== undefined) found.set(path, file);
   }
-  return found;
+  return [...found].map(([path, file]) => ({ path, file }));
 }

@@ -171,7 +171,9 @@ test.each([
   const here = findTool(program) !== undefined;
   const said = here
     ? /bootstrap of tiny\/1 failed/
-    : new RegExp(`needs ${program}.*, not installed here\nhint: .*berth pull images:`);
+    : new RegExp(
+        `needs ${program}.*, not installed here\nhint: .*; or: berth pull images:tinylinux/1 NAME needs no tool\n`,
+      );
   expect(end).toMatchObject({ status: 1, stderr: expect.stringMatching(said) });
   const listed = JSON.parse((await root.berth("recipes", "--json")).stdout);
   const tiny = listed.find(({ name }: { name: string }) => name === "tiny");

@@ -1,16 +1,7 @@
 /** Archives made to reach out of their tree, to fill the host, or to pass for whole: promises.md 3.2, class by class. */
 import { execFileSync, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import {
-  closeSync,
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  writeFileSync,
-} from "node:fs";
+import { closeSync, lstatSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { deflateRawSync, gzipSync } from "node:zlib";
 import { beforeAll, describe, expect, test } from "vitest";
@@ -63,6 +54,9 @@ function expectRefused(root: BerthRoot, { status, stdout, stderr }: End, reason:
   expect(readdirSync(join(root.path, "run/images"))).toEqual([]);
 }
 
+/** 66 kB: no part of it is too long, and all of it is for any call. */
+const DEEP = `${"a-name/".repeat(9_430)}end`;
+
 const REFUSED: Readonly<Record<string, (canary: string) => readonly Buffer[]>> = {
   "a name with ..": () => [file("../evil", "x")],
   "a name with .. further on": () => [file("etc/../../evil", "x")],
@@ -80,6 +74,8 @@ const REFUSED: Readonly<Record<string, (canary: string) => readonly Buffer[]>> =
   "a link's target by pax": (canary) => [pax({ linkpath: canary }), link("out", "good"), file("out/evil", "x")],
   "a directory in place of a link": (canary) => [link("out", `${canary}/directory`), directory("out/", 0o777)],
   "a name of 256 bytes": () => [longName("x".repeat(256)), file("good", "x")],
+  "a pax path of 64 kB": () => [pax({ path: DEEP }), file("good", "x")],
+  "a long GNU path of 64 kB": () => [longName(DEEP), file("good", "x")],
   "a size that is larger than the archive": () => [entry({ name: "data", content: "x", size: 1 << 30 })],
 };
 
@@ -91,6 +87,17 @@ describe("what reaches out of the tree is refused, or stays in it", () => {
     expectRefused(root, await at.import(tar([...OS, ...entries(canary)])), /^berth: the archive is refused: /);
     expect(look()).toBe(before);
     expect(readdirSync(root.path).sort()).toEqual(["archive", "canary", "etc", "machines", "run"]);
+  });
+
+  test.each([
+    ["a path of 64 kB", DEEP],
+    ["a name of 64 kB", "x".repeat(66_000)],
+  ])("%s is said to be too long, and not at full length", async (_, path) => {
+    await using root = berthRoot();
+    for (const header of [pax({ path }), longName(path)]) {
+      const end = await importing(root, tar([...OS, header, file("good", "x")]));
+      expectRefused(root, end, /^berth: the archive is refused: tar: .{100,300}: File name too long$/m);
+    }
   });
 
   test("absolute names are made relative", async () => {
@@ -231,7 +238,13 @@ test.each(["import-tar", "import-raw"])("%s of what can't be read says so", asyn
 
 /** Of the confined programs of a process, below a keeper each: the one that reads a pipe. */
 function readersBelow(pid: number): readonly number[] {
-  const read = (path: string): string => (existsSync(path) ? readFileSync(path, "latin1") : "");
+  const read = (path: string): string => {
+    try {
+      return readFileSync(path, "latin1");
+    } catch {
+      return ""; // It has ended meanwhile.
+    }
+  };
   const parentOf = (pid: number): number => Number(/^PPid:\t(\d+)/m.exec(read(`/proc/${pid}/status`))?.[1]);
   return readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name) && read(`/proc/${name}/cmdline`) === "cat\0")

@@ -254,6 +254,7 @@ export function writeRecipe(root: string, { tool, address, keyrings, tree = "" }
 [recipe]
 title = Tiny
 default-release = 1
+image = tinylinux/$release
 [${tool}]
 ${keyrings.map((keyring) => `keyring[] = ${keyring}`).join("\n")}
 mirror = ${address}

@@ -66,6 +66,26 @@ test("a release adds to the recipe's lists and replaces its other values", () =>
   ]);
 });
 
+test("an image's name is the recipe's, with the release's name in it, or the release's own, or none", () => {
+  const imagesOf = (text: string) => parseRecipe(text, "/r/small.ini").releases.map(({ image }) => image);
+  const named = SMALL.replace("title = Small", "title = Small\nimage = tiny/$release-Stream");
+  expect(imagesOf(SMALL)).toEqual([null, null]);
+  expect(imagesOf(named)).toEqual(["tiny/one-Stream", "tiny/two-Stream"]);
+  expect(imagesOf(named.replace("title = Two", "title = Two\nimage = tiny/second"))).toEqual([
+    "tiny/one-Stream",
+    "tiny/second",
+  ]);
+});
+
+test("the shipped recipes' names on the image server", () => {
+  const images = shipped.recipes.flatMap(({ releases }) => releases.map(({ image }) => image));
+  expect(images).toEqual([
+    ...["alpine/3.21", "alpine/3.22", "alpine/edge", "archlinux/current", "centos/9-Stream", "centos/10-Stream"],
+    ...["debian/bookworm", "debian/trixie", "debian/sid", "fedora/42", "fedora/43"],
+    ...["opensuse/tumbleweed", "opensuse/15.6", "ubuntu/jammy", "ubuntu/noble", "voidlinux/current"],
+  ]);
+});
+
 const BROKEN: readonly (readonly [string, string, string, RegExp])[] = [
   ["an unknown key", "keyring[] = /k", "keyrings = /k", /^\/r\/small\.ini:8:1: \[mmdebstrap\]: unknown key "keyrings"/],
   ["an inherited name as key", "keyring[] = /k", "constructor = /k", /unknown key "constructor"/],
@@ -102,6 +122,24 @@ const BROKEN: readonly (readonly [string, string, string, RegExp])[] = [
   ["a network that is none", "package[] = a", "network = all", /\[tree\] network: "all" is not none or host/],
   ["a repository of mmdebstrap", "variant = minbase", "repository[] = a b", /unknown key "repository"/],
   ["a value before the sections", "\n[recipe]", "\na = b\n[recipe]", /"a" is written before the first section/],
+  [
+    "an image without a release",
+    "title = Small",
+    "title = Small\nimage = void",
+    /small\.ini:4:9: \[recipe\] image: "void" is not DISTRIBUTION\/RELEASE/,
+  ],
+  ["an image with its server", "title = Small", "title = Small\nimage = images:void/current", /is not DISTRIBUTION/],
+  ["an image for a shell", "title = Small", "title = Small\nimage = a/$(reboot)", /"a\/\$\(reboot\)" is not/],
+  ["an image with another word", "title = Small", "title = Small\nimage = a/$version", /"a\/\$version" is not/],
+  ["an image with three parts", "title = Small", "title = Small\nimage = a/b/cloud", /is not DISTRIBUTION/],
+  [
+    "a release's image",
+    "title = One",
+    "title = One\nimage = One",
+    /small\.ini:15:9: \[release one\] image: "One" is not/,
+  ],
+  ["images", "title = Small", "title = Small\nimage[] = a/b", /\[recipe\] image: must be one text/],
+  ["an image that no release has", "title = Small\n", "title = Small\nimage = x\n", /\[recipe\] image: "x" is not/],
   ["an unknown archive", "debian one", "ubuntu one", /\[release one\] source: "ubuntu one" is not ARCHIVE SUITE/],
   [
     "a default release that is none",

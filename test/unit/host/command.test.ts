@@ -25,6 +25,17 @@ test("a line without end takes no memory, and the end of it no line", async () =
   expect(process.memoryUsage().rss - before).toBeLessThan(150 << 20);
 });
 
+test("of a long line there is its beginning and its end, in however many parts it came", async () => {
+  const script =
+    "printf 'tar: '; head -c 100000 /dev/zero | tr '\\0' x; sleep 0.1; printf 'y: File name'; sleep 0.1; echo ' too long'";
+  const { tail } = await runCommand("sh", ["-c", script]);
+  expect(tail).toEqual([`tar: ${"x".repeat(154)}…${"x".repeat(59)}y: File name too long`]);
+  const asked = await runCommand("sh", ["-c", script], { lineMax: 10 });
+  expect(asked.tail).toEqual(["tar: xxxxx"]);
+  const exact = await runCommand("sh", ["-c", "printf '%0240d\n%0241d\n' 1 2"]);
+  expect(exact.tail).toEqual([`${"0".repeat(239)}1`, `${"0".repeat(159)}…${"0".repeat(79)}2`]);
+});
+
 test("the user's environment does not reach the program", async () => {
   process.env["BERTH_TEST_LEAK"] = "1";
   const { tail } = await runCommand("env", []);

@@ -203,8 +203,14 @@ other: 1
     { path: "/etc/hostname", file: "hostname.tpl" },
     { path: "/etc/hosts", file: "hosts.tpl" },
   ]);
+  const odd = "templates:\n    /etc/hosts:\n        template: a.tpl\n    /etc/x@y:\n        template: b.tpl\n";
+  expect(templatesIn(odd), "not that of another one").toEqual([{ path: "/etc/hosts", file: "a.tpl" }]);
+  const twice = `${odd}    /etc/hosts:\n        template: c.tpl\n        template: d.tpl\n`;
+  expect(templatesIn(twice)).toEqual([{ path: "/etc/hosts", file: "d.tpl" }]);
   expect(templatesIn("{templates: {}}")).toEqual([]);
   expect(render("127.0.1.1 {{ container.name }} {{instance.name}}\n", "web")).toBe("127.0.1.1 web web\n");
+  expect(render("x".repeat(65_537), "web")).toBeUndefined();
+  expect(render("{{instance.name}}".repeat(2000), "n".repeat(60))).toBeUndefined();
   expect(render("{% if x %}{% endif %}", "web")).toBeUndefined();
   expect(render("{{ config_get('a') }}", "web")).toBeUndefined();
 });
