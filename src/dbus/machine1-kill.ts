@@ -26,7 +26,7 @@ export async function killOnBus(machine: BusMachine, who: string, signal: number
   if (foreign) return services.machines.registered.signal(name, signal);
   if (record === null) throw notSupported(`Nothing is known of machine ${name} that could get a signal.`);
   if (who !== "leader") return killIn(record, "all", signal);
-  if (!(await asWish(machine, signal, services))) signalMachine(record, signal);
+  if (!(await asWish(machine, signal, services))) await signalMachine(record, signal);
 }
 
 /**

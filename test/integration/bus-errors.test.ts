@@ -9,7 +9,7 @@ import { realDaemons } from "../lib/real-daemons.ts";
 import { needs } from "../lib/requires.ts";
 import { shellMachine } from "../lib/shell-machine.ts";
 import { trixieTree } from "../lib/trixie-machinectl.ts";
-import { answersTo, wrongCalls } from "../lib/wrong-calls.ts";
+import { answersTo, type WrongCall, wrongCalls } from "../lib/wrong-calls.ts";
 
 const ready = needs("root", "userns", "cgroup2", "cc", "tool:dbus-daemon", "tool:mmdebstrap", "no-systemd");
 checkLeaks();
@@ -79,8 +79,10 @@ async function started(root: BerthRoot): Promise<number> {
   return (await root.recordWhen("m")).leader.pid;
 }
 
+/** Those of 252 are the host's own, where it is Debian 12. */
+const isHere = DAEMONS.every((path) => existsSync(path));
 describe.each([
-  ["systemd 252", async () => "", DAEMONS.every((path) => existsSync(path)), [...DIFFERENCES, ...OF_252]],
+  ["systemd 252", async (): Promise<string> => "", isHere, [...DIFFERENCES, ...OF_252]],
   ["systemd 257", trixieTree, true, [...DIFFERENCES, ...OF_257]],
 ] as const)("beside %s", (_, treeOf, isThere, differences) => {
   test.runIf(isThere)("errors have the same names", { timeout: 120_000 }, async () => {
@@ -106,4 +108,53 @@ describe.each([
     expect(differences.filter((each) => !met.has(each))).toEqual([]);
     expect(ours.size).toBeGreaterThan(290);
   });
+});
+
+/** Of org.berth.Manager1, and the subset of org.freedesktop.systemd1. */
+const OWN: readonly (readonly [
+  service: "berth" | "systemd1",
+  member: string,
+  types: string,
+  args: readonly unknown[],
+  name: string,
+])[] = [
+  ...["GetMachine", "Why", "Plan", "Check", "Reboot", "Pause", "Resume"].flatMap((member): (typeof OWN)[number][] => [
+    ["berth", member, "s", ["nobody"], "machine1.NoSuchMachine"],
+    ["berth", member, "s", ["../etc"], "InvalidArgs"],
+  ]),
+  ["berth", "Start", "st", ["nobody", 0n], "machine1.NoSuchMachine"],
+  ["berth", "Start", "st", ["a/b", 0n], "InvalidArgs"],
+  ["berth", "Start", "st", ["m", 0n], "machine1.MachineExists"],
+  ["berth", "PowerOff", "sbt", ["nobody", false, 0n], "machine1.NoSuchMachine"],
+  ["berth", "GetConsole", "su", ["nobody", 1], "machine1.NoSuchMachine"],
+  ["berth", "GetConsole", "su", ["", 1], "InvalidArgs"],
+  ["berth", "Wait", "ss", ["..", "stopped"], "InvalidArgs"],
+  ["berth", "Wait", "ss", ["m", "asleep"], "InvalidArgs"],
+  ["berth", "SetProperties", "sas", ["m", ["Foo=1"]], "InvalidArgs"],
+  ["berth", "SetProperties", "sas", ["m", ["Foo"]], "InvalidArgs"],
+  ["berth", "SetProperties", "sas", ["m", ["TasksMax=x"]], "InvalidArgs"],
+  ["berth", "SetProperties", "sas", ["nobody", ["TasksMax=9"]], "machine1.NoSuchMachine"],
+  ["berth", "Snapshot", "sss", ["nobody", "", ""], "machine1.NoSuchImage"],
+  ["berth", "Snapshot", "sss", ["web", "../x", ""], "InvalidArgs"],
+  ["berth", "ListSnapshots", "s", ["a/b"], "InvalidArgs"],
+  ["berth", "RemoveSnapshot", "ss", ["web", "none"], "machine1.NoSuchImage"],
+  ["berth", "Rollback", "ssb", ["web", "none", false], "machine1.NoSuchImage"],
+  ["berth", "StartEphemeral", "st", ["nobody", 0n], "machine1.NoSuchMachine"],
+  ["berth", "ExecSignal", "ui", [4711, 9], "InvalidArgs"],
+  ["systemd1", "GetUnit", "s", ["systemd-nspawn@nobody.service"], "systemd1.NoSuchUnit"],
+  ["systemd1", "StopUnit", "ss", ["systemd-nspawn@nobody.service", "fail"], "systemd1.NoSuchUnit"],
+  ["systemd1", "StopUnit", "ss", ["systemd-nspawn@..service", "fail"], "systemd1.NoSuchUnit"],
+  ["systemd1", "StopUnit", "ss", ["cron.service", "fail"], "systemd1.NoSuchUnit"],
+  ["systemd1", "StopUnit", "ss", ["systemd-nspawn@web.service", "fail"], "ok"],
+  ["systemd1", "GetUnitByPID", "u", [1], "systemd1.NoUnitForPID"],
+];
+
+test("what only berth has is refused by the same names", { timeout: 60_000 }, async () => {
+  await using root = berthRoot();
+  await started(root);
+  const calls = OWN.map(([service, member, types, args]): WrongCall => [`${service}.${member}`, types, ...args]);
+  const answers = await answersTo(`unix:path=${root.bus}`, calls, root.path);
+  expect(await root.berth("terminate", "m")).toMatchObject({ status: 0 });
+  const wrong = [...answers].filter(([, answer], index) => answer !== OWN[index]?.[4]);
+  expect({ wrong, count: answers.size }).toEqual({ wrong: [], count: OWN.length });
 });

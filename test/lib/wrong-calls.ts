@@ -4,7 +4,7 @@ import { dirname } from "node:path";
 import { Connection } from "../../src/bus/connection.ts";
 import { DBusError } from "../../src/bus/dbus-error.ts";
 
-/** Of machine1's manager, or import1's where the member is written `import1.MEMBER`; an `h` among the arguments' types is an empty file. */
+/** Of machine1's manager, or another one where the member is written `import1.MEMBER`, or `berth.MEMBER`; an `h` among the arguments' types is an empty file. */
 export type WrongCall = readonly [member: string, signature: string, ...args: readonly unknown[]];
 
 /** Stand for fds: of an empty file, a directory, and what is neither. */
@@ -193,7 +193,8 @@ function textOf([member, , ...args]: WrongCall): string {
 
 async function answerTo(connection: Connection, call: WrongCall, there: string): Promise<string> {
   const [name, signature, ...values] = call;
-  const [member = "", service] = name.startsWith("import1.") ? [name.slice(8), "import1"] : [name, "machine1"];
+  const [member = "", service = "machine1"] = name.split(".").reverse();
+  const isBerth = service === "berth";
   const places: ReadonlyMap<unknown, readonly [string, string]> = new Map([
     [FILE, [there, "r+"]],
     [DIRECTORY, [dirname(there), "r"]],
@@ -205,9 +206,9 @@ async function answerTo(connection: Connection, call: WrongCall, there: string):
   });
   try {
     await connection.call({
-      destination: `org.freedesktop.${service}`,
-      path: `/org/freedesktop/${service}`,
-      interface: `org.freedesktop.${service}.Manager`,
+      destination: isBerth ? "org.berth.Manager1" : `org.freedesktop.${service}`,
+      path: isBerth ? "/org/berth/Manager1" : `/org/freedesktop/${service}`,
+      interface: isBerth ? "org.berth.Manager1" : `org.freedesktop.${service}.Manager`,
       ...{ member, in: signature, args: args as never, out: "" },
     });
     return "ok";
