@@ -3,7 +3,7 @@ export const EXIT_FAILED = 1;
 export const EXIT_USAGE = 2;
 
 /** As org.freedesktop.machine1 and org.freedesktop.import1 call them, where they have a name for it. */
-export type ErrorKind =
+export type NamedKind =
   | "NoSuchMachine"
   | "NoSuchImage"
   | "NoSuchTransfer"
@@ -14,6 +14,9 @@ export type ErrorKind =
   | "AccessDenied"
   | "NotSupported"
   | "Timeout";
+
+/** One of those, or what a system call would have answered: `EROFS`. */
+export type ErrorKind = NamedKind | `E${Uppercase<string>}`;
 
 /**
  * An error meant for the user: one sentence that names what failed and where, and, where there is something
@@ -44,16 +47,27 @@ export class BerthError extends Error {
   }
 }
 
-/** The command line was used wrongly: exit status 2. */
+/** What was asked for is wrong in itself: exit status 2 of the command line, and to programs an argument that can't be. */
 export class UsageError extends BerthError {
   constructor(message: string, hint?: string) {
-    super(message, { hint, exitStatus: EXIT_USAGE });
+    super(message, { hint, exitStatus: EXIT_USAGE, kind: "InvalidArgs" });
   }
 }
 
 /** The errno name (`ENOENT`) that a failed system call of Node or of ours carries; undefined for any other error. */
 export function errorCode(error: unknown): string | undefined {
   return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
+}
+
+/** The same as a kind of error, whatever else is said of it. */
+export function errnoKind(error: unknown): ErrorKind | undefined {
+  const code = errorCode(error) ?? "";
+  return isErrno(code) ? code : undefined;
+}
+
+/** Node's own codes, as ERR_INVALID_ARG_TYPE, and `errno 531` are none. */
+function isErrno(code: string): code is `E${Uppercase<string>}` {
+  return /^E[A-Z0-9]+$/.test(code);
 }
 
 /** Of a failure, and what failed while it was cleaned up after, the first: that is what it is about. */

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { fileName } from "../transfer/checksums.ts";
-import { requireUrl } from "../transfer/http.ts";
+import { requireUrl } from "../transfer/url.ts";
 import { newImage } from "./import-verb.ts";
 import {
   addPullOptions,

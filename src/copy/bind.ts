@@ -1,7 +1,7 @@
 import type { Stats } from "node:fs";
 import { stat } from "node:fs/promises";
 import { join, posix, resolve } from "node:path";
-import { BerthError, errorCode } from "../errors.ts";
+import { BerthError, errnoKind, errorCode } from "../errors.ts";
 import { Launch, LaunchError } from "../exec/launch.ts";
 import { type LiveMount, listMounts, strikeMount } from "../exec/live-mounts.ts";
 import { stagePath } from "../host/installation.ts";
@@ -107,7 +107,7 @@ async function lookAt(source: string): Promise<Stats> {
   } catch (error) {
     const code = errorCode(error);
     if (code !== "ENOENT" && code !== "ENOTDIR") throw error;
-    throw new BerthError(`there is no ${quote(source)} on this host`, { kind: "InvalidArgs" });
+    throw new BerthError(`there is no ${quote(source)} on this host`, { kind: "ENOENT" });
   }
 }
 
@@ -165,7 +165,8 @@ function explainBind(machine: MachineRecord, path: string, error: LaunchError): 
   const where = `${quote(path)} in machine ${machine.name}`;
   if (code === "ESRCH") return ended(machine, error);
   if (error.step?.kind !== "attach-inside") return error;
-  const because = (what: string, hint?: string): BerthError => new BerthError(what, { hint, cause: error });
+  const because = (what: string, hint?: string): BerthError =>
+    new BerthError(what, { hint, cause: error, kind: errnoKind(error.cause) });
   if (code === "ENOENT" && error.step.args.create === null)
     return because(`there is no ${where} to mount on`, "--mkdir makes it");
   if (code === "ENOENT") return because(`${where} can't be made: a link on the way leads nowhere`);
@@ -180,7 +181,11 @@ function explainUnbind(machine: MachineRecord, path: string, known: readonly str
   if (code === "ESRCH") return ended(machine, error);
   const hint = `bound are: ${known.join(", ")}`;
   if (error.step?.kind === "open-inside" && code === "ENOENT")
-    return new BerthError(`there is no ${quote(path)} in machine ${machine.name}`, { hint, cause: error });
+    return new BerthError(`there is no ${quote(path)} in machine ${machine.name}`, {
+      hint,
+      cause: error,
+      kind: errnoKind(error.cause),
+    });
   // The sentence says which path, and what is wrong with it.
   if (error.step?.kind === "check-mount" && error.cause instanceof BerthError) return error.cause;
   return error;

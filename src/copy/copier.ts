@@ -1,5 +1,5 @@
 import { openSync, readSync, writeSync } from "node:fs";
-import { BerthError, errorCode } from "../errors.ts";
+import { BerthError, errnoKind, errorCode } from "../errors.ts";
 import { asSysError } from "../exec/launch-error.ts";
 import { startTimeOf } from "../host/process-id.ts";
 import { visible } from "../spec/quote.ts";
@@ -120,7 +120,7 @@ function failureOf(error: unknown, request: CopyRequest): Omit<Extract<CopierMes
   return {
     message: isWhole ? cause.message : `copying "${ending(place)}"${where}: ${cause.message}`,
     hint: cause.hint ?? null,
-    kind: cause.kind ?? null,
+    kind: cause.kind ?? errnoKind(error instanceof PlacedError ? error.cause : error) ?? null,
   };
 }
 

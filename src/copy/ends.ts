@@ -85,7 +85,7 @@ function partsOf(path: Buffer): Buffer[] {
 
 /** What is at `path` itself, a last link not followed; `path/` is the directory that it leads to. */
 export function findSource({ side, directory }: Finder, path: string): Entry {
-  const missing = (): BerthError => new BerthError(`there is no ${side.describe(quote(path))}`);
+  const missing = (): BerthError => new BerthError(`there is no ${side.describe(quote(path))}`, { kind: "ENOENT" });
   try {
     if (path.endsWith("/") || [".", ".."].includes(posix.basename(path))) return directory(path);
     const parent = directory(posix.dirname(path));
@@ -109,6 +109,8 @@ export function findTarget({ side, directory }: Finder, path: string): { parent:
     return { parent: directory(parent), name: Buffer.from(posix.basename(normal)) };
   } catch (error) {
     if (!["ENOENT", "ENOTDIR", "ELOOP"].includes(errorCode(error) ?? "")) throw error;
-    throw new BerthError(`there is no directory ${side.describe(quote(parent))} to copy to`, { hint: "make it first" });
+    throw new BerthError(`there is no directory ${side.describe(quote(parent))} to copy to`, {
+      ...{ hint: "make it first", kind: "ENOENT" },
+    });
   }
 }

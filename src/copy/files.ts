@@ -123,7 +123,7 @@ export class FileCopier {
     if (fd === null) return;
     const { stat } = entryOf(fd);
     closeQuietly(fd);
-    if (stat.isDirectory()) throw new BerthError("there is a directory of that name already");
+    if (stat.isDirectory()) throw new BerthError("there is a directory of that name already", { kind: "EEXIST" });
     if (!this.#work.replace) throw alreadyThere();
   }
 
@@ -136,7 +136,7 @@ export class FileCopier {
 export type Writable<T> = { -readonly [K in keyof T]: T[K] };
 
 export function alreadyThere(): BerthError {
-  return new BerthError("it is there already", { hint: "--force replaces files that are there" });
+  return new BerthError("it is there already", { hint: "--force replaces files that are there", kind: "EEXIST" });
 }
 
 export function identityOf({ stat }: Entry): string {

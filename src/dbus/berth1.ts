@@ -6,6 +6,7 @@ import { authorise } from "../bus/polkit.ts";
 import { type Variant, variant } from "../bus/values.ts";
 import { BerthError } from "../errors.ts";
 import { recordsDirectory } from "../machine/places.ts";
+import { treeName } from "../machine/throw-away.ts";
 import { explain } from "../manager/explain.ts";
 import { Launcher } from "../manager/launcher.ts";
 import { type MachineView, type Reader, viewFor } from "../manager/machine-view.ts";
@@ -121,6 +122,7 @@ function looking({ manager, paths }: Services): NonNullable<Interface["methods"]
       outNames: ["json"],
       async handler(call, name) {
         await allow(call, "manage", name, "plan");
+        manager.requireTree(treeName(name, paths));
         const { plan } = await new Launcher(paths)
           .prepare(name)
           .plan({ foreground: false, stdio: "console", term: null });
@@ -135,6 +137,7 @@ function looking({ manager, paths }: Services): NonNullable<Interface["methods"]
       outNames: ["problems"],
       async handler(call, name) {
         await allow(call, "manage", name, "check");
+        manager.requireTree(treeName(name, paths));
         return problemsOf(name);
       },
     }),

@@ -1,6 +1,8 @@
+import { fstatSync } from "node:fs";
 import { type Method, method } from "../bus/interface.ts";
 import type { MethodCall } from "../bus/method-call.ts";
 import { authorise } from "../bus/polkit.ts";
+import { BerthError } from "../errors.ts";
 import { closeQuietly } from "../sys/files.ts";
 import { type Compression, compressionNamed, NONE as UNCOMPRESSED } from "../transfer/compression.ts";
 import type { PullOptions } from "../transfer/pull-tar.ts";
@@ -11,6 +13,7 @@ import { IMPORT1, transferPath } from "./places.ts";
 
 /** What images are of: the only class of them that berth has. */
 export const MACHINE = "machine";
+const CLASSES: readonly string[] = [MACHINE, "portable", "sysext", "confext"];
 export const STARTED = ["transfer_id", "transfer_path"] as const;
 const OPEN = { unprivileged: true } as const;
 const VERIFY = ["no", "checksum", "signature"] as const;
@@ -26,7 +29,7 @@ export function transferMethods(transfers: Transfers): Readonly<Record<string, M
   return {
     ...importing("ImportTar", (fd, image) => transfers.importTar(fd, image)),
     ...importing("ImportRaw", (fd, image) => transfers.importRaw(fd, image)),
-    ...importing("ImportFileSystem", (fd, image) => transfers.importFs(fd, image)),
+    ...importing("ImportFileSystem", (fd, image) => transfers.importFs(fd, image), requireDirectory),
     ...exporting("ExportTar", (name, fd, format) => transfers.exportTar(name, fd, formatOf(format))),
     ...exporting("ExportRaw", (name, fd, format) => transfers.exportRaw(name, fd, formatOf(format))),
     ...pulling("PullTar", (url, image, options) => transfers.pullTar(url, image, options)),
@@ -45,9 +48,10 @@ function started({ id }: Transfer): Started {
 }
 
 /** The fd is the transfer's, once there is one. */
-function withFd(call: MethodCall, begin: (fd: number) => Transfer): Started {
+function withFd(call: MethodCall, check: (fd: number) => void, begin: (fd: number) => Transfer): Started {
   const fd = takeFd(call);
   try {
+    check(fd);
     return started(begin(fd));
   } catch (error) {
     closeQuietly(fd);
@@ -55,10 +59,20 @@ function withFd(call: MethodCall, begin: (fd: number) => Transfer): Started {
   }
 }
 
-function importing(member: string, begin: Import): Readonly<Record<string, Method>> {
+function requireStream(fd: number): void {
+  const stat = fstatSync(fd);
+  if (!stat.isFile() && !stat.isFIFO()) throw invalid("The file descriptor is neither of a file nor of a pipe.");
+}
+
+function requireDirectory(fd: number): void {
+  if (!fstatSync(fd).isDirectory())
+    throw new BerthError("The file descriptor is none of a directory.", { kind: "ENOTDIR" });
+}
+
+function importing(member: string, begin: Import, check = requireStream): Readonly<Record<string, Method>> {
   const run = async (call: MethodCall, image: NewImage): Promise<Started> => {
     await authorise(call, `${IMPORT1}.import`);
-    return withFd(call, (fd) => begin(fd, image));
+    return withFd(call, check, (fd) => begin(fd, image));
   };
   return {
     [member]: method({
@@ -83,7 +97,7 @@ function importing(member: string, begin: Import): Readonly<Record<string, Metho
 function exporting(member: string, begin: Export): Readonly<Record<string, Method>> {
   const run = async (call: MethodCall, name: string, format: string): Promise<Started> => {
     await authorise(call, `${IMPORT1}.export`);
-    return withFd(call, (fd) => begin(name, fd, format));
+    return withFd(call, requireStream, (fd) => begin(name, fd, format));
   };
   return {
     [member]: method({
@@ -144,8 +158,14 @@ function newImage(name: string, imageClass: string, flags: bigint, known: bigint
 }
 
 function requireMachine(imageClass: string): void {
+  requireClass(imageClass);
   if (imageClass !== MACHINE)
     throw notSupported(`berth has images of machines only, and none of class '${imageClass}'.`);
+}
+
+/** One that systemd 257 has. */
+export function requireClass(imageClass: string): void {
+  if (!CLASSES.includes(imageClass)) throw invalid(`Image class '${imageClass}' not known`);
 }
 
 export function requireFlags(flags: bigint, known: bigint): void {

@@ -5,7 +5,8 @@ import type { ImageInfo } from "../image/image.ts";
 import type { ImageStore } from "../image/store.ts";
 import type { Transfer } from "../transfer/transfer.ts";
 import type { Transfers } from "../transfer/transfers.ts";
-import { MACHINE, requireFlags, STARTED, transferMethods } from "./import1-transfers.ts";
+import { invalid } from "./access.ts";
+import { MACHINE, requireClass, requireFlags, STARTED, transferMethods } from "./import1-transfers.ts";
 import { bytes, microseconds } from "./machine1-images.ts";
 import { IMPORT1, IMPORT1_PATH, transferPath } from "./places.ts";
 
@@ -92,6 +93,7 @@ function import1Manager(transfers: Transfers, store: ImageStore): Interface {
         outNames: ["transfers"],
         handler(_, imageClass, flags) {
           requireFlags(flags, 0n);
+          if (imageClass !== "") requireClass(imageClass);
           if (imageClass !== "" && imageClass !== MACHINE) return [];
           return transfers
             .list()
@@ -113,6 +115,7 @@ function import1Manager(transfers: Transfers, store: ImageStore): Interface {
         inNames: ["transfer_id"],
         async handler(call, id) {
           await authorise(call, `${IMPORT1}.pull`);
+          if (id === 0) throw invalid("Invalid transfer id");
           transfers.cancel(id);
         },
       }),
@@ -124,6 +127,7 @@ function import1Manager(transfers: Transfers, store: ImageStore): Interface {
         outNames: ["images"],
         handler(_, imageClass, flags) {
           requireFlags(flags, 0n);
+          if (imageClass !== "") requireClass(imageClass);
           return imageClass === "" || imageClass === MACHINE ? store.list().map(imageRow) : [];
         },
       }),

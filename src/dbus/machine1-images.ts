@@ -1,6 +1,6 @@
 import { type Interface, method, property } from "../bus/interface.ts";
 import type { ImageInfo } from "../image/image.ts";
-import { allowImage } from "./access.ts";
+import { allowImage, invalid } from "./access.ts";
 import { MACHINE1, NONE } from "./places.ts";
 import type { Services } from "./services.ts";
 import { whileCalled } from "./while-called.ts";
@@ -107,7 +107,12 @@ export function bytes(count: number | null): bigint {
   return count === null ? NONE : BigInt(Math.round(count));
 }
 
-/** Null: none. */
+/** Null: none. @throws DBusError InvalidArgs: nothing is limited to another size than was meant */
 export function limitOf(value: bigint): number | null {
-  return value === NONE ? null : Number(value);
+  if (value === NONE) return null;
+  if (value > LIMIT_MAX) throw invalid(`A limit is at most ${LIMIT_MAX} bytes, or ${NONE} for none`);
+  return Number(value);
 }
+
+/** What sizes here are exact up to: 8 PiB. */
+const LIMIT_MAX = BigInt(Number.MAX_SAFE_INTEGER);

@@ -1,5 +1,8 @@
 import { DBusError } from "../bus/dbus-error.ts";
 import { type Interface, method, property, signal } from "../bus/interface.ts";
+import { UsageError } from "../errors.ts";
+import { type ImageInfo, noSuchImage } from "../image/image.ts";
+import type { ImageStore } from "../image/store.ts";
 import { allow, invalid } from "./access.ts";
 import { theHost } from "./bus-machine.ts";
 import { type Forwarding, forward } from "./forward.ts";
@@ -12,6 +15,8 @@ import { mapFromMachine, mapToMachine } from "./user-maps.ts";
 
 /** Counting what a store holds takes as long as reading its directories; no caller waits longer for it. */
 const POOL_PATIENCE_MS = 2000;
+/** Bytes of a file's name. */
+const NAME_MAX = 255;
 const OPEN = { unprivileged: true } as const;
 
 /** org.freedesktop.machine1.Manager. */
@@ -59,7 +64,7 @@ function lookUps({ machines, store }: Services): Interface["methods"] {
       out: "o",
       inNames: ["name"],
       outNames: ["image"],
-      handler: (_, name) => imagePath(store.get(name).name),
+      handler: (_, name) => imagePath(imageOf(name, store, () => true).name),
     }),
     GetMachineByPID: method({
       ...OPEN,
@@ -147,7 +152,7 @@ function machineMethods(services: Services): Interface["methods"] {
 function imageMethods(services: Services): Interface["methods"] {
   const { store } = services;
   const to: Forwarding = {
-    find: (name) => imageInterface(store.get(name), services),
+    find: (name) => imageInterface(imageOf(name, store, isFileName), services),
     shape: imageInterface(store.get(theHost().name), services),
   };
   return {
@@ -161,6 +166,25 @@ function imageMethods(services: Services): Interface["methods"] {
     GetImageOSRelease: forward(to, "GetOSRelease", { outNames: ["os_release"] }),
     SetImageLimit: forward(to, "SetLimit", { inNames: ["size"] }),
   };
+}
+
+/**
+ * machined takes other names for images than berth has: of one that it finds good there is no such image.
+ * @throws BerthError of kind NoSuchImage, or UsageError
+ */
+function imageOf(name: string, store: ImageStore, isGood: (name: string) => boolean): ImageInfo {
+  try {
+    return store.get(name);
+  } catch (error) {
+    if (error instanceof UsageError && isGood(name)) throw noSuchImage(name, undefined);
+    throw error;
+  }
+}
+
+/** As image_name_is_valid() of systemd. */
+function isFileName(name: string): boolean {
+  const isOne = name !== "" && name !== "." && name !== ".." && !name.includes("/");
+  return isOne && Buffer.byteLength(name) <= NAME_MAX && !/\p{Cc}/u.test(name) && !name.startsWith(".#");
 }
 
 function poolMethods({ store }: Services): Interface["methods"] {

@@ -20,6 +20,7 @@ export function registration({ machines }: Services): NonNullable<Interface["met
     const { name } = given;
     const isCaller = given.leader === 0 && given.pidfd === undefined;
     const leader = isCaller ? ((await call.credentials()).pid ?? 0) : given.leader;
+    registered.check(given);
     if (machines.find(name) !== undefined)
       throw new DBusError(`${MACHINE1}.MachineExists`, `Machine '${name}' already exists`);
     registered.add({ ...given, leader });
@@ -80,6 +81,7 @@ export function registration({ machines }: Services): NonNullable<Interface["met
       async handler(call, name) {
         const machine = machines.get(name);
         await allowManaging(call, machine, "unregister");
+        if (machine.class === "host") throw notSupported("The host is known as long as it is up.");
         if (!machine.foreign) throw notSupported(`Machine ${name} is berth's own, which knows it as long as it runs.`);
         registered.remove(name);
       },

@@ -10,6 +10,11 @@ import { type BusMachine, HOST_NAME, machineOf, theHost, unknownMachine } from "
 import { MACHINE1 } from "./places.ts";
 import { RegisteredMachines } from "./registered.ts";
 
+export const NO_MACHINE = `${MACHINE1}.NoMachineForPID`;
+
+/** Of pid_t. */
+const PID_MAX = 2 ** 31 - 1;
+
 interface Listener {
   onNew(name: string): void;
   onRemoved(name: string): void;
@@ -73,12 +78,13 @@ export class Machines {
 
   /** Whose cgroup the process is in. */
   byPid(pid: number): BusMachine {
+    if (pid > PID_MAX) throw new DBusError("InvalidArgs", `${pid} is no number of a process`);
     const cgroup = cgroupOf(pid);
     const found = this.list().find(({ record, foreign, leader }) =>
       record === null ? foreign && leader === pid : isBelow(cgroup, record.cgroup, record.cgroupMount),
     );
     if (found !== undefined) return found;
-    throw new DBusError(`${MACHINE1}.NoMachineForPID`, `PID ${pid} does not belong to any known machine`);
+    throw new DBusError(NO_MACHINE, `PID ${pid} does not belong to any known machine`);
   }
 
   #look({ machine, view }: MachineEvent): void {
@@ -104,7 +110,7 @@ function cgroupOf(pid: number): string | undefined {
     const memberships = parseMemberships(readFileSync(`/proc/${pid}/cgroup`, "utf8"));
     return memberships.find(({ hierarchy }) => hierarchy === 0)?.path;
   } catch {
-    throw new DBusError("org.freedesktop.DBus.Error.UnixProcessIdUnknown", `There is no process ${pid}.`);
+    return undefined; // it has ended, and is in no machine
   }
 }
 

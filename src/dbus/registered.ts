@@ -62,6 +62,11 @@ export class RegisteredMachines {
     this.#onChange(name, true);
   }
 
+  /** @throws DBusError InvalidArgs when what is told of it is wrong in itself */
+  check(registration: Registration): void {
+    machineOf(registration);
+  }
+
   /** Its leader goes on, if it has not ended. */
   remove(name: string): void {
     const entry = this.#entries.get(name);
@@ -132,7 +137,8 @@ function openProcess(pid: number): number {
   try {
     return pidfdOpen(pid);
   } catch (error) {
-    if (errorCode(error) === "ESRCH" || errorCode(error) === "EINVAL") throw invalid(`There is no process ${pid}`);
+    if (errorCode(error) === "ESRCH" || errorCode(error) === "EINVAL")
+      throw new DBusError("UnixProcessIdUnknown", `There is no process ${pid}`);
     throw error;
   }
 }

@@ -7,11 +7,13 @@ import { escapeElement, unescapeElement } from "../bus/names.ts";
 import type { ObjectServer } from "../bus/object-server.ts";
 import { authorise } from "../bus/polkit.ts";
 import { BerthError } from "../errors.ts";
-import { treeOf } from "../host/tree-place.ts";
+import { findTree, treeOf } from "../host/tree-place.ts";
 import { processesOf } from "../machine/processes.ts";
+import { treeName } from "../machine/throw-away.ts";
 import { disableMachine, enableMachine } from "../manager/enabled.ts";
 import { checkName } from "../spec/name.ts";
 import { notSupported } from "./access.ts";
+import { type Machines, NO_MACHINE } from "./machines.ts";
 import { SYSTEMD1, SYSTEMD1_PATH } from "./places.ts";
 import type { Services } from "./services.ts";
 
@@ -55,7 +57,10 @@ function systemd1Manager(services: Services, jobs: Jobs): Interface {
       outNames: ["job"],
       async handler(call, unit) {
         await allowUnits(call, "manage-units", { unit, verb });
-        return jobs[verb](unit, machineOf(unit));
+        const name = machineOf(unit);
+        // A start says itself what is missing.
+        if (verb === "stop") requireKnown(unit, services);
+        return jobs[verb](unit, name);
       },
     });
   return {
@@ -86,7 +91,7 @@ function systemd1Manager(services: Services, jobs: Jobs): Interface {
         out: "o",
         inNames: ["pid"],
         outNames: ["unit"],
-        handler: (_, pid) => unitPath(machines.byPid(pid).unit),
+        handler: (_, pid) => unitPath(unitOf(pid, machines)),
       }),
       StartUnit: unitJob("start"),
       StopUnit: unitJob("stop"),
@@ -169,6 +174,24 @@ function machineOf(unit: string): string {
 function requireRunning(unit: string, { machines }: Services): string {
   if (machines.find(machineOf(unit)) !== undefined) return unit;
   throw new DBusError(`${SYSTEMD1}.NoSuchUnit`, `Unit ${unit} not loaded.`);
+}
+
+/** It runs, has failed, or could be started. */
+function requireKnown(unit: string, { machines, manager, paths }: Services): void {
+  const name = machineOf(unit);
+  if (machines.find(name) !== undefined || findTree(paths.machines, treeName(name, paths)) !== null) return;
+  if (manager.list().some((view) => view.name === name)) return;
+  throw new DBusError(`${SYSTEMD1}.NoSuchUnit`, `Unit ${unit} not loaded.`);
+}
+
+function unitOf(pid: number, machines: Machines): string {
+  try {
+    const { unit } = machines.byPid(pid);
+    if (unit !== "") return unit;
+  } catch (error) {
+    if (!(error instanceof DBusError) || error.errorName !== NO_MACHINE) throw error;
+  }
+  throw new DBusError(`${SYSTEMD1}.NoUnitForPID`, `PID ${pid} does not belong to any loaded unit.`);
 }
 
 function unitPath(unit: string): string {

@@ -1,6 +1,6 @@
 import { existsSync, lstatSync, realpathSync, renameSync } from "node:fs";
 import { join } from "node:path";
-import { BerthError } from "../errors.ts";
+import { BerthError, type ErrorKind } from "../errors.ts";
 import { forgetRange } from "../exec/range-ledger.ts";
 import type { Paths } from "../host/paths.ts";
 import { isLost } from "../host/pending-tree.ts";
@@ -119,7 +119,7 @@ function requireNoSnapshots(paths: Paths, name: string): void {
   });
 }
 
-export function requireNotHost({ name }: FoundImage, what: string): void {
+export function requireNotHost({ name }: FoundImage, what: string, kind: ErrorKind = "EROFS"): void {
   if (name !== HOST_IMAGE) return;
-  throw new BerthError(`${name} is the host itself and can't be ${what}`, { kind: "NotSupported" });
+  throw new BerthError(`${name} is the host itself and can't be ${what}`, { kind });
 }

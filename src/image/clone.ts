@@ -37,7 +37,7 @@ export interface CloneOptions extends Pick<MakeOptions, "later"> {
  * left, in a copy each file is as it was at its turn, as machinectl has it. Host name, machine id and keys are the same in both: what a copy is for only its user knows.
  */
 export async function cloneImage(paths: Paths, from: FoundImage, to: string, options: CloneOptions): Promise<void> {
-  requireNotHost(from, "cloned");
+  requireNotHost(from, "cloned", "NotSupported");
   requireFree(paths, to);
   const snapshot = splitSnapshotName(from.name);
   const { driver: wanted } = options;

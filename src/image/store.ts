@@ -11,7 +11,7 @@ import { suggest } from "../spec/nearest.ts";
 import { quote } from "../spec/quote.ts";
 import { isBtrfs } from "../sys/btrfs.ts";
 import { monotonic } from "../sys/clock.ts";
-import { markReadOnly, removeImage, renameImage } from "./changes.ts";
+import { markReadOnly, removeImage, renameImage, requireNotHost } from "./changes.ts";
 import { type CloneOptions, cloneImage } from "./clone.ts";
 import { countDisk } from "./count-disk.ts";
 import { cloneDriver, type FoundImage, findImage, findImages, findSource, HOST } from "./discover.ts";
@@ -29,7 +29,7 @@ import { hiddenInLayer, obstacleNow } from "./obstacle.ts";
 import { limitPool, poolLimit } from "./pool-limit.ts";
 import { sweepCopies } from "./settings-follow.ts";
 import { finishRollbacks } from "./snapshots/half-rollback.ts";
-import { splitSnapshotName } from "./snapshots/snapshot.ts";
+import { requireSnapshotName, splitSnapshotName } from "./snapshots/snapshot.ts";
 import { sweepWorkspaces } from "./workspace.ts";
 
 /** The store as a whole. */
@@ -195,7 +195,9 @@ export class ImageStore {
 
   /** `limit`: bytes; null takes it away. @throws BerthError where the image can't have one */
   async setLimit(name: string, limit: number | null): Promise<void> {
-    const { path, driver } = this.find(name);
+    const image = this.find(name);
+    const { path, driver } = image;
+    requireNotHost(image, "limited");
     driver.setLimit(path, limit);
     await syncTree(path);
   }
@@ -266,17 +268,25 @@ export class ImageStore {
 
   /** Where an image lies. @throws BerthError of kind NoSuchImage */
   find(name: string): FoundImage {
-    const snapshot = splitSnapshotName(name);
-    if (snapshot !== null)
+    if (splitSnapshotName(name) !== null)
       throw new BerthError(`${quote(name)} is a snapshot: that can't be done with it`, {
         hint: `berth clone ${name} NEW makes an image of it`,
         kind: "NotSupported",
       });
-    if (!isImageName(name) && name !== HOST.name) requireName(name);
+    this.requireImageName(name);
     const found = findImage(this.paths, name);
     if (found !== null) return found;
     const names = findImages(this.paths).map((image) => image.name);
     throw noSuchImage(name, suggest(name, names) ?? hintOf(names, this.paths.machines));
+  }
+
+  /** Of one that may be there, a snapshot as well. @throws UsageError */
+  requireImageName(name: string): void {
+    const snapshot = splitSnapshotName(name);
+    if (snapshot !== null) {
+      this.requireImageName(snapshot.image);
+      requireSnapshotName(snapshot.snapshot);
+    } else if (!isImageName(name) && name !== HOST.name) requireName(name);
   }
 
   /** What only reads may also be of a snapshot. */

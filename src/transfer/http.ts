@@ -1,6 +1,6 @@
 import { Agent as HttpAgent, get as httpGet, type IncomingMessage, type OutgoingHttpHeaders } from "node:http";
 import { Agent as HttpsAgent, get as httpsGet, type RequestOptions } from "node:https";
-import { BerthError, UsageError } from "../errors.ts";
+import { BerthError } from "../errors.ts";
 import { quote } from "../spec/quote.ts";
 import { trustLocalAuthorities } from "./authorities.ts";
 import { failed, firstLine } from "./http-failure.ts";
@@ -26,13 +26,6 @@ export interface OpenOptions {
   readonly silence?: number | undefined;
   /** For the server of the first address alone: a redirect to another gets none of it. */
   readonly authorization?: string | undefined;
-}
-
-/** http or https. @throws UsageError */
-export function requireUrl(text: string): URL {
-  const url = URL.parse(text);
-  if (url !== null && (url.protocol === "http:" || url.protocol === "https:")) return url;
-  throw new UsageError(`${quote(text)} is no address to download from`, "http://... or https://...");
 }
 
 /** Follows redirects; resolves to an answer with one of the wanted statuses. @throws BerthError */

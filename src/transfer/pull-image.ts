@@ -9,14 +9,13 @@ import type { ImageStore } from "../image/store.ts";
 import { openArchiveFile } from "./archive-input.ts";
 import { type Download, download } from "./download.ts";
 import { extractArchive } from "./extract.ts";
-import { requireUrl } from "./http.ts";
 import { liftOsTree } from "./os-tree.ts";
 import type { RootFormat } from "./simplestreams.ts";
 import { unpackSquashfs } from "./squashfs.ts";
 import { applyTemplates, unpackMetadata } from "./templates.ts";
 import type { Control } from "./transfer.ts";
 import type { NewImage } from "./transfers.ts";
-import { showUrl } from "./url.ts";
+import { requireUrl, showUrl } from "./url.ts";
 
 /** An image of an image server, as simplestreams.ts found it. */
 export interface ImageFiles {

@@ -5,12 +5,12 @@ import type { ImageStore } from "../image/store.ts";
 import { closeQuietly } from "../sys/files.ts";
 import { publishedChecksum, signedChecksum } from "./checksums.ts";
 import { download } from "./download.ts";
-import { HttpRefusal, open, requireUrl } from "./http.ts";
+import { HttpRefusal, open } from "./http.ts";
 import { unpackInto } from "./import.ts";
 import { writeDisk } from "./import-raw.ts";
 import type { Control, Verify } from "./transfer.ts";
 import type { NewImage } from "./transfers.ts";
-import { showUrl } from "./url.ts";
+import { requireUrl, showUrl } from "./url.ts";
 
 /** Of the whole what the download takes, for the bar. */
 const DOWNLOAD = 0.7;

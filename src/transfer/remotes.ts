@@ -5,7 +5,7 @@ import { BerthError, errorCode, UsageError } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
 import { suggest } from "../spec/nearest.ts";
 import { quote } from "../spec/quote.ts";
-import { requireUrl } from "./http.ts";
+import { requireUrl } from "./url.ts";
 
 /** A server of images that has a name: in remotes.conf beside the recipes, which comes with berth, or in that of the settings. */
 export interface Remote {

@@ -8,7 +8,7 @@ import type { ImageFiles } from "./pull-image.ts";
 import type { OciOptions } from "./pull-oci.ts";
 import type { PullOptions } from "./pull-tar.ts";
 import { Transfer, type TransferEvents, type TransferFacts, type Work } from "./transfer.ts";
-import { showUrlText } from "./url.ts";
+import { requireUrl, showUrl } from "./url.ts";
 
 export interface NewImage {
   readonly name: string;
@@ -87,18 +87,22 @@ export class Transfers extends EventEmitter<TransferEvents> {
     return this.#start({ type: "export-raw", local: name, remote, verify: "no" }, work, fd);
   }
 
+  /** @throws UsageError, before there is a transfer, when that is no address */
   pullTar(url: string, image: NewImage, options: PullOptions): Transfer {
+    const remote = showUrl(requireUrl(url));
     const work: Work = async (control) =>
       (await import("./pull-tar.ts")).pullTar(this.#store, url, image, options, control);
     const { verify } = options;
-    return this.#start({ type: "pull-tar", local: image.name, remote: showUrlText(url), verify }, work);
+    return this.#start({ type: "pull-tar", local: image.name, remote, verify }, work);
   }
 
+  /** As pullTar, of a disk image. */
   pullRaw(url: string, image: NewImage, options: PullOptions): Transfer {
+    const remote = showUrl(requireUrl(url));
     const work: Work = async (control) =>
       (await import("./pull-tar.ts")).pullTar(this.#store, url, image, options, control, "raw");
     const { verify } = options;
-    return this.#start({ type: "pull-raw", local: image.name, remote: showUrlText(url), verify }, work);
+    return this.#start({ type: "pull-raw", local: image.name, remote, verify }, work);
   }
 
   /** Of an image server; `remote`: what it was asked for. */
@@ -125,6 +129,7 @@ export class Transfers extends EventEmitter<TransferEvents> {
   /** @throws BerthError, before there is a transfer, when no image can have that name */
   #start(facts: TransferFacts, work: Work, fd?: number): Transfer {
     if (!facts.type.startsWith("export-")) requireName(facts.local);
+    else this.#store.requireImageName(facts.local);
     const transfer = new Transfer(++this.#last, facts, this, async (control) => {
       try {
         await work(control);

@@ -1,3 +1,13 @@
+import { UsageError } from "../errors.ts";
+import { quote } from "../spec/quote.ts";
+
+/** http or https. @throws UsageError */
+export function requireUrl(text: string): URL {
+  const url = URL.parse(text);
+  if (url !== null && (url.protocol === "http:" || url.protocol === "https:")) return url;
+  throw new UsageError(`${quote(text)} is no address to download from`, "http://... or https://...");
+}
+
 /** To show to anybody, and to keep: without the password that may be in it, or the token of an address that is signed. */
 export function showUrl(url: URL): string {
   const shown = new URL(url);
@@ -6,10 +16,4 @@ export function showUrl(url: URL): string {
   if (shown.search !== "") shown.search = "...";
   shown.hash = "";
   return shown.href;
-}
-
-/** The same of what may be none. */
-export function showUrlText(text: string): string {
-  const url = URL.parse(text);
-  return url === null ? text : showUrl(url);
 }

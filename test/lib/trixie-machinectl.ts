@@ -31,8 +31,13 @@ export const MACHINECTLS = [
 
 /** What runs it, in a mount namespace that is its own. */
 async function trixieMachinectl(): Promise<readonly string[]> {
+  return ["sh", "-ec", SCRIPT, "sh", await trixieTree()];
+}
+
+/** Of systemd-container and what it needs. */
+export async function trixieTree(): Promise<string> {
   if (!existsSync(TREE)) await unpack();
-  return ["sh", "-ec", SCRIPT, "sh", TREE];
+  return TREE;
 }
 
 async function unpack(): Promise<void> {
