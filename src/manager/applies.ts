@@ -136,7 +136,7 @@ export class Applies {
     try {
       for (const each of unbind) await this.#unbind(record, each);
       for (const each of bound) await this.#bind(record, each);
-      if (policy !== null) machine.policy = policy;
+      if (policy !== null) setPolicy(machine, policy);
       if (requests !== null) machine.boot?.record.update({ requests, killSignal: signalOf(requests.poweroff) });
     } catch (error) {
       await this.#takeBack(machine, record, pending);
@@ -188,7 +188,7 @@ export class Applies {
     const state = this.#state(record);
     for (const each of pending.bound) if (this.#isBound(record, each)) await attempt(this.#unbind(record, each));
     for (const each of pending.unbound) if (!this.#isBound(record, each)) await attempt(this.#bind(record, each));
-    if (pending.policy !== null) machine.policy = pending.policy as MachinePolicy;
+    if (pending.policy !== null) setPolicy(machine, pending.policy as MachinePolicy);
     if (pending.requests !== null) {
       const { requests } = pending;
       machine.boot?.record.update({ requests, killSignal: signalOf(requests.poweroff) });
@@ -217,6 +217,12 @@ export class Applies {
   #unbind(record: MachineRecord, { target }: AppliedBind): Promise<void> {
     return unbindFrom(record, target, { signal: new AbortController().signal }, this.#manager.paths);
   }
+}
+
+/** Of the boot that runs, whoever manages it, and of those that follow. */
+function setPolicy(machine: ManagedMachine, policy: MachinePolicy): void {
+  machine.policy = policy;
+  machine.boot?.record.update({ policy });
 }
 
 /** ms: while something else is done with the machine. */

@@ -34,7 +34,7 @@ export class ManagedMachine {
   #failure: Failure | null = null;
   #restarts = new Restarts();
   /** Of the settings that it was launched with last, or that were applied since; undefined: it was never launched. */
-  #policy: MachinePolicy | undefined;
+  policy: MachinePolicy | undefined;
   /** From a start until the machine has stopped or failed. */
   #life: Promise<void> | undefined;
   #tail: readonly string[] = [];
@@ -52,16 +52,6 @@ export class ManagedMachine {
 
   get record(): MachineRecord | undefined {
     return this.#boot?.current;
-  }
-
-  get policy(): MachinePolicy | undefined {
-    return this.#policy;
-  }
-
-  /** Another one than it was launched with: for the boot that runs, whoever manages it, and those that follow. */
-  set policy(policy: MachinePolicy) {
-    this.#policy = policy;
-    this.#boot?.record.update({ policy });
   }
 
   get failure(): Failure | null {
@@ -293,7 +283,7 @@ export class ManagedMachine {
   /** One boot, to the end of it. `alone`: nobody has asked for it, and waits for it to be ready. */
   async #through(boot: ManagedBoot, alone = false): Promise<End> {
     this.#boot = boot;
-    this.#policy = boot.policy;
+    this.policy = boot.policy;
     this.#saveRunning();
     this.#changed();
     const limit = killWhenLate(boot, alone ? this.#policyNow().startTimeout : null);
@@ -319,7 +309,7 @@ export class ManagedMachine {
   }
 
   #policyNow(): MachinePolicy {
-    return this.#policy ?? this.#with.launcher.policyOf(this.name, this.#with.log);
+    return this.policy ?? this.#with.launcher.policyOf(this.name, this.#with.log);
   }
 
   /** It does not boot again. */
