@@ -1,6 +1,6 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { Command, type Option } from "commander";
+import type { Command, Option } from "commander";
 import { INSTALLATION } from "../host/installation.ts";
 import { listTrees } from "../host/list-trees.ts";
 import { findPaths, type Paths } from "../host/paths.ts";
@@ -12,7 +12,7 @@ import { PROPERTY_NAMES } from "../machine/set-property.ts";
 import { readPublished } from "../manager/published.ts";
 import { checkName } from "../spec/name.ts";
 import { argumentValues, optionValues, type Values } from "./completion-values.ts";
-import type { Runner } from "./verb.ts";
+import { commandOf, verbFirst } from "./verb-first.ts";
 import { VERBS } from "./verbs.ts";
 
 /** What a word may be. */
@@ -34,7 +34,7 @@ const NOTHING: Completion = { candidates: [], also: null };
  * the program's own tables, at directories and at what the daemon publishes.
  */
 export async function complete(words: readonly string[], env: NodeJS.ProcessEnv): Promise<Completion> {
-  const { root, rest } = splitRoot(words);
+  const { root, rest } = splitRoot(await inOrder(words));
   if (rest.length === 0) return fromValues({ kind: "directories" }, "", findPaths(env, INSTALLATION, root));
   const paths = findPaths(env, INSTALLATION, root);
   const [verb = "", ...given] = rest;
@@ -53,13 +53,15 @@ function splitRoot(words: readonly string[]): { root: string | undefined; rest: 
   return { root: undefined, rest: words };
 }
 
-async function commandOf(verb: string): Promise<Command | undefined> {
-  const entry = VERBS[verb === "stop" ? "poweroff" : verb === "images" ? "list-images" : verb];
-  if (entry === undefined) return undefined;
-  const program = new Command("berth").enablePositionalOptions();
-  const inert: Runner = () => async () => undefined;
-  (await entry.load()).define(program, inert);
-  return program.commands[0];
+/** Behind options before the verb comes the verb, if it is not there yet. */
+async function inOrder(words: readonly string[]): Promise<readonly string[]> {
+  const { rest } = splitRoot(words);
+  const [first = ""] = rest;
+  if (!first.startsWith("-") || rest.length < 2) return words;
+  const before = words.slice(0, -1);
+  const ordered = await verbFirst(before);
+  const isThere = !splitRoot(ordered).rest[0]?.startsWith("-");
+  return [...(isThere ? ordered : before.slice(0, words.length - rest.length)), words.at(-1) ?? ""];
 }
 
 function inVerb(command: Command, words: readonly string[], paths: Paths): Completion {
@@ -108,8 +110,9 @@ interface Before {
 }
 
 function readWords(command: Command, words: readonly string[]): Before {
-  // After the first words of such a verb all belongs to the command.
-  const passes = command.registeredArguments.some((argument) => argument.name() === "command");
+  // After the first words of such a verb all belongs to the command; of exec after the command's name.
+  const place = command.registeredArguments.findIndex((argument) => argument.name() === "command");
+  const last = command.name() === "exec" ? place : Math.min(place, 0);
   const positions: string[] = [];
   let optionsEnded = false;
   let waiting: Option | undefined;
@@ -122,7 +125,7 @@ function readWords(command: Command, words: readonly string[]): Before {
       if (option?.required === true && value === undefined) waiting = option;
     } else {
       positions.push(word);
-      if (passes) optionsEnded = true;
+      if (place >= 0 && positions.length > last) optionsEnded = true;
     }
   }
   return { positions, optionsEnded, waiting };
@@ -135,7 +138,7 @@ function splitOnce(word: string): readonly [string, string | undefined] {
 
 function optionsOf(command: Command, current: string): Completion {
   const all = [
-    ...command.options.map((option) => [option.long, option.description] as const),
+    ...command.options.filter(({ hidden }) => !hidden).map(({ long, description }) => [long, description] as const),
     ["--help", "help for it"] as const,
   ];
   const candidates = all.flatMap(([long, help]) =>

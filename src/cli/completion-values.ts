@@ -1,4 +1,5 @@
 import type { Argument, Option } from "commander";
+import { WAIT_STATES } from "../manager/protocol.ts";
 import { CONSOLE_MODES } from "../spec/machine-spec.ts";
 import { SIGNAL_NAMES } from "../spec/signals.ts";
 
@@ -51,7 +52,7 @@ const ARGUMENTS: Readonly<Record<string, Values>> = {
   "rollback snapshot": { kind: "snapshots" },
   "diff snapshot": { kind: "snapshots" },
   "diff other": { kind: "snapshots" },
-  "wait state": words("running", "stopped"),
+  "wait state": words(...WAIT_STATES),
   "read-only bool": words("yes", "no"),
   "run command": { kind: "command" },
   "plan command": { kind: "command" },

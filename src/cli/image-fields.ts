@@ -18,3 +18,8 @@ export function isoTime(ms: number | null): string | null {
 export function showTime(ms: number | null): string {
   return isoTime(ms)?.replace("T", " ").replace(/\..*/, " UTC") ?? "-";
 }
+
+/** As the bus has times. */
+export function microseconds(ms: number | null): number | null {
+  return ms === null ? null : Math.floor(ms * 1000);
+}

@@ -4,15 +4,8 @@ import { FOLLOWER_VERB } from "../image/follow/protocol.ts";
 import { suggest } from "../spec/nearest.ts";
 import { print } from "./output.ts";
 import { start } from "./program.ts";
+import { OTHER_WORDS, verbFirst } from "./verb-first.ts";
 import { VERBS, verbGroups } from "./verbs.ts";
-
-/** Second names of verbs. */
-const OTHER_WORDS: Readonly<Record<string, string>> = {
-  "--version": "version",
-  stop: "poweroff",
-  images: "list-images",
-  remotes: "remote",
-};
 
 /** What docker(1), lxc(1) and importctl(1) call them, for a hint: some of these have other options there, or do a little more. */
 const WORDS_ELSEWHERE: Readonly<Record<string, string>> = {
@@ -53,4 +46,4 @@ function overview(): string {
   return `berth [--root DIR] VERB ...\n\n${groups.join("\n")}\nberth help VERB, or berth VERB --help, says more of each.\n`;
 }
 
-start((verb, words) => VERBS[OTHER_WORDS[verb] ?? verb] ?? other(verb, words));
+start({ find: (verb, words) => VERBS[OTHER_WORDS[verb] ?? verb] ?? other(verb, words), verbFirst });

@@ -16,7 +16,7 @@ os-release), *init* (as in _INITS_), *addresses* (an array: those of the machine
 *key*, *value* and *source*), *limits* (*memoryMax*, *memoryHigh*, *memorySwapMax* in bytes, *tasksMax*, *cpuQuota* in percent, *cpuWeight*,
 *ioWeight*, *allowedCpus*), *usage* (*memory* in bytes, *cpuUsec*, *tasks*), *uidShift* (host id of its root), *cgroup*, *exit* (of one
 that does not run: *reason*, which is poweroff, reboot, exited or killed, *status* and *signal*), *restarts*, and *failure* (*reason*, *hint*,
-*console*, an array of lines, *time*, and of a start *step*: *index*, *phase* and *describe*), and *enabled*. One machine is an object, several are an array.
+*console*, an array of lines, *time*, and of a start *step*: *index*, *phase* and *describe*), and *enabled*. One machine is an object, several are an array. Without one: *poolPath*, *poolUsage* and *poolLimit* (bytes; null: none).
 
 *berth why*
 : *name*, *state*, *sentences*, *lines* (of settings files that are to blame, each *file*, *line* and *text*), *hint*, *console* (its last
@@ -29,7 +29,7 @@ machine's changes), *os* (as its os-release shows it), *osVersion*, *init* (as i
 command), *requests* (how it is asked to *poweroff* and to *reboot*: each a *signal*, or a *command* that is run in it),
 *killSignal* (the signal of the first of these, or null), *uidShift* (host id of its root), *weaknesses* and *times*; and
 asked inside, in at most two seconds: *initState* (of systemd; of sysvinit, OpenRC and runit the runlevel) and *boot* (*launch*, *init* and
-*ready*: ms each took); *problem* says why nothing could be asked.
+*ready*: ms each took); *problem* says why nothing could be asked. One machine is an object, several are an array.
 
 *berth top*
 : *time* (ISO 8601) and *machines*, an array in the order asked for: each *name*, *state*, *leader*, *cpu* (percent of one CPU, in the last delay), *cpuUsec*,

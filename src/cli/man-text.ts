@@ -1,3 +1,4 @@
+import { inertOptionsText } from "./inert-options.ts";
 import { FILES_TEXT } from "./man-files-text.ts";
 import { IMAGES_TEXT } from "./man-images-text.ts";
 import { JSON_TEXT } from "./man-json-text.ts";
@@ -15,7 +16,7 @@ berth - boot and manage system containers
 
 # SYNOPSIS
 
-*berth* [*--root* _DIR_] _VERB_ [_OPTION_...] [_ARGUMENT_...]
+*berth* [*--root* _DIR_] [_OPTION_...] _VERB_ [_OPTION_...] [_ARGUMENT_...]
 
 *berth help* [_VERB_], *berth* _VERB_ *--help*, *berth --version*
 
@@ -65,9 +66,13 @@ takes them over. The machine of a *berth run* is that command's, and needs no da
 *--root* _DIR_
 : Keeps everything below _DIR_, as *BERTH_ROOT* does. Stands before the verb.
 
+${inertOptionsText()}
+
 *--*
-: Ends the options of *run*, *plan*, *exec* and *shell*. These also end where the first argument stands: what follows
-belongs to the command.
+: Ends the options of *run*, *plan*, *exec* and *shell*. These also end where the first argument stands, of *exec* where the
+command begins: what follows belongs to the command.
+
+A verb's options may stand before it too, as in *berth -q list*.
 
 # VERBS
 

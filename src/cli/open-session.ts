@@ -6,11 +6,17 @@ import { ProcessCaller } from "../supervise/caller.ts";
 import { isTerminal } from "../supervise/caller-terminal.ts";
 import type { Context } from "./verb.ts";
 
-/** Opens a session in a running machine, on the caller's terminal. Resolves to its exit status. */
+/**
+ * Opens a session in a running machine, on the caller's terminal. A shell's may be without one: what comes on stdin is typed
+ * then, its end too. Resolves to its exit status.
+ */
 export async function openSession({ paths, env }: Context, name: string, request: SessionRequest): Promise<number> {
-  if (!isTerminal(0))
+  const typed = !isTerminal(0);
+  if (typed && request.kind === "login")
     throw new UsageError(`${request.kind} needs a terminal`, `berth exec ${name} -- COMMAND does not`);
   const machine = findMachine(name, paths);
-  const { argv, user, environment } = await sessionCommand(machine, request, paths);
-  return execIn(machine, { argv, user, environment, terminal: true, caller: new ProcessCaller(), env }, paths);
+  const { argv, user, environment, bySystemd } = await sessionCommand(machine, request, paths);
+  // systemd-run makes a terminal of its own, and what is typed is for that one.
+  const more = typed ? { raw: bySystemd, env: { ...env, TERM: "dumb" } } : { env };
+  return execIn(machine, { argv, user, environment, terminal: true, caller: new ProcessCaller(), ...more }, paths);
 }

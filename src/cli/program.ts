@@ -4,6 +4,7 @@ import { INSTALLATION } from "../host/installation.ts";
 import { findPaths } from "../host/paths.ts";
 import { quote } from "../spec/quote.ts";
 import { abortSignal } from "./abort-signal.ts";
+import { takeInertOptions } from "./inert-options.ts";
 import { complain, INTERRUPTED, print } from "./output.ts";
 import { withoutSecrets } from "./secrets.ts";
 import { betterSaid } from "./usage-error.ts";
@@ -15,9 +16,16 @@ let failure = 1;
 /** The verb of that name; or what is done for a word that is none, whose exit status it gives. */
 export type Find = (verb: string, words: readonly string[]) => Omit<VerbEntry, "summary"> | Promise<number>;
 
-async function main(argv: readonly string[], find: Find): Promise<number> {
+export interface Program {
+  readonly find: Find;
+  /** Puts the verb before options that stand before it. */
+  readonly verbFirst: (words: readonly string[]) => Promise<readonly string[]>;
+}
+
+async function main(argv: readonly string[], { find, verbFirst }: Program): Promise<number> {
   refuseForeignBytes(argv);
-  const { root, rest } = splitGlobalOptions(argv);
+  const typed = splitGlobalOptions(argv);
+  const { root, rest } = /^-/.test(typed.rest[0] ?? "") ? splitGlobalOptions(await verbFirst(argv)) : typed;
   const [verb = "help", ...words] = rest[0] === "help" && rest[1] !== undefined ? [rest[1], "--help"] : rest;
   const entry = find(verb, words);
   if (entry instanceof Promise) return entry;
@@ -44,12 +52,14 @@ async function main(argv: readonly string[], find: Find): Promise<number> {
   const module = await entry.load();
   const given = module.prepare?.(words) ?? words;
   module.define(program, run, given);
-  for (const command of program.commands)
+  for (const command of program.commands) {
+    takeInertOptions(command);
     command
       .exitOverride((error) => {
         throw betterSaid(error, command);
       })
       .configureOutput({ writeOut: print, writeErr: () => undefined });
+  }
   await program.parseAsync([program.commands[0]?.name() ?? verb, ...given], { from: "user" });
   return status;
 }
@@ -102,7 +112,7 @@ function describe(error: unknown): string {
 }
 
 /** Runs berth with the command line of this process, and ends it. */
-export function start(find: Find): void {
+export function start(program: Program): void {
   // What is thrown in an event's callback, a closed stdout among it, ends berth like any other failure.
   process.on("uncaughtException", (error) => {
     // Said last: a terminal that was made raw has been put back by then.
@@ -112,7 +122,7 @@ export function start(find: Find): void {
     process.exit();
   });
   // Not awaited at the top level: the bundle is CommonJS, which starts faster and has no such thing.
-  void main(process.argv.slice(2), find)
+  void main(process.argv.slice(2), program)
     .catch(report)
     .then((status) => {
       process.exitCode = status;

@@ -2,13 +2,13 @@ import { remoteImages } from "../transfer/remote-images.ts";
 import { findRemote } from "../transfer/remotes.ts";
 import type { RemoteImage } from "../transfer/simplestreams.ts";
 import { isoTime } from "./image-fields.ts";
-import { print, printJson, say } from "./output.ts";
+import { printJson } from "./output.ts";
 import { archOf } from "./remote-option.ts";
 import { formatBytes } from "./sizes.ts";
-import { table } from "./table.ts";
+import { printTable, type TableOptions } from "./table-options.ts";
 import type { Context } from "./verb.ts";
 
-interface Options {
+interface Options extends TableOptions {
   readonly arch?: string;
   readonly all?: boolean;
   readonly json?: boolean;
@@ -18,8 +18,9 @@ interface Options {
 export async function listRemoteImages(
   { paths, signal }: Context,
   { remote, name: filter }: { readonly remote: string; readonly name: string },
-  { arch, all = false, json = false }: Options,
+  options: Options,
 ): Promise<void> {
+  const { arch, all = false, json = false } = options;
   const architecture = arch === undefined && all ? undefined : archOf(arch);
   const images = (await remoteImages(findRemote(paths, remote), signal))
     .filter((image) => architecture === undefined || image.architecture === architecture)
@@ -28,9 +29,10 @@ export async function listRemoteImages(
     )
     .sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
   if (json) printJson(images.map(fields));
-  else if (images.length === 0) say("no images\n");
-  else print(table(["ALIAS", "FINGERPRINT", "ARCH", "SIZE", "DATE", "DESCRIPTION"], images.map(row)));
+  else printTable({ header: HEADER, rows: images.map(row), records: images.map(fields), none: "no images" }, options);
 }
+
+const HEADER = ["ALIAS", "FINGERPRINT", "ARCH", "SIZE", "DATE", "DESCRIPTION"];
 
 function keyOf({ aliases, architecture }: RemoteImage): string {
   return `${aliases[0] ?? ""} ${architecture}`;

@@ -3,30 +3,47 @@ import type { MachineView } from "../manager/machine-view.ts";
 import { inSeconds } from "../manager/timers.ts";
 import { printable } from "../spec/quote.ts";
 import { print, printJson, say } from "./output.ts";
-import { table } from "./table.ts";
+import { type Cell, table } from "./table.ts";
 
-/** `berth list`, as a table or as JSON. */
-export function showList(machines: readonly MachineView[], json: boolean): void {
-  if (json) printJson(machines.map(withAddresses));
-  else if (machines.length === 0) say("no machines\n");
-  else
-    print(
-      table(["MACHINE", "CLASS", "SERVICE", "STATE", "OS", "VERSION", "INIT", "LEADER", "NOTE"], machines.map(row)),
-    );
+export const NO_MACHINES = "no machines";
+const COLUMNS = ["MACHINE", "CLASS", "SERVICE", "STATE", "OS", "VERSION", "ADDRESSES", "INIT", "LEADER", "NOTE"];
+const ADDRESSES = COLUMNS.indexOf("ADDRESSES");
+
+/** `berth list` without other options, as a table or as JSON. */
+export function showList(views: readonly MachineView[], json: boolean): void {
+  const machines = views.map(withAddresses);
+  if (json) printJson(machines);
+  else if (machines.length === 0) say(`${NO_MACHINES}\n`);
+  else {
+    const { header, rows } = listTable(machines, 1);
+    print(table(header, rows));
+  }
 }
 
-/** What is known of a machine without its network, whose addresses nobody is told of when they change. */
-function withAddresses(view: MachineView): MachineView {
+/** What is known of a machine without its network, whose addresses nobody is told of when they change: they are looked up. */
+export function withAddresses(view: MachineView): MachineView {
   return view.leader === null ? view : { ...view, addresses: showAddressesOf(view.leader) };
 }
 
-function row(view: MachineView): readonly string[] {
-  const { name, service, state, os, version, init, leader } = view;
-  const cells = [os, version, init, leader].map((cell) => (cell === null ? "-" : printable(String(cell))));
-  return [name, view.class, service, state, ...cells, note(view)];
+/** `addresses`: of each machine at most; 0: not their column either. */
+export function listTable(machines: readonly MachineView[], addresses: number) {
+  const shown = <T>(row: readonly T[]): readonly T[] => (addresses > 0 ? row : row.toSpliced(ADDRESSES, 1));
+  return { header: shown(COLUMNS), rows: machines.map((view) => shown(row(view, addresses))) };
 }
 
-function note({ state, reason, weaknesses, restarts, startsAgain }: MachineView): string {
+function row(view: MachineView, addresses: number): readonly Cell[] {
+  const { name, service, state, os, version, init, leader } = view;
+  const cell = (value: string | number | null): string => (value === null ? "-" : printable(String(value)));
+  const network = addressCell(view.addresses, addresses);
+  return [name, view.class, service, state, cell(os), cell(version), network, cell(init), cell(leader), noteOf(view)];
+}
+
+function addressCell(all: readonly string[], max: number): Cell {
+  if (all.length === 0) return "-";
+  return all.length <= max ? all : [...all.slice(0, max - 1), `${all[max - 1]}…`];
+}
+
+export function noteOf({ state, reason, weaknesses, restarts, startsAgain }: MachineView): string {
   const notes = [
     // Which directory that record is in says the machine's name.
     ...(reason === null ? [] : [state === "unknown" ? reason.replace(/^.*\/(?=record\.json )/, "") : reason]),

@@ -20,6 +20,8 @@ export function betterSaid(error: CommanderError, command: Command): Error {
   }
 }
 
+const BEFORE_COMMAND = "before a command that begins with - there has to be a --";
+
 /** An option that was not taken, better than the parser says it: what is wrong with it, or which one may be meant. */
 function unknownOption(error: CommanderError, command: Command): Error {
   const [, word] = /unknown option '(.*)'$/m.exec(error.message.split("\n(")[0] ?? "") ?? [];
@@ -28,7 +30,8 @@ function unknownOption(error: CommanderError, command: Command): Error {
   const names = command.options.flatMap(({ long }) => long ?? []);
   // Valued options are taken in this form: it is one that takes none.
   if (names.includes(name)) return new UsageError(`${name} takes no value`);
-  return new UsageError(`unknown option '${name}'`, suggestOption(name, [...names, "--help"]));
+  const hint = suggestOption(name, [...names, "--help"]) ?? (command.name() === "exec" ? BEFORE_COMMAND : undefined);
+  return new UsageError(`unknown option '${name}'`, hint);
 }
 
 /** getopt takes the beginning of an option's name for it; berth does not, but knows what is meant. */

@@ -7,7 +7,7 @@ import type { ImageSnapshots } from "../manager/image-snapshots.ts";
 import type { Loads } from "../manager/loads.ts";
 import { type Reader, viewFor } from "../manager/machine-view.ts";
 import type { MachineEvent, Manager } from "../manager/manager.ts";
-import type { DaemonStatus, MethodName, Methods } from "../manager/protocol.ts";
+import { type DaemonStatus, type MethodName, type Methods, WAIT_STATES } from "../manager/protocol.ts";
 import { payloadStdio } from "../manager/take-stdio.ts";
 import type { ThrowAways } from "../manager/throw-aways.ts";
 import { TIMER_MAX } from "../manager/timers.ts";
@@ -136,7 +136,7 @@ export const METHODS: { readonly [M in MethodName]: Method<M> } = {
   wait: {
     for: "all",
     run: ({ manager }, { params, signal }) =>
-      done(manager.wait(name(params), oneOf(params, "state", ["running", "stopped"]), signal)),
+      done(manager.wait(name(params), oneOf(params, "state", WAIT_STATES), signal)),
   },
   events: {
     for: "all",

@@ -10,6 +10,7 @@ import { treeName } from "../machine/throw-away.ts";
 import { explain } from "../manager/explain.ts";
 import { Launcher } from "../manager/launcher.ts";
 import { type MachineView, type Reader, viewFor } from "../manager/machine-view.ts";
+import { WAIT_STATES } from "../manager/protocol.ts";
 import { planJson } from "../plan/show.ts";
 import { consoleTail } from "../supervise/console-log.ts";
 import { invalid } from "./access.ts";
@@ -97,9 +98,9 @@ function looking({ manager, paths }: Services): NonNullable<Interface["methods"]
       out: "",
       inNames: ["name", "state"],
       handler(call, name, state) {
-        if (state !== "running" && state !== "stopped")
-          throw invalid("A machine can be waited for until it is running or stopped.");
-        return whileCalled(call, (signal) => manager.wait(name, state, signal));
+        const wanted = WAIT_STATES.find((each) => each === state);
+        if (wanted === undefined) throw invalid(`A machine can be waited for until it is ${WAIT_STATES.join(", ")}.`);
+        return whileCalled(call, (signal) => manager.wait(name, wanted, signal));
       },
     }),
     GetConsole: method({

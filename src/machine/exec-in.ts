@@ -6,6 +6,7 @@ import { FdReader } from "../supervise/fd-reader.ts";
 import { onStopSignals, STOP_SIGNALS, type StopSignal } from "../supervise/stop-signals.ts";
 import { closeQuietly, openNull } from "../sys/files.ts";
 import { pidfdSendSignal } from "../sys/processes.ts";
+import { makeRaw } from "../sys/terminal.ts";
 import { CallerStdio } from "./caller-stdio.ts";
 import { abortedBy } from "./foreground-stop.ts";
 import { joinedStatus, joinMachine } from "./join.ts";
@@ -22,6 +23,8 @@ export interface ExecRequest {
   readonly directory?: string | undefined;
   /** On a terminal of the machine's own; otherwise the caller's stdio is passed on. */
   readonly terminal: boolean;
+  /** That is raw from the beginning, for a program that makes another one inside. */
+  readonly raw?: boolean;
   readonly caller: ProcessCaller;
   readonly env: NodeJS.ProcessEnv;
 }
@@ -48,6 +51,7 @@ class JoinedCommand {
   readonly #caller: ProcessCaller;
   readonly #launch: Launch;
   readonly #stdio: CallerStdio | undefined;
+  readonly #raw: boolean;
   #link: ConsoleLink | undefined;
   #state: "launching" | "running" | "ended" | "gone" = "launching";
   #signalled = false;
@@ -56,6 +60,7 @@ class JoinedCommand {
   constructor(machine: MachineRecord, request: ExecRequest, paths: Paths) {
     const { argv, user, terminal, caller, env, environment = [], directory } = request;
     this.#caller = caller;
+    this.#raw = request.raw === true;
     this.#stdio = terminal ? undefined : new CallerStdio(caller);
     const fds = this.#stdio?.fds ?? new Map<string, number>();
     const term = terminal ? (env["TERM"] ?? "xterm") : undefined;
@@ -104,11 +109,13 @@ class JoinedCommand {
       return this.#stdio;
     }
     const master = this.#launch.fds.get("terminal");
+    if (this.#raw) makeRaw(master);
     const reader = new FdReader(master, false);
     const link = new ConsoleLink({
       caller: this.#caller,
       output: reader,
       input: true,
+      typesEnd: true,
       onEscape: () => {
         this.#hangUp();
         this.#killer = setTimeout(() => pidfdSendSignal(this.#launch.fds.get("leader"), SIGKILL), HANGUP_MS);

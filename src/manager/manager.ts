@@ -32,6 +32,7 @@ import { ManagedMachine } from "./managed-machine.ts";
 import { Operations } from "./operations.ts";
 import { DEFAULT_POLICY } from "./policy.ts";
 import { powerOffWithin } from "./power-off.ts";
+import type { WaitState } from "./protocol.ts";
 import { Publisher } from "./published.ts";
 import { StateFiles } from "./state-file.ts";
 import type { Level, Surroundings } from "./surroundings.ts";
@@ -250,12 +251,13 @@ export class Manager extends EventEmitter<Events> {
   }
 
   /** Resolves when the machine is in that state, at once if it is already. */
-  async wait(name: string, state: "running" | "stopped", signal: AbortSignal): Promise<void> {
+  async wait(name: string, state: WaitState, signal: AbortSignal): Promise<void> {
     requireName(name);
     const is = (): boolean => {
       const view = this.#look(name);
       if (state === "stopped") return view === undefined || view.state === "failed";
-      return view?.ready === true && view.state !== "stopping";
+      if (state === "running") return view?.ready === true && view.state !== "stopping";
+      return view?.state === state;
     };
     const aborted = (): never => {
       throw signal.reason;

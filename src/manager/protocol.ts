@@ -75,7 +75,8 @@ interface Timeout {
 }
 
 export type KillWhom = "leader" | "all";
-export type WaitState = "running" | "stopped";
+export const WAIT_STATES = ["running", "stopped", "paused", "failed"] as const;
+export type WaitState = (typeof WAIT_STATES)[number];
 
 export interface DaemonStatus {
   readonly pid: number;

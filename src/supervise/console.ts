@@ -10,6 +10,8 @@ import { type ConsoleOutput, pump } from "./fd-reader.ts";
 
 /** Bytes typed ahead of a machine that reads none. Up to here it can still be left by ^]. */
 const TYPED_AHEAD = 1 << 20;
+const [EOT, NEWLINE] = [4, 10] as const;
+const [END_AGAIN_MS, END_AGAIN_MAX_MS] = [50, 1600] as const;
 
 export interface ConsoleOptions {
   readonly caller: Caller;
@@ -17,6 +19,8 @@ export interface ConsoleOptions {
   readonly output: ConsoleOutput;
   /** What is typed goes in; false: only the output is shown. */
   readonly input: boolean;
+  /** The end of a stdin that is no terminal is typed too, as ^D. */
+  readonly typesEnd?: boolean;
   /** ^] three times. */
   readonly onEscape: () => void;
   /** The caller is gone: a closed pipe, a terminal that was hung up. */
@@ -34,10 +38,17 @@ export class ConsoleLink {
   readonly #queue: Buffer[] = [];
   #queued = 0;
   #connected = false;
+  #midLine = false;
+  #endAgain: NodeJS.Timeout | undefined;
   #master = -1;
   #unwatch: Unwatch | undefined;
   #forget: () => void = () => undefined;
   readonly #onData = (chunk: Buffer): void => this.#type(chunk);
+  /** In the middle of a line it would end that only (termios(3), VEOF), and a shell that edits its line takes it for another key. */
+  readonly #onEnd = (): void => {
+    if (this.#midLine) this.#type(Buffer.from([NEWLINE]));
+    this.#typeEnd(END_AGAIN_MS);
+  };
   readonly #onLost = (): void => this.#options.onLost();
 
   constructor(options: ConsoleOptions) {
@@ -50,12 +61,13 @@ export class ConsoleLink {
     // One that reads it watches it, and libuv aborts the process when an fd is watched twice.
     this.#master = duplicate(master);
     this.#connected = true;
-    const { caller, input } = this.#options;
+    const { caller, input, typesEnd = false } = this.#options;
     this.#resize();
     caller.terminal.lend(input, () => this.#resize());
     if (input) {
       // Of a terminal, which has no key for it while it is raw, the end is a hang-up.
       if (caller.stdin.isTTY === true) caller.stdin.on("end", this.#onLost);
+      else if (typesEnd) caller.stdin.on("end", this.#onEnd);
       caller.stdin.on("error", this.#onLost).on("data", this.#onData).resume();
     }
     // Of a caller that is gone all is read on, or the keeper would wait for us, and the machine's console for the keeper.
@@ -73,9 +85,11 @@ export class ConsoleLink {
     this.#output.close();
     if (!this.#connected) return;
     this.#connected = false;
+    clearTimeout(this.#endAgain);
     const { caller, input } = this.#options;
     this.#forget();
     if (input) caller.stdin.off("error", this.#onLost).off("data", this.#onData).off("end", this.#onLost).pause();
+    if (input) caller.stdin.off("end", this.#onEnd);
     caller.terminal.takeBack();
     this.#unwatch?.();
     this.#unwatch = undefined;
@@ -88,9 +102,17 @@ export class ConsoleLink {
       this.#options.onEscape();
       return;
     }
+    this.#midLine = chunk.at(-1) !== NEWLINE;
     this.#queue.push(chunk);
     this.#queued += chunk.length;
     this.#flush();
+  }
+
+  /** Again and again, as an end stays one: a shell loses what is typed while it makes its terminal raw for the next line. */
+  #typeEnd(delay: number): void {
+    if (!this.#connected) return;
+    if (this.#queued === 0) this.#type(Buffer.from([EOT]));
+    this.#endAgain = setTimeout(() => this.#typeEnd(Math.min(2 * delay, END_AGAIN_MAX_MS)), delay);
   }
 
   /** The master does not block: what it does not take now waits until it does, and the caller's input with it. */

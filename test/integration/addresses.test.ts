@@ -6,11 +6,22 @@ import { beforeAll, expect, test } from "vitest";
 import { type BerthRoot, berthRoot, buildBerth, poll } from "../lib/berth.ts";
 import { killDaemon } from "../lib/daemon.ts";
 import { checkLeaks } from "../lib/leaks.ts";
+import { machinectlOn } from "../lib/machinectl.ts";
 import { enterOwnNetwork } from "../lib/own-network.ts";
 import { needs } from "../lib/requires.ts";
 import { shellMachine } from "../lib/shell-machine.ts";
 
-const ready = needs("root", "userns", "cgroup2", "cc", "tool:ip", "tool:python3", "tool:busctl", "no-systemd");
+const ready = needs(
+  "root",
+  "userns",
+  "cgroup2",
+  "cc",
+  "tool:ip",
+  "tool:python3",
+  "tool:busctl",
+  "tool:machinectl",
+  "no-systemd",
+);
 checkLeaks();
 beforeAll(() => {
   if (!ready) return;
@@ -50,6 +61,34 @@ const ask = (host: string): Promise<string> =>
     socket.setEncoding("utf8").once("data", (text) => resolve(String(text)));
     socket.once("error", reject);
   });
+
+/** Columns that both have, as a script splits them. */
+async function asMachinectlLists(root: BerthRoot): Promise<void> {
+  const machinectl = machinectlOn(root);
+  const own = ["STATE", "INIT", "LEADER", "NOTE"];
+  for (const words of [[], ["--max-addresses=all"], ["--max-addresses", "0"]]) {
+    const theirs = (await machinectl("list", ...words)).stdout.split("\n\n")[0] ?? "";
+    const ours = (await root.berth("list", ...words)).stdout;
+    expect([words, cut(ours, own)]).toEqual([words, cut(theirs, [])]);
+  }
+  expect((await root.berth("-l", "list", "--no-legend")).stdout).toMatch(/^m .* 10\.231\.7\.2 .*\n +fd00:231::2\nn /);
+  const theirs: readonly object[] = JSON.parse((await machinectl("list", "-o", "json")).stdout);
+  expect(theirs).toHaveLength(2);
+  for (const mode of ["json", "json-pretty"])
+    expect(JSON.parse((await root.berth("list", "-o", mode)).stdout)).toMatchObject(theirs);
+}
+
+/** By where a column begins; without those of these names. */
+function cut(text: string, without: readonly string[]): readonly (readonly string[])[] {
+  const [header = "", ...rows] = text.trimEnd().split("\n");
+  const columns = [...header.matchAll(/\S+/g)].map(([name], at, all) => ({
+    name,
+    at: all[at]?.index,
+    end: all[at + 1]?.index,
+  }));
+  const wanted = columns.filter(({ name }) => !without.includes(name));
+  return [header, ...rows].map((row) => wanted.map(({ at, end }) => row.slice(at, end).trim()));
+}
 
 /** Outside, and what becomes the machine's. */
 const [OUTER, INNER] = ["outer", "inner"];
@@ -91,6 +130,7 @@ test("a veth link and a macvlan: list, show, status and GetMachineAddresses tell
     expect(fromN.stdout).toBe("from 10.231.7.3");
     expect((await root.berth("status", "m")).stdout).toMatch(/^ {2}Address 10\.231\.7\.2\n +fd00:231::2$/m);
     expect((await root.berth("show", "n", "-p", "Addresses")).stdout).toBe("Addresses=10.231.7.3\n");
+    await asMachinectlLists(root);
     await killDaemon(root);
     expect(await addressesOf(root)).toEqual(wanted);
     expect((await root.berth("daemon", "start")).status).toBe(0);
@@ -109,4 +149,4 @@ test("a veth link and a macvlan: list, show, status and GetMachineAddresses tell
     ["n", []],
   ]);
   for (const name of ["m", "n"]) expect((await root.berth("terminate", name)).status).toBe(0);
-});
+}, 120_000);

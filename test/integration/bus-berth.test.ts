@@ -73,7 +73,12 @@ test("machines are planned, checked, started, paused, told of, waited for, and p
   expect((await client.call("ListMachines", "b", [false], "aa{sv}"))[0]).toMatchObject([
     { name: { value: "m" }, state: { value: "running" }, ready: { value: true } },
   ]);
+  const paused = client.call("Wait", "ss", ["m", "paused"], "");
   await client.call("Pause", "s", ["m"], "");
+  await paused;
+  await expect(client.call("Wait", "ss", ["m", "starting"], "")).rejects.toMatchObject({
+    errorName: "org.freedesktop.DBus.Error.InvalidArgs",
+  });
   expect((await client.call("GetMachine", "s", ["m"], "a{sv}"))[0]).toMatchObject({ state: { value: "paused" } });
   await client.call("Resume", "s", ["m"], "");
   expect((await client.call("GetConsole", "su", ["m", 5], "as"))[0]).toContain("up");

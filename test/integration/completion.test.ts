@@ -91,6 +91,7 @@ test("bash completes verbs, machines by what the verb is for, options, their val
     ["MemoryHigh=", "MemoryLow=", "MemoryMax=", "MemoryMin=", "MemorySwapMax="].sort(),
   );
   expect(inBash(root, "berth wait web st")).toEqual(["stopped"]);
+  expect(inBash(root, "berth wait web p")).toEqual(["paused"]);
   expect(inBash(root, "berth kill --signal SIGTE web")).toEqual(["web"]);
   expect(inBash(root, "berth kill --signal SIGTE")).toEqual(["SIGTERM"]);
   expect(inBash(root, "berth daemon st")).toEqual(["start", "status", "stop"]);
@@ -178,8 +179,23 @@ describe("berth answers", () => {
     expect(ask(root, "import-fs", "")).toEqual(["directories"]);
     expect(ask(root, "exec", "web", "")).toEqual(["commands"]);
     expect(ask(root, "exec", "web", "--", "ls", "-")).toEqual(["files"]);
+    expect(ask(root, "exec", "web", "ls", "-")).toEqual(["files"]);
+    expect(ask(root, "exec", "web", "--us")).toEqual(["-", expect.stringMatching(/^--user\t/)]);
+    expect(ask(root, "exec", "web", "-t", "-u", "root", "")).toEqual(["commands"]);
+    expect(ask(root, "shell", "web", "--us")).toEqual(["commands"]);
+    // Options that change nothing are not offered.
+    expect(ask(root, "list", "--no-")).toEqual(["-", expect.stringMatching(/^--no-legend\t/)]);
     expect(ask(root, "start", "--timeout", "")).toEqual(["-"]);
     expect(ask(root, "")[0]).toBe("-");
+  });
+
+  test("behind options that stand before the verb", async () => {
+    await using root = berthRoot();
+    mkdirSync(join(root.machines, "web"));
+    expect(ask(root, "-q", "term")).toEqual(["-", expect.stringMatching(/^terminate\t/)]);
+    expect(ask(root, "--no-pager", "list", "--max")).toEqual(["-", expect.stringMatching(/^--max-addresses\t/)]);
+    expect(ask(root, "--root", root.path, "-n", "5", "status", "w")).toEqual(["-", "web\t"]);
+    expect(ask(root, "-n", "5", "--root", root.path, "status", "w")).toEqual(["-", "web\t"]);
   });
 
   test("where nothing is there yet, and makes nothing", async () => {

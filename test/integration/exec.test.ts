@@ -64,6 +64,23 @@ describe("the exit status", () => {
   });
 });
 
+test("options may stand behind the machine's name: they end where the command begins, or at --", async () => {
+  const of = (...words: readonly string[]): Promise<End> => root.berth("exec", "m", ...words);
+  const echo = ["sh", "-c", "echo $A $PWD $*", "sh"];
+  for (const words of [
+    ["--cwd", "/usr", "-EA=b", "--", ...echo, "-t"],
+    ["--cwd=/usr", "-E", "A=b", ...echo, "-t"],
+  ])
+    expect(await of(...words)).toMatchObject({ status: 0, stdout: "b /usr -t\n", stderr: "" });
+  expect((await of("-t", "--", "tty")).stdout).toMatch(/^\/dev\/pts\//);
+  expect(await of("--", "--user=nobody")).toMatchObject({ status: 127 });
+  for (const words of [["-x"], ["--usr=root", "--", "id"]]) {
+    const { status, stdout, stderr } = await of(...words);
+    expect([status, stdout]).toEqual([2, ""]);
+    expect(stderr).toMatch(/^berth: unknown option '--?\w+'\nhint: (before a command that begins|did you mean --user)/);
+  }
+});
+
 test("stdout and stderr are the command's own and apart, and programs are found in the machine's PATH", async () => {
   const { status, stdout, stderr } = await exec("sh", "-c", "echo out; echo err >&2; exit 5");
   expect({ status, stdout, stderr }).toEqual({ status: 5, stdout: "out\n", stderr: "err\n" });
@@ -320,10 +337,11 @@ describe("on a terminal", () => {
     expect(terminal.modes()).toBe(before);
   });
 
-  test("shell without a terminal is wrong usage", async () => {
-    const { status, stderr } = await root.berth("shell", "m");
-    expect(status).toBe(2);
-    expect(stderr).toBe("berth: shell needs a terminal\nhint: berth exec m -- COMMAND does not\n");
+  test("what comes on a stdin that is none is typed, and its end", async () => {
+    const { end } = root.spawn([BERTH, "shell", "m", "sh", "-c", "stty -echo; tty; cat; exit 3"]);
+    expect(await end).toMatchObject({ status: 3, stdout: expect.stringMatching(/^\/dev\/pts\/\d+\r\n$/), stderr: "" });
+    const { status, stdout } = await root.spawn([BERTH, "exec", "-t", "m", "cat"], { input: "one" }).end;
+    expect([status, stdout]).toEqual([0, "one\r\none\r\n"]);
   });
 });
 

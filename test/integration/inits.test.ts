@@ -35,7 +35,7 @@ describe("busybox", () => {
     const first = root.record("m");
     expect(first).toMatchObject({ init: "busybox", ready: true, state: "running" });
     expect((await root.berth("status", "m")).stdout).toMatch(/^ {2}Init +busybox, PID \d+ on the host$/m);
-    expect((await root.berth("list")).stdout).toMatch(/^m +container +berth +running +debian +12 +busybox +\d+/m);
+    expect((await root.berth("list")).stdout).toMatch(/^m +container +berth +running +debian +12 +- +busybox +\d+/m);
     expect((await root.berth("plan", "m")).stdout).toMatch(/ execute \/sbin\/init \(init: busybox\)/);
 
     expect(await root.berth("reboot", "m")).toMatchObject({ status: 0, stderr: "" });

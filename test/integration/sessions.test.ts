@@ -152,13 +152,44 @@ describe("in a machine without systemd", () => {
   });
 });
 
-test("neither does without a terminal", async () => {
-  for (const verb of ["shell", "login"]) {
-    const { status, stderr } = await root.berth(verb, "deb");
-    expect([status, stderr]).toEqual([
-      2,
-      `berth: ${verb} needs a terminal\nhint: berth exec deb -- COMMAND does not\n`,
-    ]);
-  }
+describe("without a terminal", () => {
+  test.each<[string, readonly string[], string, number, string]>([
+    ["a command", ["deb", "/bin/sh", "-c", "test -t 0 && test -t 1 && echo hi; exit 3"], "", 3, "hi\r\n"],
+    ["-q and a user", ["-q", "--uid=alice", "deb", "/bin/sh", "-c", "id -un"], "", 0, "alice\r\n"],
+    // What is typed is shown by the terminal, once.
+    ["input, until its end", ["deb", "/bin/cat"], "one\n", 0, "one\r\none\r\n"],
+    ["a last line without an end", ["deb", "/bin/cat"], "one", 0, "one\r\none\r\n"],
+  ])(
+    "shell has one inside: %s",
+    async (_, words, input, status, stdout) => {
+      const { end } = root.spawn([BERTH, "shell", ...words], { input });
+      expect(await end).toMatchObject({ status, stdout, stderr: "" });
+    },
+    PATIENCE,
+  );
+
+  test(
+    "a shell does what is typed, and ends with it; its exit status is berth's",
+    async () => {
+      const script = (end: string): string => `echo run=$XDG_RUNTIME_DIR.\n${end}`;
+      for (const [end, wanted] of [
+        ["exit 4\n", 4],
+        ["(exit 5)", 5],
+        ["", 0],
+      ] as const) {
+        const { status, stdout } = await root.spawn([BERTH, "shell", "deb"], { input: script(end) }).end;
+        expect([status, stdout]).toEqual([wanted, expect.stringContaining("\nrun=/run/user/0.\r\n")]);
+      }
+    },
+    PATIENCE,
+  );
+
+  test("login is refused", async () => {
+    const { status, stderr } = await root.berth("login", "deb");
+    expect([status, stderr]).toEqual([2, "berth: login needs a terminal\nhint: berth exec deb -- COMMAND does not\n"]);
+  });
+});
+
+test("a shell of nobody is refused", async () => {
   expect((await root.berth("shell", "@deb")).stderr).toMatch(/no user before the @/);
 });

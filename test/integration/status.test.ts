@@ -69,6 +69,23 @@ test("what init says of itself is shown", async () => {
   expect(stdout).not.toMatch(/^ {2}Inside/m);
 });
 
+test("several machines are shown one after the other, in JSON as an array; one that is not there fails", async () => {
+  const { status: code, stdout } = await root.berth("status", "m", "-n0", "n", "m");
+  expect(code).toBe(1);
+  expect(stdout).toMatch(/^m\n {2}State +running/);
+  await probeTree({ at: join(root.machines, "off"), init: true });
+  const both = await root.berth("--no-pager", "-l", "-n", "0", "status", "m", "off");
+  expect([both.status, both.stderr]).toEqual([3, ""]);
+  expect(both.stdout).toMatch(/^m\n {2}State +running(.*\n)*\noff\n {2}State +stopped/);
+  for (const words of [["--json"], ["-o", "json"], ["--output=json-pretty"]]) {
+    const told = await root.berth("status", "m", "off", ...words);
+    expect(JSON.parse(told.stdout)).toMatchObject([{ name: "m" }, { name: "off", state: "stopped" }]);
+    expect(told.status).toBe(3);
+  }
+  expect((await root.berth("status", "-o", "short", "m")).stdout).toMatch(/^m\n/);
+  expect(await root.berth("status", "-o", "loud", "m")).toMatchObject({ status: 2, stdout: "" });
+});
+
 test("an init without systemctl is no problem", async () => {
   expect(await status()).toMatchObject({ os: "berth test probe", initState: null, problem: null });
 });

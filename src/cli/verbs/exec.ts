@@ -10,7 +10,7 @@ export function define(program: Command, run: Runner): void {
     .description(
       "Runs COMMAND as root, or another user, in a running machine; stdin, stdout, stderr and the exit status are the command's own " +
         "(128+N when signal N killed it, 125 to 127 when it could not be started). With --tty ^] three times within a " +
-        "second hangs its terminal up.",
+        "second hangs its terminal up. Options end where COMMAND begins, or at a --, which a command that begins with - needs.",
     )
     .argument("<name>", "the machine")
     .argument("<command...>", "the command and its arguments")
@@ -20,6 +20,35 @@ export function define(program: Command, run: Runner): void {
     .option("-t, --tty", "give it a terminal of the machine's own")
     .passThroughOptions()
     .action(run(exec));
+}
+
+const VALUED = ["-u", "--user", "--cwd", "-E", "--env"];
+
+/** Options may stand behind the machine's name too, as long as the command has not begun: they are put before it. */
+export function prepare(words: readonly string[]): readonly string[] {
+  const options: string[] = [];
+  let name: string | undefined;
+  let index = 0;
+  for (; index < words.length; index++) {
+    const word = words[index] ?? "";
+    if (word === "--") break;
+    if (word.startsWith("-") && word !== "-") {
+      options.push(word);
+      const value = words[index + 1];
+      if (!takesNext(word) || value === undefined) continue;
+      options.push(value);
+      index++;
+    } else if (name === undefined) name = word;
+    else break;
+  }
+  return [...options, ...(name === undefined ? [] : [name]), ...words.slice(index)];
+}
+
+/** `-u USER`, and `-tu USER`; but `-uUSER` has it. */
+function takesNext(word: string): boolean {
+  if (word.startsWith("--")) return VALUED.includes(word);
+  const letters = [...word.slice(1)];
+  return letters.findIndex((letter) => VALUED.includes(`-${letter}`)) === letters.length - 1;
 }
 
 interface Options {

@@ -17,17 +17,19 @@ export function define(program: Command, run: Runner): void {
     .argument("<name...>", "the machines")
     .option("-s, --signal <SIGNAL>", "by name or number", "SIGTERM")
     .option("--kill-whom <WHOM>", "leader: PID 1 alone; all: every process", "all")
+    .option("--kill-who <WHOM>", "the same, as older ones call it")
     .action(run(kill));
 }
 
 async function kill({ paths }: Context, names: string[], options: Options): Promise<number> {
-  const [signal, whom] = [signalOf(options.signal), whomOf(options.killWhom)];
+  const [signal, whom] = [signalOf(options.signal), whomOf(options.killWho ?? options.killWhom)];
   return allAtOnce(names, (name) => killIn(findMachine(name, paths), whom, signal));
 }
 
 interface Options {
   readonly signal: string;
   readonly killWhom: string;
+  readonly killWho?: string;
 }
 
 function signalOf(text: string): number {

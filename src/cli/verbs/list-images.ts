@@ -4,23 +4,23 @@ import { HOST_IMAGE, type ImageInfo, isHidden } from "../../image/image.ts";
 import { ImageStore } from "../../image/store.ts";
 import { quote } from "../../spec/quote.ts";
 import { splitRemote } from "../../transfer/remote-name.ts";
-import { imageFields, showTime } from "../image-fields.ts";
-import { print, printJson, say } from "../output.ts";
+import { imageFields, microseconds, showTime } from "../image-fields.ts";
+import { printJson } from "../output.ts";
 import { formatBytes } from "../sizes.ts";
-import { table } from "../table.ts";
+import { addTableOptions, printTable, type TableOptions } from "../table-options.ts";
 import type { Context, Runner } from "../verb.ts";
 
 /** ms that counting what images use may take; what is not known by then is shown as "-". */
 const PATIENCE = 3000;
 
-interface Options {
+interface Options extends TableOptions {
   readonly all?: boolean;
   readonly json?: boolean;
   readonly arch?: string;
 }
 
 export function define(program: Command, run: Runner): void {
-  program
+  const command = program
     .command("list-images")
     .alias("images")
     .summary("show machine images")
@@ -32,9 +32,8 @@ export function define(program: Command, run: Runner): void {
       "-a, --all",
       "hidden ones too, whose names begin with a dot, and the host's own tree; of a server all architectures",
     )
-    .option("--arch <ARCH>", "of a server: another architecture than this host's")
-    .option("--json", "print as JSON")
-    .action(run(listImages));
+    .option("--arch <ARCH>", "of a server: another architecture than this host's");
+  addTableOptions(command).option("--json", "print as JSON").action(run(listImages));
 }
 
 async function listImages(context: Context, where: string | undefined, options: Options): Promise<number> {
@@ -50,7 +49,8 @@ async function listImages(context: Context, where: string | undefined, options: 
   return 0;
 }
 
-async function listOwn({ paths }: Context, { all = false, json = false }: Options): Promise<number> {
+async function listOwn({ paths }: Context, options: Options): Promise<number> {
+  const { all = false, json = false } = options;
   const store = new ImageStore(paths);
   const names = store
     .list()
@@ -62,9 +62,15 @@ async function listOwn({ paths }: Context, { all = false, json = false }: Option
   );
   const images = store.list().filter(({ name }) => names.includes(name));
   if (json) printJson(images.map(imageFields));
-  else if (images.length === 0) say("no images\n");
-  else print(table(["NAME", "TYPE", "RO", "USAGE", "CREATED", "MODIFIED"], images.map(row)));
+  else printTable({ header: HEADER, rows: images.map(row), records: images.map(record), none: "no images" }, options);
   return 0;
+}
+
+const HEADER = ["NAME", "TYPE", "RO", "USAGE", "CREATED", "MODIFIED"];
+
+/** As machinectl(1): times are microseconds since the epoch. */
+function record({ name, type, readOnly: ro, usage, created, modified }: ImageInfo) {
+  return { name, type, ro, usage, created: microseconds(created), modified: microseconds(modified) };
 }
 
 function row({ name, type, readOnly, usage, created, modified }: ImageInfo): readonly string[] {

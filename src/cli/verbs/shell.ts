@@ -11,7 +11,8 @@ export function define(program: Command, run: Runner): void {
     .description(
       "Opens a login shell of root, or another user, in a running machine, on a terminal of the machine's own: where its " +
         "systemd is up a login session (PAM, logind, XDG_RUNTIME_DIR), else as exec does. The exit status is the shell's. " +
-        "^] three times within a second hangs that terminal up, and with it the shell.",
+        "^] three times within a second hangs that terminal up, and with it the shell. Where stdin is no terminal, what comes there is typed, " +
+        "and its end as ^D.",
     )
     .argument("<[user@]name>", "the machine, and whose shell")
     .argument("[command...]", "what to run instead of the shell")

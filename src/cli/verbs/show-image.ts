@@ -7,36 +7,28 @@ import type { ImageInfo } from "../../image/image.ts";
 import { ImageStore, type Pool } from "../../image/store.ts";
 import { visible } from "../../spec/quote.ts";
 import { oneByOne } from "../each-machine.ts";
-import { imageFields } from "../image-fields.ts";
+import { imageFields, microseconds } from "../image-fields.ts";
 import { print, printJson } from "../output.ts";
+import { addPropertyOptions, type PropertyOptions, spelledOut } from "../property-options.ts";
 import type { Context, Runner } from "../verb.ts";
 
 const PATIENCE = 10_000;
 
-interface Options {
-  readonly property?: readonly string[];
-  readonly all?: boolean;
-  readonly value?: boolean;
+interface Options extends PropertyOptions {
   readonly json?: boolean;
 }
 
 export function define(program: Command, run: Runner): void {
-  program
+  const command = program
     .command("show-image")
     .summary("print properties of images")
     .description("Prints the properties of each image as NAME=VALUE lines, or, without an image, of the store.")
-    .argument("[name...]", "the images")
-    .option("-p, --property <name>", "only this one; may be given several times", (name, before: string[] = []) => [
-      ...before,
-      ...name.split(","),
-    ])
-    .option("-a, --all", "also those that are not known or empty")
-    .option("--value", "the values alone")
-    .option("--json", "print as JSON")
-    .action(run(showImage));
+    .argument("[name...]", "the images");
+  addPropertyOptions(command).option("--json", "print as JSON").action(run(showImage));
 }
 
-async function showImage({ paths }: Context, names: string[], options: Options): Promise<number> {
+async function showImage({ paths }: Context, names: string[], given: Options): Promise<number> {
+  const options = spelledOut(given);
   const store = new ImageStore(paths);
   const documents: object[] = [];
   const texts: string[] = [];
@@ -121,8 +113,4 @@ function lines(properties: Properties, { property, all = false, value = false }:
     .filter(([name, known]) => (property === undefined ? all || known !== null : property.includes(name)))
     .map(([name, known]) => `${value ? "" : `${name}=`}${visible(String(known ?? ""))}\n`)
     .join("");
-}
-
-function microseconds(ms: number | null): number | null {
-  return ms === null ? null : Math.floor(ms * 1000);
 }

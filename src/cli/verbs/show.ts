@@ -2,66 +2,81 @@ import type { Command } from "commander";
 import { UsageError } from "../../errors.ts";
 import type { MachineDetails } from "../../manager/machine-details.ts";
 import { suggest } from "../../spec/nearest.ts";
-import { printable, visible, visibleJson } from "../../spec/quote.ts";
+import { printable, visible } from "../../spec/quote.ts";
 import { machineDetails } from "../details.ts";
 import { oneByOne } from "../each-machine.ts";
-import { print } from "../output.ts";
+import { print, printJson } from "../output.ts";
+import { addPropertyOptions, type PropertyOptions, spelledOut } from "../property-options.ts";
 import type { Context, Runner } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
-  program
+  const command = program
     .command("show")
     .summary("print properties of machines")
     .description(
       "Prints the properties of each machine, whether it runs or not, as NAME=VALUE lines: what list shows, its id, settings, limits, " +
-        "what it takes just now, and how it ended.",
+        "what it takes just now, and how it ended. Without a machine those of the manager, which are its store's.",
     )
-    .argument("<name...>", "the machines")
-    .option("-p, --property <name>", "only this one; may be given several times", (name, before: string[] = []) => [
-      ...before,
-      ...name.split(","),
-    ])
-    .option("-a, --all", "also those that are not known or empty")
-    .option("--value", "the values alone")
+    .argument("[name...]", "the machines");
+  addPropertyOptions(command)
     .option("--json", "print as JSON: an object, of several machines an array")
     .action(run(show));
 }
 
-interface Options {
-  readonly property?: readonly string[];
-  readonly all?: boolean;
-  readonly value?: boolean;
+interface Options extends PropertyOptions {
   readonly json?: boolean;
 }
 
-async function show(context: Context, names: string[], options: Options): Promise<number> {
+async function show(context: Context, names: string[], given: Options): Promise<number> {
+  const options = spelledOut(given);
+  if (names.length === 0) return showManager(context, options);
   const told: object[] = [];
   const texts: string[] = [];
   const status = await oneByOne(names, async (name) => {
     const details = await machineDetails(context, name);
-    const wanted = choose(details, options.property);
+    const wanted = choose(details, options.property, "a machine");
     if (options.json === true) told.push(wanted);
     else texts.push(lines(properties(wanted), options));
   });
-  if (options.json === true) print(`${visibleJson(names.length === 1 ? (told[0] ?? null) : told, 2)}\n`);
+  if (options.json === true) printJson(names.length === 1 ? (told[0] ?? null) : told);
   else print(texts.join("\n"));
   return status;
 }
 
+/** ms that counting what the store takes may take. */
+const PATIENCE = 10_000;
+/** How the bus says that there is no limit, or that nothing is known. */
+const NONE = String(2n ** 64n - 1n);
+
+async function showManager({ paths }: Context, options: Options): Promise<number> {
+  const { ImageStore } = await import("../../image/store.ts");
+  const { path, usage, limit } = await new ImageStore(paths).pool(PATIENCE);
+  const wanted = choose({ poolPath: path, poolUsage: usage, poolLimit: limit }, options.property, "the manager");
+  if (options.json === true) printJson(wanted);
+  else
+    print(
+      lines(
+        properties(wanted).map(([name, value]): Property => [name, value || NONE]),
+        options,
+      ),
+    );
+  return 0;
+}
+
 /** `Leader` of machinectl(1) is our `leader`. @throws UsageError for one that there is not */
-function choose(details: MachineDetails, names: readonly string[] | undefined): Partial<MachineDetails> {
+function choose<T extends object>(details: T, names: readonly string[] | undefined, of: string): Partial<T> {
   if (names === undefined) return details;
   const known = Object.keys(details);
   const chosen = names.map((name) => {
     const found = known.find((key) => key.toLowerCase() === name.toLowerCase());
     if (found !== undefined) return found;
     throw new UsageError(
-      `${printable(name)} is no property of a machine`,
+      `${printable(name)} is no property of ${of}`,
       suggest(name, known) ?? `there are: ${known.join(" ")}`,
     );
   });
   const values = new Map<string, unknown>(Object.entries(details));
-  return Object.fromEntries(chosen.map((key) => [key, values.get(key)]));
+  return Object.fromEntries(chosen.map((key) => [key, values.get(key)])) as Partial<T>;
 }
 
 type Property = readonly [string, string];

@@ -1,8 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
 import { BerthError, UsageError } from "../../errors.ts";
+import { isFrozen } from "../../machine/freeze.ts";
 import { knownMachines } from "../../machine/known-machines.ts";
 import { lookUp } from "../../machine/record.ts";
+import { WAIT_STATES, type WaitState } from "../../manager/protocol.ts";
+import { StateFiles } from "../../manager/state-file.ts";
 import { requireName } from "../../spec/name.ts";
 import { suggest } from "../../spec/nearest.ts";
 import { printable } from "../../spec/quote.ts";
@@ -18,17 +21,24 @@ export function define(program: Command, run: Runner): void {
     .command("wait")
     .summary("wait until a machine runs or has ended")
     .description(
-      "Waits until a machine is ready (running, the default), or does not run any more (stopped). Returns at once if that is so already.",
+      "Waits until a machine is ready (running, the default), does not run any more (stopped), is stopped where it is by pause (paused), " +
+        "or has failed and is not started again (failed). Returns at once if that is so already.",
     )
     .argument("<name>", "the machine")
-    .argument("[state]", "running or stopped", "running")
+    .argument("[state]", WAIT_STATES.join(", "), "running")
     .option("--timeout <SECONDS>", "fail when it takes longer")
     .action(run(wait));
 }
 
-async function wait(context: Context, name: string, state: string, { timeout }: { timeout?: string }): Promise<number> {
-  if (state !== "running" && state !== "stopped")
-    throw new UsageError(`${printable(state)}: berth wait can wait for running and stopped`);
+async function wait(
+  context: Context,
+  name: string,
+  wanted: string,
+  { timeout }: { timeout?: string },
+): Promise<number> {
+  const state = WAIT_STATES.find((each) => each === wanted);
+  if (state === undefined)
+    throw new UsageError(`${printable(wanted)}: berth wait can wait for ${WAIT_STATES.join(", ")}`);
   requireName(name);
   if (state === "running") warnOfTypo(name, context.paths);
   const late = timeout === undefined ? undefined : AbortSignal.timeout(timeoutMs(timeout));
@@ -50,14 +60,10 @@ function warnOfTypo(name: string, paths: Context["paths"]): void {
 }
 
 /** Without a daemon only a berth run can start or end anything: there is nobody who tells. */
-async function waitFor(name: string, state: "running" | "stopped", { paths }: Context, signal: AbortSignal) {
+async function waitFor(name: string, state: WaitState, { paths }: Context, signal: AbortSignal): Promise<void> {
   const client = await DaemonClient.connect(paths);
   if (client === null) {
-    const is = (): boolean => {
-      const machine = lookUp(name, paths);
-      return state === "stopped" ? machine === null : machine !== null && machine.state !== "unknown" && machine.ready;
-    };
-    while (!is()) await sleep(LOOK_MS, undefined, { signal });
+    while (!isNow(name, state, paths)) await sleep(LOOK_MS, undefined, { signal });
     return;
   }
   try {
@@ -65,4 +71,13 @@ async function waitFor(name: string, state: "running" | "stopped", { paths }: Co
   } finally {
     client.close();
   }
+}
+
+/** As the records tell. */
+function isNow(name: string, state: WaitState, paths: Context["paths"]): boolean {
+  const machine = lookUp(name, paths);
+  if (machine === null)
+    return state === "stopped" || (state === "failed" && new StateFiles(paths).read(name)?.failure != null);
+  if (machine.state === "unknown" || state === "stopped" || state === "failed") return false;
+  return state === "paused" ? isFrozen(machine) : machine.ready;
 }
