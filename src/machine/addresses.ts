@@ -16,9 +16,12 @@ export interface Address {
   readonly bytes: Buffer;
 }
 
+let ours: string | undefined;
+
 /** Whether a process has a network of its own. */
 export function hasOwnNetwork(pid: number): boolean {
-  return namespaceOf(pid) !== namespaceOf("self");
+  ours ??= namespaceOf("self");
+  return namespaceOf(pid) !== ours;
 }
 
 /**
@@ -31,8 +34,15 @@ export function addressesOf(pid: number): readonly Address[] {
 
 /** The same as people write them; none where the network is the host's, whose addresses are not the machine's, or nobody's business. */
 export function showAddressesOf(pid: number): readonly string[] {
-  const isKnown = namespaceOf(pid) !== undefined;
-  return isKnown && hasOwnNetwork(pid) ? addressesOf(pid).map(showAddress) : [];
+  ours ??= namespaceOf("self");
+  const theirs = namespaceOf(pid);
+  const isOwn = theirs !== undefined && theirs !== ours;
+  return isOwn && hasLinks(pid) ? addressesOf(pid).map(showAddress) : [];
+}
+
+/** Besides its loopback: two lines of header, and one for each link. Where there are none one file is read of a machine, and not two. */
+function hasLinks(pid: number): boolean {
+  return !/^.*\n.*\n *lo:.*\n$/.test(textOf(pid, "dev"));
 }
 
 /** Each address of the host's own is a leaf of the table `local`: its line, then one that ends in `/32 host LOCAL`. */
