@@ -37,12 +37,7 @@ export function showAddressesOf(pid: number): readonly string[] {
   ours ??= namespaceOf("self");
   const theirs = namespaceOf(pid);
   const isOwn = theirs !== undefined && theirs !== ours;
-  return isOwn && hasLinks(pid) ? addressesOf(pid).map(showAddress) : [];
-}
-
-/** Besides its loopback: two lines of header, and one for each link. Where there are none one file is read of a machine, and not two. */
-function hasLinks(pid: number): boolean {
-  return !/^.*\n.*\n *lo:.*\n$/.test(textOf(pid, "dev"));
+  return isOwn ? addressesOf(pid).map(showAddress) : [];
 }
 
 /** Each address of the host's own is a leaf of the table `local`: its line, then one that ends in `/32 host LOCAL`. */

@@ -32,7 +32,7 @@ test.each(DAMAGE)("%s: every verb says so, others are not bothered, terminate en
   spoil(file(root, "record.json"));
 
   const { stdout } = await root.berth("list");
-  expect(stdout).toMatch(new RegExp(`^m +container +berth +unknown +- +- +- +- +${reason.source}`, "m"));
+  expect(stdout).toMatch(new RegExp(`^m +container +berth +unknown( +-){5} +${reason.source}`, "m"));
   expect(stdout).toMatch(/^other +container +berth +running/m);
   const asJson = JSON.parse((await root.berth("list", "--json")).stdout);
   const unknown = { name: "m", state: "unknown", leader: null, weaknesses: [], reason: expect.stringMatching(reason) };
