@@ -1,4 +1,4 @@
-import { readlinkSync } from "node:fs";
+import { closeSync, openSync, readlinkSync, readSync } from "node:fs";
 import { errorCode } from "../errors.ts";
 import { readHead } from "../sys/read-head.ts";
 
@@ -29,7 +29,7 @@ export function hasOwnNetwork(pid: number): boolean {
  * says of it in /proc, so that nothing has to enter it.
  */
 export function addressesOf(pid: number): readonly Address[] {
-  return [...parseFibTrie(textOf(pid, "fib_trie")), ...parseIfInet6(textOf(pid, "if_inet6"))];
+  return [...readIpv4(textOf(pid, "fib_trie")), ...readIpv6(textOf(pid, "if_inet6"))];
 }
 
 /** The same as people write them; none where the network is the host's, whose addresses are not the machine's, or nobody's business. */
@@ -76,13 +76,41 @@ export function showAddress({ family, bytes }: Address): string {
   return new URL(`http://[${groups.join(":")}]/`).hostname.slice(1, -1);
 }
 
+const [readIpv4, readIpv6] = [remembering(parseFibTrie), remembering(parseIfInet6)] as const;
+
+/** Most machines of a list have the same to tell: that there is a loopback. */
+function remembering(parse: (text: string) => readonly Address[]): (text: string) => readonly Address[] {
+  let last: { readonly text: string; readonly found: readonly Address[] } | undefined;
+  return (text) => {
+    if (last?.text !== text) last = { text, found: parse(text) };
+    return last.found;
+  };
+}
+
+const PAGE = 4096;
+/** Of one line, at most: where so much of a page is left, nothing follows (seq_file of the kernel). */
+const LINE_MAX = 512;
+let page: Buffer | undefined;
+
 function textOf(pid: number, file: string): string {
+  const path = `/proc/${pid}/net/${file}`;
   try {
-    return readHead(`/proc/${pid}/net/${file}`, TEXT_MAX).toString("latin1");
+    page ??= Buffer.allocUnsafeSlow(PAGE);
+    const fd = openSync(path, "r");
+    const length = readOnce(fd, page);
+    return length < PAGE - LINE_MAX ? page.toString("latin1", 0, length) : readHead(path, TEXT_MAX).toString("latin1");
   } catch (error) {
     // The process has just gone, or its kernel has no such protocol.
     if (["ENOENT", "EINVAL", "ESRCH"].includes(errorCode(error) ?? "")) return "";
     throw error;
+  }
+}
+
+function readOnce(fd: number, into: Buffer): number {
+  try {
+    return readSync(fd, into, 0, into.length, null);
+  } finally {
+    closeSync(fd);
   }
 }
 
