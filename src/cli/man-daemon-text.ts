@@ -18,7 +18,8 @@ Whatever *berth*(1) does to machines in the background goes through it, by a soc
 Machines don't depend on it. A _keeper_ beside each machine records its console and its end, hears its init, and holds its
 locks; so berthd can be stopped, upgraded or killed at any moment. The next one takes the running machines over, cleans up after a
 start that was interrupted, goes on with restarts that were pending, and still knows which machines have failed and why. What was written down of a
-machine and is damaged it sets aside (_NAME.corrupt-TIME_), says so, and makes anew. Only a command that *berth exec* runs without a terminal ends with the berthd that runs it.
+machine and is damaged it sets aside (_NAME.corrupt-TIME_), and says so; the record of one that runs it makes anew of a copy. A command that *berth exec*
+runs without a terminal ends with the berthd that runs it, as downloads do.
 
 There is one berthd a root; a second one waits until the first has ended, or says which process that is. It needs root. Where
 systemd runs the host, _berthd.service_ starts it; elsewhere *berth* starts it in the background when a command needs it, and

@@ -136,17 +136,19 @@ describe("--verify=checksum", () => {
   });
 });
 
+/** gpg(1) of keys of its own; answers its output. */
+function gpgOf(keys: string): (words: readonly string[], input?: string) => Buffer {
+  const always = ["--homedir", keys, "--batch", "--no-tty", "--quiet", "--passphrase", ""];
+  return (words, input = "") => execFileSync("gpg", [...always, ...words], { input, stdio: ["pipe", "pipe", "pipe"] });
+}
+
 describe("--verify=signature, which is the default", () => {
   test("takes what a known key signed, in a list beside it or inline, and nothing else", {
     timeout: 120_000,
   }, async () => {
     await using root = pullRoot();
     const keys = root.directory("keys", 0o700);
-    const gpg = (words: readonly string[], input = ""): Buffer =>
-      execFileSync("gpg", ["--homedir", keys, "--batch", "--no-tty", "--quiet", "--passphrase", "", ...words], {
-        input,
-        stdio: ["pipe", "pipe", "pipe"],
-      });
+    const gpg = gpgOf(keys);
     const sums = `${sumOf(ARCHIVE)}  web.tar\n`;
     try {
       for (const who of ["good", "evil"]) gpg(["--quick-generate-key", who, "ed25519", "sign", "never"]);
@@ -202,11 +204,7 @@ describe("--verify=signature, which is the default", () => {
 test("nor what a key signed that has expired or was revoked, or whose signature has expired", async () => {
   await using root = pullRoot();
   const keys = root.directory("keys", 0o700);
-  const gpg = (words: readonly string[], input = ""): Buffer =>
-    execFileSync("gpg", ["--homedir", keys, "--batch", "--no-tty", "--quiet", "--passphrase", "", ...words], {
-      input,
-      stdio: ["pipe", "pipe", "pipe"],
-    });
+  const gpg = gpgOf(keys);
   const sums = `${sumOf(ARCHIVE)}  web.tar\n`;
   const then = "--faked-system-time=20200101T000000";
   const sign = (who: string, ...words: readonly string[]): Buffer =>
