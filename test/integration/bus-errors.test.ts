@@ -38,7 +38,12 @@ const DIFFERENCES: readonly Difference[] = [
     "System.Error.EBUSY",
     "no image can have that name, busy or not",
   ],
-  [/^UnregisterMachine\("\.host"\)/, "NotSupported", "ok", "theirs takes it; here the host is known as long as it is up"],
+  [
+    /^UnregisterMachine\("\.host"\)/,
+    "NotSupported",
+    "ok",
+    "theirs takes it; here the host is known as long as it is up",
+  ],
   [
     /^Set\w+Limit\(.*9007199254740993\)/,
     "InvalidArgs",
