@@ -40,7 +40,7 @@ machines off first.
 
 # THE SERVICE MANAGER
 
-With *NOTIFY_SOCKET* set it says READY=1 when clients are served, STATUS=, STOPPING=1, and, where *WATCHDOG_USEC* asks for
+With *NOTIFY_SOCKET* set it says READY=1 when clients are served, on the bus too if there is one, STATUS=, STOPPING=1, and, where *WATCHDOG_USEC* asks for
 it, WATCHDOG=1 twice in that time, from the same loop that does all its work: a daemon that hangs is restarted. See
 *sd_notify*(3).
 

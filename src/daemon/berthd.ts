@@ -82,9 +82,9 @@ export class Berthd implements Daemon {
     this.#tidy.busy();
     this.#server = new SocketServer(this.#socket, this, this.#log);
     const { count } = this.manager;
-    this.#service.ready(`${count} machines`);
     this.#log.info(`berthd ${berthVersion()} serves ${this.#paths.machines} at ${this.#socket}; machines: ${count}`);
     this.#bus = this.#openBus();
+    void this.#bus.then(() => this.#ending || this.#service.ready(`${this.manager.count} machines`));
     this.#startEnabled();
   }
 

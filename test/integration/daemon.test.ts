@@ -2,6 +2,7 @@
 import { closeSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
+import { Connection } from "../../src/bus/connection.ts";
 import { boundDatagramSocket, receive } from "../../src/sys/sockets.ts";
 import { type BerthRoot, berthRoot, buildBerth, poll } from "../lib/berth.ts";
 import { BERTHD, berthd, connect, daemonGone, killDaemon } from "../lib/daemon.ts";
@@ -252,12 +253,23 @@ describe("what it says", () => {
     expect(socket.heard().at(-1)).toBe("STOPPING=1");
   });
 
+  test("to systemd: READY=1 not before the bus can be called", async () => {
+    await using root = berthRoot();
+    const path = join(root.path, "notify");
+    using socket = notifySocket(path);
+    await using _daemon = await berthd(root, { env: { NOTIFY_SOCKET: path } });
+    await poll("that it is ready", () => socket.heard()[0]);
+    const connection = await Connection.open(`unix:path=${root.bus}`);
+    connection.close();
+  });
+
   test("to a watchdog that is another's, or to nobody: nothing", async () => {
     await using root = berthRoot();
     const path = join(root.path, "notify");
     using socket = notifySocket(path);
     const env = { NOTIFY_SOCKET: path, WATCHDOG_USEC: "20000", WATCHDOG_PID: "1" };
     await using daemon = await berthd(root, { env });
+    await poll("that it is ready", () => socket.heard()[0]);
     await new Promise((resolve) => setTimeout(resolve, 100));
     expect(socket.heard()).toEqual(["READY=1\nSTATUS=0 machines"]);
     daemon.kill();

@@ -23,11 +23,8 @@ export class Machine1Client implements AsyncDisposable {
   }
 
   static async of(root: BerthRoot): Promise<Machine1Client> {
-    // The second one waits until the bus is there.
-    for (const word of ["start", "status"]) {
-      const { status, stderr } = await root.berth("daemon", word);
-      if (status !== 0) throw new Error(stderr);
-    }
+    const { status, stderr } = await root.berth("daemon", "start");
+    if (status !== 0) throw new Error(stderr);
     return new Machine1Client(await Connection.open(`unix:path=${root.bus}`));
   }
 

@@ -55,6 +55,7 @@ async function start({ paths, env }: Context): Promise<number> {
   if (running === null) {
     requireRoot("start");
     const { pid, client } = await startDaemon(paths, env);
+    await client.call("status", {}); // answered when it is on the bus, which may be what it is started for
     client.close();
     say(pid === null ? "berth: berthd runs already\n" : `berth: started berthd, pid ${pid}\n`);
   } else {
