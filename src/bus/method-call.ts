@@ -18,6 +18,8 @@ const NOTHING: CalledObject = { interfaces: [], children: async () => [] };
 export class MethodCall {
   readonly connection: Connection;
   object = NOTHING;
+  /** It was asked whether the caller may, and it may. */
+  authorised = false;
   readonly #message: IncomingMessage;
   readonly #credentials: CredentialsCache;
 

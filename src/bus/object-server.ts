@@ -13,6 +13,15 @@ import type { Variant } from "./values.ts";
 /** Calls of one sender that are being answered at a time, as dbus-daemon(1) has it: who sends more is told so, and nobody else. */
 const CALLS_AT_A_TIME = 128;
 
+export interface Listeners {
+  /** What was not meant to be told to anybody. */
+  readonly onError: (error: unknown, call: string) => void;
+  /** Has each call answered. */
+  readonly onCall?: ((member: string, answer: () => void) => void) | undefined;
+  /** `authorised`: by one who was allowed to call. */
+  readonly onRefusal?: ((text: string, authorised: boolean) => void) | undefined;
+}
+
 /**
  * Objects with interfaces, and the answers to calls of them, on any number of connections. Every answer is what the
  * handler says, or an error with a name and one sentence; what was not meant to be one is logged and told as Failed.
@@ -20,14 +29,16 @@ const CALLS_AT_A_TIME = 128;
 export class ObjectServer {
   readonly #tree = new ObjectTree();
   readonly #connections = new Set<Connection>();
-  readonly #onError: (error: unknown, call: string) => void;
-  readonly #onCall: () => void;
+  readonly #onError: Listeners["onError"];
+  readonly #onCall: NonNullable<Listeners["onCall"]>;
+  readonly #onRefusal: Listeners["onRefusal"];
   /** By sender. */
   readonly #answering = new Map<string, number>();
 
-  constructor(options: { readonly onError: (error: unknown, call: string) => void; readonly onCall?: () => void }) {
-    this.#onError = options.onError;
-    this.#onCall = options.onCall ?? (() => undefined);
+  constructor({ onError, onCall = (_member, answer) => answer(), onRefusal }: Listeners) {
+    this.#onError = onError;
+    this.#onCall = onCall;
+    this.#onRefusal = onRefusal;
   }
 
   export(path: string, interfaces: readonly Interface[]): void {
@@ -42,7 +53,10 @@ export class ObjectServer {
   attach(connection: Connection): void {
     const credentials = new CredentialsCache(connection);
     this.#connections.add(connection);
-    connection.onCall = (message) => void this.#serve(new MethodCall(connection, message, credentials), message);
+    connection.onCall = (message) => {
+      const call = new MethodCall(connection, message, credentials);
+      this.#onCall(call.member, () => void this.#serve(call, message));
+    };
     void connection.ended.then(() => this.#connections.delete(connection));
   }
 
@@ -91,7 +105,6 @@ export class ObjectServer {
     const { sender } = call;
     const underway = this.#answering.get(sender) ?? 0;
     this.#answering.set(sender, underway + 1);
-    this.#onCall();
     try {
       if (underway >= CALLS_AT_A_TIME)
         throw new DBusError("LimitsExceeded", `${CALLS_AT_A_TIME} of your calls are being answered already.`);
@@ -122,6 +135,7 @@ export class ObjectServer {
     const { interface: name, member } = message.header;
     const known = answerableError(error);
     if (!known) this.#onError(error, `${name}.${member} of ${call.path}`);
+    else this.#onRefusal?.(known.text, call.authorised);
     const { name: errorName, text } = known ?? {
       name: "org.freedesktop.DBus.Error.Failed",
       text: `${member} failed; the log of the daemon says why.`,

@@ -17,6 +17,7 @@ let cancellations = 0;
 export async function requireRoot(call: MethodCall, what: string): Promise<void> {
   const { uid } = await call.credentials();
   if (uid !== 0) throw new DBusError("AccessDenied", `Access to ${what} not permitted.`);
+  call.authorised = true;
 }
 
 /**
@@ -30,8 +31,8 @@ export async function authorise(
   details: Readonly<Record<string, string>> = {},
 ): Promise<void> {
   const { uid } = await call.credentials();
-  if (uid === 0) return;
-  const [authorised, challenge] = await check(call, action, details);
+  const [authorised, challenge] = uid === 0 ? [true, false] : await check(call, action, details);
+  call.authorised = authorised;
   if (authorised) return;
   if (challenge && !call.interactive)
     throw new DBusError("InteractiveAuthorizationRequired", "Interactive authentication required.");

@@ -53,7 +53,8 @@ polkit action that systemd-machined's has; without polkit only root may do more 
 
 # LOGS
 
-Log lines have a level, and where there is one the machine and the operation. They go to stderr: on a terminal for
+Log lines have a level, and where there is one the machine and the operation: what a client asked for and a number, as
+*start#46* of the socket and *PullTar#47* of the bus, also on what comes of it later, as a machine's end belongs to its start. They go to stderr: on a terminal for
 people, under systemd with the journal's priorities, else one JSON object a line. A berthd that *berth* has started writes to
 _/run/berth/berthd.log_; when that is longer than 1 MiB at a start it becomes _berthd.log.1_.
 

@@ -11,6 +11,7 @@ import type { Credentials } from "../sys/socket-message.ts";
 import { FdStream, peerPidfd } from "../sys/unix-stream.ts";
 import type { Logger } from "./log.ts";
 import { type Call, type Daemon, findMethod } from "./methods.ts";
+import { inOperation } from "./operation.ts";
 
 /** What a client may make the daemon hold. */
 interface Limits {
@@ -42,8 +43,6 @@ interface Running {
   readonly cancel: AbortController;
   onSignal: (signal: number) => void;
 }
-
-let operations = 0;
 
 /** One client, from its connection to its end: what it asks for, and the answers. */
 export class ClientConnection {
@@ -175,7 +174,7 @@ export class ClientConnection {
       this.#drop("too many requests");
       return;
     }
-    const work = this.#answer(request);
+    const work = inOperation(request.method, () => this.#answer(request));
     this.#work.add(work);
     void work.finally(() => this.#work.delete(work));
     // They were for this request, which has not taken them.
@@ -194,7 +193,7 @@ export class ClientConnection {
 
   async #answer(request: Request): Promise<void> {
     const { id, method, params } = request;
-    const log = this.#log.child({ operation: `${method}#${++operations}`, ...machineOf(params) });
+    const log = this.#log.child(machineOf(params));
     const running: Running = { end: new AbortController(), cancel: new AbortController(), onSignal: () => undefined };
     this.#running.set(id, running);
     try {

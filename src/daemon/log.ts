@@ -2,6 +2,7 @@ import { writeSync } from "node:fs";
 import { isatty } from "node:tty";
 import { type Logger, pino } from "pino";
 import { visible } from "../spec/quote.ts";
+import { currentOperation } from "./operation.ts";
 
 export type { Logger } from "pino";
 
@@ -46,7 +47,11 @@ export function openLog(env: NodeJS.ProcessEnv): Logger {
       // A disk that is full, a pipe that nobody reads: machines are more important.
     }
   };
-  return pino({ base: null, level: known ? level : "info" }, { write });
+  const mixin = (): object => {
+    const operation = currentOperation();
+    return operation === undefined ? {} : { operation };
+  };
+  return pino({ base: null, level: known ? level : "info", mixin }, { write });
 }
 
 function asJson(line: string): string {

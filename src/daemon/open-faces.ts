@@ -3,6 +3,7 @@ import { HotCode } from "./hot-code.ts";
 import type { Images } from "./images.ts";
 import type { Logger } from "./log.ts";
 import type { Daemon } from "./methods.ts";
+import { inOperation } from "./operation.ts";
 
 /** All that the bus needs, loaded as one. `onCalm`: many calls have come, and no more do. @throws BerthError when there is no bus, and none can be started */
 export function openFaces(
@@ -16,7 +17,11 @@ export function openFaces(
   return Faces.open({
     ...{ ...images, manager, snapshots, throwAways, env, paths: manager.paths },
     log: (line) => log.info(line),
-    onCall: () => hot.called(),
+    onCall: (member, answer) => {
+      hot.called();
+      inOperation(member, answer);
+    },
+    onRefusal: (text, authorised) => log[authorised ? "info" : "debug"](text),
     onError: (error, call) => {
       const stack = error instanceof Error ? error.stack : undefined;
       log.error({ stack }, `internal error in ${call}: ${String(error)}`);

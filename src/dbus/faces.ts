@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { BusLink } from "../bus/bus-link.ts";
 import type { Service } from "../bus/bus-policy.ts";
-import { ObjectServer } from "../bus/object-server.ts";
+import { type Listeners, ObjectServer } from "../bus/object-server.ts";
 import { PrivateBus } from "../bus/private-bus.ts";
 import type { Transfers } from "../transfer/transfers.ts";
 import { berth1Manager, exportBerth1 } from "./berth1.ts";
@@ -22,12 +22,9 @@ const SYSTEM_BUS = "/run/dbus/system_bus_socket";
 /** Of the root that a host has without being told about another. */
 const DEFAULT_RUN = "/run/berth";
 
-export interface FacesOptions extends Omit<Services, "machines"> {
+export interface FacesOptions extends Omit<Services, "machines">, Listeners {
   readonly env: NodeJS.ProcessEnv;
   readonly transfers: Transfers;
-  readonly onError: (error: unknown, call: string) => void;
-  /** Hears of each call. */
-  readonly onCall: () => void;
 }
 
 /** The daemon on a bus: its objects, their names, and the bus itself where that is berth's own. */
@@ -45,9 +42,9 @@ export class Faces {
   }
 
   /** Resolves when the names are there to be called. @throws BerthError when there is no bus, and none can be started */
-  static async open({ env, transfers, onError, onCall, ...rest }: FacesOptions): Promise<Faces> {
+  static async open({ env, transfers, onError, onCall, onRefusal, ...rest }: FacesOptions): Promise<Faces> {
     const services: Services = { ...rest, machines: new Machines(rest.manager) };
-    const server = new ObjectServer({ onError, onCall });
+    const server = new ObjectServer({ onError, onCall, onRefusal });
     exportMachine1(server, services);
     exportImport1(server, transfers, services.store);
     exportSystemd1(server, services);

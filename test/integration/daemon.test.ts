@@ -7,8 +7,10 @@ import { boundDatagramSocket, receive } from "../../src/sys/sockets.ts";
 import { type BerthRoot, berthRoot, buildBerth, poll } from "../lib/berth.ts";
 import { BERTHD, berthd, connect, daemonGone, killDaemon } from "../lib/daemon.ts";
 import { checkLeaks } from "../lib/leaks.ts";
+import { Machine1Client } from "../lib/machine1-client.ts";
+import { machinectlOn } from "../lib/machinectl.ts";
 import { probeTree } from "../lib/probe.ts";
-import { needs } from "../lib/requires.ts";
+import { needs, needsHere } from "../lib/requires.ts";
 
 const ready = needs("root", "userns", "cgroup2", "cc");
 checkLeaks();
@@ -325,6 +327,32 @@ describe("what it says", () => {
       expect.objectContaining({ level: 30, machine: "x", operation: expect.stringMatching(/^reboot#\d+$/) }),
     );
     await daemonGone(root);
+  });
+
+  test("of what was asked for on the bus too: its operation, and of whom it does not know at debug only", async (ctx) => {
+    needsHere(ctx, "tool:machinectl", "no-systemd");
+    await using root = berthRoot();
+    await makeMachine(root);
+    root.settings("m", "[Exec]\nBoot=no\nParameters=/nothing");
+    await using daemon = await berthd(root, { env: { BERTH_LOG_LEVEL: "debug" } });
+    await using client = await Machine1Client.of(root);
+    await expect(client.call("RenameImage", "ss", ["m", "m"], "")).rejects.toThrow();
+    await expect(client.call("GetMachine", "s", ["x"], "o")).rejects.toThrow("No machine 'x' known");
+    expect((await machinectlOn(root)("start", "m")).status).toBe(1);
+    const lines = await poll("the failed start", () => {
+      const said = daemon.stderr.split("\n").slice(0, -1);
+      const read = said.map((line) => JSON.parse(line) as LogLine);
+      return read.some(({ msg }) => msg.includes("has failed")) ? read : undefined;
+    });
+    const heard = (level: number, member: string, msg: string, more = {}): void =>
+      expect(lines).toContainEqual({
+        ...{ time: expect.any(Number), level, msg: expect.stringContaining(msg), ...more },
+        operation: expect.stringMatching(new RegExp(`^${member}#\\d+$`)),
+      });
+    heard(30, "RenameImage", "exists already");
+    heard(20, "GetMachine", "No machine 'x' known");
+    heard(50, "StartUnit", "has failed: starting m failed at step", { machine: "m" });
+    expect(lines[0]).not.toHaveProperty("operation");
   });
 
   test("to a terminal: times and words", async () => {
