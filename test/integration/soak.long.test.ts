@@ -11,7 +11,7 @@ beforeAll(() => {
   if (ready) buildBerth();
 });
 
-test("1000 rounds with 50 machines leave the daemon and the host as they were", async () => {
+test("1000 rounds of 5 or all of 50 machines leave the daemon and the host as they were", async () => {
   await using root = berthRoot();
   await soak(root, { rounds: 1000, machines: 50 });
 });

@@ -20,7 +20,10 @@ const SETTLE_MS = 2000;
 const GROWTH_KB = 12_000;
 const TIMEOUT = 60_000;
 
-/** Every round starts some of the machines, runs a command in each and ends them, in one way or the other. */
+/** Of how many rounds one is of all machines at once. */
+const ALL_IN = 10;
+
+/** Every round starts some of the machines, or all, runs a command in each and ends them, in one way or the other. */
 export async function soak(root: BerthRoot, { rounds, machines }: Soak): Promise<void> {
   const names = Array.from({ length: machines }, (_, index) => `m${index}`);
   for (const name of names) {
@@ -34,7 +37,8 @@ export async function soak(root: BerthRoot, { rounds, machines }: Soak): Promise
   const { pid } = await client.call("status", {});
   const batch = Math.min(machines, 5);
   const round = async (number: number): Promise<void> => {
-    const some = Array.from({ length: batch }, (_, index) => names[(number * batch + index) % machines] ?? "");
+    const all = number % ALL_IN === 0;
+    const some = all ? names : names.filter((_, index) => Math.floor(index / batch) === number % (machines / batch));
     await Promise.all(some.map((name) => client.call("start", { name, timeout: TIMEOUT })));
     const argv = probe("exit", "3");
     const exec = { argv, user: null, directory: null, environment: [], stdio: "own" } as const;
@@ -43,7 +47,7 @@ export async function soak(root: BerthRoot, { rounds, machines }: Soak): Promise
     await client.call("list", { all: true });
     await Promise.all(
       some.map((name, index) =>
-        (number + index) % 2 === 0
+        (Math.floor(number / ALL_IN) + index) % 2 === 0
           ? client.call("powerOff", { name, wait: true, timeout: TIMEOUT })
           : client.call("terminate", { name }),
       ),
