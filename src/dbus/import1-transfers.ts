@@ -1,4 +1,5 @@
 import { fstatSync } from "node:fs";
+import { DBusError } from "../bus/dbus-error.ts";
 import { type Method, method } from "../bus/interface.ts";
 import type { MethodCall } from "../bus/method-call.ts";
 import { authorise } from "../bus/polkit.ts";
@@ -6,7 +7,7 @@ import { BerthError } from "../errors.ts";
 import { closeQuietly } from "../sys/files.ts";
 import { type Compression, compressionNamed, NONE as UNCOMPRESSED } from "../transfer/compression.ts";
 import type { PullOptions } from "../transfer/pull-tar.ts";
-import type { Transfer } from "../transfer/transfer.ts";
+import type { Transfer, TransferType } from "../transfer/transfer.ts";
 import type { NewImage, Transfers } from "../transfer/transfers.ts";
 import { invalid, notSupported } from "./access.ts";
 import { IMPORT1, transferPath } from "./places.ts";
@@ -32,9 +33,21 @@ export function transferMethods(transfers: Transfers): Readonly<Record<string, M
     ...importing("ImportFileSystem", (fd, image) => transfers.importFs(fd, image), requireDirectory),
     ...exporting("ExportTar", (name, fd, format) => transfers.exportTar(name, fd, formatOf(format))),
     ...exporting("ExportRaw", (name, fd, format) => transfers.exportRaw(name, fd, formatOf(format))),
-    ...pulling("PullTar", (url, image, options) => transfers.pullTar(url, image, options)),
-    ...pulling("PullRaw", (url, image, options) => transfers.pullRaw(url, image, options)),
+    ...pulling("PullTar", (url, image, options) => {
+      requireNew(transfers, "pull-tar", url);
+      return transfers.pullTar(url, image, options);
+    }),
+    ...pulling("PullRaw", (url, image, options) => {
+      requireNew(transfers, "pull-raw", url);
+      return transfers.pullRaw(url, image, options);
+    }),
   };
+}
+
+/** systemd-importd downloads from an address once at a time, whatever the image is to be called. */
+function requireNew(transfers: Transfers, type: TransferType, url: string): void {
+  if (transfers.list().some((each) => each.type === type && each.remote === url))
+    throw new DBusError(`${IMPORT1}.TransferInProgress`, `Transfer for ${url} already in progress.`);
 }
 
 function formatOf(format: string): Compression {

@@ -153,6 +153,10 @@ describe.each(MACHINECTLS)("machinectl of %s", (_, program) => {
       const [, id = "", rest] = /^\s*(\d+)\s+(.*)$/m.exec(stdout) ?? [];
       // 257 says of which class it is.
       expect(rest).toMatch(/pull-tar\s+(machine\s+)?slow\s+http:/);
+      expect(await machinectl("pull-tar", "--verify=no", `${url}/slow.tar`, "other")).toMatchObject({
+        status: 1,
+        stderr: expect.stringContaining(`Transfer for ${url}/slow.tar already in progress.`),
+      });
       expect(await machinectl("cancel-transfer", id)).toMatchObject({ status: 0 });
       expect((await slow.end).status).toBe(1);
       expect(await machinectl("cancel-transfer", id)).toMatchObject({
