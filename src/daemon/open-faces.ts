@@ -1,7 +1,7 @@
 import { Faces } from "../dbus/faces.ts";
 import { HotCode } from "./hot-code.ts";
 import type { Images } from "./images.ts";
-import type { Logger } from "./log.ts";
+import type { DaemonLog } from "./log.ts";
 import type { Daemon } from "./methods.ts";
 
 /** All that the bus needs, loaded as one. `onCalm`: many calls have come, and no more do. @throws BerthError when there is no bus, and none can be started */
@@ -9,12 +9,13 @@ export function openFaces(
   { manager, snapshots, throwAways }: Pick<Daemon, "manager" | "snapshots" | "throwAways">,
   images: Images,
   env: NodeJS.ProcessEnv,
-  log: Logger,
+  { log, control }: DaemonLog,
   onCalm: () => void,
 ): Promise<Faces> {
   const hot = new HotCode({ onCalm });
   return Faces.open({
     ...{ ...images, manager, snapshots, throwAways, env, paths: manager.paths },
+    logControl: control,
     log: (line) => log.info(line),
     onCall: () => hot.called(),
     onError: (error, call) => {
