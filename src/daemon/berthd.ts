@@ -19,7 +19,7 @@ import { becomeSubreaper } from "../sys/processes.ts";
 import type { Transfer } from "../transfer/transfer.ts";
 import type { Transfers } from "../transfer/transfers.ts";
 import type { Images } from "./images.ts";
-import type { Logger } from "./log.ts";
+import type { DaemonLog, Logger } from "./log.ts";
 import type { Daemon } from "./methods.ts";
 import { ServiceManager } from "./service.ts";
 import { SocketServer } from "./socket-server.ts";
@@ -35,6 +35,7 @@ export class Berthd implements Daemon {
   readonly throwAways: ThrowAways;
   readonly #paths: Paths;
   readonly #log: Logger;
+  readonly #logControl: DaemonLog["control"];
   readonly #service: ServiceManager;
   readonly #ended = Promise.withResolvers<void>();
   readonly #lock: number;
@@ -51,9 +52,10 @@ export class Berthd implements Daemon {
   readonly #tell: ManagerOptions["log"];
 
   /** @throws BerthError when there is one already */
-  constructor(paths: Paths, env: NodeJS.ProcessEnv, log: Logger) {
+  constructor(paths: Paths, env: NodeJS.ProcessEnv, { log, control }: DaemonLog) {
     this.#paths = paths;
     this.#log = log;
+    this.#logControl = control;
     this.#env = env;
     this.#service = new ServiceManager(env);
     this.#lock = takeLock(paths);
@@ -101,7 +103,8 @@ export class Berthd implements Daemon {
     try {
       const images = await this.#openImages();
       const { openFaces } = await import("./open-faces.ts");
-      const faces = await openFaces(this, images, this.#env, this.#log, () => this.#tidy.busy());
+      const daemonLog = { log: this.#log, control: this.#logControl };
+      const faces = await openFaces(this, images, this.#env, daemonLog, () => this.#tidy.busy());
       this.#log.info(`berthd is on the bus at ${faces.address}`);
       this.#tidy.busy();
       return faces;

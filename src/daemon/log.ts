@@ -1,6 +1,7 @@
 import { writeSync } from "node:fs";
 import { isatty } from "node:tty";
 import { type Logger, pino } from "pino";
+import { LOG_LEVELS, type LogControl, type LogLevel, type LogTarget } from "../dbus/log-levels.ts";
 import { visible } from "../spec/quote.ts";
 import { currentOperation } from "./operation.ts";
 
@@ -32,17 +33,30 @@ const WORDS: ReadonlyMap<number, string> = new Map([
   [60, "fatal"],
 ]);
 
+export interface DaemonLog {
+  readonly log: Logger;
+  readonly control: LogControl;
+}
+
+type Format = (line: string) => string;
+
 /**
  * The daemon's log, on stderr: on a terminal for people, under systemd with the journal's priorities, else one JSON
  * object a line with level, time, machine, operation and what is known besides.
  */
-export function openLog(env: NodeJS.ProcessEnv): Logger {
-  const format = isatty(2) ? forPeople : env["JOURNAL_STREAM"] === undefined ? asJson : forJournal;
-  const level = env["BERTH_LOG_LEVEL"] ?? "info";
-  const known = [...WORDS.keys()].some((number) => pino.levels.labels[number] === level);
+export function openLog(env: NodeJS.ProcessEnv): DaemonLog {
+  const isJournal = env["JOURNAL_STREAM"] !== undefined;
+  const formats: Readonly<Record<LogTarget, Format>> = {
+    auto: isatty(2) ? forPeople : isJournal ? forJournal : asJson,
+    console: forPeople,
+    journal: forJournal,
+    null: () => "",
+  };
+  const asked = env["BERTH_LOG_LEVEL"] ?? "info";
+  const known = [...WORDS.keys()].some((number) => pino.levels.labels[number] === asked);
   const write = (line: string): void => {
     try {
-      writeSync(2, format(line));
+      writeSync(2, formats[control.target](line));
     } catch {
       // A disk that is full, a pipe that nobody reads: machines are more important.
     }
@@ -51,7 +65,27 @@ export function openLog(env: NodeJS.ProcessEnv): Logger {
     const operation = currentOperation();
     return operation === undefined ? {} : { operation };
   };
-  return pino({ base: null, level: known ? level : "info", mixin }, { write });
+  const log = pino({ base: null, level: known ? asked : "info", mixin }, { write });
+  let level: LogLevel = LOG_LEVELS[PRIORITIES.get(log.levelVal) ?? 6] ?? "info";
+  const control: LogControl = {
+    // As it was set: pino has no word for each.
+    get level() {
+      return level;
+    },
+    set level(next) {
+      level = next;
+      log.level = pinoLevel(next);
+    },
+    target: "auto",
+    targets: isJournal ? ["auto", "console", "journal", "null"] : ["auto", "console", "null"],
+  };
+  return { log, control };
+}
+
+/** From which on it logs what is as severe or more. */
+export function pinoLevel(level: LogLevel): string {
+  const least = [...PRIORITIES].find(([, priority]) => priority <= LOG_LEVELS.indexOf(level));
+  return least === undefined ? "silent" : (pino.levels.labels[least[0]] ?? "silent");
 }
 
 function asJson(line: string): string {

@@ -9,8 +9,9 @@ async function main(argv: readonly string[]): Promise<number> {
   const root = rootOption(argv);
   if (process.geteuid?.() !== 0) throw new BerthError("berthd needs to be root", { hint: "run this as root" });
   process.umask(0o022);
-  const log = openLog(process.env);
-  const berthd = new Berthd(findPaths(process.env, INSTALLATION, root), process.env, log);
+  const daemonLog = openLog(process.env);
+  const { log } = daemonLog;
+  const berthd = new Berthd(findPaths(process.env, INSTALLATION, root), process.env, daemonLog);
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => berthd.end());
   // A bug in one operation must not take the daemon from all machines: it is told, and the others go on.
   for (const event of ["uncaughtException", "unhandledRejection"] as const)

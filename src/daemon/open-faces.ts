@@ -1,7 +1,7 @@
 import { Faces } from "../dbus/faces.ts";
 import { HotCode } from "./hot-code.ts";
 import type { Images } from "./images.ts";
-import type { Logger } from "./log.ts";
+import type { DaemonLog } from "./log.ts";
 import type { Daemon } from "./methods.ts";
 import { inOperation } from "./operation.ts";
 
@@ -10,12 +10,13 @@ export function openFaces(
   { manager, snapshots, throwAways }: Pick<Daemon, "manager" | "snapshots" | "throwAways">,
   images: Images,
   env: NodeJS.ProcessEnv,
-  log: Logger,
+  { log, control }: DaemonLog,
   onCalm: () => void,
 ): Promise<Faces> {
   const hot = new HotCode({ onCalm });
   return Faces.open({
     ...{ ...images, manager, snapshots, throwAways, env, paths: manager.paths },
+    logControl: control,
     log: (line) => log.info(line),
     onCall: (member, answer) => {
       hot.called();

@@ -8,6 +8,8 @@ import { berth1Manager, exportBerth1 } from "./berth1.ts";
 import { ExecCalls } from "./berth1-exec.ts";
 import { theHost } from "./bus-machine.ts";
 import { exportImport1, import1Interfaces } from "./import1.ts";
+import { exportLogControl1 } from "./log-control1.ts";
+import type { LogControl } from "./log-levels.ts";
 import { exportMachine1 } from "./machine1.ts";
 import { imageInterface } from "./machine1-images.ts";
 import { machineInterface } from "./machine1-machine.ts";
@@ -25,6 +27,7 @@ const DEFAULT_RUN = "/run/berth";
 export interface FacesOptions extends Omit<Services, "machines">, Listeners {
   readonly env: NodeJS.ProcessEnv;
   readonly transfers: Transfers;
+  readonly logControl: LogControl;
 }
 
 /** The daemon on a bus: its objects, their names, and the bus itself where that is berth's own. */
@@ -42,7 +45,7 @@ export class Faces {
   }
 
   /** Resolves when the names are there to be called. @throws BerthError when there is no bus, and none can be started */
-  static async open({ env, transfers, onError, onCall, onRefusal, ...rest }: FacesOptions): Promise<Faces> {
+  static async open({ env, transfers, logControl, onError, onCall, onRefusal, ...rest }: FacesOptions): Promise<Faces> {
     const services: Services = { ...rest, machines: new Machines(rest.manager) };
     const server = new ObjectServer({ onError, onCall, onRefusal });
     exportMachine1(server, services);
@@ -50,6 +53,7 @@ export class Faces {
     exportSystemd1(server, services);
     exportBerth1(server, services);
     const { log, paths } = services;
+    exportLogControl1(server, logControl, log);
     const system = systemBus(env, paths.run === DEFAULT_RUN);
     const bus =
       system === undefined

@@ -26,7 +26,7 @@ test("what root asks for at once is done in several turns of the event loop, in 
     },
   } as unknown as Daemon;
   const peer = { pid: process.pid, uid: 0, gid: 0 };
-  const connection = new ClientConnection(ours, peer, daemon, openLog(process.env), () => undefined);
+  const connection = new ClientConnection(ours, peer, daemon, openLog(process.env).log, () => undefined);
   try {
     const request = (id: number): string => `${JSON.stringify({ id, method: "status", params: {} })}\n`;
     writeSync(theirs, Array.from({ length: ASKED }, (_, index) => request(index + 1)).join(""));

@@ -1,6 +1,6 @@
 /** Lines of the daemon's log, for the journal and for people. */
 import { expect, test } from "vitest";
-import { forJournal, forPeople } from "../../../src/daemon/log.ts";
+import { forJournal, forPeople, openLog, pinoLevel } from "../../../src/daemon/log.ts";
 
 const LINE = {
   level: 30,
@@ -39,4 +39,30 @@ test("what is said in it does nothing to a terminal, and stays one line", () => 
     expect(text.match(/\n/g)).toHaveLength(1);
     for (const character of ["\u001b", "\u009b", "\r"]) expect(text).not.toContain(character);
   }
+});
+
+test.each([
+  ["debug", "trace"],
+  ["info", "info"],
+  ["notice", "warn"],
+  ["warning", "warn"],
+  ["err", "error"],
+  ["crit", "fatal"],
+  ["alert", "silent"],
+  ["emerg", "silent"],
+] as const)("syslog's level %s is pino's %s", (level, pinos) => {
+  expect(pinoLevel(level)).toBe(pinos);
+});
+
+test.each([
+  [undefined, "info"],
+  ["nonsense", "info"],
+  ["trace", "debug"],
+  ["debug", "debug"],
+  ["warn", "warning"],
+  ["error", "err"],
+  ["fatal", "crit"],
+])("with BERTH_LOG_LEVEL=%s it begins with syslog's level %s", (asked, level) => {
+  const { control } = openLog(asked === undefined ? {} : { BERTH_LOG_LEVEL: asked });
+  expect(control).toMatchObject({ level, target: "auto" });
 });
