@@ -139,17 +139,20 @@ test("says what is logged from then on, and for whom, under each of its names", 
   await daemon.until(/"machine":"e"/);
   const lines = daemon.stderr.slice(daemon.stderr.indexOf("is on the bus")).trimEnd().split("\n").slice(1);
   const failed = (name: string): RegExp =>
-    new RegExp(`^\\{"level":30,.*"operation":"reboot#\\d+","machine":"${name}",.*\\}$`);
+    new RegExp(`^\\{"level":30,.*"machine":"${name}","operation":"reboot#\\d+",.*\\}$`);
   const wanted = [
     failed("a"),
     /^\{"level":30,.*"the log's level is debug from now on"\}$/,
-    /^\{"level":20,.*"machine":"b","msg":"asked by pid \d+"\}$/,
+    /^\{"level":20,.*"machine":"b",.*"msg":"asked by pid \d+"\}$/,
     failed("b"),
     /^\{"level":30,.*"the log's level is emerg from now on"\}$/,
     /^\{"level":30,.*"the log's target is console from now on"\}$/,
     /^\d\d:\d\d:\d\d\.\d{3} info +c: .* \[reboot#\d+\]$/,
-    /^\d\d:\d\d:\d\d\.\d{3} info +the log's target is null from now on$/,
+    /^\d\d:\d\d:\d\d\.\d{3} info +the log's target is null from now on \[Set#\d+\]$/,
     failed("e"),
+    ...["journal", "kmsg", "syslog"].map(
+      (each) => new RegExp(`^\\{"level":30,.*"operation":"Set#\\d+",.* not ${each}\\."\\}$`),
+    ),
   ];
   expect(lines).toEqual(wanted.map((line) => expect.stringMatching(line)));
 });

@@ -85,9 +85,7 @@ describe("one daemon a root", () => {
   test("a second one ends at once and names the first, which does not notice", async () => {
     await using root = berthRoot();
     await using first = await berthd(root);
-    const began = performance.now();
     const { status, stderr } = await root.spawn([BERTHD]).end;
-    expect(performance.now() - began).toBeLessThan(2000);
     expect(status).toBe(75);
     expect(stderr).toBe(
       `berthd: berthd runs already for ${root.path}/run: pid ${root.daemonPid()}\n` +
