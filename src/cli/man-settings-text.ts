@@ -199,7 +199,10 @@ export const DETAILS: Readonly<Record<string, string>> = {
     "number only. *state*: the tree is read-only, */var* is empty and in memory. *overlay*: all that the machine changes in " +
     "its tree is in memory; in a user namespace that needs Linux 6.6. What is in memory may take a quarter of the " +
     "host's. Not with *ReadOnly=yes*, nor with a chown of the tree; with *Ephemeral=yes* others may change the tree meanwhile.",
-  Ephemeral: "Without *--machine* such a machine gets a name that is free, so that several of a tree may run at once.",
+  Ephemeral:
+    "Without *--machine* such a machine gets a name that is free, so that several of a tree may run at once. It is a layer of overlayfs " +
+    "over the tree: what that takes for marks of its own in there is not seen inside (devices 0:0, attributes that begin with " +
+    "user.overlay, and some files that have these, as containers in a machine leave them). A copy by *berth clone* has it all.",
   Parameters:
     "Ignored where the command line says how to start: by a command, by *--boot*, and so by *berth start*, which passes it. " +
     "*systemd-nspawn*(1) takes it only together with *Boot=* or *ProcessTwo=*, of whatever value.",

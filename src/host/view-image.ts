@@ -20,10 +20,12 @@ import {
   PR_SET_PDEATHSIG,
   RESOLVE_IN_ROOT,
   RESOLVE_NO_SYMLINKS,
+  RLIMIT_DATA,
 } from "../sys/constants.ts";
 
 const SIGKILL = 9;
 const SIGCHLD = 17;
+const EPERM = 1;
 const EINVAL = 22;
 const NOBODY = 65534;
 const ELOOP = 40;
@@ -57,6 +59,8 @@ export interface Rights {
   readonly capabilities: readonly CapabilityName[];
   /** It is nobody, and not root. */
   readonly nobody?: boolean;
+  /** Bytes that it may have of memory of its own; default: as much as this process. */
+  readonly memory?: number;
 }
 
 export interface ViewProgram extends View {
@@ -141,7 +145,10 @@ function enterRoot(asm: Assembler, init: Program, { mounts }: View): void {
 }
 
 /** A program that root executes gets what is in the bounding set, and without new privileges no more than this one has: capabilities(7). */
-function keepRights(asm: Assembler, init: Program, { capabilities: names, nobody = false }: Rights): void {
+function keepRights(asm: Assembler, init: Program, { capabilities: names, nobody = false, memory }: Rights): void {
+  // Who may not raise what this process has left of it has less than that.
+  if (memory !== undefined)
+    asm.call(init, "prlimit64", [0, RLIMIT_DATA, asm.words([memory, memory]), 0], { tolerate: EPERM });
   let mask = 0n;
   for (const [number, name] of CAPABILITIES.entries())
     if (names.includes(name)) mask |= 1n << BigInt(number);

@@ -9,7 +9,8 @@ import { isUnwritten } from "../host/stack.ts";
 import { syncPath, syncTree } from "../host/to-disk.ts";
 import { kindOfTree } from "../host/tree-place.ts";
 import { setTopOfHierarchies } from "../sys/file-flags.ts";
-import { renameExchange, renameNoReplace, tryLock } from "../sys/files.ts";
+import { renameNoReplace, tryLock } from "../sys/files.ts";
+import { exchangeImages } from "./exchange.ts";
 import type { LaterWrite } from "./later-writes.ts";
 
 export const PREFIX = ".berth-making-";
@@ -110,7 +111,7 @@ export async function publish(finished: string, target: string, later?: LaterWri
 export async function publishInstead(finished: string, target: string): Promise<void> {
   forgetMark(finished);
   await syncTree(finished);
-  renameExchange(finished, target);
+  exchangeImages(finished, target);
   await syncPath(dirname(target));
 }
 

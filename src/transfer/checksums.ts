@@ -47,26 +47,43 @@ export async function signedChecksum(url: URL, paths: Paths, workspace: string, 
   if (signature !== null) await writeFile(join(directory, "signature"), signature);
   // For gpgv, which is nobody then; whatever our umask is.
   await runCommand("chmod", ["-R", "a=rX", directory]);
-  const text = await verified(directory, signature !== null, { keyring, paths }, signal);
+  const max = sums.length + STATUSES_MAX;
+  const text = await verified(directory, { detached: signature !== null, keyring, paths, max }, signal);
   const checksum = checksumIn(signature === null ? text : sums, fileName(url));
   if (checksum !== undefined) return checksum;
   throw new BerthError(`${showUrl(url)} can't be verified: the signed list does not have its checksum`);
 }
 
+/** Characters that gpgv(1) says of signatures, for people and for programs. */
+const STATUSES_MAX = 1 << 16;
+
+interface Verification {
+  readonly detached: boolean;
+  readonly keyring: string;
+  readonly paths: Paths;
+  /** Characters in all. What is signed as text has less than the list itself; a message that is packed may have any number. */
+  readonly max: number;
+}
+
 /** gpgv(1) reads what is not trusted, so it has no rights and sees nothing else. Answers what it says was signed. */
 async function verified(
   directory: string,
-  detached: boolean,
-  { keyring, paths }: { readonly keyring: string; readonly paths: Paths },
+  { detached, keyring, paths, max }: Verification,
   signal: AbortSignal,
 ): Promise<string> {
   const script = `as_nobody gpgv --quiet --status-fd 2 --homedir /tree --keyring /tree/keyring.gpg ${detached ? "/tree/signature /tree/sums" : "--output - /tree/sums"}\n`;
   const lines: string[] = [];
+  const tooLong = new AbortController();
+  let length = 0;
   const { ok, status } = await runConfined(script, [], {
     directory,
     writable: false,
-    signal,
-    onLine: (line) => lines.push(line),
+    signal: AbortSignal.any([signal, tooLong.signal]),
+    onLine: (line) => {
+      length += line.length + 1;
+      if (length <= max) lines.push(line);
+      else tooLong.abort(new BerthError(`${REFUSED}there is more in it than the list of them has`));
+    },
   });
   const spent = spentBy(lines);
   if (spent !== undefined)

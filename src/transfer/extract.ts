@@ -35,6 +35,14 @@ const TAR: readonly string[] = [
 /** Names of entries to stdout. With that no name looks like what tar(1) says there of the archive's end. */
 const LISTED: readonly string[] = ["--verbose", "--quote-chars=*"];
 
+/**
+ * Bytes of memory for tar(1), and no more than half of what there is: of a name or an attribute, which may be as long as who made the
+ * archive says, it has all there at once, and of an archive that is packed well 100 kB say 3 GB.
+ */
+const MEMORY_MAX = 1 << 30;
+/** What it takes of any host. */
+const MEMORY_MIN = 64 << 20;
+
 export interface ExtractOptions {
   readonly signal: AbortSignal;
   readonly onLine: (line: string) => void;
@@ -65,8 +73,13 @@ export async function extractArchive(input: ArchiveInput, directory: string, opt
   // Packers write ACLs by name: to go without one would give the owner's group what the mask lets all the others have.
   const tree = { directory, writable: true, names: true };
   const [program, output] = listing === undefined ? [TAR, {}] : [[...TAR, ...LISTED], { stdout: listing }];
+  const memory = Math.min(MEMORY_MAX, Math.max(MEMORY_MIN, Math.floor(process.availableMemory() / 2)));
   const tar: RunProgram = (ends) =>
-    runConfinedAlone(program, { capabilities: CAPABILITIES }, tree, { ...ends, ...output, onLine: take });
+    runConfinedAlone(program, { capabilities: CAPABILITIES, memory }, tree, {
+      ...ends,
+      ...output,
+      onLine: take,
+    });
   const work = async (signal: AbortSignal): Promise<void> => {
     const unpack = (): Promise<UnpackedEnd> => readUnpacked(input, tar, { signal, onLine: take, toTheEnd: true });
     const programs = await beside(directory, unpack);
@@ -119,6 +132,8 @@ function faultOf(
     return new BerthError(`cannot unpack the archive: ${compression.name} ${unpacker.status}`);
   // What it gives until it finds out is cut, and tar says so too: this is the reason.
   if (unpacker?.ok === false) return damaged(unpacked ?? `${compression.name} ${unpacker.status}`);
+  if (said.includes("tar: memory exhausted"))
+    return damaged("the names and attributes in it take more memory than tar may have here");
   if (!tar.ok) return damaged(tarred ?? `tar ${tar.status}`);
   if (!end.whole || end.lone) return damaged("it ends before its end");
   return undefined;

@@ -8,10 +8,10 @@ import { EXTRACT_CAPABILITIES } from "./extract.ts";
 import { guardSpace } from "./free-space.ts";
 import type { Control } from "./transfer.ts";
 
-/** What can't be kept of attributes is no reason to refuse an image: trusted ones are left out as they are of archives. */
+/** By itself it ends at the first attribute that it may not set; with -ignore-errors it goes on, whatever the fault, and says so. */
 const SCRIPT = `
 set +e
-with_capabilities ${EXTRACT_CAPABILITIES} unsquashfs -no-progress -force -da 64 -fr 64 -dest /tree/tree /tree/image
+with_capabilities ${EXTRACT_CAPABILITIES} unsquashfs -no-progress -force -ignore-errors -da 64 -fr 64 -dest /tree/tree /tree/image
 echo "berth-status $?"
 `;
 
@@ -28,6 +28,7 @@ export async function unpackSquashfs(
   const tree = join(directory, "tree");
   driver.create(tree);
   let status: number | undefined;
+  let leftOut = 0;
   const said: string[] = [];
   await guardSpace(workspace, signal, async (either) => {
     // Where it is seen there is no way to the cache, and nothing but a file will do.
@@ -37,15 +38,15 @@ export async function unpackSquashfs(
       onLine: (line) => {
         const end = /^berth-status (\d+)$/.exec(line)?.[1];
         if (end !== undefined) status = Number(end);
+        // Where files have labels of SELinux there is one for each of them, before what else is wrong.
+        else if (ATTRIBUTE.test(line)) leftOut++;
         else if (FAULT.test(line) && said.length < SAID) said.push(line);
         else log(line);
       },
     });
   });
-  const fault =
-    status === 0
-      ? undefined
-      : (said.find((line) => !ATTRIBUTE.test(line)) ?? (status === PARTLY ? undefined : `it ended with ${status}`));
+  const isWhole = status === 0 || (status === PARTLY && leftOut > 0 && said.length === 0);
+  const fault = isWhole ? undefined : (said[0] ?? `it ended with ${status}`);
   if (status === NOT_FOUND)
     throw new BerthError("an image in squashfs needs unsquashfs, not installed here", {
       hint: "apt-get install squashfs-tools",
@@ -55,6 +56,7 @@ export async function unpackSquashfs(
     const why = said.some((line) => CUT.test(line)) ? "it ends before its end: " : "";
     throw new BerthError(`the image is refused: ${why}unsquashfs: ${fault}`, { hint: "nothing of it is left here" });
   }
+  if (leftOut > 0) log(`left out: ${leftOut} attributes that can't be set here, as those of trusted.* and security.*`);
   return tree;
 }
 
@@ -63,5 +65,7 @@ const NOT_FOUND = 127;
 const PARTLY = 2;
 const SAID = 50;
 const FAULT = /^(FATAL ERROR|\w+: |.*\b(fail|error|corrupt|could not|couldn't|because)\b)/i;
-const ATTRIBUTE = /xattr/i;
+/** What it says of an attribute that it can't set; no reason to refuse an image, as it is none to refuse an archive. */
+const ATTRIBUTE =
+  /^(write_xattr: failed to write xattr |Ignoring xattrs in filesystem|To avoid this error message|\d+ of these errors printed)/;
 const CUT = /^Read on filesystem failed because EOF$/;

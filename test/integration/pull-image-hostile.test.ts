@@ -10,7 +10,7 @@ import { checkLeaks } from "../lib/leaks.ts";
 import { needs } from "../lib/requires.ts";
 import { file, OS, tar } from "../lib/tar.ts";
 
-const ready = needs("root", "tool:mksquashfs", "tool:unsquashfs");
+const ready = needs("root", "tool:mksquashfs", "tool:unsquashfs", "tool:python3", "tool:setcap");
 checkLeaks();
 beforeAll(() => {
   if (ready) buildBerth();
@@ -92,6 +92,38 @@ describe("a root in squashfs", () => {
     });
     const read = (path: string): Buffer => readFileSync(join(root.path, path));
     expect(read("machines/web/text").equals(read("rootfs/text"))).toBe(true);
+  });
+
+  describe("with attributes that no image gets", () => {
+    /** More of them than of faults are looked at. */
+    function attributed(root: BerthRoot): Buffer {
+      const tree = root.directory("rootfs");
+      const script =
+        'import os, sys\nfor i in range(80):\n  path = f"{sys.argv[1]}/{i:03}"\n  open(path, "w").write("x" * 9)\n  os.setxattr(path, "trusted.evil", b"1")\n  os.setxattr(path, "user.good", b"1")';
+      execFileSync("python3", ["-c", script, tree]);
+      execFileSync("setcap", ["cap_net_raw=ep", join(tree, "000")]);
+      return squashfs(root);
+    }
+
+    test("it is taken without these, and with all others", async () => {
+      await using root = berthRoot();
+      expect(await pullImage(root, PLAIN, attributed(root), "squashfs")).toMatchObject({ status: 0, stderr: "" });
+      const script = "import os, sys; print(*sorted(os.listxattr(sys.argv[1])))";
+      const attributes = (name: string): string =>
+        execFileSync("python3", ["-c", script, join(root.machines, "web", name)], { encoding: "utf8" });
+      expect(attributes("000")).toBe("security.capability user.good\n");
+      expect(attributes("079")).toBe("user.good\n");
+    });
+
+    test("what is wrong after them all is seen", async () => {
+      await using root = berthRoot();
+      const bad = changed(attributed(root), (copy) => copy.fill(0x55, 4 << 20, (4 << 20) + 999));
+      expect(await pullImage(root, PLAIN, bad, "squashfs")).toMatchObject({
+        status: 1,
+        stderr: expect.stringMatching(/refused: unsquashfs: .*uncompress failed/),
+      });
+      expectNothing(root);
+    });
   });
 
   /** No image, nothing of one in the making, no download, no mount. */

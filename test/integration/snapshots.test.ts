@@ -1,6 +1,6 @@
 /** Snapshots: what they keep, of one moment also while a machine writes; rollbacks, which nobody sees half. */
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { beforeAll, describe, expect, test } from "vitest";
@@ -93,6 +93,27 @@ test("a machine on XFS that writes runs on as well; its snapshots are each of on
   needsHere(ctx, ...toolsOf("xfs"));
   await using store = await imageRoot("directory", "xfs");
   await takeOfWriter(store);
+});
+
+test("on XFS the times of a tree's root are those of the snapshot, and of the archive, where it takes another one's place", async (ctx) => {
+  needsHere(ctx, ...toolsOf("xfs"));
+  await using store = await imageRoot("directory", "xfs");
+  const { root, machines, done } = store;
+  const web = join(machines, "web");
+  const mtime = (path: string): number => statSync(path).mtimeMs;
+  richTree(web);
+  utimesSync(web, 1e9, 1e9);
+  const archive = join(root.path, "web.tar");
+  await done("export-tar", "web", archive);
+  await done("snapshot", "web", "one");
+  utimesSync(web, 2e9, 2e9);
+  await done("rollback", "web", "one");
+  expect(mtime(web)).toBe(1e12);
+  expect(mtime(join(machines, ".berth-snapshots/web/before-rollback/image"))).toBe(2e12);
+  await done("rollback", "--undo", "web");
+  expect(mtime(web)).toBe(2e12);
+  await done("import-tar", "--force", archive, "web");
+  expect(mtime(web)).toBe(1e12);
 });
 
 describe.each(["directory", "btrfs"] as const)("%s", (driver) => {

@@ -1,7 +1,16 @@
 /** Archives made to reach out of their tree, to fill the host, or to pass for whole: promises.md 3.2, class by class. */
 import { execFileSync, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { closeSync, lstatSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { deflateRawSync, gzipSync } from "node:zlib";
 import { beforeAll, describe, expect, test } from "vitest";
@@ -422,6 +431,15 @@ describe("bombs", () => {
     });
     const end = await importing(root, widened(data));
     expectRefused(root, end, /the archive is refused: .*(memory|window)/i);
+  });
+
+  test.each(["x", "g", "L", "K"])("a name or attributes (%s) of a gigabyte, which is a hole", async (type) => {
+    await using root = berthRoot();
+    const size = 1_200_000_000;
+    const path = join(root.path, "archive");
+    writeFileSync(path, tar([...OS, entry({ name: "long", type, size })], { end: 0 }));
+    truncateSync(path, size + (1 << 20));
+    expectRefused(root, await root.berth("import-tar", path, "image"), /refused: the names and attributes .* memory/);
   });
 
   /** The same frame with a window of 2 GiB in its header, RFC 8878. */

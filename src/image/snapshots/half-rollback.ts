@@ -4,8 +4,9 @@ import { BerthError } from "../../errors.ts";
 import type { Paths } from "../../host/paths.ts";
 import { syncPathNow } from "../../host/to-disk.ts";
 import { isSubvolume, readSubvolume } from "../../sys/btrfs.ts";
-import { renameExchange, renameNoReplace } from "../../sys/files.ts";
+import { renameNoReplace } from "../../sys/files.ts";
 import { type FoundImage, findImage } from "../discover.ts";
+import { exchangeImages } from "../exchange.ts";
 import { holdTree } from "../hold-tree.ts";
 import { lockImage } from "../locks.ts";
 import { placeOf } from "../make.ts";
@@ -104,7 +105,7 @@ function replace(paths: Paths, image: FoundImage, { suffix, oldSuffix, identity 
   const isPlaced = isThere(target) && identityAt(target) === identity;
   if (!isPlaced && isThere(half.image)) {
     unmark(image);
-    if (suffix === oldSuffix) renameExchange(half.image, target);
+    if (suffix === oldSuffix) exchangeImages(half.image, target);
     else renameNoReplace(half.image, target);
   }
   // Of another kind it has another name: for a moment both are there, and one of them counts.
