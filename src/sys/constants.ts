@@ -94,9 +94,11 @@ export const FS_IOC_SETFLAGS = 0x40086602;
 export const FS_IMMUTABLE_FL = 0x10;
 export const FS_TOPDIR_FL = 0x20000;
 
-// linux/prctl.h, linux/securebits.h, linux/capability.h
+// linux/resource.h
 /** Of brk(2) and of private memory that can be written to: getrlimit(2). */
 export const RLIMIT_DATA = 2;
+
+// linux/prctl.h, linux/securebits.h, linux/capability.h
 export const PR_SET_PDEATHSIG = 1;
 export const PR_SET_DUMPABLE = 4;
 export const PR_CAPBSET_DROP = 24;
