@@ -351,7 +351,9 @@ test.each(["gzip", "zstd"])("%s: where tar gives up before its end, tar has the 
   const sum = header.subarray(0, 512).reduce((all, byte) => all + byte, 0);
   header.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148);
   const archive = execFileSync("sh", ["-c", `{ cat; head -c 200M /dev/zero; } | ${program} -1`], { input: header });
-  await expect(unpackBy(null, root, archive)).rejects.toThrow(/^the archive is refused: tar: /);
+  await expect(unpackBy(null, root, archive)).rejects.toThrow(
+    "the archive is refused: the names and attributes in it take more memory than tar may have here",
+  );
 });
 
 describe("what is whole is refused all the same, when its unpacker", () => {
