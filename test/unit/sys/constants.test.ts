@@ -6,7 +6,8 @@ import { findTool, needsHere } from "../../lib/requires.ts";
 const CROSS_COMPILERS = { x64: "x86_64-linux-gnu-gcc", arm64: "aarch64-linux-gnu-gcc" } as const;
 
 /** One that has a new constant joins the list. libc's first, as the kernel's of the same things give way to them. */
-const HEADERS = `fcntl.h unistd.h sched.h signal.h sys/socket.h sys/mount.h sys/stat.h sys/file.h sys/wait.h sys/ioctl.h sys/resource.h
+const HEADERS =
+  `fcntl.h unistd.h sched.h signal.h sys/socket.h sys/mount.h sys/stat.h sys/file.h sys/wait.h sys/ioctl.h sys/resource.h
   sys/prctl.h net/if.h linux/openat2.h linux/sched.h linux/fs.h linux/capability.h linux/personality.h linux/keyctl.h
   linux/seccomp.h linux/sockios.h linux/magic.h`.split(/\s+/);
 
