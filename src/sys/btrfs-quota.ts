@@ -59,9 +59,14 @@ export async function limitStore(store: string, subvolumes: readonly string[], l
   if (!existsSync(group.path)) createGroup(store, group.id);
   const isNew = subvolumes.map((path) => assign(store, path, group.id)).some(Boolean);
   if (isNew) await rescan(store, true);
+  limitStoreGroup(store, limit);
+}
+
+/** Of a store that has such a group. */
+export function limitStoreGroup(store: string, limit: number | null): void {
   withDirectory(store, (fd) => {
     const argument = pinned(48);
-    argument.writeBigUInt64LE(group.id, 0);
+    argument.writeBigUInt64LE(groupOf(store).id, 0);
     argument.writeBigUInt64LE(MAX_RFER, 8);
     argument.writeBigUInt64LE(limit === null ? 2n ** 64n - 1n : BigInt(limit), 16);
     call(fd, QGROUP_LIMIT, argument, "BTRFS_IOC_QGROUP_LIMIT", store);

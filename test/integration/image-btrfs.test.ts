@@ -217,3 +217,25 @@ test("set-limit wants quotas, which are not switched on by the way; then usage a
   expect(await image("web")).toMatchObject({ limit: null });
   writeFileSync(join(machines, "web/data"), Buffer.alloc(20 << 20, 1));
 });
+
+test("an image that has more than it may, or than the store may, is marked, renamed and removed as any", async () => {
+  await using store = await btrfsStore();
+  const { root, machines, done, image, btrfs } = store;
+  btrfs("quota", "enable", machines);
+  writeFileSync(join(root.path, "web.tar"), tar([...OS, file("data", randomBytes(10 << 20))]));
+  for (const name of ["web", "other"]) await done("import-tar", join(root.path, "web.tar"), name);
+  execFileSync("sync", ["-f", machines]);
+  await done("read-only", "web");
+  await done("set-limit", "web", "1M");
+  await done("read-only", "web", "no");
+  await done("read-only", "web");
+  await done("rename", "web", "moved");
+  expect(await image("moved")).toMatchObject({ readOnly: true, limit: 1 << 20 });
+  await done("remove", "moved");
+  await done("set-limit", "2M");
+  await done("read-only", "other");
+  await done("rename", "other", "last");
+  expect(await image("last")).toMatchObject({ readOnly: true, limit: null });
+  expect(JSON.parse(await done("show-image", "--json"))).toMatchObject({ limit: 2 << 20 });
+  await done("remove", "last");
+});

@@ -5,6 +5,7 @@ import { syncTree } from "../../host/to-disk.ts";
 import {
   createSubvolume,
   destroySubvolume,
+  isBtrfs,
   limitSubvolume,
   nestedSubvolumes,
   readSubvolume,
@@ -12,7 +13,7 @@ import {
   setSubvolumeReadOnly,
   snapshotSubvolume,
 } from "../../sys/btrfs.ts";
-import { recount, storeGroup } from "../../sys/btrfs-quota.ts";
+import { limitOfGroup, limitStoreGroup, recount, storeGroup } from "../../sys/btrfs-quota.ts";
 import { RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS } from "../../sys/constants.ts";
 import { openat2 } from "../../sys/files.ts";
 import { countDisk } from "../count-disk.ts";
@@ -73,7 +74,15 @@ export const subvolumeDriver: Driver = {
     }
   },
 
-  setReadOnly: setSubvolumeReadOnly,
+  setReadOnly(path, readOnly) {
+    try {
+      setSubvolumeReadOnly(path, readOnly);
+    } catch (error) {
+      if (errorCode(error) !== "EDQUOT") throw error;
+      // One that has more than it may has no room for what the kernel writes down.
+      withoutLimits(path, () => setSubvolumeReadOnly(path, readOnly));
+    }
+  },
 
   setLimit(path, limit) {
     if (quotaOf(readSubvolume(path)).usage === undefined)
@@ -84,6 +93,21 @@ export const subvolumeDriver: Driver = {
     limitSubvolume(path, limit);
   },
 };
+
+function withoutLimits(path: string, use: () => void): void {
+  const { limit = null } = quotaOf(readSubvolume(path));
+  const store = dirname(path);
+  const group = isBtrfs(store) ? storeGroup(store) : null;
+  const together = group && limitOfGroup(group);
+  try {
+    if (limit !== null) limitSubvolume(path, null);
+    if (together !== null) limitStoreGroup(store, null);
+    use();
+  } finally {
+    if (limit !== null) limitSubvolume(path, limit);
+    if (together !== null) limitStoreGroup(store, together);
+  }
+}
 
 /**
  * The kernel leaves an empty directory in a snapshot where another subvolume was, systemd makes some in its machines.
