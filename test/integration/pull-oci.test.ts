@@ -349,6 +349,7 @@ describe.each(DRIVERS)("hostile layers change nothing but the tree, in a %s", (d
     ["a whiteout of ..", tar([file("./dir/.wh...")]), /a whiteout of nothing/],
     ["a whiteout of .", tar([file("./dir/.wh..")]), /a whiteout of nothing/],
     ["a whiteout of nothing", tar([file("./.wh.")]), /a whiteout of nothing/],
+    ["a whiteout that is a directory", tar([directory("./.wh.dir"), file("./.wh.dir/x")]), /that is a directory/],
     ["a name upwards", tar([file("../evil", "x")]), /the archive is refused/],
     ["a long name upwards", tar([pax({ path: "a/../../evil" }), file("x")]), /the archive is refused/],
     ["a way through its own link", tar([link("./out", "/tmp"), file("./out/evil", "x")]), /the archive is refused/],

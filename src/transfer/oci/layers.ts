@@ -61,6 +61,7 @@ as_owner find layer -mindepth 1 -name '.wh.*' -exec sh -c '
       .wh. | .wh..  | .wh...) echo "berth-fault a whiteout of nothing: $path"; exit 1 ;;
       *) name=\${name#.wh.} ;;
     esac
+    if [ -d "$path" ] && [ ! -L "$path" ]; then echo "berth-fault a whiteout that is a directory: $path"; exit 1; fi
     rest=\${below#root}
     at=root
     while [ -n "$rest" ]; do

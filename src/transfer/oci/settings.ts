@@ -10,6 +10,7 @@ export interface SettingsText {
 }
 
 const LENGTH_MAX = 256 << 10;
+const UID_MAX = 2 ** 32 - 2;
 
 export function settingsOf(config: ImageConfig, reference: string): SettingsText {
   const left: string[] = [];
@@ -46,7 +47,8 @@ function userLine(user: string, left: string[]): readonly string[] {
   const [name = "", group] = user.split(":");
   if (group !== undefined && group !== "") left.push(`group ${printable(group)}`);
   if (name === "" || name === "root" || name === "0") return [];
-  if (/^([A-Za-z0-9_][A-Za-z0-9_.-]{0,30})$/.test(name)) return [`User=${name}`];
+  const isNoId = /^\d+$/.test(name) && Number(name) > UID_MAX;
+  if (/^([A-Za-z0-9_][A-Za-z0-9_.-]{0,30})$/.test(name) && !isNoId) return [`User=${name}`];
   left.push(`user ${printable(name)}`);
   return [];
 }

@@ -153,6 +153,11 @@ describe("settings of a configuration", () => {
         .text,
     ).toContain("Parameters=/a -c 'x y'\nUser=www-data\nWorkingDirectory=/srv/a b\nKillSignal=15\n");
     expect(settings({ User: "root", WorkingDir: "/" }).text).not.toMatch(/User|Working/);
+    expect(settings({ User: "4294967294" }).text).toContain("User=4294967294\n");
+    expect(settings({ User: "4294967295" }), "no machine starts with that").toMatchObject({
+      text: expect.not.stringContaining("User="),
+      left: ["user 4294967295"],
+    });
   });
 
   test.each<[string[]]>([
