@@ -8,7 +8,7 @@ export interface Additions {
   readonly files: readonly AddedFile[];
   readonly users: readonly AddedUser[];
   /** For /bin/sh of the tree, in the order they are run. */
-  readonly commands: readonly string[];
+  readonly commands: readonly PlacedText[];
   /** What of the network the commands have. */
   readonly network: Network;
 }
@@ -49,7 +49,7 @@ export function readAdditions(values: Values): Additions {
     packages: values.placed("package").map(({ text, where }) => requirePackage(text, where)),
     files: values.placed("file").map(parseFile),
     users: values.placed("user").map(parseUser),
-    commands: values.list("run"),
+    commands: values.placed("run"),
     network: values.placed("network").map(requireNetwork)[0] ?? "none",
   };
 }

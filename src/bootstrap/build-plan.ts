@@ -27,6 +27,8 @@ export interface BuildPlan {
   readonly locked: Lock["packages"] | null;
   /** SHA-256 in hex of everything above: trees with the same key are interchangeable, but for their age. */
   readonly key: string;
+  /** Where each command is written, for messages. */
+  readonly commandPlaces: readonly string[];
   /** What there is on the image server in place of it, for a host that can't build it. */
   readonly image: string | null;
 }
@@ -70,6 +72,7 @@ export function planBuild({ recipe, release }: Found, context: PlanContext): Bui
   const { additions, version } = release;
   const packages = [...additions.packages, ...(context.packages ?? [])];
   const request = { version, packages, architecture, mirror: context.mirror, locked: lock?.packages ?? null };
+  const commands = [...additions.commands, ...(context.commands ?? []).map((text) => ({ text, where: "--run" }))];
   const digestOf = (path: string | undefined): string | null =>
     path === undefined ? null : (digests.get(path) ?? null);
   const plan = {
@@ -82,12 +85,12 @@ export function planBuild({ recipe, release }: Found, context: PlanContext): Bui
         : planRepositoryTool(release.build, request),
     files: additions.files.map((file) => ({ ...file, digest: digestOf(file.source) })),
     users: additions.users.map((user) => ({ ...user, keyDigest: digestOf(user.key) })),
-    commands: [...additions.commands, ...(context.commands ?? [])],
+    commands: commands.map(({ text }) => text),
     network: additions.network,
     locked: lock?.packages ?? null,
   };
   const key = createHash("sha256")
     .update(JSON.stringify([FORMAT, plan]))
     .digest("hex");
-  return { ...plan, key, image: release.image };
+  return { ...plan, key, commandPlaces: commands.map(({ where }) => where), image: release.image };
 }

@@ -2,6 +2,7 @@ import { closeSync, openSync } from "node:fs";
 import { mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { cachedTrees } from "../image/cached-trees.ts";
 import { createWorkspace, makePrivateDirectory, prepareStore, publish } from "../image/workspace.ts";
 import { tryLock } from "../sys/files.ts";
 import type { BuildPlan } from "./build-plan.ts";
@@ -50,7 +51,7 @@ export async function withCachedTree<T>(
   use: (cached: CachedTree) => Promise<T>,
 ): Promise<T> {
   const { plan, refresh } = request;
-  const trees = join(request.cache, "trees");
+  const trees = cachedTrees(request.cache);
   await makePrivateDirectory(request.cache);
   await prepareStore(trees);
   const lock = await lockKey(trees, request);
@@ -67,7 +68,7 @@ export async function withCachedTree<T>(
 
 /** The entry of a plan if there is a usable one; takes no lock and builds nothing. */
 export async function findCached(cache: string, plan: BuildPlan): Promise<TreeMeta | undefined> {
-  return readFreshMeta(join(cache, "trees", plan.key));
+  return readFreshMeta(join(cachedTrees(cache), plan.key));
 }
 
 async function fillEntry(trees: string, key: string, build: BuildTree): Promise<TreeMeta> {

@@ -36,6 +36,7 @@ const DOT = "\u0000";
 /** @param place makes a path beside the recipe absolute */
 export function readSections(text: string, path: string, place: (path: string) => string): Sections {
   requireQuotes(text, path);
+  requireKnown(text, path);
   // ini(npm) takes `[release 3.20]` for a section in a section, and puts it behind the others.
   const escaped = text.replace(/^[ \t]*\[([^\]]*)\][ \t]*$/gm, (_, name: string) => `[${name.replaceAll(".", DOT)}]`);
   const sections = new Map<string, Section>();
@@ -64,6 +65,14 @@ function requireQuotes(text: string, path: string): void {
     throw new BerthError(`${path}:${index + 1}:${at + 1}: a value with ; or # in it has to be in double quotes`, {
       hint: 'a comment is a line of its own; inside quotes write \\" for a quote',
     });
+  }
+}
+
+/** ini(npm) leaves a key or section of that name out without a word. */
+function requireKnown(text: string, path: string): void {
+  for (const [index, line] of text.split("\n").entries()) {
+    const column = /^\s*\[?["']?__proto__\b/.test(line) ? line.search(/\S/) : -1;
+    if (column >= 0) throw new BerthError(`${path}:${index + 1}:${column + 1}: unknown key or section "__proto__"`);
   }
 }
 

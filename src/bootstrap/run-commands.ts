@@ -8,6 +8,7 @@ import type { Paths } from "../host/paths.ts";
 import { quote } from "../spec/quote.ts";
 import type { Network } from "./additions.ts";
 import type { BuildPlan } from "./build-plan.ts";
+import type { PlacedText } from "./recipe-text.ts";
 import { makeEvent, type OnProgress } from "./stage.ts";
 
 export interface CommandsOptions {
@@ -27,18 +28,18 @@ const PATIENCE = 1000;
  * all else that confines a machine. What it changes is the tree's. @throws BerthError for the first that fails
  */
 export async function runCommands(
-  { commands, network }: Pick<BuildPlan, "commands" | "network">,
+  { commands, commandPlaces, network }: Pick<BuildPlan, "commands" | "commandPlaces" | "network">,
   options: CommandsOptions,
 ): Promise<void> {
   for (const [index, command] of commands.entries()) {
     const part = index / commands.length;
     options.onProgress(makeEvent("commands", { done: index, total: commands.length, item: command, part }));
-    await runInMachine(command, network, options);
+    await runInMachine({ text: command, where: commandPlaces[index] ?? "" }, network, options);
   }
 }
 
 async function runInMachine(
-  command: string,
+  { text: command, where }: PlacedText,
   network: Network,
   { directory, paths, signal }: CommandsOptions,
 ): Promise<void> {
@@ -47,9 +48,9 @@ async function runInMachine(
   await mkdir(own, { mode: 0o700 });
   const name = `bootstrap-${randomBytes(4).toString("hex")}`;
   const options = ["--settings=no", "--quiet", "--console=pipe", "--as-pid2", "--private-users-ownership=map"];
-  const where = [`--directory=${join(directory, "tree")}`, `--machine=${name}`];
+  const place = [`--directory=${join(directory, "tree")}`, `--machine=${name}`];
   const reach = network === "host" ? ["--host-network"] : [];
-  const words = [clientProgram(), "run", ...options, ...reach, ...where, "--", "/bin/sh", "-c", command];
+  const words = [clientProgram(), "run", ...options, ...reach, ...place, "--", "/bin/sh", "-c", command];
   const result = await runCommand(process.execPath, words, {
     signal,
     env: { BERTH_ROOT: "", BERTH_ETC: own, BERTH_MACHINES: own, BERTH_RUN: paths.run, BERTH_CACHE: paths.cache },
@@ -58,7 +59,7 @@ async function runInMachine(
   }).finally(() => rm(own, { recursive: true, force: true }));
   if (result.ok) return;
   const end = result.tail.slice(-SHOWN_LINES).map((line) => `\n  ${line}`);
-  throw new BerthError(`the command ${quote(command)} of the recipe ${result.status}${end.join("")}`, {
+  throw new BerthError(`${where}: ${quote(command)} ${result.status}${end.join("")}`, {
     hint: "commands run in the finished tree, as a machine, without its services",
   });
 }

@@ -32,6 +32,8 @@ const INTERRUPTED = 130;
 
 /** An init that counts as ready because it runs is not, if it ends within this time. */
 const SETTLE_MS = 100;
+/** Succeeds where that is so; fails where there is no systemd either. */
+const IN_MAINTENANCE = '[ "$(systemctl is-system-running 2>/dev/null)" = maintenance ]';
 const COMMENT_MAX = 200;
 /** At a daemon that goes. */
 const ATTEMPTS = 5;
@@ -125,7 +127,10 @@ export class Guard {
     const status = await this.#exec(argv, terminal).catch(unlessExecuted);
     this.#interrupt[0].signal.throwIfAborted();
     if (status !== 0) throw new GuardFailure(`${this.#command()} ended with status ${status}`, { exitStatus: status });
-    if (reboot) await this.#reboot();
+    if (reboot) {
+      await this.#reboot();
+      await this.#requireBooted();
+    }
     if (check === null) return;
     const checked = await this.#exec(["/bin/sh", "-c", check], false);
     this.#interrupt[0].signal.throwIfAborted();
@@ -160,6 +165,13 @@ export class Guard {
     } finally {
       client.close();
     }
+  }
+
+  /** systemd says that it is ready also where all that it could start is a shell for repairs. */
+  async #requireBooted(): Promise<void> {
+    const status = await this.#exec(["/bin/sh", "-c", IN_MAINTENANCE], false).catch(() => null);
+    this.#interrupt[0].signal.throwIfAborted();
+    if (status === 0) throw new GuardFailure("it has booted into rescue or emergency mode", { exitStatus: TOO_LATE });
   }
 
   /** From here on no ^C changes anything: the machine is to be what it was. */

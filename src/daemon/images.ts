@@ -1,4 +1,5 @@
 import type { Paths } from "../host/paths.ts";
+import { sweepCachedTrees } from "../image/cached-trees.ts";
 import { ImageStore } from "../image/store.ts";
 import { sweepDownloads } from "../transfer/download-cache.ts";
 import { Transfers } from "../transfer/transfers.ts";
@@ -20,6 +21,7 @@ export function openImages(paths: Paths, log: Logger): Images {
       for (const name of lost)
         log.warn(`image ${name} is not whole: the host went down before it was on the disk; berth clean removes it`);
       sweepDownloads(paths.cache);
+      return sweepCachedTrees(paths.cache);
     })
     .catch((error: unknown) => log.warn(`could not clean up the store: ${String(error)}`));
   const transfers = new Transfers(store);

@@ -147,8 +147,11 @@ describe("run[], --run", () => {
     recipe(root);
     const end = await bootstrap(root, "--run", "echo said before; exit 7", "--run", "echo never >/x");
     expect(end).toMatchObject({ status: 1, stdout: "" });
-    expect(end.stderr).toMatch(
-      /berth: the command "echo said before; exit 7" .*ended with status 7\n {2}said before\n/,
+    expect(end.stderr).toMatch(/berth: --run: "echo said before; exit 7" ended with status 7\n {2}said before\n/);
+    expect(stored(root)).toEqual([]);
+    recipe(root, "run[] = true\nrun[] = exit 3\n");
+    expect((await bootstrap(root)).stderr).toMatch(
+      /berth: \/.*\/tiny\.ini:\d+:9: \[tree\] run: "exit 3" ended with status 3\n/,
     );
     expect(stored(root)).toEqual([]);
   });

@@ -1,5 +1,5 @@
 /** `berth guard`: a change that succeeds stays, one that fails in any way, or is interrupted, is undone. */
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import { type BerthRoot, buildBerth, type End, poll } from "../lib/berth.ts";
@@ -23,9 +23,9 @@ const INIT = `
   trap 'exit 0' TERM
   while :; do sleep 0.1; done`;
 
-async function guarded(root: BerthRoot): Promise<string> {
+async function guarded(root: BerthRoot, files = ""): Promise<string> {
   const tree = await shellMachine(root, "m", INIT);
-  root.settings("m", "[Files]\nBindReadOnly=/usr\n[Exec]\nEnvironment=SETTING=old");
+  root.settings("m", `[Files]\nBindReadOnly=/usr\n${files}[Exec]\nEnvironment=SETTING=old`);
   expect((await root.berth("start", "m")).status).toBe(0);
   return tree;
 }
@@ -103,6 +103,21 @@ test("a command that fails, a check that does, a machine that does not boot agai
     await expectUndone(store, tree, end);
     await done("remove", "m@snap0");
   }
+  await done("poweroff", "m");
+});
+
+test("a systemd that has booted into a shell for repairs is not ready: all is undone; a degraded one is", async () => {
+  await using store = await imageRoot("directory");
+  const { root, done } = store;
+  const programs = join(root.path, "programs");
+  mkdirSync(programs);
+  writeFileSync(join(programs, "systemctl"), "#!/bin/sh\ncat /etc/state\nexit 1\n", { mode: 0o755 });
+  const tree = await guarded(root, `BindReadOnly=${programs}:/usr/local/sbin\n`);
+  const end = await root.berth("guard", "m", ...sh("echo yes >/etc/changed; echo maintenance >/etc/state"));
+  expect(end.status, end.stderr).toBe(124);
+  expect(end.stderr).toContain("it has booted into rescue or emergency mode; rolling back\n");
+  await expectUndone(store, tree, end);
+  expect((await root.berth("guard", "m", ...sh("echo degraded >/etc/state"))).status).toBe(0);
   await done("poweroff", "m");
 });
 

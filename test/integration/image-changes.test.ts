@@ -15,7 +15,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { findPaths, type Paths } from "../../src/host/paths.ts";
 import { lockImage } from "../../src/image/locks.ts";
 import { ImageStore } from "../../src/image/store.ts";
-import { type BerthRoot, berthRoot, buildBerth, poll } from "../lib/berth.ts";
+import { BERTH, type BerthRoot, berthRoot, buildBerth, poll } from "../lib/berth.ts";
 import { mountFileSystem } from "../lib/file-systems.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { manifest } from "../lib/manifest.ts";
@@ -386,6 +386,20 @@ test("killed at any moment, an image is as it was or as it will be, and one swee
 function seenIn(root: BerthRoot): string[] {
   return readdirSync(root.machines).filter((name) => !name.startsWith(".berth-"));
 }
+
+test("what a killed bootstrap has left in the cache goes by clean, and when berthd starts", async () => {
+  await using root = berthRoot();
+  const env = { BERTH_CACHE: join(root.path, "cache") };
+  const trees = join(root.path, "cache/trees");
+  const left = join(trees, ".berth-making-web");
+  mkdirSync(join(left, "entry/tree"), { recursive: true });
+  const { status, stdout } = await root.spawn([BERTH, "clean"], { env }).end;
+  expect([status, stdout]).toEqual([0, "removed .berth-making-web\n"]);
+  expect(readdirSync(trees)).toEqual([]);
+  mkdirSync(join(left, "entry/tree"), { recursive: true });
+  expect((await root.spawn([BERTH, "daemon", "start"], { env }).end).status).toBe(0);
+  await poll("the sweep", () => (existsSync(left) ? undefined : true)).finally(() => root.berth("daemon", "stop"));
+});
 
 test("clean removes hidden images and tells what they used, and with --all every one", async () => {
   await using root = berthRoot();

@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { sweepCachedTrees } from "../../image/cached-trees.ts";
 import { type Cleaned, ImageStore } from "../../image/store.ts";
 import { printable, visible } from "../../spec/quote.ts";
 import { print, printJson, say } from "../output.ts";
@@ -25,7 +26,9 @@ export function define(program: Command, run: Runner): void {
 async function clean({ paths }: Context, { all = false, json = false }: Options): Promise<number> {
   const store = new ImageStore(paths);
   const left: Cleaned[] = [];
-  await store.sweep((name) => left.push({ name, usage: null }));
+  const onSwept = (name: string): void => void left.push({ name, usage: null });
+  await store.sweep(onSwept);
+  await sweepCachedTrees(paths.cache, onSwept);
   const kept = (why: string): void => say(`berth: ${visible(why)}, so it is kept\n`);
   const removed = [...left, ...(await store.clean(all ? "all" : "hidden", kept))];
   if (json) printJson(removed);

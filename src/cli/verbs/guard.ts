@@ -19,7 +19,7 @@ export function define(program: Command, run: Runner): void {
       "Makes a snapshot of a running machine, runs COMMAND in it (a release upgrade, say), reboots it and waits until it is ready. " +
         "If any of that fails, or for ^C, the machine is rolled back and booted as it was; a command that can't be executed has " +
         "changed nothing, and leaves no snapshot. The exit status is 0, or that of " +
-        "the command; 123 if the check failed, 124 if the machine was not ready in time; 125 if berth itself failed.",
+        "the command; 123 if the check failed, 124 if the machine was not ready in time, or booted into rescue or emergency mode; 125 if berth itself failed.",
     )
     .argument("<name>", "the machine")
     .argument("<command...>", "the command and its arguments, behind --")

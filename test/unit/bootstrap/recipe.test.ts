@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -121,6 +122,8 @@ const BROKEN: readonly (readonly [string, string, string, RegExp])[] = [
   ],
   ["a network that is none", "package[] = a", "network = all", /\[tree\] network: "all" is not none or host/],
   ["a repository of mmdebstrap", "variant = minbase", "repository[] = a b", /unknown key "repository"/],
+  ["a key of every object", "package[] = a", "__proto__ = a", /small\.ini:\d+:1: unknown key or section "__proto__"/],
+  ["a section of that name", "title = Small", "title = Small\n[__proto__]", /small\.ini:4:1: unknown key or section/],
   ["a value before the sections", "\n[recipe]", "\na = b\n[recipe]", /"a" is written before the first section/],
   [
     "an image without a release",
@@ -204,11 +207,11 @@ test("files, users and commands, of all releases and of one; files lie beside th
     packages: [],
     files: [motd],
     users: [{ name: "me", uid: 1001, groups: ["adm", "sudo"], shell: "/bin/bash", key: "/r/keys/me.pub" }],
-    commands: ["echo a; echo b"],
+    commands: [{ text: "echo a; echo b", where: "/r/small.ini:14:9: [tree] run" }],
     network: "none",
   });
   expect(two?.additions.files).toEqual([motd, { source: "/abs/x", path: "/usr/bin/x", mode: 0o755 }]);
-  expect(two?.additions.commands).toEqual(["echo a; echo b", "true"]);
+  expect(two?.additions.commands.map(({ text }) => text)).toEqual(["echo a; echo b", "true"]);
 });
 
 test("a value for one architecture stands there in place of the one for all; a release's name may have a dot", () => {
@@ -274,6 +277,8 @@ describe("the host's own recipes", () => {
     await own("upon.ini", "[recipe]\nextends = cut\n");
     await own("base.ini", "[recipe]\nextends = small\n[tree]\nfile[] = motd etc/motd\n");
     await own("wrong.ini", "[recipe]\nextends = base\n[tree]\nfile[] = motd /etc/motd\n");
+    await mkdir(join(root, "etc/recipes/place.ini"));
+    execFileSync("mkfifo", [join(root, "etc/recipes/pipe.ini")]);
     const found = await read();
     expect(found.recipes.map(({ name }) => name)).toEqual(["small"]);
     const faults: Record<string, string> = {
@@ -286,6 +291,8 @@ describe("the host's own recipes", () => {
       upon: "cut.ini:3:11: a value with ; or # in it",
       wrong: "base.ini:4:10: [tree] file: ",
       base: "base.ini:4:10: [tree] file: ",
+      place: "place.ini: it is no regular file",
+      pipe: "pipe.ini: it is no regular file",
     };
     expect(found.broken.map(({ name }) => name)).toEqual(Object.keys(faults).sort());
     for (const { name, error } of found.broken) {
