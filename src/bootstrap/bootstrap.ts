@@ -128,7 +128,7 @@ async function planTree(options: TreeOptions): Promise<BuildPlan> {
     digests: await digestFiles(release.additions),
   };
   const plan = planBuild({ recipe, release: { ...release, build } }, context);
-  requireFiles(plan);
+  await requireFiles(plan);
   return plan;
 }
 

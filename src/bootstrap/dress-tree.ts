@@ -1,9 +1,9 @@
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { BerthError } from "../errors.ts";
 import { addUsers, readUserFiles } from "./added-users.ts";
 import type { BuildPlan } from "./build-plan.ts";
 import { putInTree } from "./put-in-tree.ts";
+import { readRegular } from "./read-regular.ts";
 
 /** Puts the recipe's files and users into `directory`/tree. Files come first: they may be a new user's /etc/skel. */
 export async function dressTree({ files, users }: BuildPlan, directory: string, signal: AbortSignal): Promise<void> {
@@ -21,17 +21,17 @@ export async function dressTree({ files, users }: BuildPlan, directory: string, 
 }
 
 /** @throws BerthError, before anything has been built, when the recipe names a file that is not there */
-export function requireFiles({ files, users }: BuildPlan): void {
+export async function requireFiles({ files, users }: BuildPlan): Promise<void> {
   const lacking = [
     ...files.filter(({ digest }) => digest === null).map(({ source }) => source),
     ...users.flatMap(({ key, keyDigest }) => (key !== undefined && keyDigest === null ? [key] : [])),
   ];
   const [first] = lacking;
-  if (first !== undefined) throw new BerthError(`cannot read ${first}, which the recipe puts into the tree`);
+  if (first !== undefined) await read(first);
 }
 
 async function read(path: string): Promise<Buffer> {
-  return readFile(path).catch((error: Error) => {
-    throw new BerthError(`cannot put a file into the tree: ${error.message}`);
+  return readRegular(path).catch((error: Error) => {
+    throw new BerthError(`cannot read ${path}, which the recipe puts into the tree: ${error.message}`);
   });
 }

@@ -1,8 +1,9 @@
-import { constants, open, readdir } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
 import { quote } from "../spec/quote.ts";
+import { readRegular } from "./read-regular.ts";
 import { makeRecipe, type Recipe } from "./recipe.ts";
 import { type Architecture, mergeSections, readSections, type Sections, type Written } from "./recipe-text.ts";
 
@@ -99,13 +100,6 @@ function extendsOf(value: Written | readonly Written[]): { readonly text: string
   throw new BerthError(`${value[0]?.at.key}: [recipe] extends: must be one text`);
 }
 
-/** @throws Error for anything but a file: nobody may ever write to a pipe */
-async function readText(path: string): Promise<string> {
-  await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  if (!(await file.stat()).isFile()) throw new Error("it is no regular file");
-  return file.readFile("utf8");
-}
-
 async function readDirectory(directory: string, optional = false): Promise<RawRecipes> {
   const files = await readdir(directory).catch((error: unknown) => {
     const code = errorCode(error);
@@ -115,14 +109,14 @@ async function readDirectory(directory: string, optional = false): Promise<RawRe
   const recipes = files.filter((file) => /^[a-z0-9][a-z0-9-]*\.ini$/.test(file)).sort();
   const read = recipes.map(async (file): Promise<readonly [string, RawRecipe]> => {
     const path = join(directory, file);
-    const text = await readText(path).catch((error: unknown) => {
+    const text = await readRegular(path).catch((error: unknown) => {
       return new BerthError(
         `cannot read the recipe ${path}: ${error instanceof Error ? error.message : String(error)}`,
       );
     });
     const sections = (): Sections => {
       if (text instanceof BerthError) throw text;
-      return readSections(text, path, (other) => resolve(directory, other));
+      return readSections(text.toString("utf8"), path, (other) => resolve(directory, other));
     };
     return [basename(file, ".ini"), { path, sections }];
   });

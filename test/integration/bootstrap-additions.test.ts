@@ -1,4 +1,5 @@
 /** What a recipe adds to a distribution's packages: files, users, commands; and lock files. On trees that dnf makes. */
+import { execFileSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -89,8 +90,12 @@ describe("file[]", () => {
     await using root = berthRoot();
     recipe(root, "file[] = nothing /etc/motd");
     const end = await bootstrap(root);
-    expect(end.stderr).toContain(`cannot read ${root.path}/etc/recipes/nothing, which the recipe puts into the tree`);
+    expect(end.stderr).toContain(
+      `cannot read ${root.path}/etc/recipes/nothing, which the recipe puts into the tree: ENOENT: no such file or directory`,
+    );
     expect(end.stderr).not.toContain("downloading");
+    execFileSync("mkfifo", [join(root.path, "etc/recipes/nothing")]);
+    expect((await bootstrap(root)).stderr).toContain("which the recipe puts into the tree: it is no regular file");
   });
 });
 
