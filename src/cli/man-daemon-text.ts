@@ -58,8 +58,8 @@ Log lines have a level, and where there is one the machine and the operation: wh
 people, under systemd with the journal's priorities, else one JSON object a line. A berthd that *berth* has started writes to
 _/run/berth/berthd.log_; when that is longer than 1 MiB at a start it becomes _berthd.log.1_.
 
-On the bus it has _org.freedesktop.LogControl1_, under each of its names: *systemctl service-log-level berthd debug*, or *busctl
-set-property*, changes the level of one that runs, and *service-log-target* whom lines are for: auto (as above), console (people),
+On the bus it has _org.freedesktop.LogControl1_, under each of its names: *busctl set-property*
+changes its LogLevel while it runs, and its LogTarget, whom lines are for: auto (as above), console (people),
 journal (where that reads them), or null (nobody). Everybody can read them, root sets them, and one that starts anew begins as before.
 
 # ENVIRONMENT

@@ -35,7 +35,7 @@ export class Berthd implements Daemon {
   readonly throwAways: ThrowAways;
   readonly #paths: Paths;
   readonly #log: Logger;
-  readonly #logControl: DaemonLog["control"];
+  readonly #daemonLog: DaemonLog;
   readonly #service: ServiceManager;
   readonly #ended = Promise.withResolvers<void>();
   readonly #lock: number;
@@ -52,10 +52,11 @@ export class Berthd implements Daemon {
   readonly #tell: ManagerOptions["log"];
 
   /** @throws BerthError when there is one already */
-  constructor(paths: Paths, env: NodeJS.ProcessEnv, { log, control }: DaemonLog) {
+  constructor(paths: Paths, env: NodeJS.ProcessEnv, daemonLog: DaemonLog) {
+    const { log } = daemonLog;
     this.#paths = paths;
     this.#log = log;
-    this.#logControl = control;
+    this.#daemonLog = daemonLog;
     this.#env = env;
     this.#service = new ServiceManager(env);
     this.#lock = takeLock(paths);
@@ -86,7 +87,9 @@ export class Berthd implements Daemon {
     const { count } = this.manager;
     this.#log.info(`berthd ${berthVersion()} serves ${this.#paths.machines} at ${this.#socket}; machines: ${count}`);
     this.#bus = this.#openBus();
-    void this.#bus.then(() => this.#ending || this.#service.ready(`${this.manager.count} machines`));
+    void this.#bus.then(() => {
+      if (!this.#ending) this.#service.ready(`${this.manager.count} machines`);
+    });
     this.#startEnabled();
   }
 
@@ -103,8 +106,7 @@ export class Berthd implements Daemon {
     try {
       const images = await this.#openImages();
       const { openFaces } = await import("./open-faces.ts");
-      const daemonLog = { log: this.#log, control: this.#logControl };
-      const faces = await openFaces(this, images, this.#env, daemonLog, () => this.#tidy.busy());
+      const faces = await openFaces(this, images, this.#env, this.#daemonLog, () => this.#tidy.busy());
       this.#log.info(`berthd is on the bus at ${faces.address}`);
       this.#tidy.busy();
       return faces;

@@ -6,29 +6,17 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { Connection } from "../../src/bus/connection.ts";
 import { DBusError } from "../../src/bus/dbus-error.ts";
 import { variant } from "../../src/bus/values.ts";
-import { berthRoot, buildBerth, poll } from "../lib/berth.ts";
+import { berthRoot, poll } from "../lib/berth.ts";
 import { BERTHD, berthd } from "../lib/daemon.ts";
 import { checkLeaks } from "../lib/leaks.ts";
-import { realDaemons } from "../lib/real-daemons.ts";
+import { hostTree, PREPARING_MS, prepareRealDaemons, REAL_DAEMONS, realDaemons } from "../lib/real-daemons.ts";
 import { needs } from "../lib/requires.ts";
 import { startTestBus } from "../lib/test-bus.ts";
 import { trixieTree } from "../lib/trixie-machinectl.ts";
 
-const ready = needs(
-  "root",
-  "tool:busctl",
-  "tool:dbus-daemon",
-  "tool:mmdebstrap",
-  "tool:setpriv",
-  "systemd-nspawn",
-  "no-systemd",
-);
+const ready = needs("root", "tool:busctl", "tool:setpriv", ...REAL_DAEMONS);
 checkLeaks();
-beforeAll(async () => {
-  if (!ready) return;
-  buildBerth();
-  await trixieTree();
-}, 15 * 60_000);
+beforeAll(() => prepareRealDaemons(ready), PREPARING_MS);
 
 const LOG_CONTROL1 = "org.freedesktop.LogControl1";
 type Name = "LogLevel" | "LogTarget" | "SyslogIdentifier";
@@ -87,7 +75,7 @@ const begun = async (client: Client): Promise<unknown[]> => [
 ];
 
 describe.each([
-  ["systemd 252", async (): Promise<string> => ""],
+  ["systemd 252", hostTree],
   ["systemd 257", trixieTree],
 ] as const)("beside %s", (_, treeOf) => {
   test("begins alike, takes the same words, and refuses the others by the same names and texts", {

@@ -2,13 +2,31 @@
  * The real systemd-machined and systemd-importd on a test bus, each in mount namespaces of its own: with images and a machine
  * that are theirs alone, they change nothing of the host.
  *
+ *   const ready = needs("root", ...REAL_DAEMONS);
+ *   beforeAll(() => prepareRealDaemons(ready), PREPARING_MS);
  *   await using real = await realDaemons("", { m: leader.pid }, ["web"]);      // the host's; else those in the tree of another Debian
  *   Connection.open(real.address)
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Connection } from "../../src/bus/connection.ts";
+import { buildBerth } from "./berth.ts";
 import { startTestBus } from "./test-bus.ts";
+import { trixieTree } from "./trixie-machinectl.ts";
+
+export const REAL_DAEMONS = ["tool:dbus-daemon", "tool:mmdebstrap", "systemd-nspawn", "no-systemd"] as const;
+/** The tree of Debian 13 is made once. */
+export const PREPARING_MS = 15 * 60_000;
+
+/** berth, and the trees whose daemons are compared with it. */
+export async function prepareRealDaemons(ready: boolean): Promise<void> {
+  if (!ready) return;
+  buildBerth();
+  await trixieTree();
+}
+
+/** Where those of 252 are: the host's own, which is Debian 12. */
+export const hostTree = async (): Promise<string> => "";
 
 export interface RealDaemons extends AsyncDisposable {
   /** Of their bus. */
