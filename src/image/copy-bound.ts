@@ -53,9 +53,12 @@ export class CopyBound implements AsyncDisposable {
       if (now === null) return;
       const taken = { bytes: start.bytes - now.bytes, inodes: start.inodes - now.inodes };
       if (!exceeds(taken, sum(expected, spare))) continue;
-      const [tree, copy] = [await this.#measure(this.#from, this.#oneFileSystem), await this.#measure(this.#to)];
-      expected = largest(taken, tree ?? taken);
-      if (tree === null || copy === null || !exceeds(copy, sum(twice(tree), spare))) continue;
+      const [first, copy] = [await this.#measureTree(), await this.#measure(this.#to)];
+      expected = largest(taken, first ?? taken);
+      if (first === null || copy === null || !exceeds(copy, sum(twice(first), spare))) continue;
+      // A directory that was moved while the tree was measured may have been missed: not twice, unless it is moved all the while.
+      const tree = largest(first, (await this.#measureTree()) ?? copy);
+      if (!exceeds(copy, sum(twice(tree), spare))) continue;
       this.#ended.abort(this.#error(copy, tree));
       return;
     }
@@ -65,6 +68,10 @@ export class CopyBound implements AsyncDisposable {
   async #pause(): Promise<boolean> {
     await sleep(LOOK, undefined, { signal: this.#over.signal, ref: false }).catch(() => undefined);
     return !this.#over.signal.aborted;
+  }
+
+  #measureTree(): Promise<Amounts | null> {
+    return this.#measure(this.#from, this.#oneFileSystem);
   }
 
   /** What is there now. Null: that can't be told. */

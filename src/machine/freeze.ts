@@ -19,23 +19,34 @@ export function isFrozen({ cgroup }: Pick<MachineRecord, "cgroup">): boolean {
 
 /**
  * Stops every process of a machine where it is, or lets them go on (cgroup.freeze). Resolves when that has happened.
- * @throws BerthError when some process does not stop in time: then all go on; of kind NoSuchMachine when it ends meanwhile
+ * @throws BerthError when some process does not stop in time: then all go on; of kind NoSuchMachine when it ends meanwhile, and
+ *   Busy when somebody else lets it go on
  */
 export async function freeze(machine: MachineRecord, frozen: boolean): Promise<void> {
   const directory = payload(machine.cgroup);
   write(machine, frozen);
   if (!frozen) return;
-  const frozenNow = came(directory, () => !isAlive(machine.leader)).catch((error: unknown) => {
+  const frozenNow = came(directory, () => !isAlive(machine.leader) || !isFrozen(machine)).catch((error: unknown) => {
     write(machine, false);
     throw error;
   });
   if (await frozenNow) return;
+  const wasLetGo = !isFrozen(machine);
   // Another boot may have its cgroup by now.
   write(machine, false);
   if (!isAlive(machine.leader)) throw justEnded(machine.name);
+  if (wasLetGo) throw letGo(machine);
   throw new BerthError(`machine ${machine.name} could not be frozen within ${PATIENCE_MS / 1000} s`, {
     kind: "Timeout",
     hint: `some process of it waits in the kernel and can't be stopped: see the states in ${directory}/cgroup.procs`,
+  });
+}
+
+/** By whoever does not ask berth. */
+export function letGo({ name }: MachineRecord): BerthError {
+  return new BerthError(`somebody else let machine ${name} go on while it was to be still`, {
+    kind: "Busy",
+    hint: "try again",
   });
 }
 
@@ -48,8 +59,8 @@ function write({ name, cgroup }: MachineRecord, frozen: boolean): void {
   }
 }
 
-/** The kernel says so in cgroup.events, and that the file has changed by inotify. False: not in time, or it `isGone`. */
-async function came(directory: string, isGone: () => boolean): Promise<boolean> {
+/** The kernel says so in cgroup.events, and that the file has changed by inotify. False: not in time, or it `isOver`. */
+async function came(directory: string, isOver: () => boolean): Promise<boolean> {
   const events = join(directory, "cgroup.events");
   const is = (): boolean => /^frozen 1$/m.test(textOf(directory, "cgroup.events"));
   if (is()) return true;
@@ -62,7 +73,7 @@ async function came(directory: string, isGone: () => boolean): Promise<boolean> 
     if (is()) resolve(true);
   });
   const over = new Promise<boolean>((resolve) => {
-    const timer = setInterval(() => isGone() && resolve(false), LOOK_MS);
+    const timer = setInterval(() => isOver() && resolve(false), LOOK_MS);
     end.signal.addEventListener("abort", () => clearInterval(timer), { once: true });
   });
   const patience = sleep(PATIENCE_MS, false, { signal: end.signal }).catch(() => false);

@@ -8,7 +8,7 @@ import { isAlive } from "../host/process-id.ts";
 import { checkName } from "../spec/name.ts";
 import { monotonic } from "../sys/clock.ts";
 import { isLocked } from "../sys/file-lock.ts";
-import { freeze, isFrozen } from "./freeze.ts";
+import { freeze, isFrozen, letGo } from "./freeze.ts";
 import { listMachines, type MachineRecord, readRecord } from "./record.ts";
 
 /** Where it is written which machines are held still; a file each, locked by who holds it. */
@@ -38,21 +38,12 @@ export async function whileStill<T>(machine: MachineRecord, paths: Paths, act: (
   }
   try {
     const result = await act();
-    refuseLetGo(machine);
+    if (!isFrozen(machine) && isAlive(machine.leader)) throw letGo(machine);
     return { result, ms: isPaused ? null : monotonic() - begin };
   } finally {
     // It may have been killed while it was still.
     if (!isPaused) await freeze(machine, false).catch(unlessEnded);
   }
-}
-
-/** By whoever does not ask berth. */
-function refuseLetGo(machine: MachineRecord): void {
-  if (isFrozen(machine) || !isAlive(machine.leader)) return;
-  throw new BerthError(`machine ${machine.name} was let go on while its files were copied`, {
-    kind: "Busy",
-    hint: "try again",
-  });
 }
 
 /** @throws BerthError of kind Busy while it is held still: it stays as it is until that has ended */

@@ -315,7 +315,7 @@ describe("a copy that becomes much larger than its tree", () => {
     try {
       await expect(copyTree(from, to, signal)).rejects.toMatchObject({
         message: expect.stringMatching(
-          /^cannot copy the tree .*: the copy became much larger, \d+ MB where it has 2\d\d MB$/,
+          /^cannot copy the tree .*: the copy became much larger, \d+ MB where it has \d+ MB$/,
         ),
         hint: expect.stringContaining("stop it before"),
       });

@@ -48,3 +48,16 @@ test("a machine that ends while it is to be frozen, and whose cgroup is another 
   expect(await frozen).toMatchObject(ended);
   expect(readFileSync(freezer, "utf8")).toBe("0");
 });
+
+test("a machine that somebody else lets go on while it is to be frozen: that is said, and not waited for", async () => {
+  mkdirSync(join(directory, "payload"));
+  writeFileSync(join(directory, "payload/cgroup.events"), "populated 1\nfrozen 0\n");
+  const { pid } = process;
+  const machine = { ...gone, leader: { pid, startTime: startTimeOf(pid) ?? "" }, cgroup: directory };
+  const frozen = freeze(machine, true).catch((error: unknown) => error);
+  writeFileSync(join(directory, "payload/cgroup.freeze"), "0");
+  expect(await frozen).toMatchObject({
+    message: "somebody else let machine m go on while it was to be still",
+    kind: "Busy",
+  });
+});
