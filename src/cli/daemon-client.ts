@@ -2,8 +2,8 @@ import { closeSync, constants, openSync } from "node:fs";
 import { Socket } from "node:net";
 import { join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
-import type { Paths } from "../host/paths.ts";
-import { type MethodName, type Methods, type Reply, SOCKET } from "../manager/protocol.ts";
+import { type Paths, realPath } from "../host/paths.ts";
+import { type MethodName, type Methods, type Places, type Reply, SOCKET } from "../manager/protocol.ts";
 
 interface Waiting {
   readonly onEvent: (event: unknown) => void;
@@ -14,13 +14,15 @@ interface Waiting {
 /** A connection to berthd. */
 export class DaemonClient {
   readonly #socket: Socket;
+  readonly #places: Places;
   readonly #waiting = new Map<number, Waiting>();
   #last = 0;
   #rest = "";
   #error: Error | undefined;
 
-  private constructor(socket: Socket) {
+  private constructor(socket: Socket, { etc, machines }: Places) {
     this.#socket = socket;
+    this.#places = { etc: realPath(etc), machines: realPath(machines) };
     socket.setEncoding("utf8");
     socket.on("data", (text: string) => this.#take(text));
     // What its end looks like depends on what was just being said.
@@ -54,7 +56,7 @@ export class DaemonClient {
         });
         socket.connect(path, () => {
           socket.removeAllListeners("error");
-          resolve(new DaemonClient(socket));
+          resolve(new DaemonClient(socket, paths));
         });
       });
     }
@@ -81,7 +83,7 @@ export class DaemonClient {
       // Its answer is that it was given up, when all is undone.
       const cancel = (): void => this.#send({ id, cancel: true });
       signal?.addEventListener("abort", cancel, { once: true });
-      this.#send({ id, method, params });
+      this.#send({ id, method, params, places: this.#places });
       if (signal?.aborted === true) cancel();
     });
   }

@@ -27,13 +27,13 @@ import { Tidy } from "./tidy.ts";
 
 /** The daemon of one root: its lock, its manager and its faces, from start to end. */
 export class Berthd implements Daemon {
+  readonly paths: Paths;
   readonly manager: Manager;
   readonly autostart: Autostart;
   readonly loads: Loads;
   readonly applies: Applies;
   readonly snapshots: ImageSnapshots;
   readonly throwAways: ThrowAways;
-  readonly #paths: Paths;
   readonly #log: Logger;
   readonly #daemonLog: DaemonLog;
   readonly #service: ServiceManager;
@@ -54,7 +54,7 @@ export class Berthd implements Daemon {
   /** @throws BerthError when there is one already */
   constructor(paths: Paths, env: NodeJS.ProcessEnv, daemonLog: DaemonLog) {
     const { log } = daemonLog;
-    this.#paths = paths;
+    this.paths = paths;
     this.#log = log;
     this.#daemonLog = daemonLog;
     this.#env = env;
@@ -85,7 +85,7 @@ export class Berthd implements Daemon {
     this.#tidy.busy();
     this.#server = new SocketServer(this.#socket, this, this.#log);
     const { count } = this.manager;
-    this.#log.info(`berthd ${berthVersion()} serves ${this.#paths.machines} at ${this.#socket}; machines: ${count}`);
+    this.#log.info(`berthd ${berthVersion()} serves ${this.paths.machines} at ${this.#socket}; machines: ${count}`);
     this.#bus = this.#openBus();
     void this.#bus.then(() => {
       if (!this.#ending) this.#service.ready(`${this.manager.count} machines`);
@@ -118,7 +118,7 @@ export class Berthd implements Daemon {
 
   async #openImages(): Promise<Images> {
     this.#images ??= import("./images.ts").then(({ openImages }) => {
-      const images = openImages(this.#paths, this.#log);
+      const images = openImages(this.paths, this.#log);
       images.transfers.on("removed", () => this.#tidy.busy());
       return images;
     });
@@ -139,7 +139,7 @@ export class Berthd implements Daemon {
       pid: process.pid,
       bus: (await this.#bus)?.address ?? null,
       socket: this.#socket,
-      root: rootOf(this.#paths),
+      root: rootOf(this.paths),
       version: berthVersion(),
       machines: this.manager.count,
     };
@@ -183,7 +183,7 @@ export class Berthd implements Daemon {
   }
 
   get #socket(): string {
-    return join(this.#paths.run, SOCKET);
+    return join(this.paths.run, SOCKET);
   }
 }
 

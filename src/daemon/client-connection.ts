@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError, errorCode, firstError, isSystemError } from "../errors.ts";
 import { OneATurn } from "../manager/one-a-turn.ts";
-import type { Hint, Reply, Request, WireError } from "../manager/protocol.ts";
+import type { Hint, Places, Reply, Request, WireError } from "../manager/protocol.ts";
 import { DaemonEnds } from "../manager/when-ready.ts";
 import { printable } from "../spec/quote.ts";
 import { monotonic } from "../sys/clock.ts";
@@ -12,6 +12,7 @@ import { FdStream, peerPidfd } from "../sys/unix-stream.ts";
 import type { Logger } from "./log.ts";
 import { type Call, type Daemon, findMethod } from "./methods.ts";
 import { inOperation } from "./operation.ts";
+import { refuseOtherPlaces } from "./places.ts";
 
 /** What a client may make the daemon hold. */
 interface Limits {
@@ -192,7 +193,7 @@ export class ClientConnection {
   }
 
   async #answer(request: Request): Promise<void> {
-    const { id, method, params } = request;
+    const { id, method, params, places } = request;
     const log = this.#log.child(machineOf(params));
     const running: Running = { end: new AbortController(), cancel: new AbortController(), onSignal: () => undefined };
     this.#running.set(id, running);
@@ -200,6 +201,7 @@ export class ClientConnection {
       if (this.#ending !== undefined) throw this.#ending;
       const { for: whom, run } = findMethod(method);
       if (whom === "root" && !this.#isRoot) throw forRoot(method);
+      refuseOtherPlaces(method, places, this.#daemon.paths);
       if (whom === "root") log.debug(`asked by pid ${this.#peer.pid}`);
       const call: Call = {
         params,
@@ -267,12 +269,22 @@ function parse(line: string): Request | Hint | undefined {
   }
   if (!isObject(value) || !Number.isSafeInteger(value["id"])) return undefined;
   const id = Number(value["id"]);
-  const { method, params, signal, cancel } = value;
-  if (typeof method === "string") return { id, method, params: isObject(params) ? params : {} };
+  const { method, params, places, signal, cancel } = value;
+  if (typeof method === "string")
+    return {
+      id,
+      method,
+      params: isObject(params) ? params : {},
+      places: isObject(places) ? placesOf(places) : undefined,
+    };
   if (cancel === true) return { id, cancel };
   return Number.isInteger(signal) && Number(signal) > 0 && Number(signal) <= 64
     ? { id, signal: Number(signal) }
     : undefined;
+}
+
+function placesOf({ etc, machines }: Readonly<Record<string, unknown>>): Places {
+  return { etc: String(etc), machines: String(machines) };
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {

@@ -20,10 +20,11 @@ export function openImages(paths: Paths, log: Logger): Images {
     .then((lost) => {
       for (const name of lost)
         log.warn(`image ${name} is not whole: the host went down before it was on the disk; berth clean removes it`);
-      sweepDownloads(paths.cache);
-      return sweepCachedTrees(paths.cache);
     })
-    .catch((error: unknown) => log.warn(`could not clean up the store: ${String(error)}`));
+    .catch((error: unknown) => log.warn(`could not clean up the store: ${String(error)}`))
+    .then(() => sweepDownloads(paths.cache))
+    .then(() => sweepCachedTrees(paths.cache))
+    .catch((error: unknown) => log.warn(`could not clean up the cache: ${String(error)}`));
   const transfers = new Transfers(store);
   transfers.on("new", ({ id, type, local, remote }) =>
     log.info(`transfer ${id}: ${type} ${local} ${remote}`.trimEnd()),

@@ -1,5 +1,6 @@
 import { BerthError } from "../errors.ts";
 import { INSTALLATION } from "../host/installation.ts";
+import type { Paths } from "../host/paths.ts";
 import { killIn } from "../machine/kill-in.ts";
 import type { Applies } from "../manager/applies.ts";
 import type { Autostart } from "../manager/autostart.ts";
@@ -35,6 +36,7 @@ export interface Call<M extends MethodName = MethodName> {
 }
 
 export interface Daemon {
+  readonly paths: Paths;
   readonly manager: Manager;
   readonly autostart: Autostart;
   readonly loads: Loads;

@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, realpathSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 
 /**
@@ -50,4 +50,13 @@ export function findPaths(env: NodeJS.ProcessEnv, installation: string, root: st
     cache: resolve(env["BERTH_CACHE"] || base.cache),
     recipes: existsSync(own) ? own : "/usr/share/berth/bootstrap",
   };
+}
+
+/** Without links, so that two names of one place are the same; of what is not there as it is. */
+export function realPath(path: string): string {
+  try {
+    return realpathSync.native(path);
+  } catch {
+    return path;
+  }
 }

@@ -1,7 +1,6 @@
-import { realpathSync } from "node:fs";
 import { BerthError } from "../errors.ts";
 import { lockFile, treeLock, unlinkLocked, unlinkShared } from "../exec/lock-file.ts";
-import type { Paths } from "../host/paths.ts";
+import { type Paths, realPath } from "../host/paths.ts";
 import { TREES_IN_USE } from "../machine/places.ts";
 import { listMachines } from "../machine/record.ts";
 import type { FoundImage } from "./discover.ts";
@@ -27,14 +26,6 @@ export function machineOf(image: string, path: string, paths: Paths): string | u
   return listMachines(paths).find((machine) =>
     machine.state === "unknown" ? machine.name === image : realPath(machine.root) === real,
   )?.name;
-}
-
-function realPath(path: string): string {
-  try {
-    return realpathSync(path);
-  } catch {
-    return path; // its tree was taken away under it
-  }
 }
 
 function inUse(name: string, why: string, hint?: string): BerthError {

@@ -1,14 +1,14 @@
-import { existsSync, ftruncateSync, readdirSync, readFileSync, realpathSync, writeSync } from "node:fs";
+import { existsSync, ftruncateSync, readdirSync, readFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError } from "../errors.ts";
 import { lockFile, unlinkLocked } from "../exec/lock-file.ts";
-import type { Paths } from "../host/paths.ts";
+import { type Paths, realPath } from "../host/paths.ts";
 import { isAlive } from "../host/process-id.ts";
 import { checkName } from "../spec/name.ts";
 import { monotonic } from "../sys/clock.ts";
 import { isLocked } from "../sys/file-lock.ts";
-import { freeze, isFrozen, letGo } from "./freeze.ts";
+import { freeze, isFrozen, letGo, wasLetGo } from "./freeze.ts";
 import { listMachines, type MachineRecord, readRecord } from "./record.ts";
 
 /** Where it is written which machines are held still; a file each, locked by who holds it. */
@@ -38,7 +38,7 @@ export async function whileStill<T>(machine: MachineRecord, paths: Paths, act: (
   }
   try {
     const result = await act();
-    if (!isFrozen(machine) && isAlive(machine.leader)) throw letGo(machine);
+    if (wasLetGo(machine) && isAlive(machine.leader)) throw letGo(machine);
     return { result, ms: isPaused ? null : monotonic() - begin };
   } finally {
     // It may have been killed while it was still.
@@ -121,12 +121,4 @@ const LOOK_MS = 10;
 /** Which boot of a machine that is. */
 export function bootOf({ leader }: Pick<MachineRecord, "leader">): string {
   return `${leader.pid} ${leader.startTime}`;
-}
-
-function realPath(path: string): string {
-  try {
-    return realpathSync(path);
-  } catch {
-    return path; // its tree was taken away under it
-  }
 }

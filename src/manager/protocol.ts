@@ -1,4 +1,5 @@
 import type { ErrorKind } from "../errors.ts";
+import type { Paths } from "../host/paths.ts";
 import type { SnapshotInfo } from "../image/snapshots/snapshot.ts";
 import type { Proxies } from "../transfer/proxies.ts";
 import type { ImageFiles } from "../transfer/pull-image.ts";
@@ -192,7 +193,12 @@ export interface Request {
   readonly id: number;
   readonly method: string;
   readonly params: Readonly<Record<string, unknown>>;
+  /** The client's. */
+  readonly places?: Places | undefined;
 }
+
+/** Where settings and machines are. */
+export type Places = Pick<Paths, "etc" | "machines">;
 
 /** About a request that is being worked on. */
 export interface Hint {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { Connection } from "../../src/bus/connection.ts";
 import { boundDatagramSocket, receive } from "../../src/sys/sockets.ts";
-import { type BerthRoot, berthRoot, buildBerth, poll } from "../lib/berth.ts";
+import { BERTH, type BerthRoot, berthRoot, buildBerth, poll } from "../lib/berth.ts";
 import { BERTHD, berthd, connect, daemonGone, killDaemon } from "../lib/daemon.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { Machine1Client } from "../lib/machine1-client.ts";
@@ -118,6 +118,35 @@ describe("one daemon a root", () => {
     expect((await one.berth("terminate", "m")).status).toBe(0);
     expect(JSON.parse((await two.berth("list", "--json")).stdout)).toMatchObject([{ name: "m", state: "running" }]);
     expect((await two.berth("terminate", "m")).status).toBe(0);
+  });
+
+  test("does nothing for who has other machines or settings, and says so; a link to its own is its own", async () => {
+    await using root = berthRoot();
+    await makeMachine(root);
+    expect((await root.berth("daemon", "start")).status).toBe(0);
+    const others = root.directory("others");
+    await probeTree({ at: join(others, "m"), init: true });
+    const by = (env: NodeJS.ProcessEnv, ...words: string[]) => root.spawn([BERTH, ...words], { env }).end;
+    for (const words of [
+      ["start", "m"],
+      ["start", "--timeout=60", "m"],
+      ["exec", "m", "/probe"],
+      ["pull-tar", "--verify=no", "http://127.0.0.1:9/x.tar"],
+    ])
+      expect(await by({ BERTH_MACHINES: others }, ...words)).toMatchObject({
+        status: expect.toSatisfy((status) => status > 0),
+        stderr: expect.stringMatching(
+          new RegExp(
+            `berthd of ${root.path}/run has its machines in ${root.machines}, not in ${others}\nhint: .*BERTH_MACHINES`,
+          ),
+        ),
+      });
+    expect((await by({ BERTH_ETC: others }, "start", "m")).stderr).toContain(`has its settings in ${root.etc}, not in`);
+    expect((await by({ BERTH_MACHINES: others }, "daemon", "status")).status).toBe(0);
+    symlinkSync(root.machines, join(root.path, "link"));
+    const link = { BERTH_MACHINES: join(root.path, "link") };
+    expect(await by(link, "start", "m")).toMatchObject({ status: 0 });
+    expect(await by(link, "terminate", "m")).toMatchObject({ status: 0 });
   });
 
   test("takes a root, and nothing else", async () => {
