@@ -27,7 +27,11 @@ export async function requireFiles({ files, users }: BuildPlan): Promise<void> {
     ...users.flatMap(({ key, keyDigest }) => (key !== undefined && keyDigest === null ? [key] : [])),
   ];
   const [first] = lacking;
-  if (first !== undefined) await read(first);
+  if (first === undefined) return;
+  await read(first);
+  throw new BerthError(`cannot read ${first}, which the recipe puts into the tree: it has just changed`, {
+    hint: "try again",
+  });
 }
 
 async function read(path: string): Promise<Buffer> {

@@ -71,7 +71,7 @@ function requireQuotes(text: string, path: string): void {
 /** ini(npm) leaves a key or section of that name out without a word. */
 function requireKnown(text: string, path: string): void {
   for (const [index, line] of text.split("\n").entries()) {
-    const column = /^\s*\[?["']?__proto__\b/.test(line) ? line.search(/\S/) : -1;
+    const column = /^\s*(\[\s*)?["']?__proto__\b/.test(line) ? line.search(/\S/) : -1;
     if (column >= 0) throw new BerthError(`${path}:${index + 1}:${column + 1}: unknown key or section "__proto__"`);
   }
 }

@@ -169,7 +169,10 @@ export class Guard {
 
   /** systemd says that it is ready also where all that it could start is a shell for repairs. */
   async #requireBooted(): Promise<void> {
-    const status = await this.#exec(["/bin/sh", "-c", IN_MAINTENANCE], false).catch(() => null);
+    const status = await this.#exec(["/bin/sh", "-c", IN_MAINTENANCE], false).catch((error: unknown) => {
+      if (isNotExecuted(error)) return null; // it has no shell
+      throw error;
+    });
     this.#interrupt[0].signal.throwIfAborted();
     if (status === 0) throw new GuardFailure("it has booted into rescue or emergency mode", { exitStatus: TOO_LATE });
   }
@@ -239,8 +242,11 @@ export class Guard {
 }
 
 function unlessExecuted(error: unknown): never {
-  if (error instanceof BerthError && NOT_EXECUTED.has(error.exitStatus)) throw new NotExecuted(error);
-  throw error;
+  throw isNotExecuted(error) ? new NotExecuted(error) : error;
+}
+
+function isNotExecuted(error: unknown): error is BerthError {
+  return error instanceof BerthError && NOT_EXECUTED.has(error.exitStatus);
 }
 
 function interrupted(): BerthError {

@@ -46,7 +46,7 @@ export function transferMethods(transfers: Transfers): Readonly<Record<string, M
 
 /** systemd-importd downloads from an address once at a time, whatever the image is to be called. */
 function requireNew(transfers: Transfers, type: TransferType, url: string): void {
-  if (transfers.list().some((each) => each.type === type && each.remote === url))
+  if (transfers.list().some((each) => each.isOf(type, url)))
     throw new DBusError(`${IMPORT1}.TransferInProgress`, `Transfer for ${url} already in progress.`);
 }
 

@@ -34,6 +34,8 @@ export interface AttachOptions {
 
 const PATIENCE_MS = 2000;
 const PAUSE_MS = 20;
+/** That a keeper has for an answer at least, also at the end of all patience: one that says "busy" is not silent. */
+const ANSWER_MS = 500;
 
 /**
  * Becomes the supervisor of a machine in the background whose own has gone, by the rendezvous in its record directory.
@@ -69,7 +71,7 @@ async function ask(directory: string, deadline: number, name: string): Promise<A
   if (fd === null) return null;
   const socket = new StageSocket(fd);
   try {
-    if (!(await readableWithin(fd, Math.max(PAUSE_MS, deadline - monotonic()))))
+    if (!(await readableWithin(fd, Math.max(ANSWER_MS, deadline - monotonic()))))
       throw new BerthError(`the keeper of machine ${name} does not answer`, {
         hint: "a keeper that is stopped or frozen does not; nor does one whose machine is only being started",
         kind: "Timeout",

@@ -18,11 +18,15 @@ function timesOf(path: string): BigIntStats {
 }
 
 function keepTimes(path: string, before: BigIntStats): void {
-  if (!before.isDirectory() || timesOf(path).mtimeNs === before.mtimeNs) return;
-  const directory = openSync(path, O_DIRECTORY);
   try {
-    setTimes(directory, before);
-  } finally {
-    closeSync(directory);
+    if (!before.isDirectory() || timesOf(path).mtimeNs === before.mtimeNs) return;
+    const directory = openSync(path, O_DIRECTORY);
+    try {
+      setTimes(directory, before);
+    } finally {
+      closeSync(directory);
+    }
+  } catch {
+    // They have been exchanged: who is told that it failed would undo what is done.
   }
 }

@@ -88,8 +88,6 @@ function remembering(parse: (text: string) => readonly Address[]): (text: string
 }
 
 const PAGE = 4096;
-/** Of one line, at most: where so much of a page is left, nothing follows (seq_file of the kernel). */
-const LINE_MAX = 512;
 let page: Buffer | undefined;
 
 function textOf(pid: number, file: string): string {
@@ -97,8 +95,8 @@ function textOf(pid: number, file: string): string {
   try {
     page ??= Buffer.allocUnsafeSlow(PAGE);
     const fd = openSync(path, "r");
-    const length = readOnce(fd, page);
-    return length < PAGE - LINE_MAX ? page.toString("latin1", 0, length) : readHead(path, TEXT_MAX).toString("latin1");
+    const length = readWhole(fd, page);
+    return length === null ? readHead(path, TEXT_MAX).toString("latin1") : page.toString("latin1", 0, length);
   } catch (error) {
     // The process has just gone, or its kernel has no such protocol.
     if (["ENOENT", "EINVAL", "ESRCH"].includes(errorCode(error) ?? "")) return "";
@@ -106,9 +104,12 @@ function textOf(pid: number, file: string): string {
   }
 }
 
-function readOnce(fd: number, into: Buffer): number {
+/** Null: there is more. A read ends where the next record of the file would not fit, which may be long (seq_file of the kernel). */
+function readWhole(fd: number, into: Buffer): number | null {
   try {
-    return readSync(fd, into, 0, into.length, null);
+    const length = readSync(fd, into, 0, into.length, null);
+    const isWhole = length < into.length && readSync(fd, into, length, into.length - length, null) === 0;
+    return isWhole ? length : null;
   } finally {
     closeSync(fd);
   }

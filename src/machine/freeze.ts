@@ -26,23 +26,27 @@ export async function freeze(machine: MachineRecord, frozen: boolean): Promise<v
   const directory = payload(machine.cgroup);
   write(machine, frozen);
   if (!frozen) return;
-  const frozenNow = came(directory, () => !isAlive(machine.leader) || !isFrozen(machine)).catch((error: unknown) => {
+  const frozenNow = came(directory, () => !isAlive(machine.leader) || wasLetGo(machine)).catch((error: unknown) => {
     write(machine, false);
     throw error;
   });
   if (await frozenNow) return;
-  const wasLetGo = !isFrozen(machine);
+  const isLetGo = wasLetGo(machine);
   // Another boot may have its cgroup by now.
   write(machine, false);
   if (!isAlive(machine.leader)) throw justEnded(machine.name);
-  if (wasLetGo) throw letGo(machine);
+  if (isLetGo) throw letGo(machine);
   throw new BerthError(`machine ${machine.name} could not be frozen within ${PATIENCE_MS / 1000} s`, {
     kind: "Timeout",
     hint: `some process of it waits in the kernel and can't be stopped: see the states in ${directory}/cgroup.procs`,
   });
 }
 
-/** By whoever does not ask berth. */
+/** By whoever does not ask berth. False as well where that can't be told. */
+export function wasLetGo({ cgroup }: Pick<MachineRecord, "cgroup">): boolean {
+  return textOf(payload(cgroup), "cgroup.freeze").startsWith("0");
+}
+
 export function letGo({ name }: MachineRecord): BerthError {
   return new BerthError(`somebody else let machine ${name} go on while it was to be still`, {
     kind: "Busy",

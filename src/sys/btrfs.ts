@@ -6,6 +6,7 @@ import { address, bind, bindThreaded, check, failedWith, pinned } from "./libc.t
 const ioctlCall = bind("int ioctl(int fd, ulong request, void *argument)");
 const ioctlInThread = bindThreaded("int ioctl(int fd, ulong request, void *argument)");
 
+const SYNC = 0x9408;
 const SUBVOL_CREATE = 0x5000940e;
 const SNAP_DESTROY = 0x5000940f;
 const SNAP_CREATE_V2 = 0x50009417;
@@ -152,6 +153,11 @@ export function limitSubvolume(path: string, limit: number | null): void {
     argument.writeBigUInt64LE(limit === null ? 2n ** 64n - 1n : BigInt(limit), 16);
     call(fd, QGROUP_LIMIT, argument, "BTRFS_IOC_QGROUP_LIMIT", path);
   });
+}
+
+/** Brings all of the file system to the disk, what its quotas allow as well. In the kernel, at once: for what is rare. */
+export function syncSubvolumes(directory: string): void {
+  withDirectory(directory, (fd) => call(fd, SYNC, pinned(8), "BTRFS_IOC_SYNC", directory));
 }
 
 /** Paths of the subvolumes in a subvolume (an fd of its root), relative to it; not of those in these. */

@@ -113,7 +113,8 @@ export function readableWithin(fd: number, ms: number): Promise<boolean> {
       resolve(readable);
     };
     const unwatch = watch(fd, { readable: true }, () => end(true)); // throws, maybe: before there is a timer
-    const timer = setTimeout(end, ms, false);
+    // Node's timers come before what it polls: after a pause of this process both are due.
+    const timer = setTimeout(() => setImmediate(end, false), ms);
   });
 }
 

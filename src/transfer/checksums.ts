@@ -47,21 +47,21 @@ export async function signedChecksum(url: URL, paths: Paths, workspace: string, 
   if (signature !== null) await writeFile(join(directory, "signature"), signature);
   // For gpgv, which is nobody then; whatever our umask is.
   await runCommand("chmod", ["-R", "a=rX", directory]);
-  const max = sums.length + STATUSES_MAX;
+  const max = Buffer.byteLength(sums);
   const text = await verified(directory, { detached: signature !== null, keyring, paths, max }, signal);
   const checksum = checksumIn(signature === null ? text : sums, fileName(url));
   if (checksum !== undefined) return checksum;
   throw new BerthError(`${showUrl(url)} can't be verified: the signed list does not have its checksum`);
 }
 
-/** Characters that gpgv(1) says of signatures, for people and for programs. */
-const STATUSES_MAX = 1 << 16;
+/** What gpgv(1) says of signatures, for people and for programs. */
+const LINES_MAX = 1000;
 
 interface Verification {
   readonly detached: boolean;
   readonly keyring: string;
   readonly paths: Paths;
-  /** Characters in all. What is signed as text has less than the list itself; a message that is packed may have any number. */
+  /** Bytes. What is signed as text has less than the list itself; a message that is packed may have any number. */
   readonly max: number;
 }
 
@@ -73,16 +73,20 @@ async function verified(
 ): Promise<string> {
   const script = `as_nobody gpgv --quiet --status-fd 2 --homedir /tree --keyring /tree/keyring.gpg ${detached ? "/tree/signature /tree/sums" : "--output - /tree/sums"}\n`;
   const lines: string[] = [];
+  const signed: Buffer[] = [];
   const tooLong = new AbortController();
   let length = 0;
   const { ok, status } = await runConfined(script, [], {
     directory,
     writable: false,
     signal: AbortSignal.any([signal, tooLong.signal]),
-    onLine: (line) => {
-      length += line.length + 1;
-      if (length <= max) lines.push(line);
+    onOutput: (chunk) => {
+      length += chunk.length;
+      if (length <= max) signed.push(chunk);
       else tooLong.abort(new BerthError(`${REFUSED}there is more in it than the list of them has`));
+    },
+    onLine: (line) => {
+      if (lines.push(line) > LINES_MAX) tooLong.abort(new BerthError(`${REFUSED}there is no end of signatures in it`));
     },
   });
   const spent = spentBy(lines);
@@ -90,7 +94,7 @@ async function verified(
     throw new BerthError(`${REFUSED}${spent}`, {
       hint: "its publisher has another key by now, most likely; --verify=checksum does without",
     });
-  if (ok) return lines.filter((line) => !line.startsWith(SAID) && !line.startsWith(STATUS)).join("\n");
+  if (ok) return Buffer.concat(signed).toString("utf8");
   if (status === "ended with status 127")
     throw new BerthError("signatures can't be checked: gpgv is not installed", {
       hint: "apt-get install gpgv, or --verify=checksum",
@@ -112,10 +116,7 @@ const SPENT = new Map<string | undefined, (key: string) => string>([
   ["REVKEYSIG", (key) => `it is of key ${key}, which has been revoked`],
 ]);
 
-/**
- * Why a signature is good for nothing any more, to which gpgv(1) has no objection. A list may have lines like these, of which only more
- * would be refused.
- */
+/** Why a signature is good for nothing any more, to which gpgv(1) has no objection. */
 function spentBy(lines: readonly string[]): string | undefined {
   for (const [word, key = ""] of statusesOf(lines)) {
     const why = SPENT.get(word);

@@ -40,6 +40,9 @@ const LISTED: readonly string[] = ["--verbose", "--quote-chars=*"];
  * archive says, it has all there at once, and of an archive that is packed well 100 kB say 3 GB.
  */
 const MEMORY_MAX = 1 << 30;
+/** From which on that is none, bytes. */
+const NO_LIMIT = 2 ** 60;
+const EXHAUSTED = "tar: memory exhausted";
 /** What it takes of any host. */
 const MEMORY_MIN = 64 << 20;
 
@@ -67,13 +70,13 @@ export async function extractArchive(input: ArchiveInput, directory: string, opt
   const take = (line: string): void => {
     if (end.take(line) || NO_REASON.test(line)) return;
     unknown ??= NO_ACL.exec(line)?.[1];
-    if (reasons.length < REASONS) reasons.push(line);
+    if (reasons.length < REASONS || line === EXHAUSTED) reasons.push(line);
     onLine(line);
   };
   // Packers write ACLs by name: to go without one would give the owner's group what the mask lets all the others have.
   const tree = { directory, writable: true, names: true };
   const [program, output] = listing === undefined ? [TAR, {}] : [[...TAR, ...LISTED], { stdout: listing }];
-  const memory = Math.min(MEMORY_MAX, Math.max(MEMORY_MIN, Math.floor(process.availableMemory() / 2)));
+  const memory = Math.min(MEMORY_MAX, Math.max(MEMORY_MIN, Math.floor(memoryHere() / 2)));
   const tar: RunProgram = (ends) =>
     runConfinedAlone(program, { capabilities: CAPABILITIES, memory }, tree, {
       ...ends,
@@ -90,6 +93,12 @@ export async function extractArchive(input: ArchiveInput, directory: string, opt
   };
   await guardSpace(directory, options.signal, work, input.compression === NONE ? input.allocated : null);
   if (options.mayBeEmpty !== true && (await readdir(directory)).length === 0) throw damaged("there is nothing in it");
+}
+
+/** Bytes. What a cgroup may have is often taken by the pages of files, which the kernel gives back: half of it is there all the same. */
+function memoryHere(): number {
+  const limit = process.constrainedMemory();
+  return Math.max(process.availableMemory(), limit < NO_LIMIT ? limit / 2 : 0);
 }
 
 /** What tar(1) says of the archive's end. Names are escaped, so that no line of theirs looks like one of these. */
@@ -132,7 +141,7 @@ function faultOf(
     return new BerthError(`cannot unpack the archive: ${compression.name} ${unpacker.status}`);
   // What it gives until it finds out is cut, and tar says so too: this is the reason.
   if (unpacker?.ok === false) return damaged(unpacked ?? `${compression.name} ${unpacker.status}`);
-  if (said.includes("tar: memory exhausted"))
+  if (said.includes(EXHAUSTED))
     return damaged("the names and attributes in it take more memory than tar may have here");
   if (!tar.ok) return damaged(tarred ?? `tar ${tar.status}`);
   if (!end.whole || end.lone) return damaged("it ends before its end");

@@ -30,7 +30,13 @@ export async function unpackSquashfs(
   let status: number | undefined;
   let leftOut = 0;
   const said: string[] = [];
-  await guardSpace(workspace, signal, async (either) => {
+  const faulty = new AbortController();
+  const refuse = (line: string): void => {
+    said.push(line);
+    // It would go on, with a line for each file that it can't read.
+    if (said.length === SAID) faulty.abort(refused(said, line));
+  };
+  await guardSpace(workspace, AbortSignal.any([signal, faulty.signal]), async (either) => {
     // Where it is seen there is no way to the cache, and nothing but a file will do.
     await copyFile(path, join(directory, "image"), constants.COPYFILE_FICLONE);
     await runConfined(SCRIPT, [], {
@@ -39,8 +45,8 @@ export async function unpackSquashfs(
         const end = /^berth-status (\d+)$/.exec(line)?.[1];
         if (end !== undefined) status = Number(end);
         // Where files have labels of SELinux there is one for each of them, before what else is wrong.
-        else if (ATTRIBUTE.test(line)) leftOut++;
-        else if (FAULT.test(line) && said.length < SAID) said.push(line);
+        else if (LEFT_OUT.test(line)) leftOut++;
+        else if (FAULT.test(line) && !BESIDE.test(line)) refuse(line);
         else log(line);
       },
     });
@@ -52,12 +58,15 @@ export async function unpackSquashfs(
       hint: "apt-get install squashfs-tools",
       kind: "NotSupported",
     });
-  if (fault !== undefined) {
-    const why = said.some((line) => CUT.test(line)) ? "it ends before its end: " : "";
-    throw new BerthError(`the image is refused: ${why}unsquashfs: ${fault}`, { hint: "nothing of it is left here" });
-  }
-  if (leftOut > 0) log(`left out: ${leftOut} attributes that can't be set here, as those of trusted.* and security.*`);
+  if (fault !== undefined) throw refused(said, fault);
+  if (leftOut > 0)
+    log(`left out: ${leftOut} attributes that can't be set here, as trusted.* and labels of SELinux`, WARNING);
   return tree;
+}
+
+function refused(said: readonly string[], fault: string): BerthError {
+  const why = said.some((line) => CUT.test(line)) ? "it ends before its end: " : "";
+  return new BerthError(`the image is refused: ${why}unsquashfs: ${fault}`, { hint: "nothing of it is left here" });
 }
 
 const NOT_FOUND = 127;
@@ -65,7 +74,11 @@ const NOT_FOUND = 127;
 const PARTLY = 2;
 const SAID = 50;
 const FAULT = /^(FATAL ERROR|\w+: |.*\b(fail|error|corrupt|could not|couldn't|because)\b)/i;
-/** What it says of an attribute that it can't set; no reason to refuse an image, as it is none to refuse an archive. */
-const ATTRIBUTE =
-  /^(write_xattr: failed to write xattr |Ignoring xattrs in filesystem|To avoid this error message|\d+ of these errors printed)/;
+/** What it says of an attribute that is not for us to set; no reason to refuse an image, as it is none to refuse an archive. */
+const LEFT_OUT =
+  /^write_xattr: failed to write xattr .*because (Operation not permitted|extended attributes are not supported by the destination filesystem)$/;
+/** What it says beside those. */
+const BESIDE = /^(Ignoring xattrs in filesystem|To avoid this error message|\d+ of these errors printed)/;
+/** Of syslog(3). */
+const WARNING = 4;
 const CUT = /^Read on filesystem failed because EOF$/;

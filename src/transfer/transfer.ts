@@ -33,6 +33,8 @@ export interface TransferFacts {
   readonly local: string;
   /** Where it comes from or goes to, as text; empty for an fd. */
   readonly remote: string;
+  /** As it was asked for: with what is secret of it, to be compared and never shown. */
+  readonly url?: string;
   readonly verify: Verify;
 }
 
@@ -64,13 +66,20 @@ export class Transfer {
   /** Rejects with the reason when it fails or is cancelled. */
   readonly done: Promise<void>;
   readonly #abort = new AbortController();
+  readonly #url: string | undefined;
 
   constructor(id: number, facts: TransferFacts, events: EventEmitter<TransferEvents>, work: Work) {
     this.id = id;
     ({ type: this.type, local: this.local, remote: this.remote, verify: this.verify } = facts);
+    this.#url = facts.url;
     this.done = this.#run(events, work);
     // Whoever waits for it hears of it all the same.
     this.done.catch(() => undefined);
+  }
+
+  /** Whether that is what it was asked for. */
+  isOf(type: TransferType, url: string): boolean {
+    return this.type === type && this.#url === url;
   }
 
   /** Ends it soon, with nothing left of it. */

@@ -93,7 +93,7 @@ export class Transfers extends EventEmitter<TransferEvents> {
     const work: Work = async (control) =>
       (await import("./pull-tar.ts")).pullTar(this.#store, url, image, options, control);
     const { verify } = options;
-    return this.#start({ type: "pull-tar", local: image.name, remote, verify }, work);
+    return this.#start({ type: "pull-tar", local: image.name, remote, url, verify }, work);
   }
 
   /** As pullTar, of a disk image. */
@@ -102,7 +102,7 @@ export class Transfers extends EventEmitter<TransferEvents> {
     const work: Work = async (control) =>
       (await import("./pull-tar.ts")).pullTar(this.#store, url, image, options, control, "raw");
     const { verify } = options;
-    return this.#start({ type: "pull-raw", local: image.name, remote, verify }, work);
+    return this.#start({ type: "pull-raw", local: image.name, remote, url, verify }, work);
   }
 
   /** Of an image server; `remote`: what it was asked for. */

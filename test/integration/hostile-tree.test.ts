@@ -370,7 +370,7 @@ test.each([
   }
   await swapper[Symbol.asyncDispose]();
   if (existsSync(`${place}.aside`)) {
-    rmSync(place, { force: true });
+    rmSync(place, { force: true, recursive: true }); // a link, or what a start has made where nothing was
     renameSync(`${place}.aside`, place);
   }
   await start();

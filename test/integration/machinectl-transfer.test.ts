@@ -133,7 +133,8 @@ describe.each(MACHINECTLS)("machinectl of %s", (_, program) => {
     const server = createServer((request, response) => {
       if (request.url === "/web.tar") response.end(archive);
       else if (request.url === "/SHA256SUMS") response.end(`${sum}  web.tar\n`);
-      else if (request.url === "/slow.tar") response.writeHead(200, { "content-length": 1 << 30 }).write(archive);
+      else if (request.url === "/slow.tar?token=1")
+        response.writeHead(200, { "content-length": 1 << 30 }).write(archive);
       else response.writeHead(404).end();
     });
     await new Promise<void>((resolve) => {
@@ -145,7 +146,9 @@ describe.each(MACHINECTLS)("machinectl of %s", (_, program) => {
       expect(await machinectl("pull-tar", "--verify=checksum", `${url}/web.tar`)).toMatchObject({ status: 0 });
       expect(readFileSync(join(root.machines, "web/data"), "utf8")).toBe("x");
 
-      await using slow = root.spawn(machinectl.argv("pull-tar", "--verify=no", `${url}/slow.tar`), {
+      // Of which nobody is shown the secret.
+      const address = `${url}/slow.tar?token=1`;
+      await using slow = root.spawn(machinectl.argv("pull-tar", "--verify=no", address, "slow"), {
         env: machinectl.env,
       });
       await poll("its beginning", () => (readdirSync(root.machines).length > 1 ? true : undefined));
@@ -153,9 +156,9 @@ describe.each(MACHINECTLS)("machinectl of %s", (_, program) => {
       const [, id = "", rest] = /^\s*(\d+)\s+(.*)$/m.exec(stdout) ?? [];
       // 257 says of which class it is.
       expect(rest).toMatch(/pull-tar\s+(machine\s+)?slow\s+http:/);
-      expect(await machinectl("pull-tar", "--verify=no", `${url}/slow.tar`, "other")).toMatchObject({
+      expect(await machinectl("pull-tar", "--verify=no", address, "other")).toMatchObject({
         status: 1,
-        stderr: expect.stringContaining(`Transfer for ${url}/slow.tar already in progress.`),
+        stderr: expect.stringContaining(`Transfer for ${address} already in progress.`),
       });
       expect(await machinectl("cancel-transfer", id)).toMatchObject({ status: 0 });
       expect((await slow.end).status).toBe(1);

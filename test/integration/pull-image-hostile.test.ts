@@ -5,9 +5,10 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { type BerthRoot, berthRoot, buildBerth } from "../lib/berth.ts";
+import { mountFileSystem, toolsOf } from "../lib/file-systems.ts";
 import { pullImage } from "../lib/image-server.ts";
 import { checkLeaks } from "../lib/leaks.ts";
-import { needs } from "../lib/requires.ts";
+import { needs, needsHere } from "../lib/requires.ts";
 import { file, OS, tar } from "../lib/tar.ts";
 
 const ready = needs("root", "tool:mksquashfs", "tool:unsquashfs", "tool:python3", "tool:setcap");
@@ -20,8 +21,7 @@ const PLAIN = tar([file("metadata.yaml", "architecture: x86_64\n")]);
 
 describe("a root in squashfs", () => {
   /** Tables are at its end, data before them; by gzip, so that what is wrong in data is found. */
-  function squashfs(root: BerthRoot): Buffer {
-    const tree = root.directory("rootfs");
+  function squashfs(root: BerthRoot, tree = root.directory("rootfs")): Buffer {
     mkdirSync(join(tree, "etc"));
     writeFileSync(join(tree, "etc/os-release"), "ID=test\n");
     writeFileSync(join(tree, "random"), randomBytes(3 << 20));
@@ -107,12 +107,34 @@ describe("a root in squashfs", () => {
 
     test("it is taken without these, and with all others", async () => {
       await using root = berthRoot();
-      expect(await pullImage(root, PLAIN, attributed(root), "squashfs")).toMatchObject({ status: 0, stderr: "" });
+      expect(await pullImage(root, PLAIN, attributed(root), "squashfs")).toMatchObject({
+        status: 0,
+        stderr: expect.stringMatching(/^.*left out: 80 attributes that can't be set here.*\n$/),
+      });
       const script = "import os, sys; print(*sorted(os.listxattr(sys.argv[1])))";
       const attributes = (name: string): string =>
         execFileSync("python3", ["-c", script, join(root.machines, "web", name)], { encoding: "utf8" });
       expect(attributes("000")).toBe("security.capability user.good\n");
       expect(attributes("079")).toBe("user.good\n");
+    });
+
+    test("it is refused where one of the others has no room", async (ctx) => {
+      needsHere(ctx, ...toolsOf("xfs"), ...toolsOf("ext4"));
+      await using root = berthRoot();
+      // ext4 has 4 kB for those of a file.
+      using store = await mountFileSystem("ext4", join(root.path, "store"), async () => undefined);
+      using large = await mountFileSystem("xfs", join(root.path, "large"), async (tree) => {
+        const script = 'import os, sys; os.setxattr(sys.argv[1], "user.large", b"1" * 8192)';
+        writeFileSync(join(tree, "file"), "");
+        execFileSync("python3", ["-c", script, join(tree, "file")]);
+      });
+      const made = squashfs(root, large.path);
+      root.env["BERTH_MACHINES"] = store.path;
+      expect(await pullImage(root, PLAIN, made, "squashfs")).toMatchObject({
+        status: 1,
+        stderr: expect.stringMatching(/refused: unsquashfs: write_xattr: .*user\.large.*no extended attribute space/),
+      });
+      expect(readdirSync(store.path).filter((name) => name !== "lost+found")).toEqual([]);
     });
 
     test("what is wrong after them all is seen", async () => {

@@ -242,23 +242,29 @@ test("nor what a key signed that has expired or was revoked, or whose signature 
   }
 });
 
-test("a signed list that is packed and has more in it than any list is refused, and not read to its end", async () => {
-  await using root = pullRoot();
-  const keys = root.directory("keys", 0o700);
-  const gpg = gpgOf(keys);
-  try {
-    gpg(["--quick-generate-key", "good", "ed25519", "sign", "never"]);
-    const bomb = gpg(["--armor", "--output", "-", "--sign", "--compress-algo", "bzip2"], "\n".repeat(32 << 20));
-    const list = `${bomb}\n-----BEGIN PGP SIGNED MESSAGE-----\n`;
-    expect(list.length).toBeLessThan(10_000);
-    await using server = await site({ "/web.tar": ARCHIVE, "/web.tar.sha256": list });
-    mkdirSync(root.etc, { recursive: true });
-    writeFileSync(join(root.etc, "import-pubring.gpg"), gpg(["--export"]));
-    expectRefused(root, await pull(root, `${server.url}/web.tar`), /is refused: there is more in it than the list/);
-  } finally {
-    execFileSync("gpgconf", ["--homedir", keys, "--kill", "all"]);
-  }
-});
+test.each([
+  ["lines", "\n"],
+  ["one line", "A"],
+])(
+  "a signed list that is packed and has more in it than any list, %s, is refused, and not read to its end",
+  async (_, text) => {
+    await using root = pullRoot();
+    const keys = root.directory("keys", 0o700);
+    const gpg = gpgOf(keys);
+    try {
+      gpg(["--quick-generate-key", "good", "ed25519", "sign", "never"]);
+      const bomb = gpg(["--armor", "--output", "-", "--sign", "--compress-algo", "bzip2"], text.repeat(32 << 20));
+      const list = `${bomb}\n-----BEGIN PGP SIGNED MESSAGE-----\n`;
+      expect(list.length).toBeLessThan(10_000);
+      await using server = await site({ "/web.tar": ARCHIVE, "/web.tar.sha256": list });
+      mkdirSync(root.etc, { recursive: true });
+      writeFileSync(join(root.etc, "import-pubring.gpg"), gpg(["--export"]));
+      expectRefused(root, await pull(root, `${server.url}/web.tar`), /is refused: there is more in it than the list/);
+    } finally {
+      execFileSync("gpgconf", ["--homedir", keys, "--kill", "all"]);
+    }
+  },
+);
 
 test("a proxy of the environment is asked, but not for what no_proxy names", async () => {
   await using root = pullRoot();

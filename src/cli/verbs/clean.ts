@@ -27,12 +27,12 @@ async function clean({ paths }: Context, { all = false, json = false }: Options)
   const store = new ImageStore(paths);
   const left: Cleaned[] = [];
   const onSwept = (name: string): void => void left.push({ name, usage: null });
-  await store.sweep(onSwept);
-  await sweepCachedTrees(paths.cache, onSwept);
+  const swept = await Promise.allSettled([store.sweep(onSwept), sweepCachedTrees(paths.cache, onSwept)]);
   const kept = (why: string): void => say(`berth: ${visible(why)}, so it is kept\n`);
   const removed = [...left, ...(await store.clean(all ? "all" : "hidden", kept))];
   if (json) printJson(removed);
   else for (const each of removed) print(`removed ${printable(each.name)}${sizeOf(each)}\n`);
+  for (const each of swept) if (each.status === "rejected") throw each.reason;
   return 0;
 }
 

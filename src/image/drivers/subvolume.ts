@@ -12,6 +12,7 @@ import {
   type SubvolumeInfo,
   setSubvolumeReadOnly,
   snapshotSubvolume,
+  syncSubvolumes,
 } from "../../sys/btrfs.ts";
 import { limitOfGroup, limitStoreGroup, recount, storeGroup } from "../../sys/btrfs-quota.ts";
 import { RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS } from "../../sys/constants.ts";
@@ -99,14 +100,29 @@ function withoutLimits(path: string, use: () => void): void {
   const store = dirname(path);
   const group = isBtrfs(store) ? storeGroup(store) : null;
   const together = group && limitOfGroup(group);
+  // Whoever ends us meanwhile would take the limits away for good.
+  using _held = holdSignals();
   try {
     if (limit !== null) limitSubvolume(path, null);
     if (together !== null) limitStoreGroup(store, null);
     use();
   } finally {
-    if (limit !== null) limitSubvolume(path, limit);
-    if (together !== null) limitStoreGroup(store, together);
+    try {
+      if (limit !== null) limitSubvolume(path, limit);
+    } finally {
+      if (together !== null) limitStoreGroup(store, together);
+    }
+    // What was done between has brought to the disk that there are none.
+    syncSubvolumes(store);
   }
+}
+
+/** Until that is disposed of nobody but the kernel ends this process. */
+function holdSignals(): Disposable {
+  const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+  const ignore = (): void => undefined;
+  for (const signal of signals) process.on(signal, ignore);
+  return { [Symbol.dispose]: () => signals.forEach((signal) => void process.off(signal, ignore)) };
 }
 
 /**

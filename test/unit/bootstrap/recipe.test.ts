@@ -124,6 +124,7 @@ const BROKEN: readonly (readonly [string, string, string, RegExp])[] = [
   ["a repository of mmdebstrap", "variant = minbase", "repository[] = a b", /unknown key "repository"/],
   ["a key of every object", "package[] = a", "__proto__ = a", /small\.ini:\d+:1: unknown key or section "__proto__"/],
   ["a section of that name", "title = Small", "title = Small\n[__proto__]", /small\.ini:4:1: unknown key or section/],
+  ["the same with blanks", "title = Small", "title = Small\n[ __proto__ ]", /small\.ini:4:1: unknown key or section/],
   ["a value before the sections", "\n[recipe]", "\na = b\n[recipe]", /"a" is written before the first section/],
   [
     "an image without a release",
