@@ -97,9 +97,14 @@ describe.each(Object.keys(WAYS))("after %s", (way) => {
 
   test("one that fails meanwhile has failed, with its reason and its last words; a start clears that", async () => {
     await using root = berthRoot();
-    await shellMachine(root, "m", "trap 'echo last words; exit 3' TERM; while :; do sleep 1000 & wait $!; done");
+    await shellMachine(
+      root,
+      "m",
+      "trap 'echo last words; exit 3' TERM; echo up; while :; do sleep 1000 & wait $!; done",
+    );
     await succeeds(root, "start", "m");
     const { leader } = await root.recordWhen("m");
+    await poll("its trap", () => root.consoleLog("m").includes("up") || undefined);
     await end(root);
     process.kill(leader.pid, "SIGTERM");
     await poll("its end", () => (isRunning(leader.pid) ? undefined : true));
@@ -109,7 +114,7 @@ describe.each(Object.keys(WAYS))("after %s", (way) => {
       expect(await list(root)).toMatchObject([{ name: "m", state: "failed", leader: null, managed: false, reason }]);
       expect(root.leftovers()).toEqual([]);
       const state = JSON.parse(readFileSync(join(root.path, "run/state/m.json"), "utf8"));
-      expect(state).toMatchObject({ next: null, failure: { reason, console: ["last words"] } });
+      expect(state).toMatchObject({ next: null, failure: { reason, console: ["up", "last words"] } });
       await end(root);
       await startDaemon(root);
     }
@@ -170,7 +175,10 @@ describe.each(Object.keys(WAYS))("after %s", (way) => {
     await using start = root.start("start", "m");
     await start.end;
     await poll("the pause", () => (logOf(root).includes("it waits for 2 s") ? true : undefined));
-    expect(await list(root)).toMatchObject([{ name: "m", state: "starting", leader: null, managed: true }]);
+    // It boots now and then.
+    await expect
+      .poll(() => list(root), { timeout: 20_000 })
+      .toMatchObject([{ name: "m", state: "starting", leader: null, managed: true }]);
     await end(root);
     const before = boots(root);
     await startDaemon(root);
@@ -228,12 +236,12 @@ describe("a start that is not over", () => {
   test("within its time has failed, says the console's last lines, and is shown so", async () => {
     await using root = berthRoot();
     await shellMachine(root, "m", `echo some words; ${SLOW}`, "[Exec]\nNotifyReady=yes");
-    const { status, stderr } = await root.berth("start", "m", "--timeout=1");
+    const { status, stderr } = await root.berth("start", "m", "--timeout=4");
     expect([status, stderr]).toEqual([
       1,
-      expect.stringMatching(/^berth: machine m was not ready within 1 s\nberth: console: some words\nhint: /),
+      expect.stringMatching(/^berth: machine m was not ready within 4 s\nberth: console: some words\nhint: /),
     ]);
-    expect(await list(root)).toMatchObject([{ name: "m", state: "failed", reason: "was not ready within 1 s" }]);
+    expect(await list(root)).toMatchObject([{ name: "m", state: "failed", reason: "was not ready within 4 s" }]);
     expect(root.leftovers()).toEqual([]);
     expect((await root.berth("wait", "m", "stopped")).status).toBe(0);
   });

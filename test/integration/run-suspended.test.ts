@@ -100,7 +100,8 @@ describe.each(Object.keys(WAYS))("berth %s", (way) => {
 test("in the background the terminal is left to the shell, and after fg it is raw again", async () => {
   await using terminal = openTerminal();
   // Monitor mode gives each job a process group of its own, as an interactive shell does.
-  const script = `set -m; "$@"; stty sane; bg; sleep 0.3; jobs; stty -a | head -n 100 | grep -o -e '-\\?icanon'; fg; echo "status $?"`;
+  const stopped = 'for i in $(seq 200); do [ -z "$(jobs -s)" ] || break; sleep 0.1; done';
+  const script = `set -m; "$@"; stty sane; bg; ${stopped}; jobs; stty -a | head -n 100 | grep -o -e '-\\?icanon'; fg; echo "status $?"`;
   const words = ["exec", "--tty", "m", "--", ...probe("cwd", "--", "echo")];
   const { end } = terminal.spawn(["bash", "-c", script, "bash", BERTH, ...words], root.env);
   await terminal.until(/cwd/);

@@ -197,23 +197,27 @@ describe("on a terminal", () => {
   const INIT = `#!/bin/sh
 echo "what fails"
 printf '[  \\033[0;32mOK\\033[0m  ] Started \\033[0;1mthe first unit\\033[0m.\\r\\n'
-sleep 1
+until [ -e /1 ]; do sleep 0.05; done
 echo "Starting the second unit..."
-sleep 1
+until [ -e /2 ]; do sleep 0.05; done
 `;
 
-  async function makeBoot(root: BerthRoot, end: string): Promise<void> {
+  /** Returns what lets it go on. */
+  async function makeBoot(root: BerthRoot, end: string): Promise<(step: 1 | 2) => void> {
     await makeEndlessStart(root);
     writeFileSync(join(root.machines, "m/sbin/init"), `${INIT}${end}\n`, { mode: 0o755 });
+    return (step) => writeFileSync(join(root.machines, "m", `${step}`), "");
   }
 
   test("what the boot is at is shown beside a spinner, and what it said last when it fails", async () => {
     await using root = berthRoot();
-    await makeBoot(root, "exit 3");
+    const goOn = await makeBoot(root, "exit 3");
     await using terminal = openTerminal();
     const { end } = terminal.spawn([BERTH, "start", "m"], root.env);
     await terminal.until(/booting .*Started the first unit\./);
+    goOn(1);
     await terminal.until(/booting .*Starting the second unit/);
+    goOn(2);
     expect((await end).status).toBe(1);
     expect(terminal.output).toContain(
       [
@@ -229,7 +233,9 @@ sleep 1
 
   test("NO_COLOR is heeded", async () => {
     await using root = berthRoot();
-    await makeBoot(root, "exit 3");
+    const goOn = await makeBoot(root, "exit 3");
+    goOn(1);
+    goOn(2);
     await using terminal = openTerminal();
     const { end } = terminal.spawn([BERTH, "start", "m"], { ...root.env, NO_COLOR: "1" });
     expect((await end).status).toBe(1);

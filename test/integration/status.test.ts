@@ -48,10 +48,17 @@ function programs(script: string): void {
   }
 }
 
-async function status(): Promise<Record<string, unknown>> {
-  const { status, stdout, stderr } = await root.berth("status", "m", "--json");
+const LATE = "did not end within 2 s";
+
+/** On a busy host its programs may not have had their turn by then: they are asked again. */
+async function told(words: readonly string[] = [], tries = 3): Promise<string> {
+  const { status, stdout, stderr } = await root.berth("status", "m", ...words);
   expect([status, stderr]).toEqual([0, ""]);
-  return JSON.parse(stdout);
+  return tries > 1 && stdout.includes(LATE) ? told(words, tries - 1) : stdout;
+}
+
+async function status(tries?: number): Promise<Record<string, unknown>> {
+  return JSON.parse(await told(["--json"], tries));
 }
 
 /** Processes of the machine besides its init. */
@@ -63,7 +70,7 @@ function others(): string[] {
 test("what init says of itself is shown", async () => {
   programs("echo SystemState=degraded; echo UnitsLoadFinishTimestampMonotonic=999999999999");
   expect(await status()).toMatchObject({ name: "m", os: "berth test probe", initState: "degraded", problem: null });
-  const { stdout } = await root.berth("status", "m");
+  const stdout = await told();
   expect(stdout).toMatch(/^ {2}OS +berth test probe$/m);
   expect(stdout).toMatch(/^ {2}Init +unknown, degraded, PID \d+ on the host$/m);
   expect(stdout).not.toMatch(/^ {2}Inside/m);
@@ -92,13 +99,13 @@ test("an init without systemctl is no problem", async () => {
 
 describe("of a machine that", () => {
   test.each([
-    ["never answers", "exec sleep 100000", "did not end within 2 s"],
-    ["ignores every signal it can", "trap '' TERM HUP INT PIPE; while :; do sleep 1; done", "did not end within 2 s"],
-    ["leaves somebody behind who has its output", "sleep 100000 & exit 0", "did not end within 2 s"],
+    ["never answers", "exec sleep 100000", LATE],
+    ["ignores every signal it can", "trap '' TERM HUP INT PIPE; while :; do sleep 100000; done", LATE],
+    ["leaves somebody behind who has its output", "sleep 100000 & exit 0", LATE],
     ["answers without end", "exec yes SystemState=running", "longer than 65536 bytes"],
   ])("%s: the rest is shown, and what was asked is killed", async (_, script, problem) => {
     programs(script);
-    expect(await status()).toMatchObject({
+    expect(await status(problem === LATE ? 1 : 3)).toMatchObject({
       ...{ name: "m", os: "berth test probe", initState: null },
       problem: expect.stringContaining(problem),
     });
@@ -113,7 +120,7 @@ describe("of a machine that", () => {
 
   test("says strange things: they are made printable, and numbers are numbers", async () => {
     programs("printf 'SystemState=\\033[31mred\\nUnitsLoadFinishTimestampMonotonic=Infinity\\n'");
-    const { stdout } = await root.berth("status", "m");
+    const stdout = await told();
     expect(stdout).toMatch(/^ {2}Init +unknown, \\u\{1b\}\[31mred, PID/m);
     expect(stdout).not.toMatch(/Infinity|NaN/);
   });

@@ -28,6 +28,13 @@ async function connected(root: BerthRoot, terminal: Terminal): Promise<void> {
 
 const INIT = probe("init", "--term");
 
+/** A bug of berth's that a signal brings out, SIGUSR2. */
+function bug(root: BerthRoot): string {
+  const file = join(root.path, "bug.mjs");
+  writeFileSync(file, "process.once('SIGUSR2', () => { throw new Error('boom'); });");
+  return file;
+}
+
 test("the machine's console has the terminal's size from the start, follows it, and passes every byte on unchanged", async () => {
   await using root = berthRoot();
   await using terminal = openTerminal({ rows: 33, columns: 99 });
@@ -69,7 +76,7 @@ describe("the terminal is put back as it was", () => {
     "when the payload is killed": { act: ({ leader }) => void process.kill(leader, "SIGKILL"), status: 137 },
     "after ^] three times": { act: ({ terminal }) => terminal.type(ESCAPE.repeat(3)), status: 137 },
     "after an exception in berth itself": {
-      act: () => undefined,
+      act: ({ pid }) => void process.kill(pid, "SIGUSR2"),
       status: 125,
       throws: true,
       says: /^up\r\nberth: internal error: boom\r\n$/,
@@ -81,9 +88,7 @@ describe("the terminal is put back as it was", () => {
     "%s",
     async (_, { act, status, options = [], command = INIT, throws = false, says = /up/ }) => {
       await using root = berthRoot();
-      const boom = join(root.path, "boom.mjs");
-      writeFileSync(boom, "setTimeout(() => { throw new Error('boom'); }, 700);");
-      const env = throws ? { NODE_OPTIONS: `--import=${boom}` } : {};
+      const env = throws ? { NODE_OPTIONS: `--import=${bug(root)}` } : {};
       await using terminal = openTerminal();
       const before = terminal.modes();
       const { child, end } = run(root, terminal, options, command, env);
@@ -191,9 +196,10 @@ describe("--background", () => {
   test("an exception in berth itself puts it back", async () => {
     await using root = berthRoot();
     await using terminal = openTerminal();
-    const boom = join(root.path, "boom.mjs");
-    writeFileSync(boom, "setTimeout(() => { throw new Error('boom'); }, 700);");
-    const { end } = run(root, terminal, ["--background=48;2;1;2;255"], INIT, { NODE_OPTIONS: `--import=${boom}` });
+    const env = { NODE_OPTIONS: `--import=${bug(root)}` };
+    const { child, end } = run(root, terminal, ["--background=48;2;1;2;255"], INIT, env);
+    await connected(root, terminal);
+    child.kill("SIGUSR2");
     expect(await end).toEqual({ status: 125, signal: null });
     const shown = terminal.output.replace("\x1b]11;rgb:01/02/ff\x1b\\", "<blue>").replace(NONE, "<none>");
     expect(shown.replaceAll("up\r\n", "")).toBe("<blue><none>berth: internal error: boom\r\n");
