@@ -35,6 +35,8 @@ function alone(name: string, order: number, timeout: number, include: string[], 
       globalSetup: [fileURLToPath(new URL("test/lib/own-tmpdir.ts", import.meta.url))],
       testTimeout: timeout,
       hookTimeout: 2 * timeout,
+      // A shared machine may stand still for seconds at any moment. The reporter lists what passed only then.
+      retry: 1,
       sequence: { groupOrder: order },
     },
   };

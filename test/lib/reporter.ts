@@ -3,7 +3,8 @@
  *
  *   N passed, N failed            or            N passed, N failed, N skipped
  *
- * and an exit status that agrees with it. A file that does not load, a hook that fails and an error that no test
+ * and an exit status that agrees with it. What passed only when it was run again (vitest.config.ts) is listed with what it had failed by: it is
+ * to be looked at. A file that does not load, a hook that fails and an error that no test
  * caught count as one failed each; so does a run in which nothing ran. With BERTH_MUST_RUN=1 a skip without a
  * reason is a failure.
  *
@@ -19,11 +20,13 @@ export interface Tally {
   skipped: number;
   /** One line a skip: where, and why. */
   readonly skips: string[];
+  /** One line a test that failed first: where, and how. */
+  readonly again: string[];
   /** What failed besides tests: files, hooks, uncaught errors, skips that must not be. */
   readonly extra: string[];
 }
 
-const newTally = (): Tally => ({ passed: 0, failed: 0, skipped: 0, skips: [], extra: [] });
+const newTally = (): Tally => ({ passed: 0, failed: 0, skipped: 0, skips: [], again: [], extra: [] });
 
 /** `filtered`: -t chose some tests, so that those not chosen are no skips at all. */
 export function tally(
@@ -57,10 +60,17 @@ function addSuite(result: Tally, suite: TestModule | TestSuite, how: How): void 
 
 function addTest(result: Tally, test: TestCase, how: How): void {
   const outcome = test.result();
-  if (outcome.state === "passed") result.passed++;
+  if (outcome.state === "passed") addPassed(result, test, outcome.errors);
   else if (outcome.state === "failed") result.failed++;
   else if (outcome.state === "pending") fail(result, `${nameOf(test)}: never finished`);
   else addSkip(result, test, outcome.note ?? (how.hookFailed ? "a hook around it failed" : undefined), how);
+}
+
+/** `errors`: of the times before. */
+function addPassed(result: Tally, test: TestCase, errors: readonly { readonly message: string }[] | undefined): void {
+  result.passed++;
+  const [first] = errors ?? [];
+  if (first !== undefined) result.again.push(`${nameOf(test)}: ${first.message.split("\n", 1)[0]}`);
 }
 
 function addSkip(result: Tally, test: TestCase, reason: string | undefined, how: How): void {
@@ -84,6 +94,10 @@ function nameOf(entity: TestModule | TestSuite | TestCase): string {
   return `${entity.module.relativeModuleId} > ${entity.fullName}${where}`;
 }
 
+function list(title: string, lines: readonly string[]): void {
+  if (lines.length > 0) console.log(`\n${title}:\n${lines.map((line) => `  ${line}`).join("\n")}`);
+}
+
 export function lastLine(counts: { passed: number; failed: number; skipped: number }): string {
   const skipped = counts.skipped > 0 ? `, ${counts.skipped} skipped` : "";
   return `${counts.passed} passed, ${counts.failed} failed${skipped}`;
@@ -105,10 +119,11 @@ export default class LastLineReporter implements Reporter {
   onTestRunEnd(modules: readonly TestModule[], uncaught: readonly SerializedError[]): void {
     const filtered = this.#vitest?.config.testNamePattern !== undefined;
     this.#tally = tally(modules, uncaught, filtered, process.env["BERTH_MUST_RUN"] === "1");
-    const { passed, failed, skipped, skips, extra } = this.#tally;
+    const { passed, failed, skipped, skips, again, extra } = this.#tally;
     if (passed + failed + skipped === 0) fail(this.#tally, "no test ran");
-    if (skips.length > 0) console.log(`\nSkipped:\n${skips.map((skip) => `  ${skip}`).join("\n")}`);
-    if (extra.length > 0) console.log(`\nFailed besides tests:\n${extra.map((what) => `  ${what}`).join("\n")}`);
+    list("Skipped", skips);
+    list("Passed when it was run again", again);
+    list("Failed besides tests", extra);
   }
 
   /** Runs last of all. What has no tally by now did not come to its end: that is a failure too. */

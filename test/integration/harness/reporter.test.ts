@@ -126,3 +126,11 @@ test("where all must run, a host may still lack a kernel version; a skip without
   const silent = vitest(`${HEAD} ${PASS} test.skip("s", () => {});`, env);
   expect(silent).toMatchObject({ last: "1 passed, 1 failed", status: 1 });
 });
+
+test("what passes only when it is run again is listed with what it had failed by", () => {
+  const result = vitest(
+    `${HEAD} ${PASS} let n = 0; test("f", { retry: 1 }, () => { if (n++ === 0) throw new Error("first\\nand more"); });`,
+  );
+  expect(result.last, result.output).toBe("2 passed, 0 failed");
+  expect(result.output).toMatch(/\nPassed when it was run again:\n {2}\S+\.test\.ts > f: first\n/);
+});
