@@ -301,7 +301,7 @@ test("rollback --restart of a machine that does not power off: it says that it w
   expect((await child.end).status).toBe(0);
   const { status, stderr } = await root.berth("poweroff", "m", "--timeout=4");
   expect([status, stderr]).toEqual([1, expect.stringMatching(/still shutting down.*\n.*was killed/)]);
-}, 120_000);
+});
 
 test("a daemon that is killed while it holds a machine still: the next one lets it go on", async (ctx) => {
   needsHere(ctx, "tool:strace");
@@ -434,7 +434,7 @@ test("a machine whose files are followed: whoever is killed while it is still, o
   await done("snapshot", "m", "one", "--json");
   expect(await names(store, "m")).toEqual(["one"]);
   await root.berth("daemon", "stop", "--machines");
-}, 120_000);
+}, 300_000);
 
 test("a disk image has snapshots, and goes back; one that a machine may write to is not copied in the midst of it", async () => {
   await using store = await imageRoot("directory");
