@@ -322,6 +322,14 @@ export function isRunning(pid: number): boolean {
   return status !== "" && !/^State:\s*Z/m.test(status);
 }
 
+export function signalIfThere(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // It has just ended.
+  }
+}
+
 /** When a signal has stopped it: a SIGCONT that comes before is lost. */
 export async function untilStopped(pid: number): Promise<void> {
   await poll(`the stop of ${pid}`, () => (/^State:\s*T/m.test(read(`/proc/${pid}/status`)) ? true : undefined));
