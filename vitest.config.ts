@@ -17,6 +17,8 @@ import { Sequencer } from "./test/lib/sequencer.ts";
 const VM_TESTS = "test/**/?(*.)vm.test.ts";
 const LONG_TESTS = "test/**/*.long.test.ts";
 const MINUTE = 60_000;
+/** How long `expect.poll` asks: less than any test has, and much more than what is asked for should take. */
+const POLL = { timeout: 15_000 };
 /** One more than the cores of a small machine: a third of their time they wait, for disks and for what is to take its time. */
 const WORKERS = 3;
 const GUARD = fileURLToPath(new URL("test/lib/guard-kill.ts", import.meta.url));
@@ -33,6 +35,7 @@ function alone(name: string, order: number, timeout: number, include: string[], 
       ...(OWN_NAMESPACES ? { execArgv: [OWN_NAMESPACES_TITLE] } : {}),
       setupFiles: [GUARD],
       globalSetup: [fileURLToPath(new URL("test/lib/own-tmpdir.ts", import.meta.url))],
+      expect: { poll: POLL },
       testTimeout: timeout,
       hookTimeout: 2 * timeout,
       // A shared machine may stand still for seconds at any moment. The reporter lists what passed only then.
@@ -55,12 +58,13 @@ export default defineConfig({
           exclude: [VM_TESTS, LONG_TESTS],
           pool: "forks",
           maxWorkers: 2,
+          expect: { poll: POLL },
           // Not a promise about speed: two shared cores may be busy with something else.
           testTimeout: 20_000,
           sequence: { groupOrder: 0 },
         },
       },
-      alone("integration", 1, MINUTE, ["test/integration/**/*.test.ts"], [VM_TESTS, LONG_TESTS]),
+      alone("integration", 1, 3 * MINUTE, ["test/integration/**/*.test.ts"], [VM_TESTS, LONG_TESTS]),
       ...(process.env["BERTH_VM"] === "0" ? [] : [alone("vm", 1, 10 * MINUTE, [VM_TESTS], [LONG_TESTS])]),
       ...(process.env["BERTH_LONG"] === "1" ? [alone("long", 2, 30 * MINUTE, [LONG_TESTS], [])] : []),
     ],

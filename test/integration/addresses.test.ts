@@ -149,4 +149,4 @@ test("a veth link and a macvlan: list, show, status and GetMachineAddresses tell
     ["n", []],
   ]);
   for (const name of ["m", "n"]) expect((await root.berth("terminate", name)).status).toBe(0);
-}, 120_000);
+});

@@ -81,9 +81,7 @@ describe.each([
   ["systemd 252", hostTree, [...DIFFERENCES, ...OF_252]],
   ["systemd 257", trixieTree, DIFFERENCES],
 ] as const)("beside %s", (_, treeOf, differences) => {
-  test("every object has the same members and nodes, with signatures, names of arguments, access and annotations", {
-    timeout: 120_000,
-  }, async () => {
+  test("every object has the same members and nodes, with signatures, names of arguments, access and annotations", async () => {
     await using root = berthRoot();
     mkdirSync(join(root.machines, "web/usr"), { recursive: true });
     const fifo = join(root.directory("files"), "fifo");

@@ -70,6 +70,7 @@ test("machines are planned, checked, started, paused, told of, waited for, and p
   const stopped = client.call("Wait", "ss", ["m", "running"], "");
   await client.call("Start", "st", ["m", 20_000_000n], "");
   await stopped;
+  await poll("its first word", () => root.consoleLog("m").includes("up") || undefined);
   expect((await client.call("ListMachines", "b", [false], "aa{sv}"))[0]).toMatchObject([
     { name: { value: "m" }, state: { value: "running" }, ready: { value: true } },
   ]);

@@ -82,7 +82,7 @@ describe.each([
   ["systemd 252", hostTree, [...DIFFERENCES, ...OF_252]],
   ["systemd 257", trixieTree, [...DIFFERENCES, ...OF_257]],
 ] as const)("beside %s", (_, treeOf, differences) => {
-  test("errors have the same names", { timeout: 120_000 }, async () => {
+  test("errors have the same names", async () => {
     await using root = berthRoot();
     const leader = await started(root);
     const there = join(root.directory("files"), "file");
@@ -146,7 +146,7 @@ const OWN: readonly (readonly [
   ["systemd1", "GetUnitByPID", "u", [1], "systemd1.NoUnitForPID"],
 ];
 
-test("what only berth has is refused by the same names", { timeout: 60_000 }, async () => {
+test("what only berth has is refused by the same names", async () => {
   await using root = berthRoot();
   await started(root);
   const calls = OWN.map(([service, member, types, args]): WrongCall => [`${service}.${member}`, types, ...args]);

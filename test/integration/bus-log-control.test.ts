@@ -78,9 +78,7 @@ describe.each([
   ["systemd 252", hostTree],
   ["systemd 257", trixieTree],
 ] as const)("beside %s", (_, treeOf) => {
-  test("begins alike, takes the same words, and refuses the others by the same names and texts", {
-    timeout: 60_000,
-  }, async () => {
+  test("begins alike, takes the same words, and refuses the others by the same names and texts", async () => {
     await using root = berthRoot();
     expect(await root.berth("daemon", "start")).toMatchObject({ status: 0 });
     await using real = await realDaemons(await treeOf(), {}, []);
@@ -97,7 +95,7 @@ describe.each([
   });
 });
 
-test("says what is logged from then on, and for whom, under each of its names", { timeout: 60_000 }, async () => {
+test("says what is logged from then on, and for whom, under each of its names", async () => {
   await using root = berthRoot();
   await using daemon = await berthd(root);
   await daemon.until(/ is on the bus /);
@@ -145,9 +143,7 @@ test("says what is logged from then on, and for whom, under each of its names", 
   expect(lines).toEqual(wanted.map((line) => expect.stringMatching(line)));
 });
 
-test("begins as the environment says, and has the journal where its stderr leads there", {
-  timeout: 60_000,
-}, async () => {
+test("begins as the environment says, and has the journal where its stderr leads there", async () => {
   await using root = berthRoot();
   const env = { BERTH_LOG_LEVEL: "error", JOURNAL_STREAM: "8:1234" };
   await using daemon = root.spawn([BERTHD], { env });
@@ -163,7 +159,7 @@ test("begins as the environment says, and has the journal where its stderr leads
   expect(daemon.stderr).toMatch(/^<6>nobody: .* \[reboot#\d+\]\n$/);
 });
 
-test("everybody reads it, and root alone sets it", { timeout: 60_000 }, async () => {
+test("everybody reads it, and root alone sets it", async () => {
   const bus = await startTestBus();
   try {
     await using root = berthRoot();

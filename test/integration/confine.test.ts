@@ -243,7 +243,7 @@ describe("how it ends", () => {
       await runConfined("setsid --fork ${SLEEP}; ${SLEEP}", [], options);
     `;
     const berth = spawn(process.execPath, ["--input-type=module", "-e", script], { stdio: "inherit" });
-    await expect.poll(() => sleepers(), { timeout: 10_000 }).toHaveLength(2);
+    await expect.poll(() => sleepers()).toHaveLength(2);
     berth.kill("SIGKILL");
     await expect.poll(() => sleepers()).toEqual([]);
   });

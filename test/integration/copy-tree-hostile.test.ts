@@ -24,9 +24,10 @@ import { CopyBound } from "../../src/image/copy-bound.ts";
 import { copyTree } from "../../src/image/copy-tree.ts";
 import { ImageStore } from "../../src/image/store.ts";
 import { ARCH } from "../../src/sys/libc.ts";
-import { type BerthRoot, berthRoot } from "../lib/berth.ts";
+import { type BerthRoot, berthRoot, caught, signalIfThere } from "../lib/berth.ts";
 import { type Mounted, mountFileSystem, toolsOf } from "../lib/file-systems.ts";
 import { checkLeaks } from "../lib/leaks.ts";
+import { leaseOn } from "../lib/lease.ts";
 import { needs, needsHere } from "../lib/requires.ts";
 import { testPaths } from "../lib/trees.ts";
 
@@ -143,15 +144,6 @@ test("a tree whose directories are swapped for links while it is copied: no link
   expect(readdirSync(root.path).sort()).toEqual(there);
 });
 
-/** Has a lease on a file, and gives it up when it is told that somebody waits. */
-const LEASE = `
-import fcntl, os, signal, sys
-fd = os.open(sys.argv[1], os.O_RDWR)
-signal.signal(signal.SIGIO, lambda *_: fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK))
-fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-print("ready", flush=True)
-while True: signal.pause()`;
-
 test("a file that somebody has a lease on is waited for, and what is a FIFO or a socket is one", async () => {
   await using root = berthRoot();
   const from = root.directory("from");
@@ -161,39 +153,24 @@ test("a file that somebody has a lease on is waited for, and what is a FIFO or a
     "import os, socket, sys; os.chdir(sys.argv[1]); os.mkfifo('fifo'); socket.socket(socket.AF_UNIX).bind('socket')",
     from,
   ]);
-  const holder = spawn("python3", ["-c", LEASE, join(from, "leased")], { stdio: ["ignore", "pipe", "inherit"] });
-  const gone = new Promise<void>((resolve) => holder.once("exit", () => resolve()));
-  try {
-    await new Promise((resolve) => holder.stdout.once("data", resolve));
-    const to = join(root.path, "to");
-    await copyTree(from, to, signal);
-    expect(readFileSync(join(to, "leased"), "utf8")).toBe(OURS);
-    expect([lstatSync(join(to, "fifo")).isFIFO(), lstatSync(join(to, "socket")).isSocket()]).toEqual([true, true]);
-  } finally {
-    holder.kill("SIGKILL");
-    await gone;
-  }
+  await using _lease = await leaseOn(join(from, "leased"), { givenUp: true });
+  const to = join(root.path, "to");
+  await copyTree(from, to, signal);
+  expect(readFileSync(join(to, "leased"), "utf8")).toBe(OURS);
+  expect([lstatSync(join(to, "fifo")).isFIFO(), lstatSync(join(to, "socket")).isSocket()]).toEqual([true, true]);
 });
 
 test("who is told to stop ends, also while a lease is waited for, and leaves no program", async () => {
   await using root = berthRoot();
   const from = root.directory("from");
   writeFileSync(join(from, "leased"), OURS);
-  const keep = LEASE.replace(/lambda.*UNLCK\)/, "lambda *_: None");
-  const holder = spawn("python3", ["-c", keep, join(from, "leased")], { stdio: ["ignore", "pipe", "inherit"] });
-  const gone = new Promise<void>((resolve) => holder.once("exit", () => resolve()));
-  try {
-    await new Promise((resolve) => holder.stdout.once("data", resolve));
-    const stop = new AbortController();
-    const copied = copyTree(from, join(root.path, "to"), stop.signal).catch((error: unknown) => error);
-    await expect.poll(() => descendants("berth-copy"), { timeout: 10_000 }).toHaveLength(1);
-    stop.abort(new Error("enough"));
-    expect(await copied).toMatchObject({ message: "enough" });
-    expect(descendants("berth-copy")).toEqual([]);
-  } finally {
-    holder.kill("SIGKILL");
-    await gone;
-  }
+  await using _lease = await leaseOn(join(from, "leased"));
+  const stop = new AbortController();
+  const copied = copyTree(from, join(root.path, "to"), stop.signal).catch((error: unknown) => error);
+  await expect.poll(() => descendants("berth-copy")).toHaveLength(1);
+  stop.abort(new Error("enough"));
+  expect(await copied).toMatchObject({ message: "enough" });
+  expect(descendants("berth-copy")).toEqual([]);
 });
 
 /** As of a tree that can't be a mount of its own, so that a device in it could be opened. */
@@ -307,23 +284,30 @@ describe("a copy that becomes much larger than its tree", () => {
     await using root = berthRoot();
     using disk = await ownDisk(root);
     const [from, to] = [join(disk.path, "from"), join(disk.path, "to")];
-    const count = 5000;
-    for (let index = 0; index < count; index++) mkdirSync(join(from, `${index}/in`), { recursive: true });
-    for (let index = 0; index < 12; index++) fill(join(from, `17/${index}`), 16);
-    const mover = spawn("perl", ["-e", MOVE, from, to, "17"], { stdio: "ignore" });
-    const moved = new Promise<void>((resolve) => mover.once("exit", () => resolve()));
-    try {
-      await expect(copyTree(from, to, signal)).rejects.toMatchObject({
-        message: expect.stringMatching(
-          /^cannot copy the tree .*: the copy became much larger, \d+ MB where it has \d+ MB$/,
-        ),
-        hint: expect.stringContaining("stop it before"),
-      });
-      expect(mover.exitCode).toBeNull();
-    } finally {
-      mover.kill("SIGKILL");
-      await moved;
-    }
+    await caught("a copy that became much larger", async () => {
+      for (const path of [from, to]) rmSync(path, { recursive: true, force: true });
+      for (let index = 0; index < 5000; index++) mkdirSync(join(from, `${index}/in`), { recursive: true });
+      // As they lie on the disk, which is by chance: one that so many are copied after that it can be moved often enough.
+      const full = execFileSync("ls", ["-U", from], { encoding: "utf8" }).trim().split("\n").at(-500) ?? "";
+      for (let index = 0; index < 12; index++) fill(join(from, `${full}/${index}`), 16);
+      const mover = spawn("perl", ["-e", MOVE, from, to, full], { stdio: "ignore" });
+      const moved = new Promise<void>((resolve) => mover.once("exit", () => resolve()));
+      try {
+        const error = await copyTree(from, to, signal).catch((error: unknown) => error);
+        expect(mover.exitCode).toBeNull();
+        if (error === undefined) return false;
+        expect(error).toMatchObject({
+          message: expect.stringMatching(
+            /^cannot copy the tree .*: the copy became much larger, \d+ MB where it has \d+ MB$/,
+          ),
+          hint: expect.stringContaining("stop it before"),
+        });
+        return true;
+      } finally {
+        mover.kill("SIGKILL");
+        await moved;
+      }
+    });
     expect(statfsSync(disk.path).bavail * statfsSync(disk.path).bsize).toBeGreaterThan(200e6);
     expect(descendants("berth-copy")).toEqual([]);
   });
@@ -374,14 +358,6 @@ function descendants(name: string): readonly number[] {
   return [...parents].filter(([pid, [, comm]]) => comm === name && isOurs(pid)).map(([pid]) => pid);
 }
 
-function kill(pid: number): void {
-  try {
-    process.kill(pid, "SIGKILL");
-  } catch {
-    // It has ended meanwhile.
-  }
-}
-
 test("a stage that is killed before it was handed its view is said to have been", async () => {
   const running = runInView(
     { program: "/bin/true", argv: ["true"] },
@@ -389,7 +365,7 @@ test("a stage that is killed before it was handed its view is said to have been"
       // It is spawned by a thread, beside this one.
       for (let tries = 0; tries < 500 && descendants("berth-stage").length === 0; tries++)
         execFileSync("sleep", ["0.01"]);
-      descendants("berth-stage").forEach(kill);
+      for (const pid of descendants("berth-stage")) signalIfThere(pid, "SIGKILL");
       execFileSync("sleep", ["0.1"]);
       return { root: stack.adopt(openSync("/", "r"), closeSync), mounts: [], directory: "/" };
     },
@@ -420,7 +396,7 @@ test("a copier that is killed: the clone has failed, which is said, and nothing 
       over = true;
     });
     while (!over) {
-      descendants("berth-copy").forEach(kill);
+      for (const pid of descendants("berth-copy")) signalIfThere(pid, "SIGKILL");
       await sleep(2);
     }
     failure = await cloned;

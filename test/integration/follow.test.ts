@@ -156,7 +156,6 @@ test.each([1, 2, 3, 4, 5, 6])(
       rmSync(work, { recursive: true });
     }
   },
-  60_000,
 );
 
 test("what is removed or renamed in the tree's own directory, in each of two turns, goes from its copy", async () => {
@@ -253,7 +252,7 @@ test("a file that is empty when it is found, and is being written: what comes th
   } finally {
     rmSync(work, { recursive: true });
   }
-}, 60_000);
+});
 
 /** Gives its lease up when somebody opens the file, unless it is stopped. */
 const LEASE = `

@@ -1,5 +1,5 @@
 /** A machine that is held still for a snapshot stays so until that has ended, whoever wants something of it meanwhile. */
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { beforeAll, expect, test } from "vitest";
@@ -7,10 +7,11 @@ import { lockFile, unlinkLocked } from "../../src/exec/lock-file.ts";
 import { type BerthRoot, buildBerth, poll } from "../lib/berth.ts";
 import { imageRoot } from "../lib/image-root.ts";
 import { checkLeaks } from "../lib/leaks.ts";
+import { leaseOn } from "../lib/lease.ts";
 import { needs } from "../lib/requires.ts";
 import { shellMachine } from "../lib/shell-machine.ts";
 
-const ready = needs("root", "userns", "cgroup2", "cc");
+const ready = needs("root", "userns", "cgroup2", "cc", "tool:python3");
 checkLeaks();
 beforeAll(() => {
   if (ready) buildBerth();
@@ -68,16 +69,17 @@ test("one that is paused, and has another name than its image, is held as well: 
 });
 
 test("a snapshot of one that somebody else let go on meanwhile fails, and leaves nothing", async () => {
-  // Of what is in memory all is copied while it stands still, which so many files make long enough.
+  // Of what is in memory all is copied while it stands still, which takes as long as a file of it can't be opened.
   await using store = await imageRoot("directory", "tmpfs");
   const { root, machines, done } = store;
   const tree = await shellMachine(root, "m");
-  mkdirSync(join(tree, "bulk"));
-  for (let index = 0; index < 20_000; index++) writeFileSync(join(tree, "bulk", `${index}`), "x".repeat(5000));
+  writeFileSync(join(tree, "held"), "");
   await done("start", "m");
+  await using lease = await leaseOn(join(tree, "held"));
   await using snapshot = root.start("snapshot", "m");
   await poll("its stop", () => isFrozen(root, "m") || undefined);
   writeFileSync(join(payload(root, "m"), "cgroup.freeze"), "0");
+  await lease[Symbol.asyncDispose]();
   const { status, stderr } = await snapshot.end;
   expect([status, stderr]).toEqual([1, expect.stringContaining("somebody else let machine m go on")]);
   expect(JSON.parse(await done("snapshots", "m", "--json"))).toEqual([]);

@@ -51,7 +51,7 @@ beforeAll(() => {
   buildBerth();
 });
 
-const LONG = 180_000;
+const LONG = 400_000;
 const { signal } = new AbortController();
 
 interface Kind {

@@ -17,6 +17,7 @@ import { typedOption } from "../lib/launch.ts";
 import { checkLeaks, leaksSince, snapshot } from "../lib/leaks.ts";
 import { probe, probeTree } from "../lib/probe.ts";
 import { needs } from "../lib/requires.ts";
+import { settled } from "../lib/settled.ts";
 
 const ready = needs("root", "userns", "cgroup2", "cc", ...DISK_TOOLS);
 checkLeaks();
@@ -75,23 +76,16 @@ describe.each(KINDS)("a machine %s", (_, words) => {
       if (words.length === 0 && step.phase !== "host") continue;
       const error = await launch(index);
       if (!(error instanceof LaunchError) || error.index !== index) problems.push(`#${index} ${String(error)}`);
-      const left = await settled(() => leaksSince(before));
+      const left = await settled(() => ours(leaksSince(before)));
       if (left.length > 0) problems.push(`#${index} ${describeStep(step)}: ${left.join("; ")}`);
     }
     expect(problems).toEqual([]);
   });
 });
 
-/** The kernel takes its time for some of it, and others work here as well. */
-async function settled(look: () => string[]): Promise<string[]> {
-  const ours = (): string[] => look().filter((line) => /: (mount|loop device|fd|file) /.test(line));
-  const deadline = performance.now() + 2000;
-  let left = ours();
-  while (left.length > 0 && performance.now() < deadline) {
-    await sleep(10);
-    left = ours();
-  }
-  return left;
+/** Others work here as well. */
+function ours(lines: string[]): string[] {
+  return lines.filter((line) => /: (mount|loop device|fd|file) /.test(line));
 }
 
 function loops(image: string): number {

@@ -50,9 +50,6 @@ async function onExt4(act: (root: BerthRoot) => Promise<void>): Promise<void> {
 
 test.each(["device", "opaque", "whiteout", "redirect", "metacopy"])(
   "a %s: the tree is copied, and why is said",
-  {
-    timeout: 60_000,
-  },
   (kind) =>
     onExt4(async (root) => {
       const tree = join(root.machines, "web");

@@ -46,6 +46,7 @@ import { ended, launchOf, type MachineOptions, says, type TestMachine, testMachi
 import { leaksSince, type Snapshot, snapshot } from "../lib/leaks.ts";
 import { probe, probeTree } from "../lib/probe.ts";
 import { needs } from "../lib/requires.ts";
+import { settled } from "../lib/settled.ts";
 import { debianTree } from "../lib/trees.ts";
 
 /**
@@ -272,20 +273,15 @@ test("what can't be undone is said after what failed, and stays on record until 
 /** Lines of a manifest that a machine which has been started may change. */
 const FOLLOWS_HOST = / \/etc\/(resolv\.conf|localtime) /;
 
-/** Like expectNoLeaks, a hundred times in a row: what other work on this host makes and removes meanwhile is not ours. */
-async function leaksOf(
+/** Like expectNoLeaks, but for what other work on this host makes and removes meanwhile. */
+function leaksOf(
   machine: TestMachine,
   before: Snapshot,
   isKept: (line: string) => boolean = () => false,
 ): Promise<string[]> {
   const isOthers = (line: string): boolean =>
     /: (cgroup|unix socket) /.test(line) && !line.includes(machine.input.places.cgroup) && !line.includes(directory);
-  const deadline = performance.now() + 2000;
-  for (;;) {
-    const left = leaksSince(before).filter((line) => !isKept(line) && !isOthers(line));
-    if (left.length === 0 || performance.now() > deadline) return left;
-    await sleep(10);
-  }
+  return settled(() => leaksSince(before).filter((line) => !isKept(line) && !isOthers(line)));
 }
 
 function difference(before: readonly string[], after: readonly string[]): string[] {

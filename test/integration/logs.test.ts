@@ -66,6 +66,7 @@ test("earlier boots are kept, five of them, in the background and in the foregro
   }
   changeInit(root, "echo boot 8; exec sleep 100000");
   await start(root);
+  await poll("its word", () => root.consoleLog("m").includes("boot 8") || undefined);
   expect(await root.berth("daemon", "stop")).toMatchObject({ status: 0 }); // it is not needed
   expect(await logs(root, "--boot", "0")).toMatch(/ boot 8\n$/);
   expect(await logs(root, "-b-1")).toMatch(/ boot 7\n$/);
@@ -94,21 +95,26 @@ test("neither commands nor throw-away machines are boots", async () => {
 describe("--follow", () => {
   test("shows the last lines, goes on over the log's rotation without losing any, and ends with the boot", async () => {
     await using root = berthRoot();
-    // 3 MB: more than both files hold.
-    const count = 60_000;
+    // 3 MB: more than both files hold. Of no part is there more than half a file: a follower that is away loses what is rotated twice.
+    const [parts, lines] = [8, 8000];
     await makeMachine(
       root,
-      `trap 'exit 0' TERM; echo begin; while [ ! -e /go ]; do sleep 0.05; done; i=0; while [ $i -lt ${count} ]; do i=$((i+1)); echo "line $i of a log that is rotated meanwhile"; done; exit 0`,
+      `trap 'exit 0' TERM; echo begin; i=0; for part in $(seq ${parts}); do
+         while [ ! -e /go-$part ]; do sleep 0.05; done
+         while [ $i -lt $((part * ${lines})) ]; do i=$((i+1)); echo "line $i of a log that is rotated meanwhile"; done
+       done; exit 0`,
     );
     await using machine = root.start("run", "-q", "-M", "m", "-b", "--console=passive");
     await root.recordWhen("m");
     await using follower = root.start("logs", "-f", "m", "--raw");
-    await follower.until(/begin/);
-    writeFileSync(join(root.machines, "m/go"), "");
+    for (let part = 1; part <= parts; part++) {
+      await follower.until(part === 1 ? /begin/ : new RegExp(`^line ${(part - 1) * lines} of`, "m"));
+      writeFileSync(join(root.machines, `m/go-${part}`), "");
+    }
     const { status, stdout } = await follower.end;
     expect(status).toBe(0);
     const numbers = [...stdout.matchAll(/^line (\d+) of/gm)].map(([, number]) => Number(number));
-    expect(numbers.length).toBe(count);
+    expect(numbers.length).toBe(parts * lines);
     expect(numbers.every((number, index) => number === index + 1)).toBe(true);
     await machine.end;
     expect(readdirSync(join(root.path, "run/history/m/1"))).toContain("console.log.1");

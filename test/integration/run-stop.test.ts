@@ -265,7 +265,7 @@ describe("one name", () => {
   test("can run once: a second start is refused as busy and leaves the first alone", async () => {
     await using root = berthRoot();
     await using child = root.start("run", "-D", tree, "-M", "m", "--pipe", "--", ...probe("init", "--term"));
-    await root.recordWhen("m");
+    await child.until(/^up$/m);
     const second = await root.run(tree, ["-M", "m"], probe("cwd"));
     expect(second).toMatchObject({ status: 125, stdout: "" });
     expect(second.stderr).toMatch(
@@ -292,6 +292,7 @@ describe("one name", () => {
     await poll("seven refusals", () => (refused === 7 ? true : undefined));
     const { supervisor } = await root.recordWhen("m");
     const winner = starts.find(({ pid }) => pid === supervisor.pid);
+    await winner?.until(/^up$/m);
     expect(winner?.stdout).toBe("up\n");
     winner?.kill();
     const statuses = await Promise.all(starts.map(async ({ end }) => (await end).status));

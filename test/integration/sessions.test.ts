@@ -10,7 +10,6 @@ import { needs } from "../lib/requires.ts";
 import { debianTree } from "../lib/trees.ts";
 
 const ready = needs("root", "userns", "cgroup2", "cc", "tool:mmdebstrap", "tool:setsid");
-const PATIENCE = 120_000;
 checkLeaks({ scope: "file" });
 
 let root: BerthRoot;
@@ -53,81 +52,64 @@ describe("in a machine with systemd", () => {
       expect(await end).toEqual({ status: 7, signal: null });
       expect(terminal.modes()).toBe(before);
     },
-    PATIENCE,
   );
 
-  test(
-    "shell runs a command instead, whose exit status is berth's",
-    async () => {
-      await using terminal = openTerminal();
-      const { end } = terminal.spawn(
-        [BERTH, "shell", "deb", "/bin/sh", "-c", "tty; echo $0 $1; exit 5", "a b", "c"],
-        root.env,
-      );
-      expect(await end).toEqual({ status: 5, signal: null });
-      expect(terminal.output).toMatch(/\/dev\/pts\/\d+\r\na b c\r\n/);
-      // systemd knows variables of its own.
-      await using second = openTerminal();
-      const words = ["$HOME", "$\u007bHOME}", "$$", "%n"];
-      const echo = second.spawn([BERTH, "shell", "deb", "/bin/echo", ...words], root.env);
-      expect((await echo.end).status).toBe(0);
-      expect(second.output).toContain(`${words.join(" ")}\r\n`);
-      expect(second.output).not.toContain("\x1b]");
-    },
-    PATIENCE,
-  );
+  test("shell runs a command instead, whose exit status is berth's", async () => {
+    await using terminal = openTerminal();
+    const { end } = terminal.spawn(
+      [BERTH, "shell", "deb", "/bin/sh", "-c", "tty; echo $0 $1; exit 5", "a b", "c"],
+      root.env,
+    );
+    expect(await end).toEqual({ status: 5, signal: null });
+    expect(terminal.output).toMatch(/\/dev\/pts\/\d+\r\na b c\r\n/);
+    // systemd knows variables of its own.
+    await using second = openTerminal();
+    const words = ["$HOME", "$\u007bHOME}", "$$", "%n"];
+    const echo = second.spawn([BERTH, "shell", "deb", "/bin/echo", ...words], root.env);
+    expect((await echo.end).status).toBe(0);
+    expect(second.output).toContain(`${words.join(" ")}\r\n`);
+    expect(second.output).not.toContain("\x1b]");
+  });
 
-  test(
-    "^] three times ends a shell, and its session with it",
-    async () => {
-      await using terminal = openTerminal();
-      const { end } = terminal.spawn([BERTH, "shell", "deb"], root.env);
-      await terminal.until(/# $/);
-      const untilSleeps = (wanted: boolean) => {
-        const found = `pgrep -xf 'sleep 12345' >/dev/null ${wanted ? "&&" : "||"} exit 0`;
-        return root.berth("exec", "deb", "--", "sh", "-c", `for i in $(seq 100); do ${found}; sleep 0.1; done; exit 1`);
-      };
-      terminal.type("sleep 12345\r");
-      // Not only typed: a shell that is hung up while it starts a program may leave it to itself.
-      expect((await untilSleeps(true)).status).toBe(0);
-      terminal.type("\x1d".repeat(3));
-      expect((await end).status).toBe(129);
-      expect((await untilSleeps(false)).status).toBe(0);
-      // Nor does anything of it fail in the machine.
-      const failed = await root.berth("exec", "deb", "--", "systemctl", "--failed", "--plain", "--no-legend");
-      expect(failed.stdout).toBe("");
-    },
-    PATIENCE,
-  );
+  test("^] three times ends a shell, and its session with it", async () => {
+    await using terminal = openTerminal();
+    const { end } = terminal.spawn([BERTH, "shell", "deb"], root.env);
+    await terminal.until(/# $/);
+    const untilSleeps = (wanted: boolean) => {
+      const found = `pgrep -xf 'sleep 12345' >/dev/null ${wanted ? "&&" : "||"} exit 0`;
+      return root.berth("exec", "deb", "--", "sh", "-c", `for i in $(seq 100); do ${found}; sleep 0.1; done; exit 1`);
+    };
+    terminal.type("sleep 12345\r");
+    // Not only typed: a shell that is hung up while it starts a program may leave it to itself.
+    expect((await untilSleeps(true)).status).toBe(0);
+    terminal.type("\x1d".repeat(3));
+    expect((await end).status).toBe(129);
+    expect((await untilSleeps(false)).status).toBe(0);
+    // Nor does anything of it fail in the machine.
+    const failed = await root.berth("exec", "deb", "--", "systemctl", "--failed", "--plain", "--no-legend");
+    expect(failed.stdout).toBe("");
+  });
 
-  test(
-    "shell of a user that there is not says so",
-    async () => {
-      await using terminal = openTerminal();
-      const { end } = terminal.spawn([BERTH, "shell", "nobody2@deb"], root.env);
-      expect((await end).status).toBe(125);
-      expect(terminal.output).toMatch(/^berth: machine deb: \S+ has no user nobody2\r\nhint: /);
-    },
-    PATIENCE,
-  );
+  test("shell of a user that there is not says so", async () => {
+    await using terminal = openTerminal();
+    const { end } = terminal.spawn([BERTH, "shell", "nobody2@deb"], root.env);
+    expect((await end).status).toBe(125);
+    expect(terminal.output).toMatch(/^berth: machine deb: \S+ has no user nobody2\r\nhint: /);
+  });
 
-  test(
-    "login asks who it is, and what comes is a session; it ends with that",
-    async () => {
-      await using terminal = openTerminal();
-      const { end } = terminal.spawn([BERTH, "login", "deb"], root.env);
-      await terminal.until(/deb login: $/);
-      terminal.type("root\r");
-      await terminal.until(/Password: $/);
-      terminal.type("secret\r");
-      await terminal.until(/# $/);
-      terminal.type(`${SESSION}\r`);
-      await terminal.until(/sid=[0-9a-z]+\. run=\/run\/user\/0\. term=vt220\. id=root\./);
-      terminal.type("exit\r");
-      expect(await end).toEqual({ status: 0, signal: null });
-    },
-    PATIENCE,
-  );
+  test("login asks who it is, and what comes is a session; it ends with that", async () => {
+    await using terminal = openTerminal();
+    const { end } = terminal.spawn([BERTH, "login", "deb"], root.env);
+    await terminal.until(/deb login: $/);
+    terminal.type("root\r");
+    await terminal.until(/Password: $/);
+    terminal.type("secret\r");
+    await terminal.until(/# $/);
+    terminal.type(`${SESSION}\r`);
+    await terminal.until(/sid=[0-9a-z]+\. run=\/run\/user\/0\. term=vt220\. id=root\./);
+    terminal.type("exit\r");
+    expect(await end).toEqual({ status: 0, signal: null });
+  });
 });
 
 describe("in a machine without systemd", () => {
@@ -159,30 +141,22 @@ describe("without a terminal", () => {
     // What is typed is shown by the terminal, once.
     ["input, until its end", ["deb", "/bin/cat"], "one\n", 0, "one\r\none\r\n"],
     ["a last line without an end", ["deb", "/bin/cat"], "one", 0, "one\r\none\r\n"],
-  ])(
-    "shell has one inside: %s",
-    async (_, words, input, status, stdout) => {
-      const { end } = root.spawn([BERTH, "shell", ...words], { input });
-      expect(await end).toMatchObject({ status, stdout, stderr: "" });
-    },
-    PATIENCE,
-  );
+  ])("shell has one inside: %s", async (_, words, input, status, stdout) => {
+    const { end } = root.spawn([BERTH, "shell", ...words], { input });
+    expect(await end).toMatchObject({ status, stdout, stderr: "" });
+  });
 
-  test(
-    "a shell does what is typed, and ends with it; its exit status is berth's",
-    async () => {
-      const script = (end: string): string => `echo run=$XDG_RUNTIME_DIR.\n${end}`;
-      for (const [end, wanted] of [
-        ["exit 4\n", 4],
-        ["(exit 5)", 5],
-        ["", 0],
-      ] as const) {
-        const { status, stdout } = await root.spawn([BERTH, "shell", "deb"], { input: script(end) }).end;
-        expect([status, stdout]).toEqual([wanted, expect.stringContaining("\nrun=/run/user/0.\r\n")]);
-      }
-    },
-    PATIENCE,
-  );
+  test("a shell does what is typed, and ends with it; its exit status is berth's", async () => {
+    const script = (end: string): string => `echo run=$XDG_RUNTIME_DIR.\n${end}`;
+    for (const [end, wanted] of [
+      ["exit 4\n", 4],
+      ["(exit 5)", 5],
+      ["", 0],
+    ] as const) {
+      const { status, stdout } = await root.spawn([BERTH, "shell", "deb"], { input: script(end) }).end;
+      expect([status, stdout]).toEqual([wanted, expect.stringContaining("\nrun=/run/user/0.\r\n")]);
+    }
+  });
 
   test("login is refused", async () => {
     const { status, stderr } = await root.berth("login", "deb");

@@ -8,11 +8,21 @@ import { lockFile, treeLock, unlinkLocked } from "../../src/exec/lock-file.ts";
 import { FOLLOWER_VERB } from "../../src/image/follow/protocol.ts";
 import { readOrigin, writeOrigin } from "../../src/image/origin.ts";
 import { TREES_IN_USE } from "../../src/machine/places.ts";
-import { BERTH, type BerthRoot, buildBerth, poll, type Running } from "../lib/berth.ts";
+import {
+  BERTH,
+  type BerthRoot,
+  buildBerth,
+  caught,
+  isRunning,
+  poll,
+  type Running,
+  signalIfThere,
+} from "../lib/berth.ts";
 import { killDaemon } from "../lib/daemon.ts";
 import { mountFileSystem, toolsOf } from "../lib/file-systems.ts";
 import { asImage, type ImageRoot, imageRoot } from "../lib/image-root.ts";
 import { checkLeaks } from "../lib/leaks.ts";
+import { leaseOn } from "../lib/lease.ts";
 import { manifest } from "../lib/manifest.ts";
 import { probeTree } from "../lib/probe.ts";
 import { needs, needsHere } from "../lib/requires.ts";
@@ -301,25 +311,26 @@ test("rollback --restart of a machine that does not power off: it says that it w
   expect((await child.end).status).toBe(0);
   const { status, stderr } = await root.berth("poweroff", "m", "--timeout=4");
   expect([status, stderr]).toEqual([1, expect.stringMatching(/still shutting down.*\n.*was killed/)]);
-}, 120_000);
+});
 
 test("a daemon that is killed while it holds a machine still: the next one lets it go on", async (ctx) => {
   needsHere(ctx, "tool:strace");
   await using store = await imageRoot("directory");
   const { root, machines, done } = store;
-  // Of what is in memory all is copied while it stands still.
+  // Of what is in memory all is copied while it stands still, which takes as long as a file of it can't be opened.
   using disk = await mountFileSystem("tmpfs", join(root.path, "memory"), async () => undefined);
   execFileSync("mount", ["--bind", disk.path, machines]);
   using _mounted = { [Symbol.dispose]: () => void execFileSync("umount", [machines]) };
   await shellMachine(root, "m", WRITER);
-  mkdirSync(join(machines, "m/bulk"));
-  for (let index = 0; index < 3000; index++) writeFileSync(join(machines, "m/bulk", `${index}`), "x".repeat(5000));
+  writeFileSync(join(machines, "m/held"), "");
   await done("start", "m");
+  await using lease = await leaseOn(join(machines, "m/held"));
   const frozen = (): string => readFileSync(join(root.record("m")?.cgroup ?? "", "payload/cgroup.freeze"), "utf8");
   await using child = root.start("snapshot", "m");
   await poll("its stop", () => (frozen() === "1\n" ? true : undefined));
   await killDaemon(root);
   expect((await child.end).stderr).toContain("berthd has gone");
+  await lease[Symbol.asyncDispose]();
   expect(frozen()).toBe("1\n");
   expect((await root.berth("daemon", "start")).status).toBe(0);
   expect(frozen()).toBe("0\n");
@@ -354,6 +365,15 @@ function readIfThere(path: string): string {
   }
 }
 
+/** False: it has ended. Where a tracer has just left it a signal may be lost. */
+function stopIfThere(pid: number): Promise<boolean> {
+  return poll(`the stop of ${pid}`, () => {
+    if (!isRunning(pid)) return false;
+    signalIfThere(pid, "SIGSTOP");
+    return /^State:\s*T/m.test(readIfThere(`/proc/${pid}/status`)) || undefined;
+  });
+}
+
 test("a machine whose files are followed: whoever is killed while it is still, or before, it goes on, and nothing is left", async (ctx) => {
   needsHere(ctx, "tool:strace");
   await using store = await imageRoot("directory");
@@ -363,26 +383,36 @@ test("a machine whose files are followed: whoever is killed while it is still, o
   for (let index = 0; index < 300; index++) writeFileSync(join(machines, "m/bulk", `${index}`), "x".repeat(500));
   await done("start", "m");
   const frozen = (): string => readIfThere(join(root.record("m")?.cgroup ?? "", "payload/cgroup.freeze"));
-  /** Looking at names takes it so long that what is to be seen can be. */
-  const slowly = async (): Promise<{ readonly pid: number } & AsyncDisposable> => {
-    const pid = await poll("the follower", followerPid);
-    process.kill(pid, "SIGSTOP");
-    const strace = root.spawn([
-      "strace",
-      "-f",
-      "-o",
-      "/dev/null",
-      "-e",
-      "trace=statx",
-      "-e",
-      "inject=statx:delay_enter=3000",
-      "-p",
-      `${pid}`,
-    ]);
+  /** Looking at names takes it so long then that what is to be seen can be. */
+  const slowed = async (pid: number): Promise<AsyncDisposable> => {
+    const delay = ["-e", "trace=statx", "-e", "inject=statx:delay_enter=3000"];
+    const strace = root.spawn(["strace", "-f", "-o", "/dev/null", ...delay, "-p", `${pid}`]);
     await strace.until(/attached/);
-    process.kill(pid, "SIGCONT");
-    return { pid, [Symbol.asyncDispose]: () => strace[Symbol.asyncDispose]() };
+    return strace;
   };
+  /** Acts in the midst of a snapshot: its follower is stopped, once the machine is still or before that. */
+  const during = (isStill: boolean, act: (child: Running, follower: number) => Promise<void>): Promise<void> =>
+    caught("a follower that was stopped in time", async () => {
+      await using child = root.start("snapshot", "m", "missed");
+      const isOver = (): boolean => child.child.exitCode !== null;
+      const follower = await poll("the follower", () => followerPid() ?? (isOver() ? null : undefined));
+      if (follower !== null && (await stopIfThere(follower))) {
+        if (isStill) {
+          await using _slow = await slowed(follower);
+          signalIfThere(follower, "SIGCONT");
+          await poll("its stop", () => frozen() === "1\n" || isOver() || undefined);
+          signalIfThere(follower, "SIGSTOP");
+        }
+        if ((await stopIfThere(follower)) && frozen() === (isStill ? "1\n" : "0\n")) {
+          await act(child, follower);
+          return true;
+        }
+        signalIfThere(follower, "SIGCONT");
+      }
+      expect(await child.end).toMatchObject({ status: 0 });
+      await done("remove", "m@missed");
+      return false;
+    });
   const isWhole = async (): Promise<void> => {
     const now = count(join(machines, "m"), "a");
     await poll("its writes", () => (count(join(machines, "m"), "a") > now ? true : undefined));
@@ -395,46 +425,42 @@ test("a machine whose files are followed: whoever is killed while it is still, o
     expect(readdirSync(join(root.path, "run/still"))).toEqual([]);
     expect(await names(store, "m")).toEqual([]);
   };
-  const still = () => poll("its stop", () => (frozen() === "1\n" ? true : undefined));
 
-  for (const whom of ["the follower", "the client"] as const) {
-    await using child = root.start("snapshot", "m");
-    await using follower = await slowly();
-    await still();
-    if (whom === "the follower") process.kill(follower.pid, "SIGKILL");
-    else child.kill("SIGINT");
-    const { status, stderr } = await child.end;
-    expect([status, stderr]).toEqual(
-      whom === "the client" ? [130, expect.anything()] : [1, expect.stringContaining("was killed by SIGKILL")],
-    );
-    await isWhole();
-  }
-  for (const when of ["before", "while it is still"] as const) {
-    await using child = root.start("snapshot", "m");
-    await using _follower = await slowly();
-    if (when !== "before") await still();
-    await killDaemon(root);
-    expect((await child.end).stderr).toContain("berthd has gone");
-    expect(frozen()).toBe(when === "before" ? "0\n" : "1\n");
-    await poll("the follower's end", () => (followerPid() === undefined ? true : undefined));
-    expect((await root.berth("daemon", "start")).status).toBe(0);
-    await isWhole();
-  }
-  {
-    // Its init is killed, and it boots again: what it writes then belongs to another moment.
-    await using child = root.start("snapshot", "m");
-    await using _follower = await slowly();
-    await still();
+  for (const whom of ["the follower", "the client"] as const)
+    await during(true, async (child, follower) => {
+      if (whom === "the follower") process.kill(follower, "SIGKILL");
+      else child.kill("SIGINT");
+      const { status, stderr } = await child.end;
+      expect([status, stderr]).toEqual(
+        whom === "the client" ? [130, expect.anything()] : [1, expect.stringContaining("was killed by SIGKILL")],
+      );
+      await isWhole();
+    });
+  for (const isStill of [false, true])
+    await during(isStill, async (child, follower) => {
+      await killDaemon(root);
+      expect((await child.end).stderr).toContain("berthd has gone");
+      expect(frozen()).toBe(isStill ? "1\n" : "0\n");
+      // It dies with the daemon, but for the first moment of it.
+      signalIfThere(follower, "SIGCONT");
+      await poll("the follower's end", () => (followerPid() === undefined ? true : undefined));
+      expect((await root.berth("daemon", "start")).status).toBe(0);
+      await isWhole();
+    });
+  // Its init is killed, and it boots again: what it writes then belongs to another moment.
+  await during(true, async (child, follower) => {
     const { leader } = await root.recordWhen("m");
     process.kill(leader.pid, "SIGKILL");
+    await root.recordWhen("m", (record) => record.leader.pid !== leader.pid);
+    process.kill(follower, "SIGCONT");
     const { status, stderr } = await child.end;
     expect([status, stderr]).toEqual([1, expect.stringContaining("machine m was started while its files were copied")]);
     await isWhole();
-  }
+  });
   await done("snapshot", "m", "one", "--json");
   expect(await names(store, "m")).toEqual(["one"]);
   await root.berth("daemon", "stop", "--machines");
-}, 120_000);
+}, 300_000);
 
 test("a disk image has snapshots, and goes back; one that a machine may write to is not copied in the midst of it", async () => {
   await using store = await imageRoot("directory");

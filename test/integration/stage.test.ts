@@ -1,5 +1,15 @@
 import { execFileSync } from "node:child_process";
-import { closeSync, constants, existsSync, mkdtempSync, openSync, readFileSync, readlinkSync, rmSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -293,7 +303,13 @@ test("the keeper says when the machine runs and how it ended, and holds what it 
 describe("the console log", () => {
   test("holds all that was written, in frames with the time", async () => {
     const before = BigInt(Date.now()) * 1_000_000n;
-    const kept = keep("echo one; sleep 0.05; printf 'two\\n' >&2; sleep 0.05; printf 'no end'");
+    const words = ["echo one", "printf 'two\\n' >&2", "printf 'no end'"];
+    const kept = keep(`cd ${directory}; ${words.join("; until rm go; do sleep 0.01; done 2>/dev/null; ")}`);
+    // What is said before the keeper reads it is in one frame.
+    for (const word of ["one", "two"]) {
+      await until("it has said so", () => text(kept.frames()).includes(word));
+      writeFileSync(join(directory, "go"), "");
+    }
     await kept.run.ended;
     const frames = kept.frames();
     expect(text(frames)).toBe("one\r\ntwo\r\nno end");
@@ -316,7 +332,8 @@ describe("the console log", () => {
 
   test("goes on in a new file when it is full: the last two are kept, each within the limit", async () => {
     const limit = 4096;
-    const kept = keep("i=0; while [ $i -lt 400 ]; do i=$((i+1)); echo line-$i; sleep 0.0005; done", {
+    const start = "twenty-bytes-or-so-";
+    const kept = keep(`i=0; while [ $i -lt 400 ]; do i=$((i+1)); echo ${start}$i; sleep 0.0005; done`, {
       logLimit: limit,
     });
     await kept.run.ended;
@@ -326,8 +343,8 @@ describe("the console log", () => {
     const lines = text([...kept.frames("console.log.1"), ...kept.frames()])
       .trim()
       .split("\r\n");
-    expect(lines.at(-1)).toBe("line-400");
-    const numbers = lines.slice(1).map((line) => Number(line.slice("line-".length)));
+    expect(lines.at(-1)).toBe(`${start}400`);
+    const numbers = lines.slice(1).map((line) => Number(line.slice(start.length)));
     expect(numbers).toEqual(Array.from({ length: numbers.length }, (_, index) => 401 - numbers.length + index));
     closeAll(kept);
     kept.run[Symbol.dispose]();

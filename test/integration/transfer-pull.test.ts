@@ -143,9 +143,7 @@ function gpgOf(keys: string): (words: readonly string[], input?: string) => Buff
 }
 
 describe("--verify=signature, which is the default", () => {
-  test("takes what a known key signed, in a list beside it or inline, and nothing else", {
-    timeout: 120_000,
-  }, async () => {
+  test("takes what a known key signed, in a list beside it or inline, and nothing else", async () => {
     await using root = pullRoot();
     const keys = root.directory("keys", 0o700);
     const gpg = gpgOf(keys);

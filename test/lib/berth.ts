@@ -41,13 +41,12 @@ import { killMachine, killUnknown } from "../../src/machine/signal-machine.ts";
 import { sweep } from "../../src/machine/sweep.ts";
 import { LOCK } from "../../src/manager/protocol.ts";
 import { isLocked } from "../../src/sys/file-lock.ts";
+import { settled } from "./settled.ts";
 import { TEST_CACHE } from "./trees.ts";
 
 const CHECKOUT = fileURLToPath(new URL("../..", import.meta.url));
 export const BERTH = join(CHECKOUT, "dist/berth");
 
-/** ms in which what ends has ended. */
-const SETTLE_MS = 2000;
 /** For a daemon to end. */
 const STOP_MS = 10_000;
 
@@ -218,9 +217,7 @@ export class BerthRoot {
 
   async [Symbol.asyncDispose](): Promise<void> {
     // A daemon removes the record first, and a test may have seen no more than that.
-    for (const end = performance.now() + SETTLE_MS; this.leftovers().length > 0 && performance.now() < end; )
-      await sleep(20);
-    const left = this.leftovers();
+    const left = await settled(() => this.leftovers());
     try {
       await this.#stopDaemon();
       // That of a daemon which was killed waits for the next one.
@@ -302,21 +299,35 @@ export class Running {
   }
 }
 
-/** Asks until there is an answer; 20 s are not a promise about speed but the end of all patience. */
+/** Asks until there is an answer; a minute is not a promise about speed but the end of all patience. */
 export async function poll<T>(what: string, ask: () => T | undefined): Promise<T> {
-  const deadline = performance.now() + 20_000;
+  const deadline = performance.now() + 60_000;
   for (;;) {
     const answer = ask();
     if (answer !== undefined) return answer;
-    if (performance.now() > deadline) throw new Error(`${what} did not come within 20 s`);
+    if (performance.now() > deadline) throw new Error(`${what} did not come within 60 s`);
     await sleep(5);
   }
+}
+
+/** Rounds of what may be over before this process has seen it: until one says that it was not. */
+export async function caught(what: string, round: () => Promise<boolean>): Promise<void> {
+  for (let rounds = 0; rounds < 5; rounds++) if (await round()) return;
+  throw new Error(`${what} did not come about in five rounds`);
 }
 
 /** It runs, or it could: a zombie does not. */
 export function isRunning(pid: number): boolean {
   const status = read(`/proc/${pid}/status`);
   return status !== "" && !/^State:\s*Z/m.test(status);
+}
+
+export function signalIfThere(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // It has just ended.
+  }
 }
 
 /** When a signal has stopped it: a SIGCONT that comes before is lost. */

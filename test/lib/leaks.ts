@@ -10,20 +10,16 @@
  *   const before = snapshot(); ...; leaksSince(before)   // lines, [] = clean; waits for nothing
  *   openFds(pid)                                      // fds of a daemon, to compare yourself
  *
- * The kernel takes mounts and namespaces apart in its own time, so a difference counts after GRACE only.
+ * The kernel takes mounts and namespaces apart in its own time, so a difference counts if it lasts only (settled.ts).
  */
 import { spawnSync } from "node:child_process";
-import { setTimeout as sleep } from "node:timers/promises";
 import { aroundAll, aroundEach } from "vitest";
 import { keptMountinfo } from "../../src/host/mount-table.ts";
 import { KINDS } from "./host-state.ts";
 import { newProcesses, type Processes, readProcesses } from "./processes.ts";
+import { settled } from "./settled.ts";
 
 export { openFds } from "./host-state.ts";
-
-/** Milliseconds. */
-const GRACE = 2000;
-const INTERVAL = 50;
 
 export interface LeakOptions {
   /** Watched besides os.tmpdir(): a run directory, a store. */
@@ -59,13 +55,8 @@ export function leaksSince(before: Snapshot): string[] {
 }
 
 /** Throws if a difference lasts. */
-export async function expectNoLeaks(before: Snapshot, grace = GRACE): Promise<void> {
-  const deadline = performance.now() + grace;
-  let found = leaksSince(before);
-  while (found.length > 0 && performance.now() < deadline) {
-    await sleep(INTERVAL);
-    found = leaksSince(before);
-  }
+export async function expectNoLeaks(before: Snapshot, grace?: number): Promise<void> {
+  const found = await settled(() => leaksSince(before), grace);
   if (found.length === 0) return;
   const error = new Error(`the test changed the host:\n  ${found.join("\n  ")}`);
   error.name = "LeakError";
