@@ -2,6 +2,7 @@
 module.exports = require("./lazily.cjs")("node:os", [
   "availableParallelism",
   "constants",
+  "freemem",
   "hostname",
   "release",
   "tmpdir",

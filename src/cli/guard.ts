@@ -169,7 +169,8 @@ export class Guard {
 
   /** systemd says that it is ready also where all that it could start is a shell for repairs. */
   async #requireBooted(): Promise<void> {
-    const status = await this.#exec(["/bin/sh", "-c", IN_MAINTENANCE], false).catch((error: unknown) => {
+    const ask = (): Promise<number> => this.#exec(["/bin/sh", "-c", IN_MAINTENANCE], false);
+    const status = await untilAnswered(ask).catch((error: unknown) => {
       if (isNotExecuted(error)) return null; // it has no shell
       throw error;
     });
@@ -200,21 +201,15 @@ export class Guard {
     return isSaid ? error.exitStatus : BERTH_FAILED;
   }
 
-  /** A daemon that is just being killed may still take a connection: then it is the next one's. */
   async #goBack(snapshot: string): Promise<string> {
     const { name } = this.#request;
     const { signal } = new AbortController();
     const request = { name, snapshot, undo: false, restart: true, timeout: null };
-    for (let attempt = 1; ; attempt++) {
-      try {
-        const { kept, restarted } = await rollBack({ ...this.#context, signal }, request);
-        if (!restarted) await this.#ask("start", { name, timeout: null });
-        return kept;
-      } catch (error) {
-        if (!(error instanceof DaemonGone) || attempt === ATTEMPTS) throw error;
-        await sleep(AGAIN_MS);
-      }
-    }
+    return untilAnswered(async () => {
+      const { kept, restarted } = await rollBack({ ...this.#context, signal }, request);
+      if (!restarted) await this.#ask("start", { name, timeout: null });
+      return kept;
+    });
   }
 
   #done(): string {
@@ -237,6 +232,18 @@ export class Guard {
       return await client.call(method, params);
     } finally {
       client.close();
+    }
+  }
+}
+
+/** A daemon that is just being killed may still take a connection: then it is the next one's. */
+async function untilAnswered<T>(ask: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof DaemonGone) || attempt === ATTEMPTS) throw error;
+      await sleep(AGAIN_MS);
     }
   }
 }

@@ -245,7 +245,7 @@ machines.
 
 *BERTH_ETC*, *BERTH_RUN*, *BERTH_MACHINES*, *BERTH_CACHE*
 : Move one of these alone. By default they are _/etc/berth_, _/run/berth_, _/var/lib/machines_ and _/var/cache/berth_.
-A berthd is found by its BERTH_RUN, and does nothing for who has other settings or machines than it.
+A berthd is found by its BERTH_RUN; for who has other settings or machines than it, it starts, copies and downloads nothing.
 
 *NO_COLOR*
 : No colours, spinners and progress bars, which otherwise appear on terminals.

@@ -271,20 +271,17 @@ function parse(line: string): Request | Hint | undefined {
   const id = Number(value["id"]);
   const { method, params, places, signal, cancel } = value;
   if (typeof method === "string")
-    return {
-      id,
-      method,
-      params: isObject(params) ? params : {},
-      places: isObject(places) ? placesOf(places) : undefined,
-    };
+    return { id, method, params: isObject(params) ? params : {}, places: placesIn(places) };
   if (cancel === true) return { id, cancel };
   return Number.isInteger(signal) && Number(signal) > 0 && Number(signal) <= 64
     ? { id, signal: Number(signal) }
     : undefined;
 }
 
-function placesOf({ etc, machines }: Readonly<Record<string, unknown>>): Places {
-  return { etc: String(etc), machines: String(machines) };
+function placesIn(value: unknown): Places | undefined {
+  if (!isObject(value)) return undefined;
+  const { etc, machines } = value;
+  return typeof etc === "string" && typeof machines === "string" ? { etc, machines } : undefined;
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {

@@ -3,8 +3,16 @@ import { type Paths, realPath } from "../host/paths.ts";
 import type { MethodName, Places } from "../manager/protocol.ts";
 import { printable } from "../spec/quote.ts";
 
-/** What is about the daemon itself, whatever it has its machines in. */
-const OF_DAEMON: readonly MethodName[] = ["ping", "status", "quit"];
+/** What takes a tree, or settings, by a name. Everything else is about what runs, and of that there is one of a name in a BERTH_RUN. */
+const OF_STORE: readonly MethodName[] = [
+  "start",
+  "startEphemeral",
+  "apply",
+  "snapshot",
+  "rollback",
+  "pull",
+  "setProperty",
+];
 const NAMES = { machines: "machines", etc: "settings" } as const;
 
 /**
@@ -13,7 +21,7 @@ const NAMES = { machines: "machines", etc: "settings" } as const;
  * @throws BerthError that names both
  */
 export function refuseOtherPlaces(method: string, places: Places | undefined, paths: Paths): void {
-  if (places === undefined || OF_DAEMON.some((each) => each === method)) return;
+  if (places === undefined || !OF_STORE.some((each) => each === method)) return;
   for (const key of ["machines", "etc"] as const) {
     if (isSame(places[key], paths[key])) continue;
     throw new BerthError(

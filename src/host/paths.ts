@@ -1,5 +1,5 @@
 import { existsSync, realpathSync } from "node:fs";
-import { dirname, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 
 /**
  * Where everything of one berth root lives. BERTH_ROOT (or --root) puts all of it under one directory; BERTH_ETC,
@@ -52,11 +52,12 @@ export function findPaths(env: NodeJS.ProcessEnv, installation: string, root: st
   };
 }
 
-/** Without links, so that two names of one place are the same; of what is not there as it is. */
+/** Without links, so that two names of one place are the same; of what is not there, or can't be seen, as far as it is. */
 export function realPath(path: string): string {
   try {
     return realpathSync.native(path);
   } catch {
-    return path;
+    const above = dirname(path);
+    return above === path ? path : join(realPath(above), basename(path));
   }
 }

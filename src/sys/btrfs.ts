@@ -6,7 +6,7 @@ import { address, bind, bindThreaded, check, failedWith, pinned } from "./libc.t
 const ioctlCall = bind("int ioctl(int fd, ulong request, void *argument)");
 const ioctlInThread = bindThreaded("int ioctl(int fd, ulong request, void *argument)");
 
-const SYNC = 0x9408;
+const START_SYNC = 0x80089418;
 const SUBVOL_CREATE = 0x5000940e;
 const SNAP_DESTROY = 0x5000940f;
 const SNAP_CREATE_V2 = 0x50009417;
@@ -155,9 +155,9 @@ export function limitSubvolume(path: string, limit: number | null): void {
   });
 }
 
-/** Brings all of the file system to the disk, what its quotas allow as well. In the kernel, at once: for what is rare. */
-export function syncSubvolumes(directory: string): void {
-  withDirectory(directory, (fd) => call(fd, SYNC, pinned(8), "BTRFS_IOC_SYNC", directory));
+/** Has the kernel bring all of the file system to the disk from now on, what its quotas allow as well; nobody waits for it. */
+export function startSync(directory: string): void {
+  withDirectory(directory, (fd) => call(fd, START_SYNC, pinned(8), "BTRFS_IOC_START_SYNC", directory));
 }
 
 /** Paths of the subvolumes in a subvolume (an fd of its root), relative to it; not of those in these. */

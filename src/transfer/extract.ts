@@ -1,5 +1,6 @@
 import { fstatSync, readSync } from "node:fs";
 import { readdir } from "node:fs/promises";
+import { freemem } from "node:os";
 import { BerthError } from "../errors.ts";
 import { runConfinedAlone } from "../host/confine.ts";
 import type { Beside } from "../image/make.ts";
@@ -98,7 +99,7 @@ export async function extractArchive(input: ArchiveInput, directory: string, opt
 /** Bytes. What a cgroup may have is often taken by the pages of files, which the kernel gives back: half of it is there all the same. */
 function memoryHere(): number {
   const limit = process.constrainedMemory();
-  return Math.max(process.availableMemory(), limit < NO_LIMIT ? limit / 2 : 0);
+  return Math.min(freemem(), Math.max(process.availableMemory(), limit < NO_LIMIT ? limit / 2 : 0));
 }
 
 /** What tar(1) says of the archive's end. Names are escaped, so that no line of theirs looks like one of these. */

@@ -130,7 +130,6 @@ describe("one daemon a root", () => {
     for (const words of [
       ["start", "m"],
       ["start", "--timeout=60", "m"],
-      ["exec", "m", "/probe"],
       ["pull-tar", "--verify=no", "http://127.0.0.1:9/x.tar"],
     ])
       expect(await by({ BERTH_MACHINES: others }, ...words)).toMatchObject({

@@ -70,7 +70,7 @@ function addTest(result: Tally, test: TestCase, how: How): void {
 function addPassed(result: Tally, test: TestCase, errors: readonly { readonly message: string }[] | undefined): void {
   result.passed++;
   const [first] = errors ?? [];
-  if (first !== undefined) result.again.push(`${nameOf(test)}: ${first.message.split("\n", 1)[0]}`);
+  if (first !== undefined) result.again.push(`${nameOf(test)}: ${String(first.message).split("\n", 1)[0]}`);
 }
 
 function addSkip(result: Tally, test: TestCase, reason: string | undefined, how: How): void {

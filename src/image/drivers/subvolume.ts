@@ -12,7 +12,7 @@ import {
   type SubvolumeInfo,
   setSubvolumeReadOnly,
   snapshotSubvolume,
-  syncSubvolumes,
+  startSync,
 } from "../../sys/btrfs.ts";
 import { limitOfGroup, limitStoreGroup, recount, storeGroup } from "../../sys/btrfs-quota.ts";
 import { RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS } from "../../sys/constants.ts";
@@ -113,7 +113,7 @@ function withoutLimits(path: string, use: () => void): void {
       if (together !== null) limitStoreGroup(store, together);
     }
     // What was done between has brought to the disk that there are none.
-    syncSubvolumes(store);
+    startSync(store);
   }
 }
 

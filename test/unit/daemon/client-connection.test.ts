@@ -43,6 +43,24 @@ test("what root asks for at once is done in several turns of the event loop, in 
   }
 });
 
+test("where a client has its machines is looked at only where that is text", async () => {
+  const [ours, theirs] = socketPair(SOCK_STREAM);
+  let asked = 0;
+  const daemon = { status: async () => ({ pid: ++asked }) } as unknown as Daemon;
+  const peer = { pid: process.pid, uid: 65534, gid: 65534 };
+  const connection = new ClientConnection(ours, peer, daemon, openLog(process.env).log, () => undefined);
+  try {
+    const odd = ["null", "[]", "7", '{"etc":{"toString":1},"machines":""}', `${"[".repeat(500)}${"]".repeat(500)}`];
+    for (const [id, places] of odd.entries()) writeSync(theirs, `{"id":${id},"method":"status","places":${places}}\n`);
+    for (const late = monotonic() + 10_000; asked < odd.length && monotonic() < late; ) await nextTurn();
+    await connection.close();
+    expect(receive(theirs).map((reply) => [reply.id, "result" in reply])).toEqual(odd.map((_, id) => [id, true]));
+  } finally {
+    await connection.close();
+    closeQuietly(theirs);
+  }
+});
+
 /** To the end. */
 function receive(fd: number): readonly Reply[] {
   const buffer = Buffer.alloc(1 << 16);

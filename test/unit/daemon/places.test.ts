@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { refuseOtherPlaces } from "../../../src/daemon/places.ts";
-import { findPaths } from "../../../src/host/paths.ts";
+import { findPaths, realPath } from "../../../src/host/paths.ts";
 
 let directory = "";
 beforeEach(() => {
@@ -18,6 +18,7 @@ test.each([
   ["the daemon's own", "start", ours],
   ["a client of before", "start", undefined],
   ["what is about the daemon itself", "quit", { ...ours, machines: "/others" }],
+  ["what is about a machine that runs", "exec", { ...ours, machines: "/others", etc: "/others" }],
 ])("%s: done", (_, method, places) => {
   expect(() => refuseOtherPlaces(method, places, paths)).not.toThrow();
 });
@@ -31,12 +32,17 @@ test("other machines or settings: both are named, and what to set", () => {
       hint: expect.stringContaining("BERTH_MACHINES"),
     }),
   );
-  expect(() => refuseOtherPlaces("list", { ...ours, etc: "/others" }, paths)).toThrow(
+  expect(() => refuseOtherPlaces("pull", { ...ours, etc: "/others" }, paths)).toThrow(
     expect.objectContaining({
       message: "berthd of /berth/run has its settings in /berth/etc, not in /others",
       hint: expect.stringContaining("BERTH_ETC"),
     }),
   );
+});
+
+test("of what is not there yet the links above it are followed", () => {
+  symlinkSync("/usr", join(directory, "link"));
+  expect(realPath(join(directory, "link/none/etc"))).toBe(realPath("/usr/none/etc"));
 });
 
 test("the daemon's links are followed, and the client's never", () => {
