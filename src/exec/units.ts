@@ -1,9 +1,10 @@
 import { execFile } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError } from "../errors.ts";
 import { parseMemberships } from "../host/cgroups.ts";
 import { monotonic } from "../sys/clock.ts";
+import { isPopulated } from "./cgroup.ts";
 
 /** What systemd makes of a machine's processes, asked for by systemd's own clients. */
 export interface Scope {
@@ -33,9 +34,15 @@ export async function startScope(
   const description = ["Description", "s", `Machine ${machine} (berth)`, "CollectMode", "s", "inactive-or-failed"];
   const call = ["call", "--quiet", "org.freedesktop.systemd1", "/org/freedesktop/systemd1"];
   const method = ["org.freedesktop.systemd1.Manager", "StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "fail"];
-  await ask("busctl", [...call, ...method, "5", ...properties, ...description, "0"], `start ${unit} in ${slice}`, {
-    aborted,
-    hint: `systemctl status ${unit} says more; an old one that lingers goes with systemctl stop ${unit}`,
+  const start = (): Promise<string> =>
+    ask("busctl", [...call, ...method, "5", ...properties, ...description, "0"], `start ${unit} in ${slice}`, {
+      aborted,
+      hint: `systemctl status ${unit} says more; an old one that lingers goes with systemctl stop ${unit}`,
+    });
+  await start().catch(async (error: Error) => {
+    if (!ALREADY_THERE.test(error.message) || !(await lingers(unit, path, { aborted }))) throw error;
+    await ask("systemctl", ["stop", "--", unit], `stop what is left of ${unit}`, { aborted });
+    await start();
   });
   const deadline = monotonic() + PATIENCE_MS;
   while (!path.endsWith(cgroupOf(keeper))) {
@@ -45,6 +52,18 @@ export async function startScope(
       });
     await sleep(LOOK_MS, undefined, { signal: aborted });
   }
+}
+
+const ALREADY_THERE = /was already loaded or has a fragment file/;
+
+/**
+ * Of a machine of before, in the same place and with nothing in it any more: a cgroup that is removed before systemd has looked whether it
+ * is empty is not told to be so by anybody, and its scope stays.
+ */
+async function lingers(unit: string, path: string, { aborted }: Asker): Promise<boolean> {
+  const words = ["show", "--property=ControlGroup", "--value", "--", unit];
+  const cgroup = (await ask("systemctl", words, `tell of ${unit}`, { aborted })).trim();
+  return path.endsWith(cgroup) && !(existsSync(path) && isPopulated(path));
 }
 
 /** --runtime: for as long as the unit is there. All forms that systemctl knows, since it is what reads them. */

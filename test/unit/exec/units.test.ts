@@ -1,4 +1,4 @@
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -52,6 +52,43 @@ describe("systemd's clients", () => {
     await expect(setUnitProperty("m.scope", "TasksMax", "7", { aborted })).rejects.toThrow(
       "systemd would not set TasksMax=7 of m.scope: Failed: no such unit",
     );
+  });
+
+  describe("that have a scope of that name", () => {
+    /** It goes when it is stopped. `cgroup`: of the one that is there. */
+    function withScope(cgroup: string): void {
+      clients(`
+echo "$(basename "$0") $1" >>${directory}/log
+case $1 in
+  show) echo ${cgroup} ;;
+  stop) touch ${directory}/stopped ;;
+  call) [ -e ${directory}/stopped ] || { echo "Call failed: Unit m.scope was already loaded or has a fragment file." >&2; exit 1; } ;;
+esac`);
+    }
+    const asked = (): readonly string[] => readFileSync(join(directory, "log"), "utf8").trim().split("\n");
+    const keeper = process.pid;
+    // Where this process is already, so that nobody waits for it to come.
+    const at = (): string => `/nowhere${/^0::(.*)$/m.exec(readFileSync("/proc/self/cgroup", "utf8"))?.[1] ?? ""}`;
+
+    test("with nothing in it any more: it is stopped first", async () => {
+      withScope('""');
+      await startScope({ ...scope, path: at() }, keeper, "m", { aborted });
+      expect(asked()).toEqual(["busctl call", "systemctl show", "systemctl stop", "busctl call"]);
+    });
+
+    test.each([
+      ["in another slice", "/others.slice/m.scope", "/nowhere/machine.slice/m.scope"],
+      ["with processes in it", "/m.scope", "m.scope"],
+    ])("%s: it is left alone", async (_, cgroup, path) => {
+      withScope(cgroup);
+      const place = path.startsWith("/") ? path : join(directory, path);
+      if (!path.startsWith("/")) mkdirSync(place);
+      if (!path.startsWith("/")) writeFileSync(join(place, "cgroup.events"), "populated 1\nfrozen 0\n");
+      await expect(startScope({ ...scope, path: place }, keeper, "m", { aborted })).rejects.toThrow(
+        "was already loaded",
+      );
+      expect(asked()).toEqual(["busctl call", "systemctl show"]);
+    });
   });
 
   test("that are not there", async () => {
