@@ -4,15 +4,7 @@ import type { MethodName, Places } from "../manager/protocol.ts";
 import { printable } from "../spec/quote.ts";
 
 /** What takes a tree, or settings, by a name. Everything else is about what runs, and of that there is one of a name in a BERTH_RUN. */
-const OF_STORE: readonly MethodName[] = [
-  "start",
-  "startEphemeral",
-  "apply",
-  "snapshot",
-  "rollback",
-  "pull",
-  "setProperty",
-];
+const OF_STORE: readonly MethodName[] = ["start", "startEphemeral", "apply", "snapshot", "rollback", "pull"];
 const NAMES = { machines: "machines", etc: "settings" } as const;
 
 /**

@@ -40,7 +40,7 @@ export async function startScope(
       hint: `systemctl status ${unit} says more; an old one that lingers goes with systemctl stop ${unit}`,
     });
   await start().catch(async (error: Error) => {
-    if (!ALREADY_THERE.test(error.message) || !(await lingers(unit, path, { aborted }))) throw error;
+    if (!ALREADY_THERE.test(error.message) || !(await lingers({ unit, slice, path }, { aborted }))) throw error;
     await ask("systemctl", ["stop", "--", unit], `stop what is left of ${unit}`, { aborted });
     await start();
   });
@@ -60,10 +60,10 @@ const ALREADY_THERE = /was already loaded or has a fragment file/;
  * Of a machine of before, in the same place and with nothing in it any more: a cgroup that is removed before systemd has looked whether it
  * is empty is not told to be so by anybody, and its scope stays.
  */
-async function lingers(unit: string, path: string, { aborted }: Asker): Promise<boolean> {
-  const words = ["show", "--property=ControlGroup", "--value", "--", unit];
-  const cgroup = (await ask("systemctl", words, `tell of ${unit}`, { aborted })).trim();
-  return path.endsWith(cgroup) && !(existsSync(path) && isPopulated(path));
+async function lingers({ unit, slice, path }: Scope, { aborted }: Asker): Promise<boolean> {
+  const words = ["show", "--property=Slice", "--value", "--", unit];
+  const its = (await ask("systemctl", words, `tell of ${unit}`, { aborted })).trim();
+  return its === slice && !(existsSync(path) && isPopulated(path));
 }
 
 /** --runtime: for as long as the unit is there. All forms that systemctl knows, since it is what reads them. */

@@ -22,11 +22,12 @@ export function isFrozen({ cgroup }: Pick<MachineRecord, "cgroup">): boolean {
  * @throws BerthError when some process does not stop in time: then all go on; of kind NoSuchMachine when it ends meanwhile, and
  *   Busy when somebody else lets it go on
  */
-export async function freeze(machine: MachineRecord, frozen: boolean): Promise<void> {
+export async function freeze(machine: MachineRecord, frozen: boolean, patienceMs = PATIENCE_MS): Promise<void> {
   const directory = payload(machine.cgroup);
   write(machine, frozen);
   if (!frozen) return;
-  const frozenNow = came(directory, () => !isAlive(machine.leader) || wasLetGo(machine)).catch((error: unknown) => {
+  const isOver = (): boolean => !isAlive(machine.leader) || wasLetGo(machine);
+  const frozenNow = came(directory, isOver, patienceMs).catch((error: unknown) => {
     write(machine, false);
     throw error;
   });
@@ -36,7 +37,7 @@ export async function freeze(machine: MachineRecord, frozen: boolean): Promise<v
   write(machine, false);
   if (!isAlive(machine.leader)) throw justEnded(machine.name);
   if (isLetGo) throw letGo(machine);
-  throw new BerthError(`machine ${machine.name} could not be frozen within ${PATIENCE_MS / 1000} s`, {
+  throw new BerthError(`machine ${machine.name} could not be frozen within ${patienceMs / 1000} s`, {
     kind: "Timeout",
     hint: `some process of it waits in the kernel and can't be stopped: see the states in ${directory}/cgroup.procs`,
   });
@@ -64,7 +65,7 @@ function write({ name, cgroup }: MachineRecord, frozen: boolean): void {
 }
 
 /** The kernel says so in cgroup.events, and that the file has changed by inotify. False: not in time, or it `isOver`. */
-async function came(directory: string, isOver: () => boolean): Promise<boolean> {
+async function came(directory: string, isOver: () => boolean, patienceMs: number): Promise<boolean> {
   const events = join(directory, "cgroup.events");
   const is = (): boolean => /^frozen 1$/m.test(textOf(directory, "cgroup.events"));
   if (is()) return true;
@@ -80,7 +81,7 @@ async function came(directory: string, isOver: () => boolean): Promise<boolean> 
     const timer = setInterval(() => isOver() && resolve(false), LOOK_MS);
     end.signal.addEventListener("abort", () => clearInterval(timer), { once: true });
   });
-  const patience = sleep(PATIENCE_MS, false, { signal: end.signal }).catch(() => false);
+  const patience = sleep(patienceMs, false, { signal: end.signal }).catch(() => false);
   try {
     return await Promise.race([changed, over, patience]);
   } finally {

@@ -54,7 +54,7 @@ export async function signedChecksum(url: URL, paths: Paths, workspace: string, 
   throw new BerthError(`${showUrl(url)} can't be verified: the signed list does not have its checksum`);
 }
 
-/** What gpgv(1) says of signatures, for people and for programs. */
+/** Lines that gpgv(1) says of signatures, for people and for programs. */
 const LINES_MAX = 1000;
 
 interface Verification {

@@ -55,12 +55,12 @@ describe("systemd's clients", () => {
   });
 
   describe("that have a scope of that name", () => {
-    /** It goes when it is stopped. `cgroup`: of the one that is there. */
-    function withScope(cgroup: string): void {
+    /** It goes when it is stopped. */
+    function withScope(slice: string): void {
       clients(`
 echo "$(basename "$0") $1" >>${directory}/log
 case $1 in
-  show) echo ${cgroup} ;;
+  show) echo ${slice} ;;
   stop) touch ${directory}/stopped ;;
   call) [ -e ${directory}/stopped ] || { echo "Call failed: Unit m.scope was already loaded or has a fragment file." >&2; exit 1; } ;;
 esac`);
@@ -71,16 +71,16 @@ esac`);
     const at = (): string => `/nowhere${/^0::(.*)$/m.exec(readFileSync("/proc/self/cgroup", "utf8"))?.[1] ?? ""}`;
 
     test("with nothing in it any more: it is stopped first", async () => {
-      withScope('""');
+      withScope("machine.slice");
       await startScope({ ...scope, path: at() }, keeper, "m", { aborted });
       expect(asked()).toEqual(["busctl call", "systemctl show", "systemctl stop", "busctl call"]);
     });
 
     test.each([
-      ["in another slice", "/others.slice/m.scope", "/nowhere/machine.slice/m.scope"],
-      ["with processes in it", "/m.scope", "m.scope"],
-    ])("%s: it is left alone", async (_, cgroup, path) => {
-      withScope(cgroup);
+      ["in another slice", "-.slice", "/nowhere/machine.slice/m.scope"],
+      ["with processes in it", "machine.slice", "m.scope"],
+    ])("%s: it is left alone", async (_, slice, path) => {
+      withScope(slice);
       const place = path.startsWith("/") ? path : join(directory, path);
       if (!path.startsWith("/")) mkdirSync(place);
       if (!path.startsWith("/")) writeFileSync(join(place, "cgroup.events"), "populated 1\nfrozen 0\n");

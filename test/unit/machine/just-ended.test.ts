@@ -54,7 +54,7 @@ test("a machine that somebody else lets go on while it is to be frozen: that is 
   writeFileSync(join(directory, "payload/cgroup.events"), "populated 1\nfrozen 0\n");
   const { pid } = process;
   const machine = { ...gone, leader: { pid, startTime: startTimeOf(pid) ?? "" }, cgroup: directory };
-  const frozen = freeze(machine, true).catch((error: unknown) => error);
+  const frozen = freeze(machine, true, 3_600_000).catch((error: unknown) => error);
   writeFileSync(join(directory, "payload/cgroup.freeze"), "0");
   expect(await frozen).toMatchObject({
     message: "somebody else let machine m go on while it was to be still",
