@@ -19,6 +19,7 @@ test.each([
   ["a client of before", "start", undefined],
   ["what is about the daemon itself", "quit", { ...ours, machines: "/others" }],
   ["what is about a machine that runs", "exec", { ...ours, machines: "/others", etc: "/others" }],
+  ["its limits", "setProperty", { ...ours, machines: "/others", etc: "/others" }],
 ])("%s: done", (_, method, places) => {
   expect(() => refuseOtherPlaces(method, places, paths)).not.toThrow();
 });
