@@ -3,7 +3,7 @@ import { Socket } from "node:net";
 import { join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
 import { type Paths, realPath } from "../host/paths.ts";
-import { type MethodName, type Methods, type Places, type Reply, SOCKET } from "../manager/protocol.ts";
+import { type MethodName, type Methods, type Places, type Reply, SOCKET, type WireError } from "../manager/protocol.ts";
 
 interface Waiting {
   readonly onEvent: (event: unknown) => void;
@@ -125,10 +125,7 @@ export class DaemonClient {
     }
     this.#waiting.delete(reply.id);
     if ("result" in reply) waiting.resolve(reply.result);
-    else {
-      const { message, hint, kind, exitStatus } = reply.error;
-      waiting.reject(new BerthError(message, { hint: hint ?? undefined, kind: kind ?? undefined, exitStatus }));
-    }
+    else waiting.reject(errorOf(reply.error));
   }
 
   #end(error: Error): void {
@@ -143,4 +140,15 @@ export class DaemonGone extends BerthError {
   constructor(cause?: Error) {
     super("berthd has gone", { hint: "berth daemon status", cause });
   }
+}
+
+/** What another program got for an answer to its only request; empty: none was to come any more. */
+export function failureIn(answer: string): BerthError {
+  if (answer === "") return new DaemonGone();
+  const reply = JSON.parse(answer) as Reply;
+  return "error" in reply ? errorOf(reply.error) : new BerthError(`berthd's answer is no answer: ${answer}`);
+}
+
+function errorOf({ message, hint, kind, exitStatus }: WireError): BerthError {
+  return new BerthError(message, { hint: hint ?? undefined, kind: kind ?? undefined, exitStatus });
 }

@@ -2,20 +2,22 @@ import { BerthError } from "../errors.ts";
 import { INSTALLATION } from "../host/installation.ts";
 import { findPaths, type Paths } from "../host/paths.ts";
 import { readPublished } from "../manager/published.ts";
-import { execByDaemon } from "./exec-by-daemon.ts";
+import { failureIn } from "./daemon-client.ts";
 import { complain, INTERRUPTED } from "./output.ts";
 import { showList } from "./show-list.ts";
 import { FAILURE } from "./verb.ts";
 
 /**
- * What is asked for most, with berthd there, in its plainest form: a list, a start, and a command in a machine. It needs little of
- * berth, and the rest takes 8 ms to load. Undefined: it is something else, or can't be done so; nothing has been done then.
+ * What is asked for most, with berthd there, in its plainest form: a list, a start, and what a command in a machine failed of (the
+ * command itself is src/exec-client's). It needs little of berth, and the rest takes 8 ms to load. Undefined: it is something else, or
+ * can't be done so; nothing has been done then.
  */
 export function quickly(argv: readonly string[]): number | undefined | Promise<number | undefined> {
   const [verb, ...words] = argv;
   if (verb === "list") return list(words, findPaths(process.env, INSTALLATION, undefined));
-  if (verb === "exec") return exec(words, findPaths(process.env, INSTALLATION, undefined));
   if (verb === "start") return start(words, findPaths(process.env, INSTALLATION, undefined));
+  // By src/exec-client, which has no words of its own.
+  if (verb === "exec-answered") return failed(failureIn(words[0] ?? ""), FAILURE);
   return undefined;
 }
 
@@ -29,18 +31,6 @@ function list(words: readonly string[], paths: Paths): number | undefined {
     return 0;
   } catch {
     return 0; // nobody reads it
-  }
-}
-
-async function exec([name = "", ...words]: readonly string[], paths: Paths): Promise<number | undefined> {
-  const argv = words[0] === "--" ? words.slice(1) : words;
-  const plain = /^[A-Za-z0-9]/.test(name) && argv[0] !== undefined && !argv[0].startsWith("-");
-  // What is no UTF-8 is for the others to refuse.
-  if (!plain || words.some((word) => word.includes("\uFFFD"))) return undefined;
-  try {
-    return await execByDaemon(name, { argv, user: undefined, directory: undefined, environment: [] }, paths);
-  } catch (error) {
-    return failed(error, FAILURE);
   }
 }
 

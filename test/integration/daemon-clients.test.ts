@@ -1,6 +1,6 @@
 /** berthd's socket: clients that say rubbish, that are killed, that are too many, that are nobody; and what they leave in it. */
-import { mkdirSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, openSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { beforeAll, describe, expect, test } from "vitest";
 import { connectStream, FdStream } from "../../src/sys/unix-stream.ts";
@@ -182,6 +182,31 @@ describe("berth list", () => {
     const more = (await modules(BERTH, "list")).filter((module) => !own.includes(module));
     expect(more).toEqual(["NativeModule vm"]);
   });
+});
+
+test("berth exec says what berthd answers, in words and by its status", async () => {
+  await using root = berthRoot();
+  await shellMachine(root, "m");
+  await using daemon = await berthd(root);
+  expect((await root.berth("start", "m")).status).toBe(0);
+  expect(await root.berth("exec", "n", "--", "true")).toMatchObject({
+    status: 125,
+    stdout: "",
+    stderr: 'berth: no machine "n" is running\nhint: did you mean m?\n',
+  });
+  expect(await root.berth("exec", "m", "/no/such")).toMatchObject({
+    status: 127,
+    stderr: expect.stringMatching(/^berth: entering m failed at .*ENOENT.*\nhint: .*\n$/),
+  });
+  await using child = root.start("exec", "m", "--", "sh", "-c", "echo on; exec sleep 1000");
+  await child.until(/^on$/m);
+  daemon.kill("SIGKILL");
+  expect(await child.end).toMatchObject({ status: 125, stderr: expect.stringMatching(/^berth: berthd has gone\n/) });
+  await daemon.end;
+  await using next = await berthd(root);
+  expect((await root.berth("terminate", "m")).status).toBe(0);
+  next.kill();
+  expect((await next.end).status).toBe(0);
 });
 
 describe("a user who is not root", () => {
@@ -424,6 +449,7 @@ describe("clients that are killed", () => {
     expect((await root.berth("start", "m")).status).toBe(0);
     await using child = root.start("exec", "m", "--", "sh", "-c", "echo on; exec sleep 1000");
     await child.until(/^on$/m);
+    expect(basename(readlinkSync(`/proc/${child.pid}/exe`)), "it waits without Node").toMatch(/^exec-client-/);
     child.kill("SIGKILL");
     await child.end;
     await poll("the end of the command", () => (childCount(root) <= 2 ? true : undefined));
