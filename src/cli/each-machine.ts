@@ -11,10 +11,18 @@ export async function oneByOne(names: readonly string[], act: (name: string) => 
   return status;
 }
 
-/** The same, all at once. */
+/** berthd works on 256 requests of a client (src/daemon/client-connection.ts). */
+const AT_ONCE = 200;
+
+/** The same, many at once. */
 export async function allAtOnce(names: readonly string[], act: (name: string) => Promise<void>): Promise<number> {
-  const statuses = [...new Set(names)].map((name) => attempt(names.length > 1, name, act));
-  return Math.max(...(await Promise.all(statuses)));
+  const left = new Set(names).values();
+  const some = async (): Promise<number> => {
+    let status = 0;
+    for (const name of left) status = Math.max(status, await attempt(names.length > 1, name, act));
+    return status;
+  };
+  return Math.max(...(await Promise.all(Array.from({ length: AT_ONCE }, some))));
 }
 
 async function attempt(goOn: boolean, name: string, act: (name: string) => Promise<void>): Promise<number> {

@@ -21,6 +21,8 @@ export class DaemonRoot {
 
   /** Names of `count` machines, each with a tree of its own. */
   machines(count: number): readonly string[] {
+    // As a store is, and berth says it of each machine where it is not.
+    mkdirSync(this.paths.machines, { recursive: true, mode: 0o700 });
     const names = Array.from({ length: count }, (_, index) => `m${index + 1}`);
     for (const name of names) makeTree(join(this.paths.machines, name), this.#init);
     return names;
