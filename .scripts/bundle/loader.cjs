@@ -6,7 +6,7 @@ const { readFileSync } = require("node:fs");
 const { Script } = require("node:vm");
 
 const PROGRAM = __filename.slice(0, -".cjs".length);
-const QUICK = ["list", "answered"];
+const QUICK = ["list", "start", "exec-answered"];
 
 function load(bundle) {
   const file = readFileSync(bundle);
@@ -19,8 +19,18 @@ function load(bundle) {
   return program.exports;
 }
 
+/** `status`: of what has been done already. */
+function rest(status) {
+  if (status === undefined) load(`${PROGRAM}.bundle`);
+  else process.exit(status);
+}
+
 const verb = PROGRAM.endsWith("/berth") ? process.argv[2] : undefined;
-const status = QUICK.includes(verb) ? load(`${PROGRAM}-quick.bundle`).quickly(process.argv.slice(2)) : undefined;
+const done = QUICK.includes(verb) ? load(`${PROGRAM}-quick.bundle`).quickly(process.argv.slice(2)) : undefined;
 if (verb === "run") load(`${PROGRAM}-run.bundle`);
-else if (status === undefined) load(`${PROGRAM}.bundle`);
-else process.exit(status);
+else if (done instanceof Promise) {
+  done.then(rest, (error) => {
+    process.stderr.write(`berth: internal error: ${error.message}\n`);
+    process.exit(1);
+  });
+} else rest(done);

@@ -3,8 +3,7 @@ import { Socket } from "node:net";
 import { join } from "node:path";
 import { BerthError, errorCode } from "../errors.ts";
 import { type Paths, realPath } from "../host/paths.ts";
-import { type MethodName, type Methods, type Places, type Reply, SOCKET } from "../manager/protocol.ts";
-import { DaemonGone, errorOf } from "./answer.ts";
+import { type MethodName, type Methods, type Places, type Reply, SOCKET, type WireError } from "../manager/protocol.ts";
 
 interface Waiting {
   readonly onEvent: (event: unknown) => void;
@@ -134,4 +133,22 @@ export class DaemonClient {
     for (const { reject } of this.#waiting.values()) reject(this.#error);
     this.#waiting.clear();
   }
+}
+
+/** It ended, or was killed, before it had answered. */
+export class DaemonGone extends BerthError {
+  constructor(cause?: Error) {
+    super("berthd has gone", { hint: "berth daemon status", cause });
+  }
+}
+
+/** What another program got for an answer to its only request; empty: none was to come any more. */
+export function failureIn(answer: string): BerthError {
+  if (answer === "") return new DaemonGone();
+  const reply = JSON.parse(answer) as Reply;
+  return "error" in reply ? errorOf(reply.error) : new BerthError(`berthd's answer is no answer: ${answer}`);
+}
+
+function errorOf({ message, hint, kind, exitStatus }: WireError): BerthError {
+  return new BerthError(message, { hint: hint ?? undefined, kind: kind ?? undefined, exitStatus });
 }

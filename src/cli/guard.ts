@@ -4,7 +4,7 @@ import { openSnapshots } from "../image/snapshots/snapshots.ts";
 import { runningFrom } from "../machine/still.ts";
 import type { MethodName, Methods } from "../manager/protocol.ts";
 import { quote, visible } from "../spec/quote.ts";
-import { DaemonGone } from "./answer.ts";
+import { DaemonGone } from "./daemon-client.ts";
 import { needDaemon } from "./daemon-start.ts";
 import { execCommand } from "./exec-command.ts";
 import { say } from "./output.ts";

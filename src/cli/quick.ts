@@ -1,16 +1,24 @@
+import { readFileSync } from "node:fs";
+import { BerthError } from "../errors.ts";
 import { INSTALLATION } from "../host/installation.ts";
 import { findPaths, type Paths } from "../host/paths.ts";
 import { readPublished } from "../manager/published.ts";
-import { answered } from "./answered.ts";
+import { failureIn } from "./daemon-client.ts";
+import { complain, INTERRUPTED } from "./output.ts";
 import { showList } from "./show-list.ts";
+import { FAILURE } from "./verb.ts";
 
 /**
- * What needs little of berth, as the rest takes 8 ms to load: a list of what berthd publishes, and what is to be said of a command or start by
- * src/plain-client. Returns the exit status; undefined: it is something else, or can't be done so; nothing has been done then.
+ * What is asked for most, with berthd there, in its plainest form: a list, a start, and what a command in a machine failed of (the
+ * command itself is src/exec-client's). It needs little of berth, and the rest takes 8 ms to load. Undefined: it is something else, or
+ * can't be done so; nothing has been done then.
  */
-export function quickly([verb, ...words]: readonly string[]): number | undefined {
+export function quickly(argv: readonly string[]): number | undefined | Promise<number | undefined> {
+  const [verb, ...words] = argv;
   if (verb === "list") return list(words, findPaths(process.env, INSTALLATION, undefined));
-  if (verb === "answered") return answered(words);
+  if (verb === "start") return start(words, findPaths(process.env, INSTALLATION, undefined));
+  // By src/exec-client, which has no words of its own.
+  if (verb === "exec-answered" && /^\d+$/.test(words[0] ?? "")) return failed(failureIn(readAnswer(words[0])), FAILURE);
   return undefined;
 }
 
@@ -25,4 +33,25 @@ function list(words: readonly string[], paths: Paths): number | undefined {
   } catch {
     return 0; // nobody reads it
   }
+}
+
+async function start(names: readonly string[], paths: Paths): Promise<number | undefined> {
+  try {
+    return await (await import("./start-plainly.ts")).startPlainly(names, paths);
+  } catch (error) {
+    return failed(error, 1);
+  }
+}
+
+/** `otherwise`: where the failure has no exit status of its own. */
+function failed(error: unknown, otherwise: number): number {
+  if (error instanceof Error && error.name === "AbortError") return INTERRUPTED;
+  if (!(error instanceof BerthError)) throw error;
+  complain(error.message, error.hint);
+  return error.exitStatus === 1 ? otherwise : error.exitStatus;
+}
+
+/** Of the fd, from its beginning; empty where none could be made. */
+function readAnswer(fd = "0"): string {
+  return fd === "0" ? "" : readFileSync(`/proc/self/fd/${Number(fd)}`, "utf8");
 }

@@ -449,7 +449,7 @@ describe("clients that are killed", () => {
     expect((await root.berth("start", "m")).status).toBe(0);
     await using child = root.start("exec", "m", "--", "sh", "-c", "echo on; exec sleep 1000");
     await child.until(/^on$/m);
-    expect(basename(readlinkSync(`/proc/${child.pid}/exe`)), "it waits without Node").toMatch(/^plain-client-/);
+    expect(basename(readlinkSync(`/proc/${child.pid}/exe`)), "it waits without Node").toMatch(/^exec-client-/);
     child.kill("SIGKILL");
     await child.end;
     await poll("the end of the command", () => (childCount(root) <= 2 ? true : undefined));

@@ -9,6 +9,7 @@ import { allAtOnce } from "../each-machine.ts";
 import { print, say } from "../output.ts";
 import { type Progress, startProgress } from "../progress.ts";
 import { timeoutOrNull } from "../seconds.ts";
+import { titleOf } from "../start-plainly.ts";
 import type { Context, Runner } from "../verb.ts";
 
 export function define(program: Command, run: Runner): void {
@@ -38,7 +39,7 @@ async function start(context: Context, names: string[], options: Options): Promi
       hint: "berth plan shows what a start does, without root",
     });
   const client = await needDaemon(context.paths, context.env);
-  const title = names.length === 1 ? (names[0] ?? "") : `${names.length} machines`;
+  const title = titleOf(names);
   const progress = startProgress(process.stderr, { fancy: context.fancy, title, env: context.env });
   const said: string[] = [];
   try {

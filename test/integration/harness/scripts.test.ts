@@ -140,8 +140,8 @@ describe("build", () => {
     "berth",
     "berth.bundle",
     "berth.cjs",
-    "plain-client-arm64",
-    "plain-client-x64",
+    "exec-client-arm64",
+    "exec-client-x64",
     "stage-arm64",
     "stage-x64",
     "tree-copier-arm64",
@@ -149,7 +149,7 @@ describe("build", () => {
   ];
   beforeEach(() => {
     symlinkSync(join(root, "node_modules"), join(checkout, "node_modules"));
-    for (const part of [dirname(entry), "src/stage", "src/tree-copier", "src/plain-client"])
+    for (const part of [dirname(entry), "src/stage", "src/tree-copier", "src/exec-client"])
       cpSync(join(root, part), join(checkout, part), { recursive: true });
   });
 

@@ -15,7 +15,7 @@ import { FD, type Programs, type StageOptions, stage } from "../../lib/stage.ts"
 const REPOSITORY = fileURLToPath(new URL("../../..", import.meta.url));
 const ARCHS = ["x64", "arm64"] as const;
 /** What is compiled of C: the directories in src/ of this name. */
-const PROGRAMS = ["stage", "tree-copier", "plain-client"] as const;
+const PROGRAMS = ["stage", "tree-copier", "exec-client"] as const;
 const EACH = PROGRAMS.flatMap((name) => ARCHS.map((arch) => [name, arch] as const));
 type Arch = (typeof ARCHS)[number];
 const COMPILERS: Readonly<Record<Arch, string>> = { x64: "gcc", arm64: "aarch64-linux-gnu-gcc" };
@@ -62,7 +62,7 @@ describe("the committed executables", () => {
 
   test.each(EACH)("are small: %s-%s", (name, arch) => {
     // A stage stays with each machine.
-    const pages = { stage: 2, "tree-copier": 3, "plain-client": 2 }[name];
+    const pages = { stage: 2, "tree-copier": 3, "exec-client": 1 }[name];
     expect(readFileSync(join(REPOSITORY, `src/${name}/${name}-${arch}`)).length).toBeLessThan(pages * 4096);
   });
 });
