@@ -33,11 +33,15 @@ export async function execByDaemon(
   const giveUp = (): void => given.reject(abort?.reason);
   abort?.addEventListener("abort", giveUp);
   const { argv, user = null, directory = null, environment } = exec;
+  let begun = false;
+  const onEvent = (): void => {
+    begun = true;
+  };
   try {
-    const called = client.call("exec", { name, argv, user, directory, environment, stdio: "own" });
+    const called = client.call("exec", { name, argv, user, directory, environment, stdio: "own" }, { onEvent });
     return (await Promise.race([called, given.promise])).status;
   } catch (error) {
-    if (error instanceof BerthError && error.kind === "NotSupported") return undefined;
+    if (!begun && error instanceof BerthError && error.kind === "NotSupported") return undefined;
     throw error;
   } finally {
     client.close(); // the daemon hangs up what runs

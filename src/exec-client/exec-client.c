@@ -38,31 +38,11 @@ enum {
 /* SIGHUP, SIGINT, SIGQUIT and SIGTERM: for what runs. */
 static const u64 passed_on = 1UL << 0 | 1UL << 1 | 1UL << 2 | 1UL << 14;
 
-static u64 length_of(const char *text) {
-  u64 length = 0;
-  while (text[length]) length++;
-  return length;
-}
-
 /* What comes after `start`, if that is what `text` begins with; else 0. */
 static char *after(char *text, const char *start) {
   while (*start)
     if (*text++ != *start++) return 0;
   return text;
-}
-
-static char *append(char *to, const char *text) {
-  while (*text) *to++ = *text++;
-  return to;
-}
-
-static char *append_number(char *to, u64 number) {
-  char digits[20];
-  u32 count = 0;
-  do digits[count++] = '0' + number % 10;
-  while (number /= 10);
-  while (count) *to++ = digits[--count];
-  return to;
 }
 
 /* As JSON. At most six times as long, and two more. */
@@ -86,9 +66,12 @@ static _Noreturn void end_with(u64 status) {
 }
 
 static _Noreturn void become(char **words, char **environment) {
-  static const char failed[] = "berth: its runtime can't be executed\n";
-  call(SYS_execve, (u64)words[0], (u64)words, (u64)environment, 0, 0, 0);
-  call(SYS_write, 2, (u64)failed, sizeof failed - 1, 0, 0, 0);
+  static char text[PATH + 128];
+  i64 result = call(SYS_execve, (u64)words[0], (u64)words, (u64)environment, 0, 0, 0);
+  char *end = append(text, "berth: execve");
+  if (length_of(words[0]) < PATH) end = append(append(end, " "), words[0]);
+  end = append(append_number(append(end, " failed with errno "), -result), ": berth's runtime can't be executed\n");
+  call(SYS_write, 2, (u64)text, end - text, 0, 0, 0);
   end_with(FAILURE);
 }
 
@@ -141,14 +124,13 @@ static i32 can_be_taken(u32 fd) {
   return result < 0 && result != -EBADF;
 }
 
-/* False: berthd has closed it. */
-static i32 send(i64 connection, const char *from, const char *to) {
+/* If berthd has closed it there is no answer, and that is when it is noticed. */
+static void send(i64 connection, const char *from, const char *to) {
   while (from < to) {
     i64 sent = call(SYS_sendto, connection, (u64)from, to - from, MSG_NOSIGNAL, 0, 0);
-    if (sent < 0 && sent != -EINTR) return 0;
+    if (sent < 0 && sent != -EINTR) return;
     if (sent > 0) from += sent;
   }
-  return 1;
 }
 
 static void *memory_of(u64 size) {
@@ -179,8 +161,8 @@ static void pass_on(i64 connection, i64 signals) {
   send(connection, line, append(append_number(append(line, "{\"id\":1,\"signal\":"), signal[0]), "}\n"));
 }
 
-/* Ends this process with the command's status; returns if it has none: a line of berthd's, empty where there was none to come. */
-static char *wait_for_answer(i64 connection, i64 signals) {
+/* Ends this process with the command's status; returns if it has none: a line of berthd's, empty where there was none to come. `begun`: the command has. */
+static char *wait_for_answer(i64 connection, i64 signals, i32 *begun) {
   u64 size = REPLY, length = 0;
   char *reply = memory_of(size);
   while (reply) {
@@ -208,6 +190,7 @@ static char *wait_for_answer(i64 connection, i64 signals) {
         end_with(status);
       }
       if (!after(line, "{\"id\":1,\"event\":")) return line;
+      *begun = 1;
       line = at + 1;
     }
     /* What has come of the next one. */
@@ -247,11 +230,13 @@ int main(u64 *stack) {
   if (!end) become(words, environment);
   i64 signals = call(SYS_signalfd4, -1, (u64)&passed_on, sizeof passed_on, O_CLOEXEC, 0, 0);
   if (signals < 0) become(words, environment);
+  /* Not before: who is not read by a berthd that stands still is ended by them. */
+  send(connection, start, end);
   call(SYS_rt_sigprocmask, SIG_BLOCK, (u64)&passed_on, 0, sizeof passed_on, 0, 0);
-  send(connection, start, end); /* if it has gone, there is no answer */
-  char *answer = wait_for_answer(connection, signals);
+  i32 begun = 0;
+  char *answer = wait_for_answer(connection, signals, &begun);
   call(SYS_rt_sigprocmask, SIG_UNBLOCK, (u64)&passed_on, 0, sizeof passed_on, 0, 0);
   /* Nothing has been done: the daemon could not take what is ours. */
-  if (contains(answer, "\"kind\":\"NotSupported\"")) become(words, environment);
+  if (!begun && contains(answer, "\"kind\":\"NotSupported\"")) become(words, environment);
   hand_over(words, environment, answer);
 }

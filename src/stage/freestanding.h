@@ -1,4 +1,4 @@
-/* What programs without a C library begin with, here and in src/tree-copier: system calls by number, and main with the stack's address. */
+/* What programs without a C library begin with, here, in src/tree-copier and src/exec-client: system calls by number, main with the stack's address, text. */
 
 typedef unsigned long u64;
 typedef long i64;
@@ -31,3 +31,23 @@ __asm__(".globl _start\n_start: mov x29, 0\n mov x30, 0\n mov x0, sp\n b main\n"
 #else
 #error "x86-64 and arm64 only"
 #endif
+
+static inline u64 length_of(const char *text) {
+  u64 length = 0;
+  while (text[length]) length++;
+  return length;
+}
+
+static inline char *append(char *to, const char *text) {
+  while (*text) *to++ = *text++;
+  return to;
+}
+
+static inline char *append_number(char *to, u64 number) {
+  char digits[20];
+  u32 count = 0;
+  do digits[count++] = '0' + number % 10;
+  while (number /= 10);
+  while (count) *to++ = digits[--count];
+  return to;
+}

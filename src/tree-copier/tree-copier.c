@@ -111,26 +111,6 @@ static u32 finished;
 
 /* ---- what it says ---- */
 
-static u64 length_of(const char *text) {
-  u64 length = 0;
-  while (text[length]) length++;
-  return length;
-}
-
-static char *append(char *to, const char *text) {
-  while (*text) *to++ = *text++;
-  return to;
-}
-
-static char *append_number(char *to, u64 number) {
-  char digits[20];
-  u32 count = 0;
-  do digits[count++] = '0' + number % 10;
-  while (number /= 10);
-  while (count) *to++ = digits[--count];
-  return to;
-}
-
 static void write_fd_path(char path[FD_PATH], i64 fd) {
   *append_number(append(path, "/proc/self/fd/"), fd) = 0;
 }

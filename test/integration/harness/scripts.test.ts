@@ -163,6 +163,12 @@ describe("build", () => {
       expect(report).toMatchObject({ words: ["two words", "--other", "*"], before: 0, cacheInEnv: false });
       expect(report.execPath).toMatch(/node_modules\/node-linux-(x64|arm64)\/bin\/node$/);
     }
+    // What is given to another program first is Node's where that can't do it, or is not there.
+    for (const gone of [false, true]) {
+      if (gone) rmSync(join(checkout, `dist/exec-client-${process.arch}`));
+      const run = sh("-c", "BERTH_ROOT=/none dist/berth exec 'two words' ls '*'");
+      expect(JSON.parse(run.stdout)).toMatchObject({ words: ["exec", "two words", "ls", "*"] });
+    }
     // What V8 made of it when it was built stands behind the source, and is what runs.
     const load = `const file = require("fs").readFileSync("dist/berth.bundle"); const at = 64 + +file.latin1Slice(0, 64).split(" ")[1];
       const script = new (require("vm").Script)(file.latin1Slice(64, at), { cachedData: file.subarray(at) });

@@ -6,11 +6,10 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
-import { afterEach, beforeEach, describe, expect, type TestContext, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { SOCKET } from "../../../src/manager/protocol.ts";
-import { findTool, needsHere } from "../../lib/requires.ts";
+import { runnerOf } from "../../lib/emulator.ts";
 
-const EMULATORS = { x64: "qemu-x86_64-static", arm64: "qemu-aarch64-static" } as const;
 const ARCHS = ["x64", "arm64"] as const;
 const RESULT = '{"id":1,"result":{"status":0}}\n';
 
@@ -104,10 +103,8 @@ function handedOver(...words: readonly string[]): { status: number; said: string
 
 describe.each(ARCHS)("the client for %s", (arch) => {
   beforeEach((ctx) => {
-    program = [
-      ...(process.arch === arch ? [] : [emulator(ctx, arch)]),
-      fileURLToPath(new URL(`../../../src/exec-client/exec-client-${arch}`, import.meta.url)),
-    ];
+    const path = fileURLToPath(new URL(`../../../src/exec-client/exec-client-${arch}`, import.meta.url));
+    program = [...runnerOf(ctx, arch), path];
   });
 
   describe("what it asks berthd for", () => {
@@ -179,10 +176,11 @@ describe.each(ARCHS)("the client for %s", (arch) => {
       expect(await run(["web", "ls"])).toEqual(answered(answer));
     });
 
-    test("a runtime that can't be executed gives no exit status of the command's", async () => {
+    test("a runtime that can't be executed is named, and no exit status of the command's", async () => {
       await daemon((socket) => socket.destroy());
       rmSync(node);
-      expect((await run(["web", "ls"])).status).toBe(125);
+      const said = `berth: execve ${node} failed with errno 2: berth's runtime can't be executed\n`;
+      expect(await run(["web", "ls"], { redirections: "2>&1" })).toEqual({ status: 125, said });
     });
 
     test("berthd goes before it has answered", async () => {
@@ -195,6 +193,22 @@ describe.each(ARCHS)("the client for %s", (arch) => {
       const answer = '{"id":1,"error":{"message":"no","hint":null,"kind":"NotSupported","exitStatus":1}}';
       await daemon((socket) => socket.write(`${answer}\n`));
       expect(await run(["web", "--", "ls"])).toEqual(handedOver("exec", "web", "--", "ls"));
+    });
+
+    test("a command that has begun is not run again", async () => {
+      const answer = '{"id":1,"error":{"message":"no","hint":null,"kind":"NotSupported","exitStatus":1}}';
+      await daemon((socket) => socket.write(`{"id":1,"event":{"pid":77}}\n${answer}\n`));
+      expect(await run(["web", "ls"])).toEqual(answered(answer));
+    });
+
+    test("a berthd that reads nothing keeps nobody from being ended", async () => {
+      await daemon(() => undefined);
+      server?.on("connection", (socket) => socket.pause());
+      const connected = server === undefined ? undefined : once(server, "connection");
+      const child = start(["web", "--", ...Array.from({ length: 8 }, () => "x".repeat(131_071))]);
+      await connected;
+      child.kill("SIGTERM");
+      expect(await once(child, "exit")).toEqual([null, "SIGTERM"]);
     });
 
     test.each([
@@ -258,9 +272,3 @@ describe.each(ARCHS)("the client for %s", (arch) => {
     });
   });
 });
-
-function emulator(ctx: TestContext, arch: keyof typeof EMULATORS): string {
-  const name = EMULATORS[arch];
-  if (process.arch === "x64") needsHere(ctx, `tool:${name}`);
-  return findTool(name) ?? ctx.skip(`needs tool:${name}: no ${name} in PATH`);
-}

@@ -8,6 +8,7 @@ import { ATTACHED, BUSY, EXECUTED, KEEPER_VERSION } from "../../../src/stage/sta
 import { readableWithin } from "../../../src/sys/poll.ts";
 import { connectedSocket, listeningSocket, receive } from "../../../src/sys/sockets.ts";
 import { type SyscallName, syscallNumber } from "../../../src/sys/syscall-numbers.ts";
+import { runnerOf } from "../../lib/emulator.ts";
 import { stageOf } from "../../lib/launch.ts";
 import { findTool, needsHere } from "../../lib/requires.ts";
 import { FD, type Programs, type StageOptions, stage } from "../../lib/stage.ts";
@@ -110,7 +111,7 @@ describe.each(ARCHS)("the stage for %s", (arch) => {
   const END = -77;
 
   async function run(ctx: TestContext, build: (p: Programs) => void, more: Partial<StageOptions> = {}) {
-    const under = process.arch === arch ? [] : [tool(ctx, "qemu-aarch64-static")];
+    const under = runnerOf(ctx, arch);
     using running = stage({ build, arch, under, ...more });
     const { status, signal, output } = await running.ended;
     return { status, signal, output, reports: running.reports() };
@@ -201,7 +202,7 @@ describe.each(ARCHS)("the stage for %s", (arch) => {
   });
 
   test("goes no further when the host has gone: end of file is no byte", async (ctx) => {
-    const under = process.arch === arch ? [] : [tool(ctx, "qemu-aarch64-static")];
+    const under = runnerOf(ctx, arch);
     const file = temporary("after-eof");
     const build = ({ asm, keeper, undo }: Programs): void => {
       const made = asm.register();
@@ -234,7 +235,7 @@ describe.each(ARCHS)("the stage for %s", (arch) => {
   test("when it is the keeper lets a new host in, one at a time, and only root", async (ctx) => {
     const path = temporary("keeper");
     const rendezvous = listeningSocket(path);
-    const under = process.arch === arch ? [] : [tool(ctx, "qemu-aarch64-static")];
+    const under = runnerOf(ctx, arch);
     using running = stage({
       arch,
       under,
@@ -274,7 +275,7 @@ describe.each(ARCHS)("the stage for %s", (arch) => {
   });
 
   test("refuses to run without an image", async (ctx) => {
-    const under = process.arch === arch ? [] : [tool(ctx, "qemu-aarch64-static")];
+    const under = runnerOf(ctx, arch);
     const [program = "", ...words] = [...under, stageOf(arch)];
     expect(spawnSync(program, words, { stdio: "ignore" }).status).toBe(126);
     expect(spawnSync(program, words, { stdio: ["ignore", "ignore", "ignore", "ignore"] }).status).toBe(126);

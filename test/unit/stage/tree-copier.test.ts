@@ -5,8 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, type TestContext, test } from "vitest";
+import { runnerOf } from "../../lib/emulator.ts";
 import { manifest } from "../../lib/manifest.ts";
-import { findTool, needs, needsHere } from "../../lib/requires.ts";
+import { needs } from "../../lib/requires.ts";
 import { richTree } from "../../lib/rich-tree.ts";
 
 needs("root", "tool:python3", "tool:getcap");
@@ -49,7 +50,7 @@ afterEach(() => rmSync(directory, { recursive: true }));
 describe.each(["x64", "arm64"] as const)("the copier for %s", (arch) => {
   function run(ctx: TestContext, ...words: readonly string[]): { status: number | null; said: readonly string[] } {
     const program = fileURLToPath(new URL(`../../../src/tree-copier/tree-copier-${arch}`, import.meta.url));
-    const under = process.arch === arch ? [] : [emulator(ctx, arch)];
+    const under = runnerOf(ctx, arch);
     const [command = "", ...rest] = [...under, program, ...words];
     const source = openSync(from, "r");
     const { status, stdout } = spawnSync(command, rest, {
@@ -111,11 +112,3 @@ describe.each(["x64", "arm64"] as const)("the copier for %s", (arch) => {
     expect(run(ctx, "0", "n").status).toBe(2);
   });
 });
-
-const EMULATORS = { x64: "qemu-x86_64-static", arm64: "qemu-aarch64-static" } as const;
-
-function emulator(ctx: TestContext, arch: keyof typeof EMULATORS): string {
-  const name = EMULATORS[arch];
-  if (process.arch === "x64") needsHere(ctx, `tool:${name}`);
-  return findTool(name) ?? ctx.skip(`needs tool:${name}: no ${name} in PATH`);
-}
