@@ -6,7 +6,7 @@ const { readFileSync } = require("node:fs");
 const { Script } = require("node:vm");
 
 const PROGRAM = __filename.slice(0, -".cjs".length);
-const QUICK = ["list", "start", "exec-answered"];
+const QUICK = ["list", "start", "start-begun", "exec-answered"];
 
 function load(bundle) {
   const file = readFileSync(bundle);

@@ -11,6 +11,11 @@ interface Waiting {
   readonly reject: (error: Error) => void;
 }
 
+interface CallOptions<M extends MethodName> {
+  readonly onEvent?: (event: Methods[M]["event"]) => void;
+  readonly signal?: AbortSignal;
+}
+
 /** A connection to berthd. */
 export class DaemonClient {
   readonly #socket: Socket;
@@ -28,6 +33,15 @@ export class DaemonClient {
     // What its end looks like depends on what was just being said.
     socket.on("error", (error: Error) => this.#end(new DaemonGone(error)));
     socket.on("close", () => this.#end(new DaemonGone()));
+  }
+
+  /** One that another program has made, where `text` is what it has read last; requests 1 to `asked` are its own. */
+  static takeOver(fd: number, text: Buffer, asked: number, paths: Paths): DaemonClient {
+    const socket = new Socket({ fd });
+    if (text.length > 0) socket.unshift(text);
+    const client = new DaemonClient(socket, paths);
+    client.#last = asked;
+    return client;
   }
 
   /** Null: there is none. */
@@ -66,15 +80,17 @@ export class DaemonClient {
   call<M extends MethodName>(
     method: M,
     params: Methods[M]["params"],
-    options: { readonly onEvent?: (event: Methods[M]["event"]) => void; readonly signal?: AbortSignal } = {},
+    options: CallOptions<M> = {},
   ): Promise<Methods[M]["result"]> {
     const id = ++this.#last;
-    const { onEvent, signal } = options;
-    return new Promise<Methods[M]["result"]>((resolve, reject) => {
-      if (this.#error !== undefined) {
-        reject(this.#error);
-        return;
-      }
+    if (this.#error !== undefined) return Promise.reject(this.#error);
+    this.#send({ id, method, params, places: this.#places });
+    return this.answer(id, options);
+  }
+
+  /** What the daemon answers to a request that has been made, as of `call`. */
+  answer<M extends MethodName>(id: number, { onEvent, signal }: CallOptions<M>): Promise<Methods[M]["result"]> {
+    return new Promise((resolve, reject) => {
       this.#waiting.set(id, {
         onEvent: (event) => onEvent?.(event as Methods[M]["event"]),
         resolve: (result) => resolve(result as Methods[M]["result"]),
@@ -83,7 +99,6 @@ export class DaemonClient {
       // Its answer is that it was given up, when all is undone.
       const cancel = (): void => this.#send({ id, cancel: true });
       signal?.addEventListener("abort", cancel, { once: true });
-      this.#send({ id, method, params, places: this.#places });
       if (signal?.aborted === true) cancel();
     });
   }

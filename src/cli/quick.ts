@@ -9,16 +9,18 @@ import { showList } from "./show-list.ts";
 import { FAILURE } from "./verb.ts";
 
 /**
- * What is asked for most, with berthd there, in its plainest form: a list, a start, and what a command in a machine failed of (the
- * command itself is src/exec-client's). It needs little of berth, and the rest takes 8 ms to load. Undefined: it is something else, or
- * can't be done so; nothing has been done then.
+ * What is asked for most, with berthd there, in its plainest form: a list, a start, and what is to be said of a start, or a command in a
+ * machine, that src/plain-client has asked for. It needs little of berth, and the rest takes 8 ms to load. Undefined: it is something else,
+ * or can't be done so; nothing has been done then.
  */
 export function quickly(argv: readonly string[]): number | undefined | Promise<number | undefined> {
   const [verb, ...words] = argv;
   if (verb === "list") return list(words, findPaths(process.env, INSTALLATION, undefined));
-  if (verb === "start") return start(words, findPaths(process.env, INSTALLATION, undefined));
-  // By src/exec-client, which has no words of its own.
-  if (verb === "exec-answered" && /^\d+$/.test(words[0] ?? "")) return failed(failureIn(readAnswer(words[0])), FAILURE);
+  if (verb === "start") return start((paths, { startPlainly }) => startPlainly(words, paths));
+  if (words.length !== 1 || !/^\d+$/.test(words[0] ?? "")) return undefined;
+  const handed = `/proc/self/fd/${Number(words[0])}`;
+  if (verb === "start-begun") return start((paths, { goOn }) => goOn(readFileSync(handed), paths));
+  if (verb === "exec-answered") return failed(failureIn(readFileSync(handed, "utf8")), FAILURE);
   return undefined;
 }
 
@@ -35,9 +37,13 @@ function list(words: readonly string[], paths: Paths): number | undefined {
   }
 }
 
-async function start(names: readonly string[], paths: Paths): Promise<number | undefined> {
+type Plainly = typeof import("./start-plainly.ts");
+
+async function start(
+  how: (paths: Paths, plainly: Plainly) => Promise<number | undefined>,
+): Promise<number | undefined> {
   try {
-    return await (await import("./start-plainly.ts")).startPlainly(names, paths);
+    return await how(findPaths(process.env, INSTALLATION, undefined), await import("./start-plainly.ts"));
   } catch (error) {
     return failed(error, 1);
   }
@@ -49,9 +55,4 @@ function failed(error: unknown, otherwise: number): number {
   if (!(error instanceof BerthError)) throw error;
   complain(error.message, error.hint);
   return error.exitStatus === 1 ? otherwise : error.exitStatus;
-}
-
-/** Of the fd, from its beginning; empty where none could be made. */
-function readAnswer(fd = "0"): string {
-  return fd === "0" ? "" : readFileSync(`/proc/self/fd/${Number(fd)}`, "utf8");
 }

@@ -18,17 +18,52 @@ export async function startPlainly(names: readonly string[], paths: Paths): Prom
   if (process.geteuid?.() !== 0 || [1, 2].some((fd) => isatty(fd))) return undefined;
   const client = await DaemonClient.connect(paths).catch(() => null);
   if (client === null) return undefined;
-  const title = titleOf(names);
-  const progress = startProgress({ write: say }, { fancy: false, title, env: process.env });
+  const signal = abortSignal();
+  return follow(names, client, false, (name, onEvent) =>
+    client.call("start", { name, timeout: null }, { signal, onEvent }),
+  );
+}
+
+/** What src/plain-client/start-client.c says of what it has begun, before what berthd has answered it. */
+interface Begun {
+  /** The fd. */
+  readonly connection: number;
+  /** No two are the same, and those of the requests are 1, 2, and so on. */
+  readonly names: readonly string[];
+  /** It has said so. */
+  readonly booting: boolean;
+  /** It was to be given up; the next signal ends this process. */
+  readonly interrupted: boolean;
+}
+
+export function goOn(handed: Buffer, paths: Paths): Promise<number> {
+  const end = handed.indexOf(10) + 1;
+  const { connection, names, booting, interrupted } = JSON.parse(handed.toString("utf8", 0, end)) as Begun;
+  const client = DaemonClient.takeOver(connection, handed.subarray(end), names.length, paths);
+  const signal = interrupted ? AbortSignal.abort() : abortSignal();
+  return follow(names, client, booting, (name, onEvent) =>
+    client.answer<"start">(names.indexOf(name) + 1, { signal, onEvent }),
+  );
+}
+
+type Answer = (name: string, onEvent: (event: StartEvent) => void) => Promise<null>;
+
+/** To the end of all of them. `booting`: that has been said. */
+async function follow(
+  names: readonly string[],
+  client: DaemonClient,
+  booting: boolean,
+  answerOf: Answer,
+): Promise<number> {
+  const progress = startProgress({ write: say }, { fancy: false, title: titleOf(names), env: process.env });
   const said: string[] = [];
   const onEvent = (event: StartEvent): void => {
     if ("said" in event) said.push(event.said);
-    else progress.update({ label: "booting", fraction: null });
+    else if (!booting) progress.update({ label: "booting", fraction: null });
   };
-  const signal = abortSignal();
   try {
     return await allAtOnce(names, async (name) => {
-      await client.call("start", { name, timeout: null }, { signal, onEvent });
+      await answerOf(name, onEvent);
     });
   } finally {
     client.close();

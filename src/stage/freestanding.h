@@ -1,4 +1,4 @@
-/* What programs without a C library begin with, here, in src/tree-copier and src/exec-client: system calls by number, main with the stack's address, text. */
+/* What programs without a C library begin with, here, in src/tree-copier and src/plain-client: system calls by number, main with the stack's address, text. */
 
 typedef unsigned long u64;
 typedef long i64;

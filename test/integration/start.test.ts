@@ -1,10 +1,10 @@
 /** `berth start`: a machine in the background, and nothing of the start itself left behind. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, symlinkSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { hash32 } from "../../src/host/hash.ts";
 import { PICK_WINDOW, RANGE_SIZE } from "../../src/host/id-ranges.ts";
-import { BERTH, type BerthRoot, berthRoot, buildBerth, isRunning } from "../lib/berth.ts";
+import { BERTH, type BerthRoot, berthRoot, buildBerth, isRunning, poll, type Running } from "../lib/berth.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { probeTree } from "../lib/probe.ts";
 import { openTerminal } from "../lib/pty.ts";
@@ -164,13 +164,24 @@ test("writes to no file by name: a link in its way leads nowhere", async () => {
   expect((await root.berth("terminate", "m")).status).toBe(0);
 });
 
-describe("while it waits", () => {
+describe.each([false, true])("while it waits, by a berthd that runs already: %s", (daemon) => {
+  /** Who waits for it to be ready: without Node where berthd is there, and nothing is to be said. */
+  async function starting(root: BerthRoot, ...more: readonly string[]): Promise<Running> {
+    await makeEndlessStart(root);
+    if (daemon) expect((await root.berth("daemon", "start")).status).toBe(0);
+    const child = root.start("start", "m", ...more);
+    await root.recordWhen("m");
+    expect(basename(readlinkSync(`/proc/${child.pid}/exe`))).toMatch(
+      daemon && more.length === 0 ? /^start-client-/ : /^node$/,
+    );
+    return child;
+  }
+
   test.each(["SIGTERM", "SIGINT", "SIGHUP"] as const)(
     "%s stops the machine again, and leaves nothing",
     async (signal) => {
       await using root = berthRoot();
-      await makeEndlessStart(root);
-      await using child = root.start("start", "m");
+      await using child = await starting(root);
       const { keeper } = await root.recordWhen("m");
       child.kill(signal);
       expect((await child.end).status).toBe(130);
@@ -183,12 +194,37 @@ describe("while it waits", () => {
 
   test("kill -9 leaves the machine, and no file", async () => {
     await using root = berthRoot();
-    await makeEndlessStart(root);
-    await using child = root.start("start", "m");
-    await root.recordWhen("m");
+    await using child = await starting(root);
     child.kill("SIGKILL");
     await child.end;
     expect(filesOfTheStart(root)).toEqual([]);
+    expect((await root.berth("terminate", "m")).status).toBe(0);
+  });
+
+  test("what fails meanwhile is said at once, and the others can still be given up", async () => {
+    await using root = berthRoot();
+    await using child = await starting(root, "missing");
+    const failure = /^berth: there is no machine missing in \S+\/machines$/m;
+    await child.until(failure);
+    const { keeper } = await root.recordWhen("m");
+    expect(isRunning(keeper.pid)).toBe(true);
+    child.kill("SIGTERM");
+    const { status, stderr } = await child.end;
+    expect(status).toBe(130);
+    expect(stderr.match(new RegExp(failure, "gm"))).toHaveLength(1);
+    await poll("its end", () => (isRunning(keeper.pid) ? undefined : true));
+    expect(root.leftovers()).toEqual([]);
+  });
+
+  test("a berthd that is killed is missed", async () => {
+    await using root = berthRoot();
+    await using child = await starting(root);
+    const pid = root.daemonPid();
+    process.kill(pid ?? 0, "SIGKILL");
+    const { status, stderr } = await child.end;
+    expect({ status, stderr }).toMatchObject({ status: 1, stderr: expect.stringMatching(/^berth: berthd has gone$/m) });
+    // It runs, and the next one takes it over.
+    expect((await root.berth("daemon", "start")).status).toBe(0);
     expect((await root.berth("terminate", "m")).status).toBe(0);
   });
 });

@@ -144,12 +144,14 @@ describe("build", () => {
     "exec-client-x64",
     "stage-arm64",
     "stage-x64",
+    "start-client-arm64",
+    "start-client-x64",
     "tree-copier-arm64",
     "tree-copier-x64",
   ];
   beforeEach(() => {
     symlinkSync(join(root, "node_modules"), join(checkout, "node_modules"));
-    for (const part of [dirname(entry), "src/stage", "src/tree-copier", "src/exec-client"])
+    for (const part of [dirname(entry), "src/stage", "src/tree-copier", "src/plain-client"])
       cpSync(join(root, part), join(checkout, part), { recursive: true });
   });
 

@@ -1,7 +1,7 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { closeSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, type TestContext, test } from "vitest";
 import { ATTACHED, BUSY, EXECUTED, KEEPER_VERSION } from "../../../src/stage/stage-abi.ts";
@@ -15,9 +15,14 @@ import { FD, type Programs, type StageOptions, stage } from "../../lib/stage.ts"
 
 const REPOSITORY = fileURLToPath(new URL("../../..", import.meta.url));
 const ARCHS = ["x64", "arm64"] as const;
-/** What is compiled of C: the directories in src/ of this name. */
-const PROGRAMS = ["stage", "tree-copier", "exec-client"] as const;
-const EACH = PROGRAMS.flatMap((name) => ARCHS.map((arch) => [name, arch] as const));
+/** What is compiled of C: where in src/, and its pages at most. A stage stays with each machine. */
+const PROGRAMS = [
+  ["stage/stage", 2],
+  ["tree-copier/tree-copier", 3],
+  ["plain-client/exec-client", 1],
+  ["plain-client/start-client", 2],
+] as const;
+const EACH = PROGRAMS.flatMap(([name, pages]) => ARCHS.map((arch) => [name, arch, pages] as const));
 type Arch = (typeof ARCHS)[number];
 const COMPILERS: Readonly<Record<Arch, string>> = { x64: "gcc", arm64: "aarch64-linux-gnu-gcc" };
 
@@ -53,18 +58,16 @@ describe("the committed executables", () => {
     const committed = readFileSync(join(REPOSITORY, "src/stage/compiler-version"), "utf8").trim();
     const version = execFileSync(tool(ctx, COMPILERS[arch]), ["-dumpfullversion"], { encoding: "utf8" }).trim();
     if (version !== committed) ctx.skip(`needs ${COMPILERS[arch]} ${committed}: this is ${version}`);
-    const [fresh, kept] = [built, join(REPOSITORY, "src", name)].map((place) =>
-      readFileSync(join(place, `${name}-${arch}`)),
+    const [fresh, kept] = [join(built, basename(name)), join(REPOSITORY, "src", name)].map((program) =>
+      readFileSync(`${program}-${arch}`),
     );
     expect(fresh?.equals(kept ?? Buffer.alloc(0)), `sh .scripts/build-stage, and commit what it made\n${said}`).toBe(
       true,
     );
   });
 
-  test.each(EACH)("are small: %s-%s", (name, arch) => {
-    // A stage stays with each machine.
-    const pages = { stage: 2, "tree-copier": 3, "exec-client": 1 }[name];
-    expect(readFileSync(join(REPOSITORY, `src/${name}/${name}-${arch}`)).length).toBeLessThan(pages * 4096);
+  test.each(EACH)("are small: %s-%s", (name, arch, pages) => {
+    expect(readFileSync(join(REPOSITORY, `src/${name}-${arch}`)).length).toBeLessThan(pages * 4096);
   });
 });
 
@@ -93,7 +96,7 @@ test.for(EACH)("so are those that the programs have themselves: %s-%s", ([name, 
     encoding: "utf8",
   });
   expect(kernels.status, kernels.stderr).toBe(0);
-  const source = join(REPOSITORY, `src/${name}/${name}.c`);
+  const source = join(REPOSITORY, `src/${name}.c`);
   const own = spawnSync(compiler, ["-E", "-P", source], { encoding: "utf8" }).stdout;
   const numbers = [...own.matchAll(/\bSYS_(\w+) = (\d+)\b/g)].map(([, name = "", n = ""]) => [name, n] as const);
   expect(numbers.length).toBeGreaterThan(10);
