@@ -108,10 +108,27 @@ export function killCgroup(path: string): void {
  * a cgroup stays busy until the last process is reaped, so this waits up to two seconds for it.
  */
 export function removeCgroup(path: string): void {
+  untilEmpty(path, () => {
+    for (const _ of removing(path));
+  });
+}
+
+/**
+ * The same for what is in a cgroup of systemd's, which removes that itself when it has seen that nothing is in it any more. One that has gone
+ * before it looked tells it nothing, and the unit stays.
+ */
+export function clearCgroup(path: string): void {
+  untilEmpty(path, () => {
+    for (const _ of removingBelow(path));
+    if (isPopulated(path)) throw Object.assign(new Error(`${path}: there are processes in it`), { code: "EBUSY" });
+  });
+}
+
+function untilEmpty(path: string, empty: () => void): void {
   const deadline = monotonic() + 2000;
   for (;;) {
     try {
-      for (const _ of removing(path));
+      empty();
       return;
     } catch (error) {
       const code = errorCode(error);
@@ -152,6 +169,12 @@ export async function emptyCgroup(path: string): Promise<void> {
  * nested them, no path gets longer than that.
  */
 function* removing(path: string): Generator<void> {
+  yield* removingBelow(path);
+  rmdirSync(path);
+  yield;
+}
+
+function* removingBelow(path: string): Generator<void> {
   const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   try {
     const here = `/proc/self/fd/${fd}`;
@@ -160,6 +183,4 @@ function* removing(path: string): Generator<void> {
   } finally {
     closeSync(fd);
   }
-  rmdirSync(path);
-  yield;
 }

@@ -12,6 +12,7 @@ import { isReadable } from "../sys/poll.ts";
 import { pidfdOpen, pidfdSendSignal } from "../sys/processes.ts";
 import { boundDatagramSocket, listeningSocket } from "../sys/sockets.ts";
 import {
+  clearCgroup,
   delegateCgroup,
   divideCgroup,
   enableControllers,
@@ -168,8 +169,7 @@ export const HOST: { readonly [K in Kinds | NamespaceKinds]: Action<K> } = {
 
   "make-scope": async ({ unit, slice, path }, launch) => {
     await startScope({ unit, slice, path }, launch.keeperPid, launch.plan.machine, launch);
-    // The scope itself is systemd's: it goes when its last process does.
-    launch.undoBy(() => removeCgroup(path));
+    launch.undoBy(() => clearCgroup(path));
     divideCgroup(path);
   },
 

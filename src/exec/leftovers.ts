@@ -2,7 +2,7 @@ import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { writeText } from "../host/write-text.ts";
 import type { LaunchPlan, Step, StepOf } from "../plan/step.ts";
-import { removeCgroup, removeSharedCgroup } from "./cgroup.ts";
+import { clearCgroup, removeCgroup, removeSharedCgroup } from "./cgroup.ts";
 import { removeLayer } from "./layer.ts";
 import { lockFile, treeLock, unlinkLocked } from "./lock-file.ts";
 import { removeWork } from "./overlay-upper.ts";
@@ -46,7 +46,7 @@ export interface RemoveOptions {
 export function removeLeftovers(directory: string, { onRelease, rebooting = false }: RemoveOptions = {}): void {
   for (const step of readLeftovers(directory).toReversed()) {
     if (step.kind === "make-cgroup") removeSharedCgroup(step.args.path);
-    if (step.kind === "make-scope") removeCgroup(step.args.path);
+    if (step.kind === "make-scope") clearCgroup(step.args.path);
     if (step.kind === "use-unit") removeCgroup(join(step.args.path, "payload"));
     if (step.kind === "make-layer" && !rebooting) removeLayer(step.args.directory);
     if (step.kind === "open-upper") removeWork(step.args);

@@ -41,7 +41,8 @@ export async function startScope(
     });
   await start().catch(async (error: Error) => {
     if (!ALREADY_THERE.test(error.message) || !(await lingers({ unit, slice, path }, { aborted }))) throw error;
-    await ask("systemctl", ["stop", "--", unit], `stop what is left of ${unit}`, { aborted });
+    // It may go by itself meanwhile, and then there is nothing to stop.
+    await ask("systemctl", ["stop", "--", unit], `stop what is left of ${unit}`, { aborted }).catch(() => undefined);
     await start();
   });
   const deadline = monotonic() + PATIENCE_MS;
@@ -56,14 +57,12 @@ export async function startScope(
 
 const ALREADY_THERE = /was already loaded or has a fragment file/;
 
-/**
- * Of a machine of before, in the same place and with nothing in it any more: a cgroup that is removed before systemd has looked whether it
- * is empty is not told to be so by anybody, and its scope stays.
- */
+/** Of a machine of before, in the same place and with nothing in it any more: systemd is about to drop it, or has just done so. */
 async function lingers({ unit, slice, path }: Scope, { aborted }: Asker): Promise<boolean> {
-  const words = ["show", "--property=Slice", "--value", "--", unit];
-  const its = (await ask("systemctl", words, `tell of ${unit}`, { aborted })).trim();
-  return its === slice && !(existsSync(path) && isPopulated(path));
+  const words = ["show", "--property=LoadState", "--property=Slice", "--", unit];
+  const its = (await ask("systemctl", words, `tell of ${unit}`, { aborted })).split("\n");
+  if (its.includes("LoadState=not-found")) return true;
+  return its.includes(`Slice=${slice}`) && !(existsSync(path) && isPopulated(path));
 }
 
 /** --runtime: for as long as the unit is there. All forms that systemctl knows, since it is what reads them. */

@@ -14,7 +14,7 @@ const UNDO: { readonly [K in StepKind]: string } = {
   "claim-range": "remove and close the lock",
   "make-record": "remove the directory",
   "make-cgroup": "kill what is in it, remove it",
-  "make-scope": "kill what is in it, remove it; systemd drops an empty scope",
+  "make-scope": "kill what is in it; systemd drops an empty scope",
   "delegate-cgroup": "removed with the cgroup",
   "set-unit-property": "none: it goes with the scope",
   "use-unit": "kill what is in payload/, remove it; supervisor/, where berth itself is, goes with the unit",

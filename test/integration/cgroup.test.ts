@@ -1,9 +1,19 @@
 /** Cgroups that a machine has nested as deep as it liked. */
 import { execFileSync, spawn } from "node:child_process";
-import { closeSync, constants, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { once } from "node:events";
+import {
+  closeSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { delegateCgroup, divideCgroup, emptyCgroup, removeCgroup } from "../../src/exec/cgroup.ts";
+import { clearCgroup, delegateCgroup, divideCgroup, emptyCgroup, removeCgroup } from "../../src/exec/cgroup.ts";
 import { readHostFacts } from "../../src/host/read-facts.ts";
 import { killIn } from "../../src/machine/kill-in.ts";
 import type { MachineRecord } from "../../src/machine/record.ts";
@@ -60,6 +70,24 @@ test("are removed, though their path is longer than the kernel takes one", () =>
   nest(path, 3, "beside");
   removeCgroup(path);
   expect(existsSync(path)).toBe(false);
+});
+
+test("of systemd's: what is in them goes, and they stay", async () => {
+  const path = top();
+  mkdirSync(join(path, "payload/below"), { recursive: true });
+  const sleepers = ["", "payload", "payload/below"].map((cgroup) => {
+    const sleeper = spawn("sleep", ["100"]);
+    writeFileSync(join(path, cgroup, "cgroup.procs"), String(sleeper.pid));
+    return once(sleeper, "exit");
+  });
+  try {
+    clearCgroup(path);
+    expect(await Promise.all(sleepers)).toEqual(sleepers.map(() => [null, "SIGKILL"]));
+    expect(readdirSync(path, { withFileTypes: true }).filter((entry) => entry.isDirectory())).toEqual([]);
+  } finally {
+    removeCgroup(path);
+  }
+  clearCgroup(path); // gone already
 });
 
 test("have an end", () => {

@@ -19,6 +19,11 @@ const FUNCTIONS = `
     until now=$(cat $record) && [[ $now == *'"ready":true'* && $now != *'"leader":{"pid":'\${1-none},* ]]; do sleep 0.2; done 2>/dev/null
   }
   inside() { berth exec debian -- sh -c "$1"; }
+  # What a command finds when systemd has had its time to drop it.
+  settled() {
+    for i in $(seq 50); do [ -n "$("$@" 2>/dev/null)" ] || return 0; sleep 0.2; done
+    "$@" | tr '\\n' ' '
+  }
 `;
 
 /** Of the last guest. */
@@ -71,7 +76,7 @@ describe("a default machine", () => {
     inside 'echo "again=$(systemctl is-system-running)"'
     berth poweroff debian; echo "poweroff=$?"
     echo "left=$(berth list --json | tr -d '\\n ')"
-    echo "scope_left=$(ls -d $scope 2>/dev/null)"
+    echo "scope_left=$(settled ls -d $scope)"
     echo "host=$(systemctl is-system-running)"
   `);
   }, PATIENCE);
@@ -167,11 +172,11 @@ test(
     echo "sleep_is_in=$(grep -l sleep /proc/[0-9]*/comm | while read -r f; do grep -o 'web.slice.*' $(dirname $f)/cgroup; done | sort -u)"
     echo "inside=$(berth exec debian -- cat /sys/fs/cgroup/cgroup.controllers)"
     berth terminate debian; wait
-    echo "left=$(ls -d $cgroup /run/systemd/transient/$unit* /run/systemd/system.control/$unit* 2>/dev/null | tr '\\n' ' ')"
+    echo "left=$(settled ls -d $cgroup /run/systemd/transient/$unit* /run/systemd/system.control/$unit*)"
     for wrong in MemoryMax=lots NoSuch=1 Delegate=no; do
       echo "wrong_$(echo $wrong | tr -cd A-Za-z)=$(berth run -q -M debian --property=$wrong -- true 2>&1 </dev/null | tr '\\n' ' ')"
     done
-    echo "scopes_left=$(systemctl list-units --all --plain --no-legend 'machine-*' | tr '\\n' ' ')"
+    echo "scopes_left=$(settled systemctl list-units --all --plain --no-legend 'machine-*')"
     berth run -q -M debian -- /bin/true </dev/null; echo "after=$?"
   `);
     expect(said.get("Slice")).toBe("web-front.slice");
@@ -281,7 +286,7 @@ test(
     berth wait debian stopped; echo "stopped=$?"
     echo "why=$(berth why debian | head -n 1)"
     echo "left=$(berth list --json | tr -d '\\n ')"
-    echo "scope_left=$(ls -d $scope 2>/dev/null)"
+    echo "scope_left=$(settled ls -d $scope)"
     # One that need not boot, as that takes the emulated processor longer than all else.
     mkdir -p /etc/berth/machines
     printf '[Exec]\\nBoot=no\\nParameters=sh -c "trap exit TERM; sleep 1000 & wait"\\nKillSignal=SIGTERM\\n' >/etc/berth/machines/debian.nspawn

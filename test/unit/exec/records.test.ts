@@ -209,13 +209,14 @@ describe("leftovers of a killed launch", () => {
       "record",
       "shared/m/payload",
       "other/x",
-      "other/m",
+      "other/m/payload",
       "layer/data",
       "kept/payload",
       "kept/supervisor",
     ])
       mkdirSync(place(name), { recursive: true });
     writeFileSync(place("1000"), "");
+    writeFileSync(place("other/m/cgroup.events"), "populated 0\n");
     const held = lockFile(place("2000"));
     closeSync(lockFile(treeLock(place("trees"), place("other"))) ?? -1);
     writeFileSync(place("use"), "");
@@ -243,7 +244,9 @@ describe("leftovers of a killed launch", () => {
     removeLeftovers(place("record"));
     expect(readdirSync(directory).sort()).toEqual(["2000", "kept", "other", "trees"]);
     expect(readdirSync(place("kept"))).toEqual(["supervisor"]);
-    expect(readdirSync(place("other"))).toEqual(["x"]);
+    // The scope itself is systemd's.
+    expect(readdirSync(place("other/m"))).toEqual(["cgroup.events"]);
+    expect(readdirSync(place("other")).sort()).toEqual(["m", "x"]);
     expect(readdirSync(place("trees"))).toEqual([]);
     unlinkLocked(place("2000"), held ?? -1);
   });

@@ -55,13 +55,14 @@ describe("systemd's clients", () => {
   });
 
   describe("that have a scope of that name", () => {
-    /** It goes when it is stopped. */
-    function withScope(slice: string): void {
+    /** It goes when it is stopped; or by itself, as soon as it is looked at. */
+    function withScope(slice: string, goes = false): void {
+      const shown = `echo LoadState=loaded; echo Slice=${slice}`;
       clients(`
 echo "$(basename "$0") $1" >>${directory}/log
 case $1 in
-  show) echo ${slice} ;;
-  stop) touch ${directory}/stopped ;;
+  show) ${goes ? `touch ${directory}/stopped; echo LoadState=not-found; echo Slice=` : shown} ;;
+  stop) [ ! -e ${directory}/stopped ] || exit 5; touch ${directory}/stopped ;;
   call) [ -e ${directory}/stopped ] || { echo "Call failed: Unit m.scope was already loaded or has a fragment file." >&2; exit 1; } ;;
 esac`);
     }
@@ -72,6 +73,12 @@ esac`);
 
     test("with nothing in it any more: it is stopped first", async () => {
       withScope("machine.slice");
+      await startScope({ ...scope, path: at() }, keeper, "m", { aborted });
+      expect(asked()).toEqual(["busctl call", "systemctl show", "systemctl stop", "busctl call"]);
+    });
+
+    test("that goes by itself meanwhile: it is not missed", async () => {
+      withScope("machine.slice", true);
       await startScope({ ...scope, path: at() }, keeper, "m", { aborted });
       expect(asked()).toEqual(["busctl call", "systemctl show", "systemctl stop", "busctl call"]);
     });
