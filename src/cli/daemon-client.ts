@@ -35,12 +35,14 @@ export class DaemonClient {
     socket.on("close", () => this.#end(new DaemonGone()));
   }
 
-  /** One that another program has made, where `text` is what it has read last; requests 1 to `asked` are its own. */
-  static takeOver(fd: number, text: Buffer, asked: number, paths: Paths): DaemonClient {
-    const socket = new Socket({ fd });
-    if (text.length > 0) socket.unshift(text);
-    const client = new DaemonClient(socket, paths);
+  /** One that another program has made; its requests are 1 to `asked`, and to be given up should it end before this. */
+  static takeOver(fd: number, asked: number, paths: Paths): DaemonClient {
+    const client = new DaemonClient(new Socket({ fd }), paths);
     client.#last = asked;
+    // What has been answered is heard first: it may be berthd's last.
+    setImmediate(() => {
+      for (const id of client.#waiting.keys()) client.#send({ id, cancelIfGone: false });
+    });
     return client;
   }
 
@@ -155,13 +157,6 @@ export class DaemonGone extends BerthError {
   constructor(cause?: Error) {
     super("berthd has gone", { hint: "berth daemon status", cause });
   }
-}
-
-/** What another program got for an answer to its only request; empty: none was to come any more. */
-export function failureIn(answer: string): BerthError {
-  if (answer === "") return new DaemonGone();
-  const reply = JSON.parse(answer) as Reply;
-  return "error" in reply ? errorOf(reply.error) : new BerthError(`berthd's answer is no answer: ${answer}`);
 }
 
 function errorOf({ message, hint, kind, exitStatus }: WireError): BerthError {

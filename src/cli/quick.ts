@@ -1,9 +1,8 @@
-import { readFileSync } from "node:fs";
 import { BerthError } from "../errors.ts";
 import { INSTALLATION } from "../host/installation.ts";
 import { findPaths, type Paths } from "../host/paths.ts";
 import { readPublished } from "../manager/published.ts";
-import { failureIn } from "./daemon-client.ts";
+import { DaemonClient } from "./daemon-client.ts";
 import { complain, INTERRUPTED } from "./output.ts";
 import { showList } from "./show-list.ts";
 import { FAILURE } from "./verb.ts";
@@ -17,10 +16,10 @@ export function quickly(argv: readonly string[]): number | undefined | Promise<n
   const [verb, ...words] = argv;
   if (verb === "list") return list(words, findPaths(process.env, INSTALLATION, undefined));
   if (verb === "start") return start((paths, { startPlainly }) => startPlainly(words, paths));
-  if (words.length !== 1 || !/^\d+$/.test(words[0] ?? "")) return undefined;
-  const handed = `/proc/self/fd/${Number(words[0])}`;
-  if (verb === "start-begun") return start((paths, { goOn }) => goOn(readFileSync(handed), paths));
-  if (verb === "exec-answered") return failed(failureIn(readFileSync(handed, "utf8")), FAILURE);
+  // By src/plain-client, with a connection.
+  if (!/^\d+$/.test(words[0] ?? "")) return undefined;
+  if (verb === "start-begun") return start((paths, { goOn }) => goOn(words, paths));
+  if (verb === "exec-answered") return answered(Number(words[0]), findPaths(process.env, INSTALLATION, undefined));
   return undefined;
 }
 
@@ -46,6 +45,15 @@ async function start(
     return await how(findPaths(process.env, INSTALLATION, undefined), await import("./start-plainly.ts"));
   } catch (error) {
     return failed(error, 1);
+  }
+}
+
+/** Of a command, by src/plain-client/exec-client.c. */
+async function answered(connection: number, paths: Paths): Promise<number> {
+  try {
+    return (await DaemonClient.takeOver(connection, 1, paths).answer<"exec">(1, {})).status;
+  } catch (error) {
+    return failed(error, FAILURE);
   }
 }
 

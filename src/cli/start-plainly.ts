@@ -24,26 +24,16 @@ export async function startPlainly(names: readonly string[], paths: Paths): Prom
   );
 }
 
-/** What src/plain-client/start-client.c says of what it has begun, before what berthd has answered it. */
-interface Begun {
-  /** The fd. */
-  readonly connection: number;
-  /** No two are the same, and those of the requests are 1, 2, and so on. */
-  readonly names: readonly string[];
-  /** It has said so. */
-  readonly booting: boolean;
-  /** It was to be given up; the next signal ends this process. */
-  readonly interrupted: boolean;
-}
-
-export function goOn(handed: Buffer, paths: Paths): Promise<number> {
-  const end = handed.indexOf(10) + 1;
-  const { connection, names, booting, interrupted } = JSON.parse(handed.toString("utf8", 0, end)) as Begun;
-  const client = DaemonClient.takeOver(connection, handed.subarray(end), names.length, paths);
-  const signal = interrupted ? AbortSignal.abort() : abortSignal();
-  return follow(names, client, booting, (name, onEvent) =>
-    client.answer<"start">(names.indexOf(name) + 1, { signal, onEvent }),
-  );
+/** Goes on with what src/plain-client/start-client.c has begun, whose words these are. Of the names no two are the same. */
+export function goOn(words: readonly string[], paths: Paths): Promise<number> {
+  const [connection, booting, signalled, runs = "", ...names] = words;
+  // Before berthd is told that it is here.
+  const signal = abortSignal(Number(signalled));
+  const client = DaemonClient.takeOver(Number(connection), names.length, paths);
+  return follow(names, client, booting === "1", async (name, onEvent) => {
+    const index = names.indexOf(name);
+    return runs[index] === "1" ? null : client.answer<"start">(index + 1, { signal, onEvent });
+  });
 }
 
 type Answer = (name: string, onEvent: (event: StartEvent) => void) => Promise<null>;

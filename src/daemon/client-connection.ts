@@ -42,6 +42,7 @@ const FLUSH_MS = 500;
 interface Running {
   readonly end: AbortController;
   readonly cancel: AbortController;
+  cancelIfGone: boolean;
   onSignal: (signal: number) => void;
 }
 
@@ -103,7 +104,11 @@ export class ClientConnection {
     if (this.#over) return;
     this.#over = true;
     this.#stream.close();
-    for (const { end } of this.#running.values()) end.abort(new BerthError("the client has gone"));
+    const gone = new BerthError("the client has gone");
+    for (const { end, cancel, cancelIfGone } of this.#running.values()) {
+      if (cancelIfGone) cancel.abort(gone);
+      end.abort(gone);
+    }
     for (const fd of this.#fds.splice(0)) closeQuietly(fd);
     if (this.#pidfd !== null) closeQuietly(this.#pidfd);
     this.#onEnd();
@@ -183,9 +188,10 @@ export class ClientConnection {
   }
 
   /** About a request that has just been answered it may come too late. */
-  #hint({ id, signal, cancel }: Hint): void {
+  #hint({ id, signal, cancel, cancelIfGone }: Hint): void {
     const running = this.#running.get(id);
     if (signal !== undefined) running?.onSignal(signal);
+    if (cancelIfGone !== undefined && running !== undefined) running.cancelIfGone = cancelIfGone;
     if (cancel !== true) return;
     const cancelled = new BerthError("it was cancelled");
     running?.cancel.abort(cancelled);
@@ -195,7 +201,8 @@ export class ClientConnection {
   async #answer(request: Request): Promise<void> {
     const { id, method, params, places } = request;
     const log = this.#log.child(machineOf(params));
-    const running: Running = { end: new AbortController(), cancel: new AbortController(), onSignal: () => undefined };
+    const [end, cancel] = [new AbortController(), new AbortController()];
+    const running: Running = { end, cancel, cancelIfGone: false, onSignal: () => undefined };
     this.#running.set(id, running);
     try {
       if (this.#ending !== undefined) throw this.#ending;
@@ -269,10 +276,11 @@ function parse(line: string): Request | Hint | undefined {
   }
   if (!isObject(value) || !Number.isSafeInteger(value["id"])) return undefined;
   const id = Number(value["id"]);
-  const { method, params, places, signal, cancel } = value;
+  const { method, params, places, signal, cancel, cancelIfGone } = value;
   if (typeof method === "string")
     return { id, method, params: isObject(params) ? params : {}, places: placesIn(places) };
   if (cancel === true) return { id, cancel };
+  if (typeof cancelIfGone === "boolean") return { id, cancelIfGone };
   return Number.isInteger(signal) && Number(signal) > 0 && Number(signal) <= 64
     ? { id, signal: Number(signal) }
     : undefined;

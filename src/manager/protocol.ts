@@ -207,6 +207,8 @@ export interface Hint {
   readonly signal?: number;
   /** Nobody waits for it any more. */
   readonly cancel?: true;
+  /** The same should the connection end; who waits can't say so meanwhile. */
+  readonly cancelIfGone?: boolean;
 }
 
 export type Reply =

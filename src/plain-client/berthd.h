@@ -5,8 +5,8 @@
  *     VERB-client NODE FLAG BERTH.CJS VERB WORD...
  *
  * What one does not understand, or can't do so, it leaves to what stands behind its name, which it becomes before it has asked berthd for
- * anything: options, no daemon, words that are not ASCII. It has next to no words: an answer that is to be said in some is for NODE to say
- * (src/cli/quick.ts), `... VERB FD`, where it is in. (Not among the words, which everybody can see.)
+ * anything: options, no daemon, words that are not ASCII. It has next to no words: an answer that is to be said in some is left in the
+ * connection, which NODE gets (src/cli/quick.ts).
  *
  * Freestanding, as src/stage/stage.c, and compiled with it by .scripts/build-stage. What is said to berthd is in src/manager/protocol.ts.
  * Results of system calls are as in the kernel: -errno. Who includes this has FAILURE, its exit status where it can't go on.
@@ -16,25 +16,25 @@
 
 #if defined(__x86_64__)
 enum {
-  SYS_read = 0, SYS_write = 1, SYS_close = 3, SYS_mmap = 9, SYS_rt_sigaction = 13, SYS_rt_sigprocmask = 14, SYS_ioctl = 16, SYS_mremap = 25,
-  SYS_socket = 41, SYS_connect = 42, SYS_sendto = 44, SYS_execve = 59, SYS_fcntl = 72, SYS_geteuid = 107, SYS_exit_group = 231, SYS_openat = 257,
-  SYS_readlinkat = 267, SYS_ppoll = 271, SYS_signalfd4 = 289, SYS_memfd_create = 319,
+  SYS_read = 0, SYS_write = 1, SYS_close = 3, SYS_mmap = 9, SYS_rt_sigaction = 13, SYS_rt_sigprocmask = 14, SYS_ioctl = 16, SYS_socket = 41,
+  SYS_connect = 42, SYS_sendto = 44, SYS_recvfrom = 45, SYS_execve = 59, SYS_fcntl = 72, SYS_geteuid = 107, SYS_exit_group = 231, SYS_openat = 257,
+  SYS_readlinkat = 267, SYS_ppoll = 271, SYS_signalfd4 = 289,
   O_DIRECTORY = 0200000
 };
 #elif defined(__aarch64__)
 enum {
   SYS_fcntl = 25, SYS_ioctl = 29, SYS_openat = 56, SYS_close = 57, SYS_read = 63, SYS_write = 64, SYS_ppoll = 73, SYS_signalfd4 = 74,
   SYS_readlinkat = 78, SYS_exit_group = 94, SYS_rt_sigaction = 134, SYS_rt_sigprocmask = 135, SYS_geteuid = 175, SYS_socket = 198,
-  SYS_connect = 203, SYS_sendto = 206, SYS_mremap = 216, SYS_execve = 221, SYS_mmap = 222, SYS_memfd_create = 279,
+  SYS_connect = 203, SYS_sendto = 206, SYS_recvfrom = 207, SYS_execve = 221, SYS_mmap = 222,
   O_DIRECTORY = 040000
 };
 #endif
 enum {
-  AT_FDCWD = -100, O_PATH = 010000000, O_CLOEXEC = 02000000, AF_UNIX = 1, SOCK_STREAM_CLOEXEC = 02000001, MSG_NOSIGNAL = 0x4000, TCGETS = 0x5401,
-  PROT_READ_WRITE = 3, MAP_PRIVATE_ANONYMOUS = 0x22, MREMAP_MAYMOVE = 1, POLLIN = 1, SIG_BLOCK = 0, SIG_UNBLOCK = 1,
+  AT_FDCWD = -100, O_PATH = 010000000, O_CLOEXEC = 02000000, F_SETFD = 2, TCGETS = 0x5401, PROT_READ_WRITE = 3, MAP_PRIVATE_ANONYMOUS = 0x22,
+  AF_UNIX = 1, SOCK_STREAM_CLOEXEC = 02000001, MSG_PEEK = 2, MSG_NOSIGNAL = 0x4000, POLLIN = 1, POLLRDHUP = 0x2000, SIG_BLOCK = 0, SIG_UNBLOCK = 1,
   ENOENT = 2, EINTR = 4, EBADF = 9, EPIPE = 32,
   PATH = 4096, REPLY = 1 << 16,
-  VERB = 3, /* where it is among the words */
+  VERB = 3 /* where it is among the words */
 };
 
 /* A signal's bit in a mask. */
@@ -42,6 +42,7 @@ enum { HUP = 1 << 0, INT = 1 << 1, QUIT = 1 << 2, TERM = 1 << 14 };
 
 static char **words, **environment;
 static i64 connection, signals;
+/* Signals that are read, and not acted on. */
 static u64 caught;
 
 /* ---- text ---- */
@@ -103,37 +104,28 @@ static _Noreturn void end_with(u64 status) {
   for (;;) call(SYS_exit_group, status, 0, 0, 0, 0, 0);
 }
 
-static _Noreturn void fail(const char *syscall, const char *path, i64 result, const char *what) {
-  static char text[PATH + 128];
-  char *end = append(append(text, "berth: "), syscall);
-  if (length_of(path) < PATH) end = append(append(end, *path ? " " : ""), path);
-  end = append(append(append_number(append(end, " failed with errno "), -result), what), "\n");
-  call(SYS_write, 2, (u64)text, end - text, 0, 0, 0);
-  end_with(FAILURE);
-}
-
 static void mask(u64 how, u64 set) {
   call(SYS_rt_sigprocmask, how, (u64)&set, 0, sizeof set, 0, 0);
 }
 
-static _Noreturn void become(char **argv) {
-  mask(SIG_UNBLOCK, caught);
-  fail("execve", argv[0], call(SYS_execve, (u64)argv[0], (u64)argv, (u64)environment, 0, 0, 0), ": berth's runtime can't be executed");
-}
-
-static _Noreturn void leave_to_node(void) {
-  become(words);
-}
-
-/* From now on these signals are read. */
 static void catch(u64 set) {
   caught = set;
   mask(SIG_BLOCK, set);
 }
 
-static void *memory_of(u64 size) {
-  i64 memory = call(SYS_mmap, 0, size, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0);
-  return memory < 0 ? 0 : (void *)memory;
+static _Noreturn void become(char **argv) {
+  static char text[PATH + 128];
+  mask(SIG_UNBLOCK, caught);
+  i64 result = call(SYS_execve, (u64)argv[0], (u64)argv, (u64)environment, 0, 0, 0);
+  char *end = append(text, "berth: execve");
+  if (length_of(argv[0]) < PATH) end = append(append(end, " "), argv[0]);
+  end = append(append_number(append(end, " failed with errno "), -result), ": berth's runtime can't be executed\n");
+  call(SYS_write, 2, (u64)text, end - text, 0, 0, 0);
+  end_with(FAILURE);
+}
+
+static _Noreturn void leave_to_node(void) {
+  become(words);
 }
 
 /* If it is closed, it would be the connection. */
@@ -141,24 +133,6 @@ static i32 is_open(u32 fd, i32 may_be_terminal) {
   char settings[256];
   i64 result = call(SYS_ioctl, fd, TCGETS, (u64)settings, 0, 0, 0);
   return result < 0 ? result != -EBADF : may_be_terminal;
-}
-
-/* What NODE is told by `hand_over`. */
-static i64 handed;
-
-static void write_handed(const char *from, const char *to) {
-  if (!handed && (handed = call(SYS_memfd_create, (u64)"answer", 0, 0, 0, 0, 0)) < 0) fail("memfd_create", "", handed, "");
-  while (from < to) {
-    i64 count = call(SYS_write, handed, (u64)from, to - from, 0, 0, 0);
-    if (count <= 0) fail("write", "", count, ": what berthd has answered can't be kept");
-    from += count;
-  }
-}
-
-static _Noreturn void hand_over(char *verb) {
-  char fd[20] = "", *argv[] = { words[0], words[1], words[2], verb, fd, 0 };
-  append_number(fd, handed);
-  become(argv);
 }
 
 /* ---- berthd ---- */
@@ -217,40 +191,45 @@ static char *append_id(char *to, u64 id) {
   return append_number(append(to, "{\"id\":"), id);
 }
 
-/* The line that was read last, and what has come after it. */
-static char *line, *next, *end;
+/* The first of what berthd has answered, and its length with its end. It stays in the connection until it is taken, for Node. */
+static char line[REPLY];
+static u64 length;
 
-enum answer { LINE, SIGNAL, GONE };
+enum answer { LINE, SIGNAL, OTHER };
 
-/* Waits for a line, whose end is a 0 then, one of the signals, or the end of berthd. (Or of memory: nothing is known of it then either.) */
+/* Waits for a line, whose end is a 0 then, one of the signals, or what is neither: the end of berthd, a line that is too long. */
 static enum answer next_line(void) {
-  static char *memory;
-  static u64 size;
-  for (char *at = next;;) {
-    for (; at < end; at++) {
-      if (*at != '\n') continue;
-      *at = 0;
-      line = next;
-      next = at + 1;
-      return LINE;
-    }
-    struct { i32 fd; short events, returned; } polled[2] = { { connection, POLLIN, 0 }, { signals, POLLIN, 0 } };
+  struct { i32 fd; short events, returned; } polled[2] = { { connection, POLLIN | POLLRDHUP, 0 }, { signals, POLLIN, 0 } };
+  for (;;) {
     if (call(SYS_ppoll, (u64)polled, 2, 0, 0, 0, 0) < 0) continue;
     if (polled[1].returned) return SIGNAL;
-    u64 length = end - next;
-    for (u64 each = 0; each < length; each++) memory[each] = next[each];
-    if (length == size) {
-      i64 larger = size ? call(SYS_mremap, (u64)memory, size, 2 * size, MREMAP_MAYMOVE, 0, 0) : (i64)memory_of(REPLY);
-      if (larger <= 0) return GONE;
-      memory = (char *)larger;
-      size = size ? 2 * size : REPLY;
+    i64 count = call(SYS_recvfrom, connection, (u64)line, sizeof line, MSG_PEEK, 0, 0);
+    if (count == -EINTR) continue;
+    if (count <= 0) return OTHER;
+    for (length = 1; length <= (u64)count; length++) {
+      if (line[length - 1] != '\n') continue;
+      line[length - 1] = 0;
+      return LINE;
     }
-    next = memory;
-    at = end = memory + length;
-    i64 count = call(SYS_read, connection, (u64)end, size - length, 0, 0, 0);
-    if (count <= 0 && count != -EINTR) return GONE;
-    if (count > 0) end += count;
+    if (count == sizeof line || polled[0].returned & ~POLLIN) return OTHER;
+    /* Its end is on its way, and poll does not wait for that. */
+    struct { i64 seconds, nanoseconds; } a_moment = { 0, 1000000 };
+    call(SYS_ppoll, (u64)(polled + 1), 1, (u64)&a_moment, 0, 0, 0);
   }
+}
+
+static void take_line(void) {
+  while (length > 0) {
+    i64 count = call(SYS_read, connection, (u64)line, length, 0, 0, 0);
+    if (count > 0) length -= count;
+    else if (count != -EINTR) return;
+  }
+}
+
+/* For Node to go on with. */
+static char *append_connection(char *to) {
+  call(SYS_fcntl, connection, F_SETFD, 0, 0, 0, 0);
+  return append_number(to, connection);
 }
 
 /* The signal that has come, 0 if it is none of ours. */

@@ -1,6 +1,7 @@
 /*
  * exec-client: `berth exec NAME [--] COMMAND...` in its plainest form (berthd.h), with no terminal among 0 to 2, which berthd takes of this
- * process: it needs this for no more than that, its signals and its end. An answer other than an exit status is NODE's: `exec-answered`.
+ * process: it needs this for no more than that, its signals and its end. An answer other than an exit status is NODE's:
+ * `exec-answered CONNECTION`.
  */
 
 enum { FAILURE = 125 /* as src/cli/verb.ts has it */ };
@@ -15,6 +16,11 @@ static char **understood(char **given) {
   char **command = given + 1;
   if (*command && same(*command, "--")) command++;
   return *command && **command != '-' ? command : 0;
+}
+
+static void *memory_of(u64 size) {
+  i64 memory = call(SYS_mmap, 0, size, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0);
+  return memory < 0 ? 0 : (void *)memory;
 }
 
 /* Returns its end. */
@@ -38,19 +44,24 @@ static void pass_on(u32 signal) {
   if (signal) send(hint, append(append_number(append(append_id(hint, 1), ",\"signal\":"), signal), "}\n"));
 }
 
-/* Ends this process with the command's status; returns if it has none to come, with what berthd says of it in `line`, or GONE. */
-static enum answer wait_for_command(i32 *begun) {
-  for (;;) {
+/* Ends this process with the command's status; returns if it has none to come. */
+static void wait_for_command(void) {
+  for (i32 begun = 0;;) {
     enum answer answer = next_line();
-    if (answer == GONE) return GONE;
+    if (answer == OTHER) return;
     if (answer == SIGNAL) {
       pass_on(read_signal());
       continue;
     }
     char *status = after(line, "{\"id\":1,\"result\":{\"status\":");
     if (status) end_with(number_in(&status));
-    if (!after(line, "{\"id\":1,\"event\":")) return LINE;
-    *begun = 1;
+    if (!after(line, "{\"id\":1,\"event\":")) {
+      /* Nothing has been done: the daemon could not take what is ours. */
+      if (!begun && contains(line, "\"kind\":\"NotSupported\"")) leave_to_node();
+      return;
+    }
+    begun = 1;
+    take_line();
   }
 }
 
@@ -65,10 +76,9 @@ int main(u64 *stack) {
   /* Not caught before: who is not read by a berthd that stands still is ended by them. */
   send(start, stop);
   catch(HUP | INT | QUIT | TERM);
-  i32 begun = 0;
-  if (wait_for_command(&begun) == GONE) line = "";
-  /* Nothing has been done: the daemon could not take what is ours. */
-  if (!begun && contains(line, "\"kind\":\"NotSupported\"")) leave_to_node();
-  write_handed(line, line + length_of(line));
-  hand_over("exec-answered");
+  wait_for_command();
+  static char its[20];
+  append_connection(its);
+  char *answered[] = { words[0], words[1], words[2], "exec-answered", its, 0 };
+  become(answered);
 }

@@ -2,7 +2,12 @@
  * start-client: `berth start NAME...` in its plainest form (berthd.h), for nobody who looks: for a script, a unit.
  *
  * It asks for all of them, says that they boot when they do, and ends when they have. With the first answer that is another one, and with a
- * signal that ends it, it leaves the rest to NODE: `start-begun`, which gets the connection, and what has come of it.
+ * signal, it leaves the rest to NODE:
+ *
+ *     NODE FLAG BERTH.CJS start-begun CONNECTION BOOTING SIGNAL DONE NAME...
+ *
+ * BOOTING is 1 if that has been said; SIGNAL is 0 if none has come; DONE has a 1 for each that runs, and a 0 for each that does not. Until
+ * Node has started, nobody is there to give up what has been asked for if a signal comes: berthd does that, should the connection end.
  */
 
 enum { FAILURE = 1 };
@@ -12,14 +17,17 @@ enum { FAILURE = 1 };
 enum {
   NAME = 64, FD_PATH = 40,
   AT_ONCE = 200, /* as src/cli/each-machine.ts has it */
-  F_SETFD = 2, SIGPIPE = 13, SIG_IGN = 1
+  SIGPIPE = 13, SIG_IGN = 1, POLLOUT = 4
 };
 
 static char **names;
-static u64 machines;
-/* Those that run. */
+/* Machines, and for how many of them berthd has been asked. */
+static u64 machines, asked;
+/* 1 for each that runs, 0 for each that does not. */
 static char done[AT_ONCE + 1];
-static i32 booting, interrupted;
+static i32 booting;
+/* The signal that ends it. */
+static u32 signalled;
 
 /* Nothing is wrong with it by src/spec/name.ts; some others, too, are left to Node. */
 static i32 is_name(char *name) {
@@ -55,11 +63,23 @@ static char *append_real(char *to, char *path) {
   *append_fd_path(fd_path, fd) = 0;
   i64 length = call(SYS_readlinkat, AT_FDCWD, (u64)fd_path, (u64)real, PATH, 0, 0);
   call(SYS_close, fd, 0, 0, 0, 0, 0);
-  if (length <= 1 || length == PATH) leave_to_node();
+  if (length <= 1 || length + 1 + length_of(last) >= PATH) leave_to_node();
   real[length] = 0;
   if (*last) *append(append(real + length, "/"), last) = 0;
   if (!is_ascii(real)) leave_to_node();
   return append_quoted(to, real);
+}
+
+enum { NOW, UNTIL_A_SIGNAL };
+
+/* Whether a request, or hints for all, go without waiting. */
+static i32 can_send(i32 until) {
+  for (;;) {
+    struct { i64 seconds, nanoseconds; } now = { 0, 0 };
+    struct { i32 fd; short events, returned; } polled[2] = { { connection, POLLOUT, 0 }, { signals, POLLIN, 0 } };
+    i64 count = call(SYS_ppoll, (u64)polled, until == NOW ? 1 : 2, until == NOW ? (u64)&now : 0, 0, 0, 0);
+    if (count >= 0) return polled[0].returned && !polled[1].returned;
+  }
 }
 
 static void ask(void) {
@@ -69,10 +89,13 @@ static void ask(void) {
   find_place(path, "BERTH_MACHINES=", "/machines", "/var/lib/machines");
   *append(append_real(append(to, ",\"machines\":"), path), "}}\n") = 0;
   connect_to_daemon(HUP | INT | TERM);
-  for (u64 id = 1; id <= machines; id++) {
-    to = append(append_id(request, id), ",\"method\":\"start\",\"params\":{\"name\":");
-    send(request, append(append_quoted(to, names[id - 1]), places));
+  catch(HUP | INT | TERM);
+  for (; asked < machines && can_send(UNTIL_A_SIGNAL); asked++) {
+    done[asked] = '0';
+    to = append(append_id(request, asked + 1), ",\"method\":\"start\",\"params\":{\"name\":");
+    send(request, append(append_quoted(to, names[asked]), places));
   }
+  if (!asked) leave_to_node(); /* if the signal does not end it */
 }
 
 /* Whether that could be said. */
@@ -85,38 +108,44 @@ static i32 say_booting(void) {
   return count == length || count == -EPIPE;
 }
 
-/* Ends this process when all run; returns with what there is more to be done for than to wait. */
-static enum answer wait_for_machines(void) {
-  enum answer answer;
-  for (u64 left = machines; (answer = next_line()) == LINE;) {
-    char *rest = after(line, "{\"id\":");
+/* Ends this process when all run; returns when there is more to be done than to wait. */
+static void wait_for_machines(void) {
+  for (u64 left = asked; left > 0; take_line()) {
+    enum answer answer = next_line();
+    if (answer == SIGNAL) signalled = read_signal();
+    char *rest = answer == LINE ? after(line, "{\"id\":") : 0;
     u64 id = rest ? number_in(&rest) : 0;
-    if (id == 0 || id > machines) break;
-    if (same(rest, ",\"result\":null}") && !done[id]) {
-      done[id] = 1;
-      if (--left == 0) end_with(0);
-    } else if (!after(rest, ",\"event\":{\"status\":") || !(booting = booting || say_booting())) break;
+    if (id == 0 || id > asked) return;
+    if (same(rest, ",\"result\":null}") && done[id - 1] == '0') {
+      done[id - 1] = '1';
+      left--;
+    } else if (!after(rest, ",\"event\":{\"status\":") || !(booting = booting || say_booting())) {
+      return;
+    }
   }
-  return answer;
+  end_with(0);
 }
 
-static char *append_truth(char *to, i32 truth) {
-  return append(to, truth ? "true" : "false");
+/* What is to become of those that do not run yet. Not waited for where berthd reads nothing: it is then said by Node, which can be ended. */
+static void send_hints(void) {
+  if (!can_send(NOW)) return;
+  const char *hint = signalled ? ",\"cancel\":true}\n" : ",\"cancelIfGone\":true}\n";
+  for (u64 id = 1; id <= asked; id++) {
+    char text[64];
+    if (done[id - 1] == '0') send(text, append(append_id(text, id), hint));
+  }
 }
 
-/* What NODE goes on from: a line of JSON (src/cli/start-plainly.ts), and what berthd has answered and will be answering. */
-static void write_state(void) {
-  static char text[256 + AT_ONCE * (NAME + 64)];
-  char *to = append(append_truth(append(text, "{\"booting\":"), booting), ",\"interrupted\":");
-  to = append(append_number(append(append_truth(to, interrupted), ",\"connection\":"), connection), ",\"names\":[");
-  for (u64 each = 0; each < machines; each++) {
-    if (each) *to++ = ',';
-    to = append_quoted(to, names[each]);
-  }
-  to = append(to, "]}\n");
-  for (u64 id = 1; id <= machines; id++)
-    if (done[id]) to = append(append_id(to, id), ",\"result\":null}\n");
-  write_handed(text, to);
+static _Noreturn void leave_rest_to_node(void) {
+  static char its[20], signal[20], *begun[9 + AT_ONCE];
+  u32 count = 0;
+  while (count < VERB) begun[count] = words[count], count++;
+  append_connection(its);
+  append_number(signal, signalled);
+  char *how[] = { "start-begun", its, booting ? "1" : "0", signal, done };
+  for (u32 each = 0; each < 5; each++) begun[count++] = how[each];
+  for (u64 each = 0; each < asked; each++) begun[count++] = names[each];
+  become(begun);
 }
 
 int main(u64 *stack) {
@@ -126,13 +155,7 @@ int main(u64 *stack) {
   names = words + VERB + 1;
   leave_what_is_not_plain();
   ask();
-  /* Not caught before: who is not read by a berthd that stands still is ended by them. */
-  catch(HUP | INT | TERM);
-  enum answer answer = wait_for_machines();
-  interrupted = answer == SIGNAL && read_signal();
-  write_state();
-  if (answer == LINE) next[-1] = '\n';
-  write_handed(answer == LINE ? line : next, end);
-  call(SYS_fcntl, connection, F_SETFD, 0, 0, 0, 0);
-  hand_over("start-begun");
+  wait_for_machines();
+  send_hints();
+  leave_rest_to_node();
 }

@@ -1,6 +1,7 @@
 /** `berth start`: a machine in the background, and nothing of the start itself left behind. */
 import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, symlinkSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { beforeAll, describe, expect, test } from "vitest";
 import { hash32 } from "../../src/host/hash.ts";
 import { PICK_WINDOW, RANGE_SIZE } from "../../src/host/id-ranges.ts";
@@ -164,6 +165,36 @@ test("writes to no file by name: a link in its way leads nowhere", async () => {
   expect((await root.berth("terminate", "m")).status).toBe(0);
 });
 
+function programOf({ pid }: Running): string {
+  return basename(readlinkSync(`/proc/${pid}/exe`));
+}
+
+test("signals leave nothing, whoever is on its way to take them", { timeout: 120_000 }, async () => {
+  await using root = berthRoot();
+  await makeEndlessStart(root);
+  expect((await root.berth("daemon", "start")).status).toBe(0);
+  const ended = (): true | undefined => (root.leftovers().length === 0 ? true : undefined);
+  // Between the client that has asked for m, and Node, which is to say that there is no other.
+  for (const delay of [0, 10, 30, 60, 100]) {
+    await using child = root.start("start", "m", "missing");
+    for (const late = Date.now() + 10_000; programOf(child) !== "node" && Date.now() < late; ) await sleep(1);
+    await sleep(delay);
+    child.kill("SIGTERM");
+    await child.end;
+    await poll(`its end, after ${delay} ms`, ended);
+  }
+  for (const second of ["SIGTERM", "SIGHUP"] as const)
+    for (const delay of [0, 2, 30]) {
+      await using child = root.start("start", "m");
+      await root.recordWhen("m");
+      child.kill("SIGTERM");
+      await sleep(delay);
+      child.kill(second);
+      await child.end;
+      await poll(`its end, by ${second} after ${delay} ms`, ended);
+    }
+});
+
 describe.each([false, true])("while it waits, by a berthd that runs already: %s", (daemon) => {
   /** Who waits for it to be ready: without Node where berthd is there, and nothing is to be said. */
   async function starting(root: BerthRoot, ...more: readonly string[]): Promise<Running> {
@@ -171,9 +202,8 @@ describe.each([false, true])("while it waits, by a berthd that runs already: %s"
     if (daemon) expect((await root.berth("daemon", "start")).status).toBe(0);
     const child = root.start("start", "m", ...more);
     await root.recordWhen("m");
-    expect(basename(readlinkSync(`/proc/${child.pid}/exe`))).toMatch(
-      daemon && more.length === 0 ? /^start-client-/ : /^node$/,
-    );
+    const expected = daemon && more.length === 0 ? /^start-client-/ : /^node$/;
+    await poll(`${expected}`, () => expected.test(programOf(child)) || undefined);
     return child;
   }
 

@@ -14,7 +14,8 @@ export const ARCHS = ["x64", "arm64"] as const;
 
 export interface Given {
   readonly env?: NodeJS.ProcessEnv;
-  /** Of the shell that becomes it. */
+  /** Of the shell that becomes it: what it does before, and its redirections then. */
+  readonly before?: string;
   readonly redirections?: string;
 }
 
@@ -29,7 +30,7 @@ export class PlainClient {
   readonly directory = mkdtempSync(join(tmpdir(), "plain-client-"));
   /** What berthd was asked, lines. */
   readonly asked: string[] = [];
-  /** Says what it was given, and which signals it has blocked; `<socket>` of what it is to go on with. */
+  /** Says what it was given, and which signals it has blocked; of a connection, in place of its fd, that it is one, and what is in it. */
   node: readonly string[] = [join(this.directory, "node"), "--flag", "berth.cjs"];
   server: Server | undefined;
   /** Its clients. */
@@ -45,16 +46,21 @@ export class PlainClient {
       "#!/bin/sh",
       // By the shell itself, as it clears the mask of what it starts.
       'while read -r line; do case $line in SigBlk*) echo "$line" ;; esac; done </proc/self/status',
-      'if [ "$3" = exec-answered ] || [ "$3" = start-begun ]; then',
-      '  printf "<%s>" "$1" "$2" "$3"',
-      '  fd=$(sed -n "1s/.*connection.:\\([0-9]*\\),.*/\\1/p" "/proc/self/fd/$4")',
+      "fd=; case $3 in exec-answered | start-begun)",
+      '  fd=$4; printf "<%s>" "$1" "$2" "$3"; shift 4',
       '  [ ! -S "/proc/self/fd/$fd" ] || printf "<socket>"',
-      '  cat "/proc/self/fd/$4"',
-      'else for word in "$@"; do printf "<%s>" "$word"; done; fi',
+      "esac",
+      'for word in "$@"; do printf "<%s>" "$word"; done',
+      '[ -z "$fd" ] || eval "dd bs=64k count=1 iflag=nonblock status=none <&$fd 2>/dev/null"',
       "exit 42",
     ];
     writeFileSync(this.node[0] ?? "", script.join("\n"));
     chmodSync(this.node[0] ?? "", 0o755);
+  }
+
+  /** By the Node that runs this, from the sources. */
+  withNode(): void {
+    this.node = [process.execPath, "--no-warnings", fileURLToPath(new URL("quickly.ts", import.meta.url))];
   }
 
   /** A berthd, in `run`, that answers each line in this way. */
@@ -80,8 +86,8 @@ export class PlainClient {
     renameSync(made, run);
   }
 
-  start(words: readonly string[], { env = {}, redirections = "" }: Given = {}): ChildProcess {
-    const command = `exec "$@" ${redirections}`;
+  start(words: readonly string[], { env = {}, before = "true", redirections = "" }: Given = {}): ChildProcess {
+    const command = `${before}; exec "$@" ${redirections}`;
     return spawn("sh", ["-c", command, "sh", ...this.#program, ...this.node, this.#verb, ...words], {
       env: { PATH: process.env["PATH"], BERTH_RUN: join(this.directory, "run"), ...env },
       cwd: this.directory,

@@ -61,6 +61,45 @@ test("where a client has its machines is looked at only where that is text", asy
   }
 });
 
+test.each([
+  ["goes on without its client", [], false],
+  ["is given up with it, if that has said so", [true], true],
+  ["goes on, if it has taken that back", [true, false], false],
+])("a start %s", async (_, said, given) => {
+  const [ours, theirs] = socketPair(SOCK_STREAM);
+  let signal: AbortSignal | undefined;
+  const manager = {
+    start(_name: string, options: { readonly signal: AbortSignal }): Promise<void> {
+      signal = options.signal;
+      return new Promise(() => undefined);
+    },
+  };
+  let heard = false;
+  const status = async (): Promise<DaemonStatus> => {
+    heard = true;
+    return {} as DaemonStatus;
+  };
+  const daemon = { manager, autostart: { underway: () => undefined }, status } as unknown as Daemon;
+  const peer = { pid: process.pid, uid: 0, gid: 0 };
+  const connection = new ClientConnection(ours, peer, daemon, openLog(process.env).log, () => undefined);
+  try {
+    writeSync(theirs, `${JSON.stringify({ id: 1, method: "start", params: { name: "m", timeout: null } })}\n`);
+    await until(() => signal !== undefined);
+    for (const cancelIfGone of said) writeSync(theirs, `${JSON.stringify({ id: 1, cancelIfGone })}\n`);
+    writeSync(theirs, `${JSON.stringify({ id: 2, method: "status", params: {} })}\n`);
+    await until(() => heard);
+    expect(signal?.aborted).toBe(false);
+  } finally {
+    await connection.close();
+    closeQuietly(theirs);
+  }
+  expect(signal?.aborted).toBe(given);
+});
+
+async function until(condition: () => boolean): Promise<void> {
+  for (const late = monotonic() + 10_000; !condition() && monotonic() < late; ) await nextTurn();
+}
+
 /** To the end. */
 function receive(fd: number): readonly Reply[] {
   const buffer = Buffer.alloc(1 << 16);

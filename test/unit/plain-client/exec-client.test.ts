@@ -13,7 +13,7 @@ afterEach(() => client[Symbol.asyncDispose]());
 
 /** What Node is given to say. */
 function answered(answer: string): End {
-  return handedOver(["exec-answered"], answer);
+  return handedOver(["exec-answered"], `<socket>${answer}`);
 }
 
 describe.each(ARCHS)("the client for %s", (arch) => {
@@ -85,13 +85,7 @@ describe.each(ARCHS)("the client for %s", (arch) => {
       const answer =
         '{"id":1,"error":{"message":"no \\"such\\" machine","hint":null,"kind":"NoSuchMachine","exitStatus":1}}';
       await client.daemon((socket) => socket.write(`{"id":1,"event":{"pid":77}}\n${answer}\n`));
-      expect(await client.run(["web", "ls"])).toEqual(answered(answer));
-    });
-
-    test("an answer that is longer than a word can be", async () => {
-      const answer = `{"id":1,"error":{"message":"${"x".repeat(300_000)}","hint":null,"kind":null,"exitStatus":1}}`;
-      await client.daemon((socket) => socket.write(`${answer}\n`));
-      expect(await client.run(["web", "ls"])).toEqual(answered(answer));
+      expect(await client.run(["web", "ls"])).toEqual(answered(`${answer}\n`));
     });
 
     test("a runtime that can't be executed is named, and no exit status of the command's", async () => {
@@ -117,7 +111,7 @@ describe.each(ARCHS)("the client for %s", (arch) => {
     test("a command that has begun is not run again", async () => {
       const answer = '{"id":1,"error":{"message":"no","hint":null,"kind":"NotSupported","exitStatus":1}}';
       await client.daemon((socket) => socket.write(`{"id":1,"event":{"pid":77}}\n${answer}\n`));
-      expect(await client.run(["web", "ls"])).toEqual(answered(answer));
+      expect(await client.run(["web", "ls"])).toEqual(answered(`${answer}\n`));
     });
 
     test("a berthd that reads nothing keeps nobody from being ended", async () => {
@@ -191,5 +185,32 @@ describe.each(ARCHS)("the client for %s", (arch) => {
       expect(await client.run(["web", "ls"], { env })).toEqual(handedOver(["exec", "web", "ls"]));
       expect(client.asked).toEqual([]);
     });
+  });
+});
+
+describe("with Node", () => {
+  beforeEach((ctx) => {
+    client = new PlainClient(ctx, "exec", process.arch === "arm64" ? "arm64" : "x64");
+    client.withNode();
+  });
+
+  test.each([
+    ["short", "no such machine", '"list them"', 1],
+    ["of any length", "x".repeat(300_000), "null", 1],
+    ["with a status of its own", "no", "null", 77],
+  ])("a failure is said, and is no exit status of the command's: %s", async (_, message, hint, exitStatus) => {
+    const answer = `{"id":1,"error":{"message":"${message}","hint":${hint},"kind":null,"exitStatus":${exitStatus}}}\n`;
+    await client.daemon((socket) => socket.write(`{"id":1,"event":{"pid":77}}\n${answer}`));
+    const hinted = hint === "null" ? "" : "hint: list them\n";
+    expect(await client.run(["web", "ls"])).toEqual({
+      status: exitStatus === 1 ? 125 : exitStatus,
+      said: `berth: ${message}\n${hinted}`,
+    });
+  });
+
+  test("berthd has gone", async () => {
+    await client.daemon((socket) => socket.destroy());
+    const said = "berth: berthd has gone\nhint: berth daemon status\n";
+    expect(await client.run(["web", "ls"])).toEqual({ status: 125, said });
   });
 });

@@ -2,7 +2,6 @@ import { once } from "node:events";
 import { mkdirSync, symlinkSync } from "node:fs";
 import type { Socket } from "node:net";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { realPath } from "../../../src/host/paths.ts";
 import { ARCHS, type End, endOf, type Given, handedOver, PlainClient } from "../../lib/plain-client.ts";
@@ -17,6 +16,13 @@ const idOf = (line: string): number => (JSON.parse(line) as { id: number }).id;
 const wellStarted = (socket: Socket, line: string): boolean => socket.write(`{"id":${idOf(line)},"result":null}\n`);
 const failure = (id: number, message = "no"): string =>
   `{"id":${id},"error":{"message":"${message}","hint":null,"kind":null,"exitStatus":1}}\n`;
+
+/** To what it is asked for, and not to a hint about it. */
+function onRequest(answer: (socket: Socket, line: string) => void): typeof answer {
+  return (socket, line) => {
+    if (line.includes('"method"')) answer(socket, line);
+  };
+}
 
 function makeClient(...given: ConstructorParameters<typeof PlainClient>): void {
   client = new PlainClient(...given);
@@ -35,22 +41,14 @@ function run(names: readonly string[], given?: Given): Promise<End> {
 describe.each(ARCHS)("the client for %s", (arch) => {
   beforeEach((ctx) => makeClient(ctx, "start", arch));
 
-  /** What Node is to go on from. `connection`: that of the program, whatever it is. */
-  async function leftToNode(child: ReturnType<typeof start>): Promise<{ state: unknown; answers: string }> {
-    const { status, said } = await endOf(child);
-    const head = handedOver(["start-begun"], "<socket>");
-    const at = said.indexOf(head.said) + head.said.length;
-    expect({ status, said: said.slice(0, at) }).toEqual({ status: 42, said: expect.stringMatching(/<socket>$/) });
-    const [state = "", ...answers] = said.slice(at).split("\n");
-    return { state: JSON.parse(state), answers: answers.join("\n") };
+  /** What Node is to go on with. `done`: of the names. */
+  function leftToNode(names: readonly string[], answers: string, { booting = 0, signal = 0, done = "" } = {}): End {
+    const words = [booting, signal, done.padEnd(names.length, "0"), ...names].map((word) => `<${word}>`);
+    return handedOver(["start-begun"], `<socket>${words.join("")}${answers}`);
   }
 
-  const stateOf = (names: readonly string[], { booting = false, interrupted = false } = {}): unknown => ({
-    booting,
-    interrupted,
-    connection: expect.any(Number),
-    names,
-  });
+  const hintsOf = (): readonly unknown[] =>
+    client.asked.map((line) => JSON.parse(line)).filter((message) => !("method" in message));
 
   describe("what it does", () => {
     test("asks for each machine, by the places that it has, and ends with all of them", async () => {
@@ -99,6 +97,16 @@ describe.each(ARCHS)("the client for %s", (arch) => {
       expect(await run(names)).toEqual({ status: 0, said });
     });
 
+    test("takes an answer in pieces", async () => {
+      const letters = [...'{"id":1,"event":{"status":"a"}}\n{"id":1,"result":null}\n'];
+      const next = (socket: Socket): void => {
+        const letter = letters.shift();
+        if (letter !== undefined) socket.write(letter, () => setImmediate(next, socket));
+      };
+      await client.daemon(next);
+      expect(await run(["web"])).toEqual({ status: 0, said: "web: booting\n" });
+    });
+
     test("does without a reader of that", async () => {
       await client.daemon((socket) => {
         socket.write('{"id":1,"event":{"status":"a"}}\n');
@@ -112,58 +120,59 @@ describe.each(ARCHS)("the client for %s", (arch) => {
   });
 
   describe("what is left to Node, with the connection", () => {
-    test("a failure, as soon as there is one, and what has been answered besides", async () => {
+    test("a failure, as soon as there is one, and what comes after it; what waits is given up if it goes", async () => {
+      const rest = `${failure(2)}{"id":1,"event":{"status":"x"}}\n{"id"`;
       await client.daemon((socket, line) => {
-        if (idOf(line) === 3)
-          socket.write(`{"id":3,"result":null}\n${failure(2)}{"id":1,"event":{"status":"x"}}\n{"id"`);
+        if (!line.includes("cancel") && idOf(line) === 3) socket.write(`{"id":3,"result":null}\n${rest}`);
       });
-      expect(await leftToNode(start(["web", "db", "mail"]))).toEqual({
-        state: stateOf(["web", "db", "mail"]),
-        answers: `{"id":3,"result":null}\n${failure(2)}{"id":1,"event":{"status":"x"}}\n{"id"`,
-      });
+      const names = ["web", "db", "mail"];
+      expect(await run(names)).toEqual(leftToNode(names, rest, { done: "001" }));
+      await expect.poll(hintsOf).toEqual([1, 2].map((id) => ({ id, cancelIfGone: true })));
     });
 
     test("a word of berthd's, after it has said that they boot", async () => {
-      const news = `{"id":1,"event":{"said":"${"weaker ".repeat(10_000)}"}}\n`;
-      await client.daemon((socket) => socket.write(`{"id":1,"event":{"status":"a"}}\n${news}`));
+      const news = '{"id":1,"event":{"said":"weaker"}}\n';
+      await client.daemon(onRequest((socket) => socket.write(`{"id":1,"event":{"status":"a"}}\n${news}`)));
+      const { status, said } = leftToNode(["web"], news, { booting: 1 });
       // Which is on stderr.
-      const answers = `${news}web: booting
-`;
-      expect(await leftToNode(start(["web"]))).toEqual({ state: stateOf(["web"], { booting: true }), answers });
+      expect(await run(["web"])).toEqual({ status, said: `${said}web: booting\n` });
     });
 
     test("that they boot, where it could not be said", async () => {
       const status = '{"id":1,"event":{"status":"a"}}\n';
-      await client.daemon((socket) => socket.write(status));
-      expect(await leftToNode(start(["web"], { redirections: "2>/dev/full" }))).toEqual({
-        state: stateOf(["web"]),
-        answers: status,
-      });
+      await client.daemon(onRequest((socket) => socket.write(status)));
+      expect(await run(["web"], { redirections: "2>/dev/full" })).toEqual(leftToNode(["web"], status));
     });
 
-    test("berthd goes before it has answered", async () => {
-      await client.daemon((socket) => socket.end('{"id":1,"result":null}\n'));
-      expect(await leftToNode(start(["web", "db"]))).toEqual({
-        state: stateOf(["web", "db"]),
-        answers: '{"id":1,"result":null}\n',
-      });
+    test.each(["", '{"id":2,"res'])("berthd goes before it has answered, or in the middle: '%s'", async (rest) => {
+      await client.daemon((socket) => socket.end(`{"id":1,"result":null}\n${rest}`));
+      expect(await run(["web", "db"])).toEqual(leftToNode(["web", "db"], rest, { done: "10" }));
     });
 
-    test.each(["SIGHUP", "SIGINT", "SIGTERM"] as const)("that it was interrupted: %s", async (signal) => {
+    test("an answer that is longer than it takes one", async () => {
+      const answer = failure(1, "x".repeat(100_000));
+      await client.daemon((socket) => socket.write(answer));
+      expect(await run(["web"])).toEqual(leftToNode(["web"], answer.slice(0, 1 << 16)));
+    });
+
+    test.each([
+      ["SIGHUP", 1],
+      ["SIGINT", 2],
+      ["SIGTERM", 15],
+    ] as const)("that a signal has come, and what is not done is given up: %s", async (name, signal) => {
       await client.daemon((socket, line) => idOf(line) === 2 && wellStarted(socket, line));
       const child = start(["web", "db"]);
       await expect.poll(() => client.asked).toHaveLength(2);
-      await new Promise((resolve) => setTimeout(resolve, 100));
-      child.kill(signal);
-      expect(await leftToNode(child)).toEqual({
-        state: stateOf(["web", "db"], { interrupted: true }),
-        answers: '{"id":2,"result":null}\n',
-      });
+      // For it to read that.
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      child.kill(name);
+      expect(await endOf(child)).toEqual(leftToNode(["web", "db"], "", { signal, done: "01" }));
+      await expect.poll(hintsOf).toEqual([{ id: 1, cancel: true }]);
     });
 
     test("an answer to what it has not asked", async () => {
-      await client.daemon((socket) => socket.write('{"id":2,"result":null}\n'));
-      expect(await leftToNode(start(["web"]))).toMatchObject({ answers: '{"id":2,"result":null}\n' });
+      await client.daemon(onRequest((socket) => socket.write('{"id":2,"result":null}\n')));
+      expect(await run(["web"])).toEqual(leftToNode(["web"], '{"id":2,"result":null}\n'));
     });
   });
 
@@ -202,7 +211,7 @@ describe.each(ARCHS)("the client for %s", (arch) => {
     });
   });
 
-  test("a berthd that reads nothing keeps nobody from being ended", async () => {
+  test("a berthd that reads nothing keeps nobody from giving up", async () => {
     await client.daemon(() => undefined);
     client.server?.on("connection", (socket) => socket.pause());
     const connected = client.server === undefined ? undefined : once(client.server, "connection");
@@ -215,15 +224,25 @@ describe.each(ARCHS)("the client for %s", (arch) => {
     await connected;
     await new Promise((resolve) => setTimeout(resolve, 200));
     child.kill("SIGTERM");
-    expect(await once(child, "exit")).toEqual([null, "SIGTERM"]);
+    const { status, said } = await endOf(child);
+    const left = said.match(/<m\d+>/g) ?? [];
+    // With those that it has asked for.
+    expect({ status, said }).toEqual(
+      leftToNode(
+        left.map((name) => name.slice(1, -1)),
+        "",
+        { signal: 15 },
+      ),
+    );
+    expect(left.length).toBeGreaterThan(1);
+    expect(left.length).toBeLessThan(200);
   });
 });
 
 describe("with Node", () => {
   beforeEach((ctx) => {
     makeClient(ctx, "start", process.arch === "arm64" ? "arm64" : "x64");
-    const main = fileURLToPath(new URL("../../lib/quickly.ts", import.meta.url));
-    client.node = [process.execPath, "--no-warnings", main];
+    client.withNode();
   });
 
   test("failures are said when they come, news at the end, and one failure is that of all", async () => {
@@ -255,11 +274,13 @@ describe("with Node", () => {
   test("a letter that came in two pieces is one", async () => {
     const line = Buffer.from(failure(1, "größer"));
     const middle = line.indexOf("ö") + 1;
-    await client.daemon((socket) => {
-      socket.write('{"id":1,"event":{"said":"x"}}\n');
-      socket.write(line.subarray(0, middle));
-      setTimeout(() => socket.write(line.subarray(middle)), 500);
-    });
+    await client.daemon(
+      onRequest((socket) => {
+        socket.write('{"id":1,"event":{"said":"x"}}\n');
+        socket.write(line.subarray(0, middle));
+        setTimeout(() => socket.write(line.subarray(middle)), 500);
+      }),
+    );
     expect(await run(["web"])).toEqual({ status: 1, said: "berth: x\nberth: größer\n" });
   });
 
@@ -270,30 +291,60 @@ describe("with Node", () => {
 
   test.each(["SIGHUP", "SIGINT", "SIGTERM"] as const)("%s gives up what is not done yet", async (signal) => {
     await client.daemon((socket, line) => {
-      if (line.includes("cancel")) socket.write(`{"id":${idOf(line)},${CANCELLED}`);
+      if (line.includes('cancel"')) setTimeout(() => socket.write(`{"id":${idOf(line)},${CANCELLED}`), 1000);
     });
     const child = start(["web", "db"]);
     await expect.poll(() => client.asked).toHaveLength(2);
-    await new Promise((resolve) => setTimeout(resolve, 100));
     child.kill(signal);
     expect(await once(child, "exit")).toEqual([130, null]);
-    expect(client.asked.slice(2).map((line) => JSON.parse(line))).toEqual([1, 2].map((id) => ({ id, cancel: true })));
+    expect(client.asked.slice(2, 4).map((line) => JSON.parse(line))).toEqual(
+      [1, 2].map((id) => ({ id, cancel: true })),
+    );
   });
 
-  test("a second one ends it", async () => {
+  test("one of another kind than the first does not end it; the first one again does", async () => {
     await client.daemon(() => undefined);
     const child = start(["web"]);
+    const ended = once(child, "exit");
     await expect.poll(() => client.asked).toHaveLength(1);
-    await new Promise((resolve) => setTimeout(resolve, 100));
     child.kill("SIGTERM");
-    await expect.poll(() => client.asked, { timeout: 10_000 }).toHaveLength(2);
+    // The first is the client's, the others are Node's.
+    await expect.poll(() => client.asked.length, { timeout: 10_000 }).toBeGreaterThan(2);
+    child.kill("SIGHUP");
+    child.kill("SIGINT");
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect([child.exitCode, child.signalCode]).toEqual([null, null]);
     child.kill("SIGTERM");
-    expect(await once(child, "exit")).toEqual([null, "SIGTERM"]);
+    expect(await ended).toEqual([null, "SIGTERM"]);
+  });
+
+  test("who waits is not given up if it goes, once it can be told itself", async () => {
+    await client.daemon((socket, line) => {
+      if (idOf(line) === 1 && !line.includes("cancel")) socket.write(failure(1));
+    });
+    const child = start(["web", "db"]);
+    const hints = (): unknown[] => client.asked.slice(2).map((line) => JSON.parse(line));
+    await expect.poll(hints, { timeout: 10_000 }).toEqual([
+      { id: 1, cancelIfGone: true },
+      { id: 2, cancelIfGone: true },
+      { id: 2, cancelIfGone: false },
+    ]);
+    child.kill("SIGKILL");
+    await once(child, "exit");
+  });
+
+  test("what berthd has said last is said, though it has gone", async () => {
+    await client.daemon((socket, line) => idOf(line) === 2 && socket.end(failure(1)));
+    const { status, said } = await run(["web", "db"]);
+    expect({ status, said }).toEqual({
+      status: 1,
+      said: "berth: no\nberth: berthd has gone\nhint: berth daemon status\n",
+    });
   });
 
   test("one that comes while it waits is for it, too", async () => {
     await client.daemon((socket, line) => {
-      if (line.includes("cancel")) socket.write(`{"id":${idOf(line)},${CANCELLED}`);
+      if (line.includes('"cancel":true')) socket.write(`{"id":${idOf(line)},${CANCELLED}`);
       else if (idOf(line) === 1) socket.write(failure(1));
     });
     const child = start(["web", "db"]);
