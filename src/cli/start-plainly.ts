@@ -6,7 +6,7 @@ import { visible } from "../spec/quote.ts";
 import { abortSignal } from "./abort-signal.ts";
 import { DaemonClient } from "./daemon-client.ts";
 import { allAtOnce } from "./each-machine.ts";
-import { say } from "./output.ts";
+import { INTERRUPTED, say } from "./output.ts";
 import { startProgress } from "./progress.ts";
 
 /**
@@ -25,15 +25,17 @@ export async function startPlainly(names: readonly string[], paths: Paths): Prom
 }
 
 /** Goes on with what src/plain-client/start-client.c has begun, whose words these are. Of the names no two are the same. */
-export function goOn(words: readonly string[], paths: Paths): Promise<number> {
+export async function goOn(words: readonly string[], paths: Paths): Promise<number> {
   const [connection, booting, signalled, runs = "", ...names] = words;
+  const asked = names.slice(0, runs.length);
   // Before berthd is told that it is here.
   const signal = abortSignal(Number(signalled));
-  const client = DaemonClient.takeOver(Number(connection), names.length, paths);
-  return follow(names, client, booting === "1", async (name, onEvent) => {
-    const index = names.indexOf(name);
+  const client = DaemonClient.takeOver(Number(connection), asked.length, paths);
+  const status = await follow(asked, client, booting === "1", async (name, onEvent) => {
+    const index = asked.indexOf(name);
     return runs[index] === "1" ? null : client.answer<"start">(index + 1, { signal, onEvent });
   });
+  return asked.length < names.length ? INTERRUPTED : status;
 }
 
 type Answer = (name: string, onEvent: (event: StartEvent) => void) => Promise<null>;

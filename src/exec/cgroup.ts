@@ -89,9 +89,15 @@ export function ranOutOfMemory(path: string): boolean {
   }
 }
 
-/** Whether there is a process in a cgroup or below it (cgroup.events, cgroup v2). */
+/** Whether there is a process in a cgroup or below it (cgroup.events, cgroup v2). There is none in one that goes meanwhile. */
 export function isPopulated(path: string): boolean {
-  return /^populated 1/m.test(readFileSync(join(path, "cgroup.events"), "utf8"));
+  try {
+    return /^populated 1/m.test(readFileSync(join(path, "cgroup.events"), "utf8"));
+  } catch (error) {
+    const code = errorCode(error);
+    if (code === "ENOENT" || code === "ENODEV") return false;
+    throw error;
+  }
 }
 
 /** Kills every process of a cgroup and what is below it, at once and without a race (cgroup.kill, kernel 5.14). */

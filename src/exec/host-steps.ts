@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, closeSync, constants, existsSync, mkdirSync, openSync, writeSync } from "node:fs";
+import { chmodSync, chownSync, closeSync, constants, mkdirSync, openSync, writeSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { BerthError } from "../errors.ts";
 import { mountPart } from "../host/disk-image/mount-part.ts";
@@ -180,7 +180,7 @@ export const HOST: { readonly [K in Kinds | NamespaceKinds]: Action<K> } = {
   "use-unit": async ({ unit, path }, launch) => {
     await requireDelegated(unit, launch);
     const payload = join(path, "payload");
-    if (existsSync(payload) && isPopulated(payload))
+    if (isPopulated(payload))
       throw new BerthError(`${unit} has a machine in it already`, { hint: "a kept unit is for one machine" });
     // Of supervisor/ berth itself is a part by then, and goes on to be.
     launch.undoBy(() => removeCgroup(payload));

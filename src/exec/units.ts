@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError } from "../errors.ts";
 import { parseMemberships } from "../host/cgroups.ts";
@@ -62,7 +62,7 @@ async function lingers({ unit, slice, path }: Scope, { aborted }: Asker): Promis
   const words = ["show", "--property=LoadState", "--property=Slice", "--", unit];
   const its = (await ask("systemctl", words, `tell of ${unit}`, { aborted })).split("\n");
   if (its.includes("LoadState=not-found")) return true;
-  return its.includes(`Slice=${slice}`) && !(existsSync(path) && isPopulated(path));
+  return its.includes(`Slice=${slice}`) && !isPopulated(path);
 }
 
 /** --runtime: for as long as the unit is there. All forms that systemctl knows, since it is what reads them. */

@@ -4,8 +4,8 @@
  *
  *     VERB-client NODE FLAG BERTH.CJS VERB WORD...
  *
- * What one does not understand, or can't do so, it leaves to what stands behind its name, which it becomes before it has asked berthd for
- * anything: options, no daemon, words that are not ASCII. It has next to no words: an answer that is to be said in some is left in the
+ * What one does not understand, or can't do so, it leaves to what stands behind its name, which it becomes before anything has been done:
+ * options, no daemon, words that are not ASCII. It has next to no words: an answer that is to be said in some is left in the
  * connection, which NODE gets (src/cli/quick.ts).
  *
  * Freestanding, as src/stage/stage.c, and compiled with it by .scripts/build-stage. What is said to berthd is in src/manager/protocol.ts.

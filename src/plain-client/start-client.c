@@ -6,8 +6,9 @@
  *
  *     NODE FLAG BERTH.CJS start-begun CONNECTION BOOTING SIGNAL DONE NAME...
  *
- * BOOTING is 1 if that has been said; SIGNAL is 0 if none has come; DONE has a 1 for each that runs, and a 0 for each that does not. Until
- * Node has started, nobody is there to give up what has been asked for if a signal comes: berthd does that, should the connection end.
+ * BOOTING is 1 if that has been said; SIGNAL is 0 if none has come; DONE has a 1 for each that runs, a 0 for each that does not yet, and
+ * nothing for those at the end that berthd has not been asked for because of the signal. Until Node has started, nobody is there to give up
+ * what has been asked for if a signal comes: berthd does that, should the connection end.
  */
 
 enum { FAILURE = 1 };
@@ -126,8 +127,9 @@ static void wait_for_machines(void) {
   end_with(0);
 }
 
-/* What is to become of those that do not run yet. Not waited for where berthd reads nothing: it is then said by Node, which can be ended. */
+/* What is to become of those that do not run yet. Where berthd reads nothing, a signal is for Node to pass on, which can be ended. */
 static void send_hints(void) {
+  if (!signalled && !can_send(UNTIL_A_SIGNAL)) signalled = read_signal();
   if (!can_send(NOW)) return;
   const char *hint = signalled ? ",\"cancel\":true}\n" : ",\"cancelIfGone\":true}\n";
   for (u64 id = 1; id <= asked; id++) {
@@ -144,7 +146,7 @@ static _Noreturn void leave_rest_to_node(void) {
   append_number(signal, signalled);
   char *how[] = { "start-begun", its, booting ? "1" : "0", signal, done };
   for (u32 each = 0; each < 5; each++) begun[count++] = how[each];
-  for (u64 each = 0; each < asked; each++) begun[count++] = names[each];
+  for (u64 each = 0; each < machines; each++) begun[count++] = names[each];
   become(begun);
 }
 
