@@ -27,11 +27,11 @@ export interface End {
 
 /** A program of src/plain-client, with what stands in for its berthd and for Node. */
 export class PlainClient {
-  readonly directory = mkdtempSync(join(tmpdir(), "plain-client-"));
+  readonly directory: string;
   /** What berthd was asked, lines. */
   readonly asked: string[] = [];
   /** Says what it was given, and which signals it has blocked; of a connection, in place of its fd, that it is one, and what is in it. */
-  node: readonly string[] = [join(this.directory, "node"), "--flag", "berth.cjs"];
+  node: readonly string[];
   server: Server | undefined;
   /** Its clients. */
   readonly sockets: Socket[] = [];
@@ -42,6 +42,9 @@ export class PlainClient {
     const path = fileURLToPath(new URL(`../../src/plain-client/${verb}-client-${arch}`, import.meta.url));
     this.#verb = verb;
     this.#program = [...runnerOf(ctx, arch), path];
+    // Not before: it may skip the test, and then there is nothing to be removed.
+    this.directory = mkdtempSync(join(tmpdir(), "plain-client-"));
+    this.node = [join(this.directory, "node"), "--flag", "berth.cjs"];
     const script = [
       "#!/bin/sh",
       // By the shell itself, as it clears the mask of what it starts.
@@ -102,7 +105,7 @@ export class PlainClient {
   async [Symbol.asyncDispose](): Promise<void> {
     for (const socket of this.sockets) socket.destroy();
     const closed = this.server?.[Symbol.asyncDispose]();
-    rmSync(this.directory, { recursive: true });
+    rmSync(this.directory, { recursive: true, force: true });
     await closed;
   }
 }

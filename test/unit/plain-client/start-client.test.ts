@@ -10,7 +10,8 @@ const CANCELLED = '"error":{"message":"it was cancelled","hint":null,"kind":null
 
 let client: PlainClient;
 let store: { readonly BERTH_ETC: string; readonly BERTH_MACHINES: string };
-afterEach(() => client[Symbol.asyncDispose]());
+// There is none where the first test is skipped.
+afterEach(() => client?.[Symbol.asyncDispose]());
 
 const idOf = (line: string): number => (JSON.parse(line) as { id: number }).id;
 const wellStarted = (socket: Socket, line: string): boolean => socket.write(`{"id":${idOf(line)},"result":null}\n`);
