@@ -8,6 +8,8 @@ import type { Answer, SendableValue, Value, Values } from "./values.ts";
  */
 export interface Interface {
   readonly name: string;
+  /** Of an object that comes and goes: whether its properties are still read here. Without it that is only known by looking for it. */
+  readonly isCurrent?: () => boolean;
   readonly methods?: Readonly<Record<string, Method>>;
   readonly properties?: Readonly<Record<string, Property>>;
   readonly signals?: Readonly<Record<string, Signal>>;

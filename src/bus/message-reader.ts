@@ -46,6 +46,11 @@ export class MessageReader {
   #needed = FIXED;
   #fds: number[] = [];
 
+  /** Nothing of a message has come that has not come whole. */
+  get isBetween(): boolean {
+    return this.#length === 0;
+  }
+
   /** @throws Error with one sentence */
   push(chunk: Buffer, fds: readonly number[], onMessage: (message: IncomingMessage) => void): void {
     if (fds.length > 0) this.#fds.push(...fds);
@@ -77,9 +82,9 @@ export class MessageReader {
     const header = parseHeader(bytes, little);
     const { unixFds = 0 } = header;
     if (unixFds > this.#fds.length) throw new Error(`a message has ${unixFds} fds, but ${this.#fds.length} came`);
-    const body = bytes.length - sizes(bytes, little).body;
     return new IncomingMessage(header, {
-      bytes: bytes.subarray(body),
+      bytes,
+      body: bytes.length - sizes(bytes, little).body,
       little,
       fds: unixFds === 0 ? [] : this.#fds.splice(0, unixFds),
     });

@@ -34,23 +34,26 @@ export interface Header {
 /** A message that was received. Its header is sound; its body is looked at when somebody knows what it should be. */
 export class IncomingMessage {
   readonly header: Header;
-  readonly #bytes: Buffer;
+  /** All of it. */
+  readonly bytes: Buffer;
+  readonly #body: number;
   readonly #little: boolean;
   #fds: readonly number[];
 
   constructor(
     header: Header,
-    body: { readonly bytes: Buffer; readonly little: boolean; readonly fds: readonly number[] },
+    whole: { readonly bytes: Buffer; readonly body: number; readonly little: boolean; readonly fds: readonly number[] },
   ) {
     this.header = header;
-    this.#bytes = body.bytes;
-    this.#little = body.little;
-    this.#fds = body.fds;
+    this.bytes = whole.bytes;
+    this.#body = whole.body;
+    this.#little = whole.little;
+    this.#fds = whole.fds;
   }
 
   /** Once: its values. Those of type h are fds that are whoever's who calls this; others that came along are closed. */
   read(): unknown[] {
-    const reader = new Unmarshaller(this.#bytes, { little: this.#little, fds: this.#fds });
+    const reader = new Unmarshaller(this.bytes.subarray(this.#body), { little: this.#little, fds: this.#fds });
     try {
       const values = reader.read(this.header.signature);
       reader.end();

@@ -1,6 +1,7 @@
 import type { Connection } from "./connection.ts";
 import type { CallerCredentials, CredentialsCache } from "./credentials.ts";
 import type { Interface } from "./interface.ts";
+import type { Read } from "./known-reads.ts";
 import { ALLOW_INTERACTIVE_AUTHORIZATION, type IncomingMessage, NO_REPLY_EXPECTED } from "./message.ts";
 import type { Unsubscribe } from "./subscriptions.ts";
 
@@ -18,6 +19,8 @@ const NOTHING: CalledObject = { interfaces: [], children: async () => [] };
 export class MethodCall {
   readonly connection: Connection;
   object = NOTHING;
+  /** What was asked for, where that was a property. */
+  read: Read | undefined;
   /** It was asked whether the caller may, and it may. */
   authorised = false;
   readonly #message: IncomingMessage;

@@ -16,7 +16,9 @@ const CALLS_AT_A_TIME = 128;
 export interface Listeners {
   /** What was not meant to be told to anybody. */
   readonly onError: (error: unknown, call: string) => void;
-  /** Has each call answered. */
+  /** A call has come. */
+  readonly onAsked?: (() => void) | undefined;
+  /** Has each call answered, but for those whose answer is known. */
   readonly onCall?: ((member: string, answer: () => void) => void) | undefined;
   /** `authorised`: by one who was allowed to call. */
   readonly onRefusal?: ((text: string, authorised: boolean) => void) | undefined;
@@ -30,13 +32,15 @@ export class ObjectServer {
   readonly #tree = new ObjectTree();
   readonly #connections = new Set<Connection>();
   readonly #onError: Listeners["onError"];
+  readonly #onAsked: NonNullable<Listeners["onAsked"]>;
   readonly #onCall: NonNullable<Listeners["onCall"]>;
   readonly #onRefusal: Listeners["onRefusal"];
   /** By sender. */
   readonly #answering = new Map<string, number>();
 
-  constructor({ onError, onCall = (_member, answer) => answer(), onRefusal }: Listeners) {
+  constructor({ onError, onAsked = () => undefined, onCall = (_member, answer) => answer(), onRefusal }: Listeners) {
     this.#onError = onError;
+    this.#onAsked = onAsked;
     this.#onCall = onCall;
     this.#onRefusal = onRefusal;
   }
@@ -53,7 +57,9 @@ export class ObjectServer {
   attach(connection: Connection): void {
     const credentials = new CredentialsCache(connection);
     this.#connections.add(connection);
+    connection.known.onAnswer = this.#onAsked;
     connection.onCall = (message) => {
+      this.#onAsked();
       const call = new MethodCall(connection, message, credentials);
       this.#onCall(call.member, () => void this.#serve(call, message));
     };
@@ -117,6 +123,8 @@ export class ObjectServer {
       const body = bodyOf(method.row.out, given instanceof Promise ? await given : given);
       if (call.noReply) closeFdsIn({ signature: method.row.out, body });
       else call.connection.reply(message, method.row.out, body);
+      const { read } = call;
+      if (read && (read.isCurrent || this.#tree.isLasting(call.path))) call.connection.known.learn(message, read);
     } catch (error) {
       this.#refuse(call, message, error);
     } finally {

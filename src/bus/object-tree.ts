@@ -24,6 +24,11 @@ export class ObjectTree {
     this.#subtrees.set(prefix, subtree);
   }
 
+  /** What is there stays there. */
+  isLasting(path: string): boolean {
+    return this.#objects.has(path);
+  }
+
   /** Undefined: there is nothing, nor below it. */
   find(path: string, call: MethodCall): MaybePromise<readonly Interface[] | undefined> {
     const exported = this.#objects.get(path);

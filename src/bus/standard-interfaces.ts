@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { DBusError } from "./dbus-error.ts";
 import { type Interface, method, type Property, signal } from "./interface.ts";
 import { introspection } from "./introspect.ts";
+import type { Read } from "./known-reads.ts";
 import { requireRoot } from "./polkit.ts";
 import { Variant } from "./values.ts";
 
@@ -49,7 +50,10 @@ export const properties: Interface = {
       out: "v",
       inNames: ["interface_name", "property_name"],
       outNames: ["value"],
-      handler: ({ object }, name, property) => readVariant(find(object.interfaces, name, property)),
+      handler(call, name, property) {
+        call.read = find(call.object.interfaces, name, property);
+        return readVariant(call.read.property);
+      },
     }),
     GetAll: method({
       unprivileged: true,
@@ -65,7 +69,7 @@ export const properties: Interface = {
       out: "",
       inNames: ["interface_name", "property_name", "value"],
       async handler(call, name, property, { signature, value }) {
-        const { write, type, unprivileged } = find(call.object.interfaces, name, property);
+        const { write, type, unprivileged } = find(call.object.interfaces, name, property).property;
         if (!write) throw new DBusError("PropertyReadOnly", `Property '${property}' is not writable.`);
         if (!unprivileged) await requireRoot(call, `${name}.${property}`);
         if (signature !== type)
@@ -86,11 +90,11 @@ export const properties: Interface = {
 export const STANDARD: readonly Interface[] = [peer, introspectable, properties];
 
 /** An interface that is not named is any. */
-function find(own: readonly Interface[], interfaceName: string, name: string): Property {
+function find(own: readonly Interface[], interfaceName: string, name: string): Read {
   for (const one of own)
     if (interfaceName === "" || one.name === interfaceName) {
       const property = row(one.properties, name);
-      if (property) return property;
+      if (property) return { property, isCurrent: one.isCurrent };
     }
   throw new DBusError("UnknownProperty", `Unknown interface ${interfaceName} or property ${name}.`);
 }

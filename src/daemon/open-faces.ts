@@ -18,10 +18,8 @@ export function openFaces(
     ...{ ...images, manager, snapshots, throwAways, env, paths: manager.paths },
     logControl: control,
     log: (line) => log.info(line),
-    onCall: (member, answer) => {
-      hot.called();
-      inOperation(member, answer);
-    },
+    onAsked: () => hot.called(),
+    onCall: inOperation,
     onRefusal: (text, authorised) => log[authorised ? "info" : "debug"](text),
     onError: (error, call) => {
       const stack = error instanceof Error ? error.stack : undefined;

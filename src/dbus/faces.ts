@@ -45,9 +45,18 @@ export class Faces {
   }
 
   /** Resolves when the names are there to be called. @throws BerthError when there is no bus, and none can be started */
-  static async open({ env, transfers, logControl, onError, onCall, onRefusal, ...rest }: FacesOptions): Promise<Faces> {
+  static async open({
+    env,
+    transfers,
+    logControl,
+    onError,
+    onAsked,
+    onCall,
+    onRefusal,
+    ...rest
+  }: FacesOptions): Promise<Faces> {
     const services: Services = { ...rest, machines: new Machines(rest.manager) };
-    const server = new ObjectServer({ onError, onCall, onRefusal });
+    const server = new ObjectServer({ onError, onAsked, onCall, onRefusal });
     exportMachine1(server, services);
     exportImport1(server, transfers, services.store);
     exportSystemd1(server, services);

@@ -1,3 +1,5 @@
+import type { Interface } from "../bus/interface.ts";
+import type { MethodCall } from "../bus/method-call.ts";
 import { escapeElement, unescapeElement } from "../bus/names.ts";
 import type { ObjectServer } from "../bus/object-server.ts";
 import { BerthError } from "../errors.ts";
@@ -13,9 +15,10 @@ export function exportMachine1(server: ObjectServer, services: Services): void {
   const manager = managerInterface(services);
   server.export(MACHINE1_PATH, [manager]);
   server.addSubtree(`${MACHINE1_PATH}/machine`, {
-    async find(element, call) {
-      const found = element === "self" ? machines.byPid((await call.credentials()).pid ?? 0) : named(element);
-      return found && [machineInterface(found, services)];
+    find(element, call) {
+      if (element === "self") return callers(call);
+      const found = named(element);
+      return found && [{ ...machineInterface(found, services), isCurrent: () => machines.isCurrent(found) }];
     },
     list: () => machines.names().map(escapeElement),
   });
@@ -31,6 +34,11 @@ export function exportMachine1(server: ObjectServer, services: Services): void {
     onNew: (name) => server.emit(MACHINE1_PATH, manager, "MachineNew", [name, machinePath(name)]),
     onRemoved: (name) => server.emit(MACHINE1_PATH, manager, "MachineRemoved", [name, machinePath(name)]),
   });
+
+  async function callers(call: MethodCall): Promise<readonly Interface[]> {
+    const { pid = 0 } = await call.credentials();
+    return [machineInterface(machines.byPid(pid), services)];
+  }
 
   function imageOrNone(name: string): ReturnType<typeof store.get> | undefined {
     try {

@@ -69,6 +69,11 @@ export class Machines {
     }
   }
 
+  /** Whether `find` finds the same, and nothing of it has changed; false too where to find out takes as long. */
+  isCurrent({ class: what, name, record }: BusMachine): boolean {
+    return what === "host" || (record !== null && this.#manager.managed(name)?.record === record);
+  }
+
   /** @throws DBusError NoSuchMachine, in machined's words */
   get(name: string): BusMachine {
     const machine = this.find(name);

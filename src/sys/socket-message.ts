@@ -109,9 +109,11 @@ export class Receiver {
   }
 
   #parse(length: number): Message {
+    const data = Buffer.from(this.#data.subarray(0, length));
+    const end = this.#words[CONTROL_LENGTH] ?? 0;
+    if (end === 0 && this.#words[FLAGS] === 0) return { data, fds: [], truncated: false, credentials: undefined };
     const fds: number[] = [];
     let credentials: Message["credentials"];
-    const end = this.#words[CONTROL_LENGTH] ?? 0;
     // struct cmsghdr: u64 length (with this header), i32 level, i32 type; the next one is 8-byte aligned.
     for (let at = 0; at + CMSG_HEADER <= end; ) {
       const size = Number(this.#control.readBigUInt64LE(at));
@@ -127,7 +129,7 @@ export class Receiver {
       at += aligned(size);
     }
     const truncated = ((this.#words[FLAGS] ?? 0) & MSG_CTRUNC) !== 0;
-    return { data: Buffer.from(this.#data.subarray(0, length)), fds, truncated, credentials };
+    return { data, fds, truncated, credentials };
   }
 }
 

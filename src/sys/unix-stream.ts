@@ -190,8 +190,11 @@ export class FdStream {
       closeAll(fds);
       return;
     }
-    this.#queue.push({ data, fds });
-    this.#queued += data.length;
+    const sent = this.#queue.length === 0 && fds.length === 0 ? this.#sendAtOnce(data) : 0;
+    if (sent === data.length) return;
+    const left = data.subarray(sent);
+    this.#queue.push({ data: left, fds });
+    this.#queued += left.length;
     if (fds.length > MAX_FDS || (fds.length > 0 && data.length === 0))
       this.#breakWrites(new Error(`${fds.length} fds can't be sent with ${data.length} bytes`));
     else if (this.#queue.length === 1) this.#send();
@@ -264,6 +267,11 @@ export class FdStream {
       else this.#end(error instanceof Error ? error : new Error(String(error)));
       return undefined;
     }
+  }
+
+  /** How much of it went, before anything is queued or asked for: mostly all of it. Why nothing did, `#send` finds out. */
+  #sendAtOnce(data: Buffer): number {
+    return Math.max(0, sendCall(this.#fd, data, data.length, MSG_NOSIGNAL | MSG_DONTWAIT));
   }
 
   #send(): void {
