@@ -1,6 +1,6 @@
 import { BerthError } from "../errors.ts";
 import { closeQuietly } from "../sys/files.ts";
-import { connectStream, FdStream } from "../sys/unix-stream.ts";
+import { connectStream, FdStream, type StreamHandlers } from "../sys/unix-stream.ts";
 
 /** A line of the handshake; whoever sends more is no bus. */
 const MAX_LINE = 16 << 10;
@@ -8,7 +8,7 @@ const MAX_LINE = 16 << 10;
 export interface Authenticated {
   /** It sends messages from here on, to whoever `attach` is called with; what has come already is passed on at once. */
   readonly stream: FdStream;
-  readonly attach: (handlers: { onData(chunk: Buffer, fds: number[]): void; onEnd(error?: Error): void }) => void;
+  readonly attach: (handlers: StreamHandlers) => void;
 }
 
 /**
@@ -35,11 +35,12 @@ class Conversation {
   #received: Buffer = Buffer.alloc(0);
   #ended: Error | undefined;
   #wake: (() => void) | undefined;
-  #handlers: Parameters<Authenticated["attach"]>[0] | undefined;
+  #handlers: StreamHandlers | undefined;
 
   constructor(fd: number, timeoutMs: number) {
     this.#timeoutMs = timeoutMs;
     this.stream = new FdStream(fd, {
+      onBytes: (bytes, length) => this.#handlers?.onBytes?.(bytes, length) === true,
       onData: (chunk, fds) => this.#onData(chunk, fds),
       onEnd: (error) => this.#onEnd(error),
     });

@@ -115,8 +115,9 @@ export class Connection {
     const { stream, attach } = await authenticate(socket, timeoutMs);
     const connection = new Connection(stream, options);
     attach({
+      onBytes: (bytes, length) => connection.#answers(bytes, length),
       onData: (chunk, fds) => connection.#onData(chunk, fds),
-      onEnd: (error) => connection.#onEnd(error ?? new Error("the bus closed the connection")),
+      onEnd: (error) => connection.#finish(error ?? new Error("the bus closed the connection")),
     });
     try {
       const [name] = await connection.#bus("Hello", "", [], "s", timeoutMs);
@@ -275,6 +276,15 @@ export class Connection {
     }
   }
 
+  /** Whether they were one call, all of it, whose answer is known. */
+  #answers(bytes: Buffer, length: number): boolean {
+    // What waits to be sent may be such an answer, whose bytes have to stay as they are.
+    if (this.#isEnded || !this.#reader.isBetween || this.#stream.queued > 0) return false;
+    const answer = this.known.answer(bytes, length, this.#nextSerial());
+    if (answer !== undefined) this.#stream.write(answer);
+    return answer !== undefined;
+  }
+
   #onData(chunk: Buffer, fds: number[]): void {
     if (this.#isEnded) {
       for (const fd of fds) closeQuietly(fd);
@@ -282,17 +292,10 @@ export class Connection {
     }
     const before = this.#called;
     try {
-      // What waits to be sent may be such an answer, whose bytes have to stay as they are.
-      const isAlone = fds.length === 0 && this.#reader.isBetween && this.#stream.queued === 0;
-      const answer = isAlone ? this.known.answer(chunk, this.#nextSerial()) : undefined;
-      if (answer !== undefined) {
-        this.#stream.write(answer);
-        return;
-      }
       this.#reader.push(chunk, fds, (message) => this.#onMessage(message));
       if (this.#called - before >= CALLS_A_TURN) this.#rest();
     } catch (error) {
-      this.#onEnd(new Error(`the bus sent what can't be read: ${(error as Error).message}`));
+      this.#finish(new Error(`the bus sent what can't be read: ${(error as Error).message}`));
     }
   }
 
@@ -327,10 +330,6 @@ export class Connection {
       call.closeFds();
       this.#log(`a call of ${call.header.member} was lost: ${String(error)}`);
     }
-  }
-
-  #onEnd(error: Error): void {
-    this.#finish(error);
   }
 
   #finish(error: Error | undefined): void {

@@ -7,7 +7,7 @@ const KNOWN = 256;
 const KNOWN_BYTES = 512;
 const LITTLE_ENDIAN = 0x6c;
 /** Where a call has the length of its body, its serial, which is all that differs when it is sent again, and the rest. */
-const [LENGTH_AT, SERIAL_AT, REST_AT] = [4, 8, 12];
+const [BODY_AT, SERIAL_AT, REST_AT] = [4, 8, 12];
 /** Words of an answer: its serial, and that of the call, which is the first of its fields. */
 const [SERIAL, REPLY_SERIAL] = [2, 5];
 
@@ -21,7 +21,7 @@ export interface Read {
 interface Known extends Read {
   /** The call's first words: what it is, and the length of its body. */
   readonly head: number;
-  readonly length: number;
+  readonly body: number;
   /** Who asks. */
   readonly destination: string | undefined;
   /** What was answered last, and in which bytes; null: nothing yet. */
@@ -44,27 +44,30 @@ export class KnownReads {
   learn({ bytes, header }: IncomingMessage, read: Read): void {
     if (bytes.length > KNOWN_BYTES || bytes[0] !== LITTLE_ENDIAN) return;
     if ((header.flags & NO_REPLY_EXPECTED) !== 0 || header.unixFds !== undefined) return;
-    const rest = restOf(bytes);
+    const rest = restOf(bytes, bytes.length);
     if (this.#known.has(rest)) return; // it came together with another one
-    const [head, length] = [bytes.readUInt32LE(0), bytes.readUInt32LE(LENGTH_AT)];
+    const [head, body] = [bytes.readUInt32LE(0), bytes.readUInt32LE(BODY_AT)];
     if (this.#known.size >= KNOWN) this.#known.clear();
     this.#known.set(rest, {
       ...read,
       head,
-      length,
+      body,
       destination: header.sender,
       value: undefined,
       answer: null,
     });
   }
 
-  /** The answer, with this serial of its own, to be sent before the next one is asked for; undefined: the call has to be looked at. */
-  answer(bytes: Buffer, serial: number): Buffer | undefined {
-    if (this.#known.size === 0 || bytes.length > KNOWN_BYTES) return undefined;
-    const rest = restOf(bytes);
+  /**
+   * The answer to a call of so many bytes, with this serial of its own, to be sent before the next one is asked for;
+   * undefined: the call has to be looked at.
+   */
+  answer(bytes: Buffer, length: number, serial: number): Buffer | undefined {
+    if (this.#known.size === 0 || length > KNOWN_BYTES) return undefined;
+    const rest = restOf(bytes, length);
     const known = this.#known.get(rest);
     if (known === undefined) return undefined;
-    if (bytes.readUInt32LE(0) !== known.head || bytes.readUInt32LE(LENGTH_AT) !== known.length) return undefined;
+    if (bytes.readUInt32LE(0) !== known.head || bytes.readUInt32LE(BODY_AT) !== known.body) return undefined;
     const words = wordsNow(known);
     const asks = bytes.readUInt32LE(SERIAL_AT);
     if (words === undefined || known.answer === null || asks === 0) {
@@ -78,8 +81,8 @@ export class KnownReads {
   }
 }
 
-function restOf(bytes: Buffer): string {
-  return bytes.toString("latin1", REST_AT);
+function restOf(bytes: Buffer, length: number): string {
+  return bytes.toString("latin1", REST_AT, length);
 }
 
 /** Of the answer as it is now; undefined: its value is none that is told by being equal, or the ordinary way says what is wrong. */

@@ -87,31 +87,50 @@ export class Receiver {
   readonly #header: Buffer;
   readonly #words: Uint32Array;
   readonly #iovec = pinned(16);
-  readonly #data: Buffer;
+  /** What `read` has read last is at its beginning. */
+  readonly bytes: Buffer;
   readonly #control = pinned(CONTROL_SIZE);
 
   constructor(size: number) {
-    this.#data = pinned(size);
-    this.#header = header(this.#iovec, this.#data, this.#control);
+    this.bytes = pinned(size);
+    this.#header = header(this.#iovec, this.bytes, this.#control);
     this.#words = new Uint32Array(this.#header.buffer);
   }
 
   /** One message, without waiting; null: nothing there now (EAGAIN). An empty `data` is end of file. */
   receive(fd: number): Message | null {
+    const length = this.read(fd);
+    return length === null ? null : this.take(length);
+  }
+
+  /** The same in two steps: how many bytes there are. */
+  read(fd: number): number | null {
     this.#words[CONTROL_LENGTH] = CONTROL_SIZE;
     const result = recvmsgCall(fd, this.#header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
     if (result < 0 && failedWith("EAGAIN", "EINTR")) return null;
-    check(result, "recvmsg");
-    const message = this.#parse(result);
+    return check(result, "recvmsg");
+  }
+
+  /** The bytes that were read are all there is: who has no need of them may leave it at that. */
+  get isBare(): boolean {
+    return this.#words[CONTROL_LENGTH] === 0 && !this.#isTruncated;
+  }
+
+  /** And the message that they are a part of. */
+  take(length: number): Message {
+    const message = this.#parse(length);
     if (!message.truncated) return message;
     for (const extra of message.fds) closeQuietly(extra);
     return { ...message, fds: [] };
   }
 
+  get #isTruncated(): boolean {
+    return ((this.#words[FLAGS] ?? 0) & MSG_CTRUNC) !== 0;
+  }
+
   #parse(length: number): Message {
-    const data = Buffer.from(this.#data.subarray(0, length));
+    const data = Buffer.from(this.bytes.subarray(0, length));
     const end = this.#words[CONTROL_LENGTH] ?? 0;
-    if (end === 0 && this.#words[FLAGS] === 0) return { data, fds: [], truncated: false, credentials: undefined };
     const fds: number[] = [];
     let credentials: Message["credentials"];
     // struct cmsghdr: u64 length (with this header), i32 level, i32 type; the next one is 8-byte aligned.
@@ -128,8 +147,7 @@ export class Receiver {
       }
       at += aligned(size);
     }
-    const truncated = ((this.#words[FLAGS] ?? 0) & MSG_CTRUNC) !== 0;
-    return { data, fds, truncated, credentials };
+    return { data, fds, truncated: this.#isTruncated, credentials };
   }
 }
 

@@ -129,6 +129,8 @@ function socketOption(fd: number, name: number, value: Buffer): number {
 }
 
 export interface StreamHandlers {
+  /** Whether it has done all that is to be done with bytes that came, with nothing beside: the first `length`, until it returns. */
+  onBytes?(bytes: Buffer, length: number): boolean;
   /** `chunk` is the receiver's to keep, and so are `fds` (close-on-exec), which came with it in this order. */
   onData(chunk: Buffer, fds: number[]): void;
   /** Once, when the other side has closed (no error) or the stream broke; not after `close()`. The fd is closed then. */
@@ -239,28 +241,34 @@ export class FdStream {
   #receive(hangup: boolean): void {
     receiver ??= new Receiver(READ_SIZE);
     for (let reads = 0; reads < READS && !this.#closed && !this.#paused; reads++) {
-      const message = this.#tryReceive(receiver);
-      if (message === undefined) return;
-      if (message === null) {
+      const length = this.#tryRead(receiver);
+      if (length === undefined) return;
+      if (length === null) {
         // libuv has stopped watching a socket with an error; where there is none to read, it has no other end.
         if (hangup) this.#end(this.#writeError);
         return;
       }
+      const wasShort = length < READ_SIZE && !hangup;
+      if (length > 0 && receiver.isBare && this.#handlers.onBytes?.(receiver.bytes, length)) {
+        if (wasShort) return;
+        continue;
+      }
+      const message = receiver.take(length);
       if (message.truncated || message.data.length === 0) {
         this.#end(message.truncated ? new Error("more fds came than this process may have open") : undefined);
         return;
       }
       this.#handlers.onData(message.data, [...message.fds]);
       // A short read has drained it, but for fds: reads stop at each message that has some.
-      if (message.data.length < READ_SIZE && message.fds.length === 0 && !hangup) return;
+      if (wasShort && message.fds.length === 0) return;
     }
     if (hangup && !this.#closed) this.#rewatch(true);
   }
 
   /** Undefined: it failed, and the stream has ended. */
-  #tryReceive(from: Receiver): ReturnType<Receiver["receive"]> | undefined {
+  #tryRead(from: Receiver): number | null | undefined {
     try {
-      return from.receive(this.#fd);
+      return from.read(this.#fd);
     } catch (error) {
       // A peer that closes without having read all is no other kind of end.
       if (errorCode(error) === "ECONNRESET" && this.#queue.length === 0) this.#end();
