@@ -42,7 +42,8 @@ export default async function setup(): Promise<() => void> {
     if (outer === undefined) delete process.env["TMPDIR"];
     else process.env["TMPDIR"] = outer;
     if (process.env["KEEP"]) console.log(`KEEP: ${own}`);
-    else for (const path of [...startingWith(own), ...cgroups(own)]) remove(path);
+    // The last workers end after this.
+    else process.once("exit", () => [...startingWith(own), ...cgroups(own)].forEach(remove));
   };
 }
 
