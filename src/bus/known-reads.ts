@@ -2,8 +2,8 @@ import type { Property } from "./interface.ts";
 import { encode, type IncomingMessage, METHOD_RETURN, NO_REPLY_EXPECTED } from "./message.ts";
 import { Variant } from "./values.ts";
 
-/** As many as are kept, each of so many bytes at most, are anybody's to fill. */
-const KNOWN = 256;
+/** Twice as many as this are kept, each of so many bytes at most: they are anybody's to fill. */
+const KNOWN = 128;
 const KNOWN_BYTES = 512;
 const LITTLE_ENDIAN = 0x6c;
 /** Where a call has the length of its body, its serial, which is all that differs when it is sent again, and the rest. */
@@ -35,8 +35,9 @@ interface Known extends Read {
  * that has been compiled.
  */
 export class KnownReads {
-  /** By the rest of the call. */
-  readonly #known = new Map<string, Known>();
+  /** By the rest of the call: those of late, and others from before. */
+  #known = new Map<string, Known>();
+  #older = new Map<string, Known>();
   /** Told of each call that is answered here. */
   onAnswer: () => void = () => undefined;
 
@@ -45,10 +46,9 @@ export class KnownReads {
     if (bytes.length > KNOWN_BYTES || bytes[0] !== LITTLE_ENDIAN) return;
     if ((header.flags & NO_REPLY_EXPECTED) !== 0 || header.unixFds !== undefined) return;
     const rest = restOf(bytes, bytes.length);
-    if (this.#known.has(rest)) return; // it came together with another one
+    if (this.#find(rest) !== undefined) return; // it came together with another one
     const [head, body] = [bytes.readUInt32LE(0), bytes.readUInt32LE(BODY_AT)];
-    if (this.#known.size >= KNOWN) this.#known.clear();
-    this.#known.set(rest, {
+    this.#keep(rest, {
       ...read,
       head,
       body,
@@ -63,21 +63,38 @@ export class KnownReads {
    * undefined: the call has to be looked at.
    */
   answer(bytes: Buffer, length: number, serial: number): Buffer | undefined {
-    if (this.#known.size === 0 || length > KNOWN_BYTES) return undefined;
+    if (length > KNOWN_BYTES || length <= REST_AT) return undefined;
     const rest = restOf(bytes, length);
-    const known = this.#known.get(rest);
+    const known = this.#find(rest);
     if (known === undefined) return undefined;
     if (bytes.readUInt32LE(0) !== known.head || bytes.readUInt32LE(BODY_AT) !== known.body) return undefined;
     const words = wordsNow(known);
     const asks = bytes.readUInt32LE(SERIAL_AT);
     if (words === undefined || known.answer === null || asks === 0) {
       this.#known.delete(rest);
+      this.#older.delete(rest);
       return undefined;
     }
     this.onAnswer();
     words[SERIAL] = serial;
     words[REPLY_SERIAL] = asks;
     return known.answer.bytes;
+  }
+
+  #find(rest: string): Known | undefined {
+    const known = this.#known.get(rest);
+    if (known !== undefined) return known;
+    const older = this.#older.get(rest);
+    if (older !== undefined) this.#keep(rest, older);
+    return older;
+  }
+
+  #keep(rest: string, known: Known): void {
+    if (this.#known.size >= KNOWN) {
+      this.#older = this.#known;
+      this.#known = new Map();
+    }
+    this.#known.set(rest, known);
   }
 }
 

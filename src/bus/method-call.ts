@@ -19,7 +19,7 @@ const NOTHING: CalledObject = { interfaces: [], children: async () => [] };
 export class MethodCall {
   readonly connection: Connection;
   object = NOTHING;
-  /** What was asked for, where that was a property. */
+  /** What was asked for, where that was a property whose value is none that may change in place, and was there at once. */
   read: Read | undefined;
   /** It was asked whether the caller may, and it may. */
   authorised = false;

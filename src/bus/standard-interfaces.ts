@@ -51,8 +51,10 @@ export const properties: Interface = {
       inNames: ["interface_name", "property_name"],
       outNames: ["value"],
       handler(call, name, property) {
-        call.read = find(call.object.interfaces, name, property);
-        return readVariant(call.read.property);
+        const read = find(call.object.interfaces, name, property);
+        const answer = readVariant(read.property);
+        if (answer instanceof Variant && typeof answer.value !== "object") call.read = read;
+        return answer;
       },
     }),
     GetAll: method({

@@ -71,11 +71,15 @@ export function unknownMachine(name: string): BusMachine {
   };
 }
 
+/** Of the host; machined, too, reads the clock once. */
+let boot: bigint | undefined;
+
 export function theHost(): BusMachine {
+  boot ??= microseconds(Date.now() - uptime() * 1000);
   return {
     ...{ name: HOST_NAME, class: "host", service: "", unit: "-.slice", leader: 1, id: hostId(), root: "/" },
     ...{
-      since: microseconds(Date.now() - uptime() * 1000),
+      since: boot,
       sinceMonotonic: 0n,
       state: "running",
       ...OURS,

@@ -192,9 +192,8 @@ export class FdStream {
       closeAll(fds);
       return;
     }
-    const sent = this.#queue.length === 0 && fds.length === 0 ? this.#sendAtOnce(data) : 0;
-    if (sent === data.length) return;
-    const left = data.subarray(sent);
+    const left = this.#queue.length === 0 && fds.length === 0 ? this.#sendAtOnce(data) : data;
+    if (left === undefined) return;
     this.#queue.push({ data: left, fds });
     this.#queued += left.length;
     if (fds.length > MAX_FDS || (fds.length > 0 && data.length === 0))
@@ -277,9 +276,10 @@ export class FdStream {
     }
   }
 
-  /** How much of it went, before anything is queued or asked for: mostly all of it. Why nothing did, `#send` finds out. */
-  #sendAtOnce(data: Buffer): number {
-    return Math.max(0, sendCall(this.#fd, data, data.length, MSG_NOSIGNAL | MSG_DONTWAIT));
+  /** What is left of it, before anything is queued: mostly nothing. Why it could not be sent, `#send` finds out. */
+  #sendAtOnce(data: Buffer): Buffer | undefined {
+    const sent = sendCall(this.#fd, data, data.length, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return sent === data.length ? undefined : data.subarray(Math.max(0, sent));
   }
 
   #send(): void {

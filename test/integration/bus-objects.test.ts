@@ -32,6 +32,7 @@ const ports = new Map([
   ["web", 2],
 ]);
 let level = 1;
+let logReads = 0;
 
 const manager: Interface = {
   name: IFACE,
@@ -93,7 +94,14 @@ const manager: Interface = {
         await server.changed(PATH, manager, ["Level", "Log"]);
       },
     }),
-    Log: property({ type: "as", emits: "invalidates", read: async () => [`level ${level}`] }),
+    Log: property({
+      type: "as",
+      emits: "invalidates",
+      async read() {
+        logReads++;
+        return [`level ${level}`];
+      },
+    }),
     Version: property({ type: "s", emits: "const", read: () => "1" }),
     Load: property({ type: "t", emits: "false", read: () => 2n ** 63n }),
   },
@@ -262,6 +270,26 @@ describe("properties", () => {
     );
     level = 1;
     unsubscribe();
+  });
+
+  test("are read once a call, and have the value of that moment, however often they are asked for", async () => {
+    const ask = (name: string) =>
+      client.call({
+        ...{ destination: NAME, path: PATH, interface: "org.freedesktop.DBus.Properties", member: "Get" },
+        ...{ in: "ss", args: [IFACE, name], out: "v" },
+      });
+    const reads = logReads;
+    for (level = 2; level < 6; level++) {
+      expect(await ask("Level")).toEqual([variant("u", level)]);
+      expect(await ask("Log")).toEqual([variant("as", [`level ${level}`])]);
+      expect(await ask("Load")).toEqual([variant("t", 2n ** 63n)]);
+    }
+    expect(logReads - reads).toBe(4);
+    level = 1;
+    // Sent in one go, as they come when the daemon is busy.
+    expect(await Promise.all(["Level", "Level", "Version", "Level"].map(ask))).toEqual(
+      [variant("u", 1), variant("u", 1), variant("s", "1"), variant("u", 1)].map((value) => [value]),
+    );
   });
 
   test("all at once, and of no interface that is there", async () => {

@@ -142,11 +142,29 @@ describe("what is not answered, as it is to be looked at:", () => {
     expect(ask(knowing(fixed, undefined, bytes), bytes, 5)).toBeUndefined();
   });
 
-  test("what was asked long ago, where everybody asks something else", () => {
+  test("what was asked long ago, where everybody asks something else; what is asked all the time stays", () => {
     const known = knowing(fixed);
-    for (let index = 0; index < 300; index++)
-      known.learn(parsed(callOf({ name: `N${index}` })), { property: fixed, isCurrent: undefined });
+    const learn = (name: string): void =>
+      known.learn(parsed(callOf({ name })), { property: fixed, isCurrent: undefined });
+    learn("Often");
+    for (let index = 0; index < 1000; index++) {
+      learn(`N${index}`);
+      if (index % 100 === 0) expect(ask(known, callOf({ name: "Often" }), 5)).toBeDefined();
+    }
     expect(ask(known, callOf(), 5)).toBeUndefined();
-    expect(ask(known, callOf({ name: "N299" }), 5)).toBeDefined();
+    expect(ask(known, callOf({ name: "N743" }), 5)).toBeUndefined();
+    expect(ask(known, callOf({ name: "N999" }), 5)).toBeDefined();
+  });
+
+  test("what is gone, also where it was asked before many others", () => {
+    let current = true;
+    const known = knowing(fixed, () => current);
+    for (let index = 0; index < 128; index++)
+      known.learn(parsed(callOf({ name: `N${index}` })), { property: fixed, isCurrent: undefined });
+    expect(ask(known, callOf(), 5)).toBeDefined();
+    current = false;
+    expect(ask(known, callOf(), 5)).toBeUndefined();
+    current = true;
+    expect(ask(known, callOf(), 5)).toBeUndefined();
   });
 });

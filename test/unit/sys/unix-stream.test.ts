@@ -219,6 +219,52 @@ test("more fds than fit into one message are refused and closed", async () => {
   expect(openFds()).toBeLessThanOrEqual(before); // the runner may close one of its own
 });
 
+test("fds without a byte are not sent, and closed", async () => {
+  const [one, other] = socketPair(SOCK_STREAM);
+  const a = new FdStream(one, listener().handlers);
+  const fd = openNull();
+  a.write(Buffer.alloc(0), [fd]);
+  await expect(a.flush()).rejects.toThrow("1 fds can't be sent with 0 bytes");
+  expect(() => fstatSync(fd)).toThrow("EBADF");
+  a.close();
+  closeSync(other);
+});
+
+test("bytes are looked at where they were read, and what is done with them is not heard", async () => {
+  const [one, other] = socketPair(SOCK_STREAM);
+  const { heard, handlers } = listener();
+  const looked: string[] = [];
+  const a = new FdStream(one, {
+    ...handlers,
+    onBytes(bytes, length) {
+      looked.push(bytes.toString("latin1", 0, length));
+      return length === 3;
+    },
+  });
+  const say = async (text: string, fds: readonly number[] = []): Promise<void> => {
+    const [before, bytes] = [looked.length, heard.bytes];
+    if (fds.length > 0) sendWithFds(other, Buffer.from(text), fds);
+    else send(other, Buffer.from(text));
+    await until(() => looked.length > before || heard.bytes > bytes);
+  };
+  await say("more");
+  await say("one");
+  await say("other");
+  await say("two");
+  const fd = openNull();
+  await say("fds", [fd]); // what comes with something else is not only looked at
+  closeSync(fd);
+  expect(looked).toEqual(["more", "one", "other", "two"]);
+  expect(heard).toMatchObject({ text: "moreotherfds", ended: false });
+  for (const one of heard.fds) closeQuietly(one);
+  send(other, Buffer.from("end"));
+  closeSync(other);
+  await until(() => heard.ended);
+  expect(looked.at(-1)).toBe("end");
+  expect(heard).toMatchObject({ text: "moreotherfds", error: undefined });
+  a.close();
+});
+
 test("253 fds in one message are received", async () => {
   const [one, other] = socketPair(SOCK_STREAM);
   const { heard, handlers } = listener();
