@@ -1,9 +1,10 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { exitRecordIn } from "../exec/exit-record.ts";
 import type { Paths } from "../host/paths.ts";
 import { type Outcome, outcomeOf } from "./exit-status.ts";
 import { type KnownBoot, knownBoots } from "./history.ts";
+import { lookUp } from "./record.ts";
 import { type MachineRecord, recordFault } from "./record-shape.ts";
 
 /** A boot that is over, as far as it is known. */
@@ -15,9 +16,9 @@ export interface EndedBoot extends KnownBoot {
   readonly outcome: Outcome | null;
 }
 
-/** The last one; null: there is none. */
+/** The last one; null: there is none. Its number is 0 where it ended while no daemon ran, and nobody has seen to it yet. */
 export function lastEndedBoot(name: string, paths: Paths): EndedBoot | null {
-  const last = knownBoots(name, paths).find(({ boot }) => boot < 0);
+  const last = knownBoots(name, paths).find(({ boot, directory }) => boot < 0 || isOver(directory, name, paths));
   if (last === undefined) return null;
   const exit = exitRecordIn(last.directory);
   return {
@@ -26,6 +27,10 @@ export function lastEndedBoot(name: string, paths: Paths): EndedBoot | null {
     ended: exit?.time ?? null,
     outcome: exit === null ? null : outcomeOf(exit),
   };
+}
+
+function isOver(directory: string, name: string, paths: Paths): boolean {
+  return existsSync(join(directory, "record.json")) && lookUp(name, paths) === null;
 }
 
 /** Of a boot that runs or is kept, by its directory. Null: it is not there, damaged, or of another version. */

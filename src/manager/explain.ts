@@ -39,7 +39,7 @@ export async function explain(details: MachineDetails, paths: Paths): Promise<Ex
   const obstacle = runs || !isRoot() ? undefined : await obstacleNow(name, paths);
   const isNews = obstacle !== undefined && obstacle.message !== failure?.reason;
   const sentences = [
-    ...(runs ? running(details) : notRunning(details)),
+    ...(runs ? running(details) : notRunning(details, last)),
     ...(last === null ? [] : lastBoot(last, runs)),
     ...(runs || last !== null || failure !== null ? [] : [`${name} has not run since the host's boot.`]),
     ...(isNews ? [`It could not be started now: ${obstacle.message}`] : []),
@@ -85,7 +85,11 @@ function running(details: MachineDetails): readonly string[] {
   ];
 }
 
-function notRunning({ name, failure, restarts }: MachineDetails): readonly string[] {
+function notRunning({ name, failure, restarts }: MachineDetails, last: EndedBoot | null): readonly string[] {
+  if (last?.boot === 0)
+    return [
+      `${name} does not run. It ended while no berthd ran: the next one says what comes of that, as berth daemon start does.`,
+    ];
   if (failure === null) return [`${name} does not run, and nothing went wrong that berth knows of.`];
   return [
     `${name} has failed at ${new Date(failure.time).toISOString()}: ${failure.reason}.`,

@@ -200,6 +200,27 @@ describe("of a machine that", () => {
     expect(why).toMatch(/^m does not run, and nothing went wrong that berth knows of\.\nIts last boot began at /);
   });
 
+  test("ended while no daemon ran: how is told at once, and what comes of it by the next one", async () => {
+    await using root = berthRoot();
+    await makeMachine(root, RUNS);
+    for (const _ of ["the first boot", "one after another"]) {
+      expect((await root.berth("start", "m")).status).toBe(0);
+      const { leader, times } = await root.recordWhen("m");
+      expect((await root.berth("daemon", "stop")).status).toBe(0);
+      process.kill(leader.pid, "SIGKILL");
+      const exit = { reason: "killed", status: null, signal: "SIGKILL" };
+      await expect.poll(() => json(root, "show", "m")).toMatchObject({ state: "stopped", exit, failure: null });
+      const why = (await root.berth("why", "m")).stdout;
+      expect(why).toMatch(/^m does not run\. It ended while no berthd ran/);
+      expect(why).toContain(`\nIts last boot began at ${new Date(times.began).toISOString()}, ran for `);
+      expect(why).toContain("killed by SIGKILL");
+      expect((await root.berth("status", "m")).stdout).toContain("SIGKILL");
+      expect((await root.berth("daemon", "start")).status).toBe(0);
+      expect(await json(root, "show", "m")).toMatchObject({ state: "failed", exit });
+      expect((await root.berth("why", "m")).stdout).toMatch(/^m has failed at /);
+    }
+  });
+
   test("powered itself off, or was stopped: nothing is wrong", async () => {
     await using root = berthRoot();
     await makeMachine(root, "trap 'exit 0' RTMIN+3 TERM; echo up; while :; do sleep 0.1; done");
