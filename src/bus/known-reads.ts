@@ -31,8 +31,8 @@ interface Known extends Read {
 
 /**
  * Calls that read a property, by their bytes: who asks again sends the same ones, and gets the same as long as the value is.
- * To take the call apart, look for the object and put the answer together takes three times as long, as long as nothing of
- * that has been compiled.
+ * To take the call apart, look for the object and put the answer together takes several times as long where nothing of that has
+ * been compiled.
  */
 export class KnownReads {
   /** By the rest of the call: those of late, and others from before. */

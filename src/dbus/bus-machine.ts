@@ -71,7 +71,7 @@ export function unknownMachine(name: string): BusMachine {
   };
 }
 
-/** Of the host; machined, too, reads the clock once. */
+/** When the host was booted, as the clock had it when that was first asked for: the property tells of no change. */
 let boot: bigint | undefined;
 
 export function theHost(): BusMachine {

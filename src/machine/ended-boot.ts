@@ -16,7 +16,7 @@ export interface EndedBoot extends KnownBoot {
   readonly outcome: Outcome | null;
 }
 
-/** The last one; null: there is none. Its number is 0 where it ended while no daemon ran, and nobody has seen to it yet. */
+/** The last one; null: there is none. Its number is 0 where nobody has seen to its end yet, as no daemon ran. */
 export function lastEndedBoot(name: string, paths: Paths): EndedBoot | null {
   const last = knownBoots(name, paths).find(({ boot, directory }) => boot < 0 || isOver(directory, name, paths));
   if (last === undefined) return null;

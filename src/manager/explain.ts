@@ -88,7 +88,7 @@ function running(details: MachineDetails): readonly string[] {
 function notRunning({ name, failure, restarts }: MachineDetails, last: EndedBoot | null): readonly string[] {
   if (last?.boot === 0)
     return [
-      `${name} does not run. It ended while no berthd ran: the next one says what comes of that, as berth daemon start does.`,
+      `${name} does not run, and nobody has seen to its end yet: berthd does when it starts (berth daemon start), and says what comes of it.`,
     ];
   if (failure === null) return [`${name} does not run, and nothing went wrong that berth knows of.`];
   return [

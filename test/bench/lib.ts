@@ -7,6 +7,7 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { cpus, loadavg, release, tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { findTool } from "../lib/requires.ts";
@@ -40,10 +41,16 @@ export interface Result {
   readonly columns: Readonly<Record<string, Spread>>;
 }
 
-/** Runs every contestant once a round, `warmup` rounds uncounted. One that fails drops out and is named. */
-export async function roundRobin(contestants: readonly Contestant[], rounds: number, warmup = 2): Promise<Result[]> {
+/** Runs every contestant once a round, `warmup` rounds uncounted, so many ms after the round before. One that fails drops out and is named. */
+export async function roundRobin(
+  contestants: readonly Contestant[],
+  rounds: number,
+  warmup = 2,
+  pause = 0,
+): Promise<Result[]> {
   const samples = new Map(contestants.map((contestant) => [contestant, [] as Sample[]]));
   for (let round = -warmup; round < rounds; round++) {
+    if (pause > 0) await sleep(pause);
     for (const [contestant, taken] of shuffled([...samples])) {
       try {
         const sample = await contestant.run();
