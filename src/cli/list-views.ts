@@ -4,14 +4,19 @@ import { treeOf } from "../host/tree-place.ts";
 import { isFrozen } from "../machine/freeze.ts";
 import { listMachines } from "../machine/record.ts";
 import { type MachineView, viewOfRecord, viewOfStopped, viewOfUnknown } from "../manager/machine-view.ts";
-import { type SavedState, StateFiles } from "../manager/state-file.ts";
+import { listUnattended } from "../manager/unattended.ts";
 import { DaemonClient } from "./daemon-client.ts";
+import { sayUnattended } from "./say-unattended.ts";
 import type { Context } from "./verb.ts";
 
 /** The machines as the daemon has them; where none runs, as their records tell. */
 export async function listViews({ paths }: Context, all: boolean): Promise<readonly MachineView[]> {
   const client = await DaemonClient.connect(paths);
-  if (client === null) return fromRecords(paths, all);
+  if (client === null) {
+    const views = fromRecords(paths, all);
+    sayUnattended(views);
+    return views;
+  }
   try {
     return await client.call("list", { all });
   } finally {
@@ -24,11 +29,9 @@ function fromRecords(paths: Paths, all: boolean): readonly MachineView[] {
     machine.state === "unknown" ? viewOfUnknown(machine) : viewOfRecord(machine, isFrozen(machine)),
   );
   const views = new Map(running.map((view) => [view.name, view]));
-  const add = (name: string, state?: SavedState): void => {
-    const stopped = viewOfStopped(name, treeOf(paths.machines, name), state?.failure ?? null, state?.restarts);
-    if (!views.has(name)) views.set(name, stopped);
-  };
-  for (const state of new StateFiles(paths).failed()) add(state.name, state);
-  if (all) for (const name of listTrees(paths.machines)) add(name);
+  for (const { view } of listUnattended(paths)) views.set(view.name, view);
+  if (all)
+    for (const name of listTrees(paths.machines))
+      if (!views.has(name)) views.set(name, viewOfStopped(name, treeOf(paths.machines, name), null));
   return [...views.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
 }

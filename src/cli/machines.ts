@@ -1,6 +1,6 @@
-import { readRecord } from "../machine/record.ts";
 import type { Manager } from "../manager/manager.ts";
 import type { MethodName, Methods } from "../manager/protocol.ts";
+import { isDaemons } from "../manager/unattended.ts";
 import { DaemonClient } from "./daemon-client.ts";
 import { needDaemon } from "./daemon-start.ts";
 import type { Context } from "./verb.ts";
@@ -20,7 +20,7 @@ export async function withMachines<T>(
   names: readonly string[],
   use: (machines: Machines) => Promise<T>,
 ): Promise<T> {
-  const managed = names.some((name) => readRecord(name, paths)?.managed === true);
+  const managed = names.some((name) => isDaemons(name, paths));
   const client = managed ? await needDaemon(paths, env) : await DaemonClient.connect(paths);
   const machines = client === null ? await ourselves(paths) : byDaemon(client);
   try {

@@ -6,7 +6,7 @@ known is *null*.
 
 *berth list*
 : An array of machines, each with *name*, *class* (container), *service* (berth), *state* (starting, also between two boots, running, stopping, paused,
-failed, with *--all* stopped, or unknown where its record can't be read), *reason* (why it is unknown, has failed or is to be started again), *restarts* (how often it was started again), *startsAgain* (when it is next, ISO 8601), *os* and *version* (ID and VERSION_ID of its
+failed, with *--all* stopped, or unknown where its record can't be read), *reason* (why it is unknown, has failed or is to be started again; so too of a stopped one that waits for a berthd to run), *restarts* (how often it was started again), *startsAgain* (when it is next, ISO 8601), *os* and *version* (ID and VERSION_ID of its
 os-release), *init* (as in _INITS_), *addresses* (an array: those of the machine's own network, for root), *leader* (host PID of its PID 1), *unit*, *since* (ISO 8601), *image* (path of its tree),
 *ready*, *times* (*began*, *executed*, *ready*: ms since the epoch; *executedMonotonic*: ms of CLOCK_MONOTONIC) and
 *weaknesses* (an array of sentences).

@@ -124,17 +124,21 @@ export function listMachines(
   paths: Paths,
   wanted: (name: string) => boolean = () => true,
 ): readonly (MachineRecord | UnknownMachine)[] {
-  let names: string[];
+  return recordNames(paths)
+    .filter(wanted)
+    .map((name) => lookUp(name, paths))
+    .filter((machine) => machine !== null);
+}
+
+/** Of machines that run, or have ended so that nobody has seen to it; sorted. */
+export function recordNames(paths: Paths): readonly string[] {
   try {
-    names = readdirSync(recordsDirectory(paths)).sort();
+    const names = readdirSync(recordsDirectory(paths)).sort();
+    return names.filter((name) => checkName(name) === undefined);
   } catch (error) {
     if (errorCode(error) === "EACCES") throw forRoot(recordsDirectory(paths));
     return []; // nothing has run here yet
   }
-  return names
-    .filter((name) => checkName(name) === undefined && wanted(name))
-    .map((name) => lookUp(name, paths))
-    .filter((machine) => machine !== null);
 }
 
 function read(name: string, paths: Paths): MachineRecord | UnknownMachine | null {

@@ -63,6 +63,9 @@ const LOGIN = ["--description=Login", "--", ...unitWords(["sh", "-c", GETTY])];
 const USERS_SHELL =
   'shell=$(getent passwd "$1" 2>/dev/null | { IFS=: read -r _ _ _ _ _ _ x; echo "$x"; })\n[ -n "$shell" ] || shell=/bin/sh\nexec "$shell" -l';
 
+/** So that what can't be run has the exit status of that, 126 or 127: systemd-run's own is 1. */
+const BY_SHELL = ["/bin/sh", "-c", 'exec "$@"', "sh"];
+
 /** A command of a session's unit, or the user's shell. */
 export function sessionWords(user: string, argv: readonly string[]): readonly string[] {
   return unitWords(argv.length > 0 ? argv : ["/bin/sh", "-c", USERS_SHELL, "sh", user]);
@@ -79,7 +82,7 @@ function shellUnit(user: string, argv: readonly string[]): readonly string[] {
     `--uid=${user}`,
     ...LOGGED_IN.map((property) => `--property=${property}`),
     "--",
-    ...sessionWords(user, argv),
+    ...sessionWords(user, argv.length > 0 ? [...BY_SHELL, ...argv] : []),
   ];
 }
 

@@ -1,22 +1,28 @@
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { attach, rendezvous } from "../exec/attachment.ts";
-import { exitRecordIn } from "../exec/exit-record.ts";
 import { processId } from "../host/process-id.ts";
-import { outcomeOf } from "../machine/exit-status.ts";
 import { archiveBoot } from "../machine/history.ts";
 import { LiveRecord } from "../machine/live-record.ts";
 import { recordsDirectory } from "../machine/places.ts";
-import { isHeld, type MachineRecord, readSavedRecord, restoreRecord, type UnknownMachine } from "../machine/record.ts";
+import {
+  isHeld,
+  type MachineRecord,
+  readSavedRecord,
+  recordNames,
+  restoreRecord,
+  type UnknownMachine,
+} from "../machine/record.ts";
 import { killUnknown } from "../machine/signal-machine.ts";
 import { sweep, sweepMachine } from "../machine/sweep.ts";
 import { consoleTail } from "../supervise/console-log.ts";
 import { hasBootEnd } from "../supervise/init-boot.ts";
 import { ManagedBoot } from "./managed-boot.ts";
 import type { ManagedMachine } from "./managed-machine.ts";
-import type { End } from "./restart.ts";
+import type { MachinePolicy } from "./policy.ts";
 import type { Failure, SavedState } from "./state-file.ts";
 import type { Surroundings } from "./surroundings.ts";
+import { endOf } from "./unattended.ts";
 
 type Make = (name: string, failure?: Failure | null) => ManagedMachine;
 
@@ -35,7 +41,7 @@ export async function adoptMachines(surroundings: Surroundings, make: Make): Pro
     }
   };
   // All at once: a keeper that does not answer is waited for, and others may be stopped as well.
-  await Promise.all(recordNames(surroundings).map(adopt));
+  await Promise.all(recordNames(paths).map(adopt));
   const say = (line: string): void => log("warn", null, line);
   const gone = sweep(paths, say, (record, name) => archiveBoot(record, name, paths));
   for (const name of gone) log("warn", name, "was left half-started or half-ended, and has been cleaned up");
@@ -107,19 +113,14 @@ function ended(
   make: Make,
 ): void {
   const { name } = record;
-  const end: End = record.state === "rebooting" ? { kind: "reboot" } : outcomeOf(exitRecordIn(directory));
+  const end = endOf(record, paths);
   const tail = consoleTail(directory);
   const onRelease = (from: string): void => archiveBoot(from, name, paths);
   const stays = state?.next === "stop";
   if (!sweepMachine(name, paths, { onRelease, rebooting: end.kind === "reboot" && !stays })) return;
   log("info", name, "ended while no daemon ran");
-  if (!stays) make(name).resume(end, state?.restarts ?? 0, tail);
-}
-
-function recordNames({ paths }: Surroundings): readonly string[] {
-  try {
-    return readdirSync(recordsDirectory(paths)).sort();
-  } catch {
-    return []; // nothing has run here yet
-  }
+  if (stays) return;
+  const machine = make(name);
+  machine.policy = record.policy as MachinePolicy | undefined;
+  machine.resume(end, state?.restarts ?? 0, tail);
 }

@@ -85,10 +85,11 @@ function running(details: MachineDetails): readonly string[] {
   ];
 }
 
-function notRunning({ name, failure, restarts }: MachineDetails, last: EndedBoot | null): readonly string[] {
-  if (last?.boot === 0)
+function notRunning({ name, failure, reason, restarts }: MachineDetails, last: EndedBoot | null): readonly string[] {
+  if (failure === null && reason !== null) return [`${name} does not run: ${reason} (berth daemon start).`];
+  if (failure === null && last?.boot === 0)
     return [
-      `${name} does not run, and nobody has seen to its end yet: berthd does when it starts (berth daemon start), and says what comes of it.`,
+      `${name} does not run, and nobody has seen to its end yet: berthd does when it starts (berth daemon start).`,
     ];
   if (failure === null) return [`${name} does not run, and nothing went wrong that berth knows of.`];
   return [

@@ -28,8 +28,10 @@ export function isDead(name: string): BerthError {
   });
 }
 
-export function isBetween(name: string): BerthError {
-  return new BerthError(`machine ${name} is between two boots`, { kind: "Busy" });
+/** Nothing of it runs just now, and it is about to boot. */
+export function isBetween(name: string, pending: Pending | null): BerthError {
+  const what = pending === null ? "is about to boot" : `is started again ${inSeconds(pending.at)}: ${pending.why}`;
+  return new BerthError(`machine ${name} ${what}`, { kind: "Busy", hint: `berth wait ${name} waits until it is up` });
 }
 
 export function noTree(name: string, { machines }: Paths): BerthError {

@@ -153,7 +153,7 @@ export class ManagedMachine {
   /** Asks its init to reboot; does not wait for that. */
   async reboot(): Promise<void> {
     const boot = this.#boot;
-    if (boot === undefined) throw this.alive ? isBetween(this.name) : isDead(this.name);
+    if (boot === undefined) throw this.alive ? isBetween(this.name, this.pending) : isDead(this.name);
     await boot.ask("reboot", this.#with.paths);
     if (this.#boot === boot) boot.record.update({ state: "stopping" }); // else the next one is here by now
   }
@@ -255,7 +255,7 @@ export class ManagedMachine {
     if (this.#onPurpose) return this.#over(null);
     const next = this.#restarts.next(end, this.#policyNow().restart);
     if (next.kind === "stopped") return this.#over(null);
-    if (next.kind === "failed") return this.#over(asFailure(new BerthError(next.reason), this.#tail));
+    if (next.kind === "failed") return this.#over(asFailure(new BerthError(next.reason), this.#tail, end.time));
     this.#save("restart");
     this.#with.log("warn", this.name, `is started again in ${next.delay / 1000} s: ${next.why}`);
     const time = this.#restarts.wait(next.delay, next.why);

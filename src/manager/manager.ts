@@ -26,7 +26,7 @@ import { ExecSession } from "./exec-session.ts";
 import { ForeignMachines } from "./foreign.ts";
 import { Launcher } from "./launcher.ts";
 import { detailsOf, type MachineDetails, type Reader } from "./machine-details.ts";
-import { noTree } from "./machine-errors.ts";
+import { isBetween, noTree } from "./machine-errors.ts";
 import { type MachineView, viewOfRecord, viewOfStopped, viewOfUnknown, viewOfWaiting } from "./machine-view.ts";
 import { ManagedMachine } from "./managed-machine.ts";
 import { Operations } from "./operations.ts";
@@ -72,7 +72,9 @@ export class Manager extends EventEmitter<Events> {
     super();
     this.setMaxListeners(0);
     this.paths = options.paths;
-    this.#publisher = new Publisher(this.paths, () => [...this.#shown].sort(byName).map(([, text]) => text));
+    this.#publisher = new Publisher(this.paths, () =>
+      [...this.#shown].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, text]) => text),
+    );
     this.#foreign = new ForeignMachines(
       this.paths,
       (name) => this.#machines.get(name)?.alive === true,
@@ -160,7 +162,9 @@ export class Manager extends EventEmitter<Events> {
 
   /** The machine's record, for what works on any machine that runs. @throws BerthError: see findMachine */
   record(name: string): MachineRecord {
-    return this.#machines.get(name)?.record ?? findMachine(name, this.paths);
+    const machine = this.#machines.get(name);
+    if (machine?.alive === true && machine.record === undefined) throw isBetween(name, machine.pending);
+    return machine?.record ?? findMachine(name, this.paths);
   }
 
   /** One that this daemon manages and that runs. */
@@ -256,7 +260,7 @@ export class Manager extends EventEmitter<Events> {
     const is = (): boolean => {
       const view = this.#look(name);
       if (state === "stopped") return view === undefined || view.state === "failed";
-      if (state === "running") return view?.ready === true && view.state !== "stopping";
+      if (state === "running") return view?.ready === true && view.state === "running";
       return view?.state === state;
     };
     const aborted = (): never => {
@@ -294,7 +298,7 @@ export class Manager extends EventEmitter<Events> {
 
   #viewOf(machine: ManagedMachine): MachineView {
     const { name, record, restarts } = machine;
-    if (record !== undefined) return viewOfRecord(record, record.state !== "starting" && isFrozen(record), restarts);
+    if (record !== undefined) return viewOfRecord(record, isFrozen(record), restarts);
     const stopped = viewOfStopped(name, treeOf(this.paths.machines, name), machine.failure, restarts);
     return machine.alive ? viewOfWaiting(stopped, machine.stopping, machine.pending) : stopped;
   }
@@ -339,10 +343,6 @@ function orGiveUp<T>(act: () => T, giveUp: () => void): T {
     giveUp();
     throw error;
   }
-}
-
-function byName([a]: readonly [string, string], [b]: readonly [string, string]): number {
-  return a < b ? -1 : 1;
 }
 
 function viewOf(machine: MachineRecord | UnknownMachine): MachineView {

@@ -3,7 +3,12 @@ import { signalName } from "../spec/signals.ts";
 import type { RestartPolicy } from "./policy.ts";
 
 /** How a boot of a machine ended, or that it did not come about. */
-export type End =
+export type End = HowEnded & {
+  /** ms since the epoch; undefined: just now. */
+  readonly time?: number;
+};
+
+type HowEnded =
   | Exclude<Outcome, { kind: "killed" }>
   | { readonly kind: "killed"; readonly signal: number; readonly outOfMemory?: boolean }
   | { readonly kind: "not started"; readonly error: string }

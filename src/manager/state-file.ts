@@ -45,11 +45,11 @@ export interface FailedStep {
 const STATE_VERSION = 1;
 const NEXT = ["reboot", "restart", "stop", null] as const;
 
-/** Of now. */
-export function asFailure(error: unknown, console: readonly string[]): Failure {
+/** `time`: ms since the epoch. */
+export function asFailure(error: unknown, console: readonly string[], time = Date.now()): Failure {
   const hint = error instanceof BerthError ? (error.hint ?? null) : null;
   const reason = error instanceof Error ? error.message : String(error);
-  return { reason, hint, console, time: Date.now(), ...failedStep(error) };
+  return { reason, hint, console, time, ...failedStep(error) };
 }
 
 function failedStep(error: unknown): Pick<Failure, "step"> {
@@ -94,14 +94,6 @@ export class StateFiles {
     }
   }
 
-  /** Of machines that have failed in this boot of the host; what can't be read is the daemon's affair. */
-  failed(): readonly SavedState[] {
-    return this.#names().flatMap((name) => {
-      const state = this.read(name);
-      return state?.failure ? [state] : [];
-    });
-  }
-
   /** Undefined: there is none that can be read, or it is of another boot of the host. */
   read(name: string): SavedState | undefined {
     const state = readState(this.#path(name), name);
@@ -110,7 +102,7 @@ export class StateFiles {
 
   /** All that can be read; what can't is set aside, and told. */
   readAll(onDamage: (damage: Damage) => void): readonly SavedState[] {
-    return this.#names().flatMap((name) => {
+    return this.names().flatMap((name) => {
       const file = this.#path(name);
       const state = readState(file, name);
       if (typeof state !== "string") return [state];
@@ -123,7 +115,7 @@ export class StateFiles {
     });
   }
 
-  #names(): readonly string[] {
+  names(): readonly string[] {
     try {
       return readdirSync(this.#directory)
         .filter((file) => file.endsWith(".json"))

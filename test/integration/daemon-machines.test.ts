@@ -29,6 +29,13 @@ async function list(root: BerthRoot): Promise<readonly MachineView[]> {
   return JSON.parse(await succeeds(root, "list", "--json"));
 }
 
+/** Of machines that run on without a daemon: that nobody looks after them is said, too. */
+async function listAlone(root: BerthRoot): Promise<readonly MachineView[]> {
+  const { status, stdout, stderr } = await root.berth("list", "--json");
+  expect([status, stderr]).toEqual([0, expect.stringMatching(/^berth: berthd does not run: nobody looks after m\n/)]);
+  return JSON.parse(stdout);
+}
+
 function inside(root: BerthRoot, script: string): Promise<string> {
   return succeeds(root, "exec", "m", "--", "sh", "-c", script);
 }
@@ -55,7 +62,7 @@ describe.each(Object.keys(WAYS))("after %s", (way) => {
     expect(before).toMatchObject({ name: "m", state: "running", ready: true, managed: true });
     await end(root);
     // Without a daemon the records tell.
-    expect(await list(root)).toEqual([before]);
+    expect(await listAlone(root)).toEqual([before]);
     expect(await inside(root, "echo alone")).toBe("alone\n");
     const said = root.consoleLog("m").length;
     await poll("its console without a daemon", () => (root.consoleLog("m").length > said ? true : undefined));
@@ -199,7 +206,7 @@ describe.each(Object.keys(WAYS))("after %s", (way) => {
     await succeeds(root, "start", "m");
     await succeeds(root, "pause", "m");
     await end(root);
-    expect(await list(root)).toMatchObject([{ state: "paused" }]);
+    expect(await listAlone(root)).toMatchObject([{ state: "paused" }]);
     await startDaemon(root);
     expect(await list(root)).toMatchObject([{ state: "paused" }]);
     await succeeds(root, "resume", "m");
@@ -214,6 +221,22 @@ describe.each(Object.keys(WAYS))("after %s", (way) => {
 const SLOW = "trap 'exit 0' TERM; while [ ! -e /go ]; do sleep 0.05; done; exec /probe init --ready --term";
 
 describe("a start that is not over", () => {
+  test("one that is paused while it boots is so, and ready when it has gone on", async () => {
+    await using root = berthRoot();
+    await shellMachine(root, "m", SLOW, "[Exec]\nNotifyReady=yes");
+    await using start = root.start("start", "m", "--timeout=infinity");
+    await root.recordWhen("m");
+    await expect.poll(() => list(root), { timeout: 20_000 }).toMatchObject([{ state: "starting" }]);
+    await succeeds(root, "pause", "m");
+    await succeeds(root, "wait", "m", "paused", "--timeout=30");
+    expect(await list(root)).toMatchObject([{ state: "paused", ready: false }]);
+    writeFileSync(join(root.machines, "m/go"), "");
+    await succeeds(root, "resume", "m");
+    expect((await start.end).status).toBe(0);
+    expect(await list(root)).toMatchObject([{ state: "running", ready: true }]);
+    await succeeds(root, "terminate", "m");
+  });
+
   test("when the daemon stops hears so; the machine goes on, and is ready under the next one", async () => {
     await using root = berthRoot();
     await shellMachine(root, "m", SLOW, "[Exec]\nNotifyReady=yes");
@@ -224,7 +247,7 @@ describe("a start that is not over", () => {
       status: 1,
       stderr: expect.stringMatching(/^berth: the daemon ends\nhint: /),
     });
-    expect(await list(root)).toMatchObject([{ name: "m", state: "starting", ready: false }]);
+    expect(await listAlone(root)).toMatchObject([{ name: "m", state: "starting", ready: false }]);
     await startDaemon(root);
     await inside(root, "touch /go");
     await succeeds(root, "wait", "m", "running");

@@ -160,6 +160,8 @@ describe("the wait", () => {
       );
       const why = await root.berth("why", "m");
       expect(why.stdout).toMatch(/^m is started again in \d+ s: its PID 1 was killed by SIGKILL\.\n/);
+      const resumed = await root.berth("resume", "m");
+      expect(resumed.stderr).toMatch(/^berth: machine m is started again in \d+ s: .*\nhint: berth wait m /);
       const again = await root.berth("start", "m");
       expect(again.stderr).toMatch(/^berth: machine m is started again in \d+ s: .*\nhint: berth terminate m /);
       const end = await timed(root.berth(verb, "m"));
@@ -213,6 +215,39 @@ describe("a daemon that is killed", () => {
     await root.berth("daemon", "start");
     await nextBoot(root, first);
     expect((await root.berth("terminate", "m")).status).toBe(0);
+  });
+
+  test("Restart=always: that nobody starts it again meanwhile is said, and who waits for it starts a daemon", async () => {
+    await using root = berthRoot();
+    await makeMachine(root, SETTINGS);
+    const first = await start(root);
+    await killDaemon(root);
+    process.kill(first.leader.pid, "SIGKILL");
+    while (isRunning(first.leader.pid)) await sleep(5);
+    const reason = "its PID 1 was killed by SIGKILL; berthd boots it again when it runs";
+    const listed = await root.berth("list", "--json");
+    expect(listed.stderr).toMatch(/^berth: berthd does not run: nobody looks after m\nhint: berth daemon start /);
+    expect(JSON.parse(listed.stdout)).toMatchObject([{ name: "m", state: "stopped", managed: true, reason }]);
+    const why = await root.berth("why", "m");
+    expect(why.stdout).toMatch(`m does not run: ${reason} (berth daemon start).`);
+    expect(await root.berth("wait", "m", "--timeout=60")).toMatchObject({ status: 0 });
+    const second = await nextBoot(root, first);
+    // One that ends now is to boot again, too, and terminate keeps it from that.
+    await killDaemon(root);
+    process.kill(second.leader.pid, "SIGKILL");
+    while (isRunning(second.leader.pid)) await sleep(5);
+    expect(await root.berth("terminate", "m")).toMatchObject({ status: 0 });
+    await staysStopped(root);
+  });
+
+  test("Restart=no: wait knows that it has failed", async () => {
+    await using root = berthRoot();
+    await makeMachine(root, "");
+    const { leader } = await start(root);
+    await killDaemon(root);
+    process.kill(leader.pid, "SIGKILL");
+    expect(await root.berth("wait", "m", "failed", "--timeout=60")).toMatchObject({ status: 0 });
+    expect(await views(root)).toMatchObject([{ state: "failed", reason: "its PID 1 was killed by SIGKILL" }]);
   });
 
   test.each(["before", "after"])(

@@ -61,6 +61,13 @@ describe("in a machine with systemd", () => {
       root.env,
     );
     expect(await end).toEqual({ status: 5, signal: null });
+    for (const [command, status] of [
+      ["nosuch", 127],
+      ["/etc", 126],
+    ] as const) {
+      await using third = openTerminal();
+      expect(await third.spawn([BERTH, "shell", "deb", command], root.env).end).toEqual({ status, signal: null });
+    }
     expect(terminal.output).toMatch(/\/dev\/pts\/\d+\r\na b c\r\n/);
     // systemd knows variables of its own.
     await using second = openTerminal();

@@ -2,6 +2,7 @@
 import { chmodSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
+import type { Failure } from "../../src/manager/state-file.ts";
 import { BERTH, type BerthRoot, berthRoot, buildBerth } from "../lib/berth.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { probeTree } from "../lib/probe.ts";
@@ -25,6 +26,15 @@ async function makeMachine(root: BerthRoot, script: string, settings = ""): Prom
 async function json(root: BerthRoot, ...words: string[]): Promise<Record<string, unknown>> {
   const { stdout, stderr } = await root.berth(...words, "--json");
   expect(stderr).toBe("");
+  return JSON.parse(stdout);
+}
+
+/** Of a machine that runs on without its daemon: that nobody looks after it is said, too. */
+async function jsonAlone(root: BerthRoot, ...words: string[]): Promise<Record<string, unknown>> {
+  const { stdout, stderr } = await root.berth(...words, "--json");
+  expect(stderr).toBe(
+    "berth: berthd does not run: nobody looks after m\nhint: berth daemon start takes over what runs\n",
+  );
   return JSON.parse(stdout);
 }
 
@@ -60,7 +70,7 @@ describe("of a machine that runs", () => {
       failure: null,
     });
     expect((await root.berth("daemon", "stop")).status).toBe(0);
-    const { usage: _, ...offline } = await json(root, "show", "m");
+    const { usage: _, ...offline } = await jsonAlone(root, "show", "m");
     const { usage: __, ...online } = told;
     expect(await listed()).toMatchObject([{ name: "m", addresses: ["10.1.2.3", "fd00::7"] }]);
     expect(offline).toEqual(online);
@@ -70,7 +80,11 @@ describe("of a machine that runs", () => {
     expect(page.stdout).toMatch(/^ {2}Usage .*2 tasks, CPU /m);
     expect(page.stdout).toMatch(/^ {2}Console it runs$/m);
     expect(page.stdout).toMatch(/^ {2}Address 10\.1\.2\.3\n {10}fd00::7\n/m);
-    expect(await json(root, "status", "m")).toMatchObject({ console: ["it runs"], usage: { tasks: 2 }, failure: null });
+    expect(await jsonAlone(root, "status", "m")).toMatchObject({
+      console: ["it runs"],
+      usage: { tasks: 2 },
+      failure: null,
+    });
     expect((await root.berth("why", "m")).stdout).toMatch(/^m is running since \S+\.\n$/);
     expect((await root.berth("terminate", "m")).status).toBe(0);
   });
@@ -91,7 +105,7 @@ describe("of a machine that runs", () => {
     expect(JSON.parse((await root.berth("show", "m", "--json", "-p", "state")).stdout)).toEqual({ state: "running" });
     expect(await root.berth("show", "m", "-p", "leeder")).toMatchObject({
       status: 2,
-      stderr: "berth: leeder is no property of a machine\nhint: did you mean leader?\n",
+      stderr: "berth: leeder is no property of a machine\nhint: did you mean Leader?\n",
     });
     await probeTree({ at: join(root.machines, "n") });
     const both = JSON.parse((await root.berth("show", "m", "n", "--json")).stdout);
@@ -200,7 +214,7 @@ describe("of a machine that", () => {
     expect(why).toMatch(/^m does not run, and nothing went wrong that berth knows of\.\nIts last boot began at /);
   });
 
-  test("ended while no daemon ran: how is told at once, and what comes of it by the next one", async () => {
+  test("ended while no daemon ran: that it has failed is known at once, and when", async () => {
     await using root = berthRoot();
     await makeMachine(root, RUNS);
     for (const _ of ["the first boot", "one after another"]) {
@@ -209,14 +223,21 @@ describe("of a machine that", () => {
       expect((await root.berth("daemon", "stop")).status).toBe(0);
       process.kill(leader.pid, "SIGKILL");
       const exit = { reason: "killed", status: null, signal: "SIGKILL" };
-      await expect.poll(() => json(root, "show", "m")).toMatchObject({ state: "stopped", exit, failure: null });
+      await expect.poll(() => json(root, "show", "m")).toMatchObject({ state: "failed", exit });
+      const { failure } = await json(root, "show", "m");
+      const ago = Date.now() - (failure as Failure).time;
+      expect(ago).toBeGreaterThanOrEqual(0);
+      expect(failure).toMatchObject({ reason: "its PID 1 was killed by SIGKILL", console: ["it runs"] });
+      expect(await json(root, "list")).toMatchObject([
+        { name: "m", state: "failed", reason: (failure as Failure).reason },
+      ]);
       const why = (await root.berth("why", "m")).stdout;
-      expect(why).toMatch(/^m does not run, and nobody has seen to its end yet/);
+      expect(why).toMatch(`m has failed at ${new Date((failure as Failure).time).toISOString()}: its PID 1 was killed`);
       expect(why).toContain(`\nIts last boot began at ${new Date(times.began).toISOString()}, ran for `);
       expect(why).toContain("killed by SIGKILL");
       expect((await root.berth("status", "m")).stdout).toContain("SIGKILL");
       expect((await root.berth("daemon", "start")).status).toBe(0);
-      expect(await json(root, "show", "m")).toMatchObject({ state: "failed", exit });
+      expect(await json(root, "show", "m")).toMatchObject({ state: "failed", exit, failure });
       expect((await root.berth("why", "m")).stdout).toMatch(/^m has failed at /);
     }
   });

@@ -1,5 +1,14 @@
 /** `berth start`: a machine in the background, and nothing of the start itself left behind. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { beforeAll, describe, expect, test } from "vitest";
@@ -247,6 +256,21 @@ describe.each([false, true])("while it waits, by a berthd that runs already: %s"
     expect(root.leftovers()).toEqual([]);
   });
 
+  test("a berthd that is killed while it starts several is missed once", async () => {
+    await using root = berthRoot();
+    await makeEndlessStart(root);
+    cpSync(join(root.machines, "m"), join(root.machines, "n"), { recursive: true, verbatimSymlinks: true });
+    root.settings("n", "[Exec]\nNotifyReady=yes\n[Files]\nBindReadOnly=/usr");
+    await using child = root.start("start", "m", "n");
+    for (const name of ["m", "n"]) await root.recordWhen(name);
+    process.kill(root.daemonPid() ?? 0, "SIGKILL");
+    const { status, stderr } = await child.end;
+    expect(status).toBe(1);
+    const said = "berth: berthd has gone: it is not known what came of m, n\nhint: berth daemon status\n";
+    expect(stderr.slice(stderr.indexOf("berth: berthd has"))).toBe(said);
+    expect((await root.berth("terminate", "m", "n")).status).toBe(0);
+  });
+
   test("a berthd that is killed is missed", async () => {
     await using root = berthRoot();
     await using child = await starting(root);
@@ -255,6 +279,9 @@ describe.each([false, true])("while it waits, by a berthd that runs already: %s"
     const { status, stderr } = await child.end;
     expect({ status, stderr }).toMatchObject({ status: 1, stderr: expect.stringMatching(/^berth: berthd has gone$/m) });
     // It runs, and the next one takes it over.
+    const { stdout, stderr: alone } = await root.berth("list");
+    expect(stdout).toMatch(/^m .* starting /m);
+    expect(alone).toMatch(/^berth: berthd does not run: nobody looks after m$/m);
     expect((await root.berth("daemon", "start")).status).toBe(0);
     expect((await root.berth("terminate", "m")).status).toBe(0);
   });

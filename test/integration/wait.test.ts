@@ -41,8 +41,7 @@ test("paused and failed are waited for, by the daemon, and are so at once where 
   await using paused = await waiter(root, "paused");
   expect(await root.berth("pause", "m")).toMatchObject({ status: 0 });
   expect(await paused.end).toMatchObject(DONE);
-  // It is as ready as it was.
-  await expectStates(root, "running", "paused");
+  await expectStates(root, "paused");
   expect(await root.berth("resume", "m")).toMatchObject({ status: 0 });
   await using failed = await waiter(root, "failed");
   const { leader } = await root.recordWhen("m");
@@ -58,7 +57,7 @@ test("paused is waited for where no daemon runs", async () => {
   await using paused = await waiter(live.root, "paused");
   expect(await live.berth("pause", "m")).toMatchObject({ status: 0 });
   expect(await paused.end).toMatchObject(DONE);
-  await expectStates(live.root, "running", "paused");
+  await expectStates(live.root, "paused");
   expect(await live.berth("resume", "m")).toMatchObject({ status: 0 });
 });
 

@@ -29,10 +29,14 @@ async function check({ paths }: Context, given: readonly string[], options: { js
   if (options.json === true) printJson(problems);
   else {
     print(problems.map((problem) => `${visible(showProblem(problem))}\n`).join(""));
-    if (problems.length === 0)
-      say(`${sets.flatMap(({ files }) => files).length} settings files checked, nothing to report\n`);
+    if (problems.length === 0) say(`${checked(sets)} checked, nothing to report\n`);
   }
   return problems.some(({ severity }) => severity === "error") ? 1 : 0;
+}
+
+function checked(sets: readonly FileSet[]): string {
+  const count = sets.flatMap(({ files }) => files).length;
+  return count === 1 ? "1 settings file" : `${count} settings files`;
 }
 
 interface FoundSets {

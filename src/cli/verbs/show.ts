@@ -63,20 +63,24 @@ async function showManager({ paths }: Context, options: Options): Promise<number
   return 0;
 }
 
-/** `Leader` of machinectl(1) is our `leader`. @throws UsageError for one that there is not */
+/** Names are as they are printed, or as JSON has them: `Leader` is our `leader`. @throws UsageError for one that there is not */
 function choose<T extends object>(details: T, names: readonly string[] | undefined, of: string): Partial<T> {
   if (names === undefined) return details;
-  const known = Object.keys(details);
+  const known = new Map(Object.keys(details).map((key) => [propertyName(key), key]));
   const chosen = names.map((name) => {
-    const found = known.find((key) => key.toLowerCase() === name.toLowerCase());
-    if (found !== undefined) return found;
+    const found = [...known].find(([printed]) => printed.toLowerCase() === name.toLowerCase());
+    if (found !== undefined) return found[1];
     throw new UsageError(
       `${printable(name)} is no property of ${of}`,
-      suggest(name, known) ?? `there are: ${known.join(" ")}`,
+      suggest(name, [...known.keys()]) ?? `there are: ${[...known.keys()].join(" ")}`,
     );
   });
   const values = new Map<string, unknown>(Object.entries(details));
   return Object.fromEntries(chosen.map((key) => [key, values.get(key)])) as Partial<T>;
+}
+
+function propertyName(key: string): string {
+  return key.charAt(0).toUpperCase() + key.slice(1);
 }
 
 type Property = readonly [string, string];
@@ -84,7 +88,7 @@ type Property = readonly [string, string];
 /** `usage: { memory }` is UsageMemory; of what there may be several each is one of the same name. */
 function properties(value: object, prefix = ""): readonly Property[] {
   return Object.entries(value).flatMap(([key, part]: [string, unknown]) => {
-    const name = `${prefix}${key.charAt(0).toUpperCase()}${key.slice(1)}`;
+    const name = prefix + propertyName(key);
     if (key === "settings") return (part as MachineDetails["settings"]).map(settingProperty);
     if (Array.isArray(part))
       return part.length === 0 ? [[name, ""] as const] : part.map((each) => [name, String(each)] as const);

@@ -6,10 +6,12 @@ import { knownMachines } from "../../machine/known-machines.ts";
 import { lookUp } from "../../machine/record.ts";
 import { WAIT_STATES, type WaitState } from "../../manager/protocol.ts";
 import { StateFiles } from "../../manager/state-file.ts";
+import { isDaemons } from "../../manager/unattended.ts";
 import { requireName } from "../../spec/name.ts";
 import { suggest } from "../../spec/nearest.ts";
 import { printable } from "../../spec/quote.ts";
 import { DaemonClient } from "../daemon-client.ts";
+import { needDaemon } from "../daemon-start.ts";
 import { say } from "../output.ts";
 import { timeoutMs } from "../seconds.ts";
 import type { Context, Runner } from "../verb.ts";
@@ -21,7 +23,7 @@ export function define(program: Command, run: Runner): void {
     .command("wait")
     .summary("wait until a machine runs or has ended")
     .description(
-      "Waits until a machine is ready (running, the default), does not run any more (stopped), is stopped where it is by pause (paused), " +
+      "Waits until a machine is ready and not paused (running, the default), does not run any more (stopped), is stopped where it is by pause (paused), " +
         "or has failed and is not started again (failed). Returns at once if that is so already.",
     )
     .argument("<name>", "the machine")
@@ -59,9 +61,9 @@ function warnOfTypo(name: string, paths: Context["paths"]): void {
   if (near !== undefined) say(`berth: there is no machine ${name} yet: ${near}\n`);
 }
 
-/** Without a daemon only a berth run can start or end anything: there is nobody who tells. */
-async function waitFor(name: string, state: WaitState, { paths }: Context, signal: AbortSignal): Promise<void> {
-  const client = await DaemonClient.connect(paths);
+/** A daemon's machine needs one. Without a daemon only a berth run can start or end anything: there is nobody who tells. */
+async function waitFor(name: string, state: WaitState, { paths, env }: Context, signal: AbortSignal): Promise<void> {
+  const client = (await DaemonClient.connect(paths)) ?? (isDaemons(name, paths) ? await needDaemon(paths, env) : null);
   if (client === null) {
     while (!isNow(name, state, paths)) await sleep(LOOK_MS, undefined, { signal });
     return;
@@ -79,5 +81,5 @@ function isNow(name: string, state: WaitState, paths: Context["paths"]): boolean
   if (machine === null)
     return state === "stopped" || (state === "failed" && new StateFiles(paths).read(name)?.failure != null);
   if (machine.state === "unknown" || state === "stopped" || state === "failed") return false;
-  return state === "paused" ? isFrozen(machine) : machine.ready;
+  return isFrozen(machine) === (state === "paused") && (state === "paused" || machine.ready);
 }

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { DaemonGone } from "../../../src/cli/daemon-client.ts";
 import { allAtOnce } from "../../../src/cli/each-machine.ts";
 
 test("as many at once as berthd takes of a client, each machine once", async () => {
@@ -13,4 +14,9 @@ test("as many at once as berthd takes of a client, each machine once", async () 
     now -= 1;
   });
   expect({ status, acted, most }).toEqual({ status: 0, acted: names, most: 200 });
+});
+
+test("a daemon that has gone is the failure of the only one", async () => {
+  const act = (): Promise<void> => Promise.reject(new DaemonGone());
+  await expect(allAtOnce(["m0"], act)).rejects.toThrow(/^berthd has gone$/);
 });

@@ -340,7 +340,7 @@ describe("with Node", () => {
     const { status, said } = await run(["web", "db"]);
     expect({ status, said }).toEqual({
       status: 1,
-      said: "berth: no\nberth: berthd has gone\nhint: berth daemon status\n",
+      said: "berth: no\nberth: berthd has gone: it is not known what came of db\nhint: berth daemon status\n",
     });
   });
 
