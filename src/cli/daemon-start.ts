@@ -21,12 +21,12 @@ const LOG_MAX = 1 << 20;
 const OF_A_SERVICE = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "JOURNAL_STREAM"];
 
 /** The daemon of this root, started if there is none: where systemd runs the host that is for its unit. */
-export async function needDaemon(paths: Paths, env: NodeJS.ProcessEnv): Promise<DaemonClient> {
+export async function needDaemon(paths: Paths, env: NodeJS.ProcessEnv, signal?: AbortSignal): Promise<DaemonClient> {
   const client = await DaemonClient.connect(paths);
   if (client !== null) return client;
   if (process.geteuid?.() !== 0)
     throw new BerthError(`berthd does not run for ${paths.run}`, { hint: "root starts it: berth daemon start" });
-  const { pid, client: started } = await startDaemon(paths, env);
+  const { pid, client: started } = await startDaemon(paths, env, signal);
   if (pid !== null) say(`berth: started berthd, pid ${pid}\n`);
   return started;
 }
@@ -37,12 +37,15 @@ interface Started {
   readonly client: DaemonClient;
 }
 
-/** Starts one in the background. @throws BerthError with what it said when it does not serve anybody */
-export async function startDaemon(paths: Paths, env: NodeJS.ProcessEnv): Promise<Started> {
+/**
+ * Starts one in the background; `signal`: nobody waits for it any more.
+ * @throws BerthError with what it said when it does not serve anybody
+ */
+export async function startDaemon(paths: Paths, env: NodeJS.ProcessEnv, signal?: AbortSignal): Promise<Started> {
   const log = openLog(paths);
   try {
-    for (const deadline = performance.now() + PATIENCE_MS; ; await sleep(AGAIN_MS)) {
-      const started = await attempt(paths, env, log, deadline);
+    for (const deadline = performance.now() + PATIENCE_MS; ; await sleep(AGAIN_MS, undefined, { signal })) {
+      const started = await attempt(paths, env, log, { deadline, signal });
       if (started !== "busy") return started;
     }
   } finally {
@@ -56,7 +59,12 @@ interface Log {
 }
 
 /** Busy: there is one that starts, or is just ending. */
-async function attempt(paths: Paths, env: NodeJS.ProcessEnv, log: Log, deadline: number): Promise<Started | "busy"> {
+async function attempt(
+  paths: Paths,
+  env: NodeJS.ProcessEnv,
+  log: Log,
+  { deadline, signal }: { readonly deadline: number; readonly signal: AbortSignal | undefined },
+): Promise<Started | "busy"> {
   const begin = statSync(log.path).size;
   const child = spawn(PROGRAM, [], {
     detached: true,
@@ -80,7 +88,7 @@ async function attempt(paths: Paths, env: NodeJS.ProcessEnv, log: Log, deadline:
     }
     if (ended === EXIT_BUSY) return "busy";
     if (ended !== null) throw notStarted(ended, log.path, begin);
-    await sleep(LOOK_MS);
+    await sleep(LOOK_MS, undefined, { signal });
   }
   child.kill("SIGKILL");
   throw new BerthError(`berthd did not answer within ${PATIENCE_MS / 1000} s`, { hint: `${log.path} may say why` });

@@ -1,5 +1,6 @@
 import type { Paths } from "../host/paths.ts";
 import { forgetHistory } from "../machine/history.ts";
+import { sweepMachine } from "../machine/sweep.ts";
 import { StateFiles } from "../manager/state-file.ts";
 import { DaemonClient } from "./daemon-client.ts";
 
@@ -8,6 +9,7 @@ export async function forgetMachine(name: string, paths: Paths): Promise<void> {
   const client = await DaemonClient.connect(paths);
   if (client === null) {
     new StateFiles(paths).remove(name);
+    sweepMachine(name, paths); // what ended, and nobody has seen to
     forgetHistory(name, paths);
     return;
   }

@@ -22,7 +22,8 @@ machine and is damaged it sets aside (_NAME.corrupt-TIME_), and says so; the rec
 runs without a terminal ends with the berthd that runs it, as downloads do.
 
 While none runs nobody starts again what ends, and what is shown of a machine is as its keeper and the last berthd left it: *berth list*, *show*, *status* and *why*
-say so. They know of a machine that has failed meanwhile, and since when. Commands that do something with a berthd's machine, and *berth wait*, start one.
+say so. They know of a machine that has failed meanwhile, and since when, and of one that the next berthd is to boot. *berth start*, *poweroff*,
+*reboot*, *terminate*, *pause*, *resume* and *wait* start a berthd for a machine of it; what works in a machine, *berth exec* and *shell* say, needs none.
 
 There is one berthd a root; a second one waits until the first has ended, or says which process that is. It needs root. Where
 systemd runs the host, _berthd.service_ starts it; elsewhere *berth* starts it in the background when a command needs it, and

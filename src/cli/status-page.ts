@@ -22,7 +22,7 @@ export function statusPage(details: MachineDetails, inside: Inside | null): stri
   const rows: readonly Row[] = [
     ["State", stateText(details)],
     ...(details.failure === null ? [] : [["Failure", details.failure.reason] as const]),
-    ...(details.startsAgain === null ? [] : [["Reason", details.reason ?? "unknown"] as const]),
+    ...reasonRow(details),
     ...exitRow(details),
     ...restartsRow(details),
     ...(details.leader === null ? [] : [["OS", printable(inspection?.os ?? details.os ?? "unknown")] as const]),
@@ -44,6 +44,11 @@ function stateText({ state, ready, since, status, startsAgain }: MachineDetails)
   if (state === "stopped" || state === "failed") return state;
   const says = ready || status === null ? "" : ` (${printable(status)})`;
   return `${state}${ready ? "" : `, not ready yet${says}`}${since === null ? "" : `, ${state === "paused" ? "started" : "since"} ${since}`}`;
+}
+
+/** Of one that is to boot again, where it has not failed. */
+function reasonRow({ state, startsAgain, reason }: MachineDetails): readonly Row[] {
+  return startsAgain !== null || (state === "stopped" && reason !== null) ? [["Reason", reason ?? "unknown"]] : [];
 }
 
 function exitRow({ exit }: MachineDetails): readonly Row[] {

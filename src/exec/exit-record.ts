@@ -14,19 +14,17 @@ const VERSION = 1;
 /** Bytes. They are reserved before the machine starts: how it ended is known even when the disk is full by then. */
 export const EXIT_RECORD_SIZE = 24;
 
-/** The one in a record directory, of a machine that ended while nobody supervised it. Null as below, or where there is no file. */
+/** The one in a record directory, of a machine that ended while nobody supervised it. Null as below, or where it can't be read. */
 export function exitRecordIn(directory: string): ExitRecord | null {
-  let fd: number;
+  let fd: number | undefined;
   try {
     fd = openSync(join(directory, "exit"), "r");
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return null;
-    throw error;
-  }
-  try {
     return readExitRecord(fd);
+  } catch (error) {
+    if (errorCode(error) === undefined) throw error;
+    return null;
   } finally {
-    closeSync(fd);
+    if (fd !== undefined) closeSync(fd);
   }
 }
 

@@ -6,8 +6,8 @@ import { recordsDirectory } from "./places.ts";
 
 /** Boots of a machine whose console and exit are kept, besides the one that runs. */
 const BOOTS_MAX = 5;
-/** Files of a record directory that are of use when the machine has ended. */
-const KEPT = ["console.log.1", "console.log", "exit", "plan.json", "record.json"];
+/** Files of a record directory that are of use when the machine has ended; first the one without which it is none. */
+const KEPT = ["record.json", "exit", "console.log.1", "console.log", "plan.json"];
 
 /** Where what earlier boots of a machine left is kept, until the host's next boot: a directory a boot, `1`, `2`, ... */
 export function historyDirectory(name: string, paths: Paths): string {

@@ -7,6 +7,7 @@ import { LiveRecord } from "../machine/live-record.ts";
 import { recordsDirectory } from "../machine/places.ts";
 import {
   isHeld,
+  lookUp,
   type MachineRecord,
   readSavedRecord,
   recordNames,
@@ -19,12 +20,12 @@ import { consoleTail } from "../supervise/console-log.ts";
 import { hasBootEnd } from "../supervise/init-boot.ts";
 import { ManagedBoot } from "./managed-boot.ts";
 import type { ManagedMachine } from "./managed-machine.ts";
-import type { MachinePolicy } from "./policy.ts";
-import type { Failure, SavedState } from "./state-file.ts";
+import { asPolicy } from "./policy.ts";
+import type { SavedState } from "./state-file.ts";
 import type { Surroundings } from "./surroundings.ts";
 import { endOf } from "./unattended.ts";
 
-type Make = (name: string, failure?: Failure | null) => ManagedMachine;
+type Make = (name: string, state?: SavedState) => ManagedMachine;
 
 /**
  * What a daemon does first: it takes over the machines that run on from an earlier one, sees to the ends of those that
@@ -35,7 +36,7 @@ export async function adoptMachines(surroundings: Surroundings, make: Make): Pro
   const states = savedStates(surroundings);
   const adopt = async (name: string): Promise<void> => {
     try {
-      await adoptOne(name, states.get(name), surroundings, make);
+      if (await adoptOne(name, states.get(name), surroundings, make)) states.delete(name);
     } catch (error) {
       log("error", name, `could not be taken over: ${(error as Error).message}`);
     }
@@ -58,41 +59,51 @@ function savedStates({ files, bootId, log }: Surroundings): Map<string, SavedSta
 }
 
 /** It was about to boot when the daemon ended; what has failed stays so, and what was to end has. */
-function goOn(state: SavedState, { files }: Surroundings, make: Make): void {
-  const machine = make(state.name, state.failure);
-  if (machine.alive) return;
-  if (state.next === "reboot") machine.resume({ kind: "reboot" }, state.restarts, []);
-  else if (state.next === "restart") machine.resume({ kind: "interrupted" }, state.restarts, []);
+function goOn(state: SavedState, { files, paths }: Surroundings, make: Make): void {
+  // A `berth run` has it by now.
+  if (state.failure === null && lookUp(state.name, paths) !== null) {
+    files.remove(state.name);
+    return;
+  }
+  const machine = make(state.name, state);
+  if (state.next === "reboot") machine.resume({ kind: "reboot" });
+  else if (state.next === "restart") machine.resume({ kind: "interrupted" });
   else if (state.failure === null) files.remove(state.name);
 }
 
+/** Whether it is seen to by that, whatever its state file says. */
 async function adoptOne(
   name: string,
   state: SavedState | undefined,
   surroundings: Surroundings,
   make: Make,
-): Promise<void> {
+): Promise<boolean> {
   const { paths, log } = surroundings;
   const directory = join(recordsDirectory(paths), name);
   const saved = readSavedRecord(name, paths);
-  if (saved.state === "unknown" && !isHeld(name, paths)) return; // for the sweep
-  if (saved.state === "unknown" && !existsSync(rendezvous(directory))) return; // of a `berth run`
+  if (saved.state === "unknown" && !isHeld(name, paths)) return false; // for the sweep
+  if (saved.state === "unknown" && !existsSync(rendezvous(directory))) return false; // of a `berth run`
   const found = saved.state === "unknown" ? restored(saved, surroundings) : saved;
   if (found.state === "unknown") {
-    if (!found.fault.startsWith("is not there")) return log("error", name, `runs, but ${found.file} ${found.fault}`);
+    if (!found.fault.startsWith("is not there")) {
+      log("error", name, `runs, but ${found.file} ${found.fault}`);
+      return false;
+    }
     log("warn", name, "was being started when an earlier daemon ended: it is killed");
-    return killUnknown(found, paths);
+    await killUnknown(found, paths);
+    return false;
   }
-  if (!found.managed || found.bootId !== surroundings.bootId) return;
+  if (!found.managed || found.bootId !== surroundings.bootId) return false;
   const attachment = await attach(directory, { name, onRelease: (record) => archiveBoot(record, name, paths) });
   if (attachment === null) return ended(found, directory, state, surroundings, make);
-  make(name).adopt((listener) => {
+  make(name, state).adopt((listener) => {
     const record = new LiveRecord(directory, found, listener);
     record.update({ supervisor: processId(process.pid) });
     record.notified({ ready: attachment.saidReady, status: undefined, stopping: attachment.saidStopping });
     return new ManagedBoot(attachment, record, !hasBootEnd(found.init));
-  }, state);
+  }, state?.next === "stop");
   log("info", name, `is taken over: PID 1 is ${found.leader.pid}`);
+  return true;
 }
 
 function restored(found: UnknownMachine, { log }: Surroundings): MachineRecord | UnknownMachine {
@@ -104,23 +115,24 @@ function restored(found: UnknownMachine, { log }: Surroundings): MachineRecord |
   return record;
 }
 
-/** It ended while there was no daemon: by its own doing, as nobody could tell it to. */
+/** It ended while there was no daemon: by its own doing, as nobody could tell it to. False: it is to stay so. */
 function ended(
   record: MachineRecord,
   directory: string,
   state: SavedState | undefined,
   { paths, log }: Surroundings,
   make: Make,
-): void {
+): boolean {
   const { name } = record;
   const end = endOf(record, paths);
   const tail = consoleTail(directory);
   const onRelease = (from: string): void => archiveBoot(from, name, paths);
   const stays = state?.next === "stop";
-  if (!sweepMachine(name, paths, { onRelease, rebooting: end.kind === "reboot" && !stays })) return;
+  if (!sweepMachine(name, paths, { onRelease, rebooting: end.kind === "reboot" && !stays })) return false;
   log("info", name, "ended while no daemon ran");
-  if (stays) return;
-  const machine = make(name);
-  machine.policy = record.policy as MachinePolicy | undefined;
-  machine.resume(end, state?.restarts ?? 0, tail);
+  if (stays) return false;
+  const machine = make(name, state);
+  machine.policy = asPolicy(record.policy);
+  machine.resume(end, { tail, started: record.times.executedMonotonic });
+  return true;
 }

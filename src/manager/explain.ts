@@ -93,7 +93,7 @@ function notRunning({ name, failure, reason, restarts }: MachineDetails, last: E
     ];
   if (failure === null) return [`${name} does not run, and nothing went wrong that berth knows of.`];
   return [
-    `${name} has failed at ${new Date(failure.time).toISOString()}: ${failure.reason}.`,
+    `${name} has failed${failure.time === null ? "" : ` at ${new Date(failure.time).toISOString()}`}: ${failure.reason}.`,
     ...(restarts === 0 ? [] : [`It was started again ${times(restarts)} before that.`]),
   ];
 }

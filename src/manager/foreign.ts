@@ -34,7 +34,7 @@ export class ForeignMachines {
     const directory = recordsDirectory(this.#paths);
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     this.#watcher = watch(directory, (_, name) => {
-      if (name === null || !this.#isOurs(name)) this.#settle();
+      if (name === null || !this.#isOurs(name)) this.lookSoon();
     });
     // Without it they are still found whenever somebody asks.
     this.#watcher.on("error", () => this.close());
@@ -62,7 +62,7 @@ export class ForeignMachines {
   }
 
   #watch(name: string): ForeignWatch {
-    const watch = new ForeignWatch(join(recordsDirectory(this.#paths), name), () => this.#settle());
+    const watch = new ForeignWatch(join(recordsDirectory(this.#paths), name), () => this.lookSoon());
     this.#watches.set(name, watch);
     return watch;
   }
@@ -71,7 +71,8 @@ export class ForeignMachines {
     return !this.#isOurs(name) && leavesTraces(name, this.#paths) && lookUp(name, this.#paths) !== null;
   }
 
-  #settle(): void {
+  /** Soon. */
+  lookSoon(): void {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
       this.#onChange();

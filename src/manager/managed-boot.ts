@@ -8,7 +8,7 @@ import { freeze, isFrozen } from "../machine/freeze.ts";
 import type { LiveRecord } from "../machine/live-record.ts";
 import type { MachineRecord } from "../machine/record.ts";
 import { untilLetGo } from "../machine/still.ts";
-import type { MachinePolicy } from "./policy.ts";
+import { asPolicy, type MachinePolicy } from "./policy.ts";
 
 /** One boot of a machine that the daemon manages, from when its init runs until nothing of it is left. */
 export class ManagedBoot {
@@ -26,7 +26,7 @@ export class ManagedBoot {
   }
 
   get policy(): MachinePolicy | undefined {
-    return this.current.policy as MachinePolicy | undefined;
+    return asPolicy(this.current.policy);
   }
 
   /** A pidfd of its leader, which stays ours; undefined: it has gone. */

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { BerthError } from "../errors.ts";
-import { emptyCgroup, ranOutOfMemory } from "../exec/cgroup.ts";
+import { emptyCgroup } from "../exec/cgroup.ts";
 import type { Launch } from "../exec/launch.ts";
 import type { RecordListener } from "../machine/live-record.ts";
 import { recordsDirectory } from "../machine/places.ts";
@@ -9,6 +9,7 @@ import type { MachineRecord } from "../machine/record.ts";
 import { consoleTail } from "../supervise/console-log.ts";
 import { Change } from "./change.ts";
 import { endInTime } from "./end-in-time.ts";
+import { endOfBoot } from "./end-of-boot.ts";
 import { isAlive, isBetween, isDead } from "./machine-errors.ts";
 import type { ManagedBoot } from "./managed-boot.ts";
 import type { MachinePolicy } from "./policy.ts";
@@ -39,13 +40,14 @@ export class ManagedMachine {
   #life: Promise<void> | undefined;
   #tail: readonly string[] = [];
 
-  constructor(name: string, surroundings: Surroundings, failure: Failure | null = null) {
+  /** `state`: of the daemon before. */
+  constructor(name: string, surroundings: Surroundings, state?: SavedState) {
     this.name = name;
     this.#with = surroundings;
-    this.#failure = failure;
+    this.#failure = state?.failure ?? null;
+    this.#restarts.count = state?.restarts ?? 0;
   }
 
-  /** The boot that runs. */
   get boot(): ManagedBoot | undefined {
     return this.#boot;
   }
@@ -98,20 +100,20 @@ export class ManagedMachine {
   }
 
   /** Takes over a boot that an earlier daemon has launched, and which is made with what its record tells. */
-  adopt(make: (listener: RecordListener) => ManagedBoot, state: SavedState | undefined): void {
-    this.#onPurpose = state?.next === "stop";
-    this.#restarts.count = state?.restarts ?? 0;
-    this.#restarts.started();
-    this.#live(() =>
-      this.#through(make({ say: (line) => this.#with.log("warn", this.name, line), onChange: () => this.#changed() })),
-    );
+  adopt(make: (listener: RecordListener) => ManagedBoot, stopping: boolean): void {
+    this.#onPurpose = stopping;
+    const say = (line: string): void => this.#with.log("warn", this.name, line);
+    this.#live(() => {
+      const boot = make({ say, onChange: () => this.#changed() });
+      this.#restarts.started(boot.current.times.executedMonotonic);
+      return this.#through(boot);
+    });
   }
 
-  /** Goes on where an earlier daemon was interrupted, which did not see to what comes after this end. */
-  resume(end: End, restarts: number, tail: readonly string[]): void {
-    this.#restarts.count = restarts;
-    this.#restarts.started();
-    this.#tail = tail;
+  /** Goes on where an earlier daemon was interrupted, which did not see to what comes after this end, of a boot where that is known. */
+  resume(end: End, boot?: { readonly tail: readonly string[]; readonly started: number }): void {
+    this.#restarts.started(boot?.started);
+    this.#tail = boot?.tail ?? [];
     this.#live(() => Promise.resolve(end));
   }
 
@@ -288,9 +290,7 @@ export class ManagedMachine {
     this.#changed();
     const limit = killWhenLate(boot, alone ? this.#policyNow().startTimeout : null);
     const outcome = await boot.ended();
-    const end: End =
-      limit.over() ??
-      (outcome.kind === "killed" ? { ...outcome, outOfMemory: ranOutOfMemory(boot.current.cgroup) } : outcome);
+    const end = limit.over() ?? endOfBoot(outcome, boot.current.cgroup);
     await emptyCgroup(join(boot.current.cgroup, "payload"));
     await this.#with.launcher.turn();
     const rebooting = end.kind === "reboot" && !this.#onPurpose;

@@ -30,11 +30,12 @@ import { isBetween, noTree } from "./machine-errors.ts";
 import { type MachineView, viewOfRecord, viewOfStopped, viewOfUnknown, viewOfWaiting } from "./machine-view.ts";
 import { ManagedMachine } from "./managed-machine.ts";
 import { Operations } from "./operations.ts";
+import { orGiveUp } from "./or-give-up.ts";
 import { DEFAULT_POLICY } from "./policy.ts";
 import { powerOffWithin } from "./power-off.ts";
 import type { WaitState } from "./protocol.ts";
 import { Publisher } from "./published.ts";
-import { StateFiles } from "./state-file.ts";
+import { type SavedState, StateFiles } from "./state-file.ts";
 import type { Level, Surroundings } from "./surroundings.ts";
 import type { StartCaller } from "./when-ready.ts";
 
@@ -96,7 +97,7 @@ export class Manager extends EventEmitter<Events> {
     await releaseStill(this.paths, (name) =>
       this.#with.log("warn", name, "was held still for a snapshot, and goes on"),
     );
-    await adoptMachines(this.#with, (name, failure) => this.#make(name, failure));
+    await adoptMachines(this.#with, (name, state) => this.#make(name, state));
     for (const name of [...this.#machines.keys()]) this.#tell(name); // what failed under an earlier daemon, too
     this.#foreign.open();
     this.#lookAtForeign();
@@ -231,6 +232,7 @@ export class Manager extends EventEmitter<Events> {
   async forget(name: string): Promise<void> {
     requireName(name);
     const machine = this.#machines.get(name);
+    if (machine?.pending) await machine.terminate(); // it is not to boot again
     if (machine?.alive === true) return;
     forgetHistory(name, this.paths);
     if (machine === undefined) return;
@@ -284,8 +286,8 @@ export class Manager extends EventEmitter<Events> {
 
   // ---- inside ----
 
-  #make(name: string, failure: ManagedMachine["failure"] = null): ManagedMachine {
-    const machine = this.#machines.get(name) ?? new ManagedMachine(name, this.#with, failure);
+  #make(name: string, state?: SavedState): ManagedMachine {
+    const machine = this.#machines.get(name) ?? new ManagedMachine(name, this.#with, state);
     this.#machines.set(name, machine);
     return machine;
   }
@@ -321,7 +323,9 @@ export class Manager extends EventEmitter<Events> {
     if (machine === undefined) return;
     const view = this.#viewOf(machine);
     this.#show(name, view.state === "stopped" ? null : view);
-    if (view.state === "stopped") this.#machines.delete(name);
+    if (view.state !== "stopped") return;
+    this.#machines.delete(name);
+    this.#foreign.lookSoon(); // for one that was hidden by it
   }
 
   #show(machine: string, view: MachineView | null): void {
@@ -333,15 +337,6 @@ export class Manager extends EventEmitter<Events> {
     const type = before === undefined ? "new" : after === undefined ? "removed" : "changed";
     this.#publisher.touch();
     announce(this, { type, machine, view }, (line) => this.#with.log("error", machine, line));
-  }
-}
-
-function orGiveUp<T>(act: () => T, giveUp: () => void): T {
-  try {
-    return act();
-  } catch (error) {
-    giveUp();
-    throw error;
   }
 }
 

@@ -1,6 +1,6 @@
 import { tableDefault } from "../config/assigned.ts";
 import { MACHINE } from "../config/settings-machine.ts";
-import type { MachineSpec, RestartMode } from "../spec/machine-spec.ts";
+import { type MachineSpec, RESTART_MODES, type RestartMode } from "../spec/machine-spec.ts";
 
 /** When a machine that has ended is booted again, as systemd.service(5) has it: Restart=, RestartSec=, StartLimit*=. */
 export interface RestartPolicy {
@@ -46,3 +46,28 @@ export const DEFAULT_POLICY: MachinePolicy = {
   startTimeout: tableDefault(MACHINE.TimeoutStartSec),
   stopTimeout: tableDefault(MACHINE.TimeoutStopSec),
 };
+
+/** What a record says of it; undefined: nothing, or nothing that makes sense. */
+export function asPolicy(value: unknown): MachinePolicy | undefined {
+  if (!isObject(value) || !isObject(value["restart"])) return undefined;
+  const { restart, startTimeout, stopTimeout } = value;
+  const { when, delay, limit } = restart;
+  const sound =
+    RESTART_MODES.some((mode) => mode === when) &&
+    isTime(delay) &&
+    [startTimeout, stopTimeout].every(isTimeOrNone) &&
+    (limit === null || (isObject(limit) && Number.isInteger(limit["starts"]) && isTimeOrNone(limit["interval"])));
+  return sound ? (value as unknown as MachinePolicy) : undefined;
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function isTime(value: unknown): boolean {
+  return typeof value === "number" && value >= 0;
+}
+
+function isTimeOrNone(value: unknown): boolean {
+  return value === null || isTime(value);
+}

@@ -4,8 +4,8 @@ import type { RestartPolicy } from "./policy.ts";
 
 /** How a boot of a machine ended, or that it did not come about. */
 export type End = HowEnded & {
-  /** ms since the epoch; undefined: just now. */
-  readonly time?: number;
+  /** ms since the epoch; null: nobody knows; undefined: just now. */
+  readonly time?: number | null;
 };
 
 type HowEnded =

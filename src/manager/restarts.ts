@@ -20,9 +20,9 @@ export class Restarts {
   #pending: Pending | null = null;
   #end = new AbortController();
 
-  /** By a command or by us; reboots are the machine's own affair. */
-  started(): void {
-    this.#times.push(monotonic());
+  /** By a command or by us, ms of CLOCK_MONOTONIC; reboots are the machine's own affair. */
+  started(at = monotonic()): void {
+    this.#times.push(at);
   }
 
   /** What follows an end. It is counted, if it is a restart. */

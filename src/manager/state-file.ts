@@ -30,8 +30,8 @@ export interface Failure {
   readonly hint: string | null;
   /** Its last lines on the console. */
   readonly console: readonly string[];
-  /** ms since the epoch. */
-  readonly time: number;
+  /** ms since the epoch; null: nobody knows, as its keeper was killed. */
+  readonly time: number | null;
   /** Of a start that failed: at which step of its plan. */
   readonly step?: FailedStep;
 }
@@ -43,10 +43,12 @@ export interface FailedStep {
 }
 
 const STATE_VERSION = 1;
+/** ms that a Date can be from the epoch (ECMA-262, "Time Values"). */
+const DATE_MAX = 8.64e15;
 const NEXT = ["reboot", "restart", "stop", null] as const;
 
-/** `time`: ms since the epoch. */
-export function asFailure(error: unknown, console: readonly string[], time = Date.now()): Failure {
+/** `time`: as a Failure has it. */
+export function asFailure(error: unknown, console: readonly string[], time: number | null = Date.now()): Failure {
   const hint = error instanceof BerthError ? (error.hint ?? null) : null;
   const reason = error instanceof Error ? error.message : String(error);
   return { reason, hint, console, time, ...failedStep(error) };
@@ -163,7 +165,7 @@ function isFailure(value: unknown): value is Failure {
     (hint === null || typeof hint === "string") &&
     Array.isArray(console) &&
     console.every((line) => typeof line === "string") &&
-    typeof time === "number"
+    (time === null || (typeof time === "number" && Math.abs(time) <= DATE_MAX))
   );
 }
 

@@ -1,6 +1,7 @@
-import { join } from "node:path";
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { BerthError } from "../errors.ts";
-import { ranOutOfMemory } from "../exec/cgroup.ts";
+import { rendezvous } from "../exec/attachment.ts";
 import { exitRecordIn } from "../exec/exit-record.ts";
 import { bootId } from "../host/boot-id.ts";
 import type { Paths } from "../host/paths.ts";
@@ -8,11 +9,12 @@ import { treeOf } from "../host/tree-place.ts";
 import { outcomeOf } from "../machine/exit-status.ts";
 import { recordsDirectory } from "../machine/places.ts";
 import { lookUp, type MachineRecord, readSavedRecord, recordNames } from "../machine/record.ts";
-import { consoleTail } from "../supervise/console-log.ts";
+import { monotonic } from "../sys/clock.ts";
+import { endOfBoot } from "./end-of-boot.ts";
 import { type MachineView, viewOfStopped } from "./machine-view.ts";
-import { DEFAULT_POLICY, type MachinePolicy } from "./policy.ts";
-import { afterEnd, type End } from "./restart.ts";
-import { asFailure, type Failure, StateFiles } from "./state-file.ts";
+import { asPolicy } from "./policy.ts";
+import { afterEnd, type End, failureOf } from "./restart.ts";
+import { asFailure, type Failure, type SavedState, StateFiles } from "./state-file.ts";
 
 /** Machines of a berthd while none runs: what has become of those that do not run, and what the next one is to do with them. */
 
@@ -24,10 +26,18 @@ export interface Unattended {
 
 /** Whether a berthd has to do with it: it runs, has ended and nobody has seen to that, or is to boot again. */
 export function isDaemons(name: string, paths: Paths): boolean {
-  return savedRecord(name, paths) !== null || isToBoot(new StateFiles(paths).read(name)?.next ?? null);
+  const found = lookUp(name, paths);
+  if (found?.state === "unknown") return existsSync(rendezvous(dirname(found.file)));
+  if (found !== null) return found.managed;
+  return endedUnseen(name, paths) !== null || isToBoot(new StateFiles(paths).read(name));
 }
 
-/** By name. */
+/** Of one that runs: the last berthd has written them down. */
+export function restartsOf({ name, managed }: MachineRecord, paths: Paths): number {
+  return managed ? (new StateFiles(paths).read(name)?.restarts ?? 0) : 0;
+}
+
+/** By name. Their last words are not among what is told of the failed. */
 export function listUnattended(paths: Paths): readonly Unattended[] {
   const names = new Set([...recordNames(paths), ...new StateFiles(paths).names()]);
   return [...names].flatMap((name) => (lookUp(name, paths) === null ? (unattended(name, paths) ?? []) : []));
@@ -36,48 +46,58 @@ export function listUnattended(paths: Paths): readonly Unattended[] {
 /** Of one that does not run. Null: it is stopped, and stays so. */
 export function unattended(name: string, paths: Paths): Unattended | null {
   const state = new StateFiles(paths).read(name);
-  const record = state?.next === "stop" ? null : savedRecord(name, paths);
-  const [failure, again] =
-    record !== null
-      ? afterUnseen(record, paths)
-      : isToBoot(state?.next ?? null)
-        ? [null, "it was to boot again when berthd ended"]
-        : [state?.failure ?? null, null];
-  if (failure === null && again === null) return null;
+  const record = state?.next === "stop" ? null : endedUnseen(name, paths);
+  const { failure, coming } = record !== null ? afterUnseen(record, paths) : asSaved(state);
+  if (failure === null && coming === null) return null;
   const view = viewOfStopped(name, treeOf(paths.machines, name), failure, state?.restarts);
-  if (again === null) return { view, failure };
-  return { view: { ...view, managed: true, reason: `${again}; berthd boots it again when it runs` }, failure };
+  return { view: coming === null ? view : { ...view, managed: true, reason: coming }, failure };
 }
 
 /** How a boot of a daemon's machine ended that nobody has seen to, by what it left. */
 export function endOf(record: MachineRecord, paths: Paths): End {
   const exit = exitRecordIn(join(recordsDirectory(paths), record.name));
-  const time = exit === null ? {} : { time: exit.time };
-  if (record.state === "rebooting") return { kind: "reboot", ...time };
-  const outcome = outcomeOf(exit);
-  const more = outcome.kind === "killed" ? { outOfMemory: ranOutOfMemory(record.cgroup) } : {};
-  return { ...outcome, ...more, ...time };
+  const time = exit?.time ?? null;
+  if (record.state === "rebooting") return { kind: "reboot", time };
+  return { ...endOfBoot(outcomeOf(exit), record.cgroup), time };
 }
 
-/** What has failed, or why it boots again. */
-function afterUnseen(record: MachineRecord, paths: Paths): [Failure | null, string | null] {
+interface Fate {
+  readonly failure: Failure | null;
+  /** Why it is to boot again; null: it is not. */
+  readonly coming: string | null;
+}
+
+const STOPPED: Fate = { failure: null, coming: null };
+
+function asSaved(state: SavedState | undefined): Fate {
+  if (isToBoot(state)) return { ...STOPPED, coming: comes("it was to boot again when berthd ended") };
+  return { ...STOPPED, failure: state?.failure ?? null };
+}
+
+function afterUnseen(record: MachineRecord, paths: Paths): Fate {
   const end = endOf(record, paths);
-  if (end.kind === "reboot") return [null, "it rebooted"];
-  const { restart } = (record.policy as MachinePolicy | undefined) ?? DEFAULT_POLICY;
-  // To the next daemon the boot that ended is the only one.
-  const next = afterEnd(end, restart, { times: [0], row: 0 }, 0);
-  if (next.kind === "restart") return [null, next.why];
-  if (next.kind === "stopped") return [null, null];
-  const console = consoleTail(join(recordsDirectory(paths), record.name));
-  return [asFailure(new BerthError(next.reason), console, end.time), null];
+  if (end.kind === "reboot") return { ...STOPPED, coming: comes("it rebooted") };
+  const policy = asPolicy(record.policy);
+  // Its settings say then. They may be anything by now.
+  if (policy === undefined)
+    return { ...STOPPED, coming: `${failureOf(end) ?? "it ended"}; berthd decides what follows` };
+  const starts = { times: [record.times.executedMonotonic], row: 0 };
+  const next = afterEnd(end, policy.restart, starts, monotonic());
+  if (next.kind === "restart") return { ...STOPPED, coming: comes(next.why) };
+  if (next.kind === "stopped") return STOPPED;
+  return { ...STOPPED, failure: asFailure(new BerthError(next.reason), [], end.time) };
 }
 
-/** Of a machine of a daemon, in this boot of the host. */
-function savedRecord(name: string, paths: Paths): MachineRecord | null {
+function comes(why: string): string {
+  return `${why}; berthd boots it again when it runs`;
+}
+
+/** In this boot of the host. */
+function endedUnseen(name: string, paths: Paths): MachineRecord | null {
   const saved = readSavedRecord(name, paths);
   return saved.state !== "unknown" && saved.managed && saved.bootId === bootId() ? saved : null;
 }
 
-function isToBoot(next: string | null): boolean {
-  return next === "reboot" || next === "restart";
+function isToBoot(state: SavedState | undefined): boolean {
+  return state?.next === "reboot" || state?.next === "restart";
 }

@@ -32,7 +32,10 @@ async function list(root: BerthRoot): Promise<readonly MachineView[]> {
 /** Of machines that run on without a daemon: that nobody looks after them is said, too. */
 async function listAlone(root: BerthRoot): Promise<readonly MachineView[]> {
   const { status, stdout, stderr } = await root.berth("list", "--json");
-  expect([status, stderr]).toEqual([0, expect.stringMatching(/^berth: berthd does not run: nobody looks after m\n/)]);
+  expect([status, stderr]).toEqual([
+    0,
+    expect.stringMatching(/^berth: berthd does not run: nobody looks after its machines\n/),
+  ]);
   return JSON.parse(stdout);
 }
 

@@ -226,7 +226,9 @@ describe("a daemon that is killed", () => {
     while (isRunning(first.leader.pid)) await sleep(5);
     const reason = "its PID 1 was killed by SIGKILL; berthd boots it again when it runs";
     const listed = await root.berth("list", "--json");
-    expect(listed.stderr).toMatch(/^berth: berthd does not run: nobody looks after m\nhint: berth daemon start /);
+    expect(listed.stderr).toMatch(
+      /^berth: berthd does not run: nobody looks after its machines\nhint: berth daemon start\n/,
+    );
     expect(JSON.parse(listed.stdout)).toMatchObject([{ name: "m", state: "stopped", managed: true, reason }]);
     const why = await root.berth("why", "m");
     expect(why.stdout).toMatch(`m does not run: ${reason} (berth daemon start).`);

@@ -281,7 +281,7 @@ describe.each([false, true])("while it waits, by a berthd that runs already: %s"
     // It runs, and the next one takes it over.
     const { stdout, stderr: alone } = await root.berth("list");
     expect(stdout).toMatch(/^m .* starting /m);
-    expect(alone).toMatch(/^berth: berthd does not run: nobody looks after m$/m);
+    expect(alone).toMatch(/^berth: berthd does not run: nobody looks after its machines$/m);
     expect((await root.berth("daemon", "start")).status).toBe(0);
     expect((await root.berth("terminate", "m")).status).toBe(0);
   });

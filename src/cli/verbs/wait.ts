@@ -23,7 +23,7 @@ export function define(program: Command, run: Runner): void {
     .command("wait")
     .summary("wait until a machine runs or has ended")
     .description(
-      "Waits until a machine is ready and not paused (running, the default), does not run any more (stopped), is stopped where it is by pause (paused), " +
+      "Waits until a machine is ready and not paused (running, the default), does not run any more, nor is to be started again (stopped), is stopped where it is by pause (paused), " +
         "or has failed and is not started again (failed). Returns at once if that is so already.",
     )
     .argument("<name>", "the machine")
@@ -63,7 +63,8 @@ function warnOfTypo(name: string, paths: Context["paths"]): void {
 
 /** A daemon's machine needs one. Without a daemon only a berth run can start or end anything: there is nobody who tells. */
 async function waitFor(name: string, state: WaitState, { paths, env }: Context, signal: AbortSignal): Promise<void> {
-  const client = (await DaemonClient.connect(paths)) ?? (isDaemons(name, paths) ? await needDaemon(paths, env) : null);
+  const client =
+    (await DaemonClient.connect(paths)) ?? (isDaemons(name, paths) ? await needDaemon(paths, env, signal) : null);
   if (client === null) {
     while (!isNow(name, state, paths)) await sleep(LOOK_MS, undefined, { signal });
     return;
@@ -81,5 +82,6 @@ function isNow(name: string, state: WaitState, paths: Context["paths"]): boolean
   if (machine === null)
     return state === "stopped" || (state === "failed" && new StateFiles(paths).read(name)?.failure != null);
   if (machine.state === "unknown" || state === "stopped" || state === "failed") return false;
-  return isFrozen(machine) === (state === "paused") && (state === "paused" || machine.ready);
+  if (isFrozen(machine)) return state === "paused";
+  return state === "running" && machine.ready && machine.state === "running";
 }

@@ -1,7 +1,7 @@
 /** Whether and when a machine that has ended is booted again. */
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { parseUnitFile } from "../../../src/config/unit-file.ts";
-import { DEFAULT_POLICY, policyOf, type RestartPolicy } from "../../../src/manager/policy.ts";
+import { asPolicy, DEFAULT_POLICY, policyOf, type RestartPolicy } from "../../../src/manager/policy.ts";
 import { afterEnd, type End } from "../../../src/manager/restart.ts";
 import { Restarts } from "../../../src/manager/restarts.ts";
 import { inSeconds, lateSignal, TIMER_MAX } from "../../../src/manager/timers.ts";
@@ -37,6 +37,20 @@ describe("the policy", () => {
     ["StartLimitBurst=2\nStartLimitIntervalSec=1min", { starts: 2, interval: 60_000 }],
   ])("%j: the limit is %j", (text, limit) => {
     expect(policy(`Restart=always\n${text}`).restart.limit).toEqual(limit);
+  });
+
+  test("is read from a record as it was written, and as nothing where that makes no sense", () => {
+    const written = policy("Restart=always\nTimeoutStopSec=infinity");
+    expect(asPolicy(JSON.parse(JSON.stringify(written)))).toEqual(written);
+    const { restart } = written;
+    const odd = [
+      ...[undefined, null, 1, [], {}, { ...written, restart: null }, { ...written, startTimeout: undefined }],
+      ...[{ when: "now" }, { delay: "1" }, { delay: -1 }, { limit: 5 }, { limit: { starts: 1 } }].map((change) => ({
+        ...written,
+        restart: { ...restart, ...change },
+      })),
+    ];
+    for (const value of odd) expect(asPolicy(value), JSON.stringify(value)).toBeUndefined();
   });
 
   test("has no timeout where it is infinity or 0", () => {

@@ -45,8 +45,9 @@ test("what is written is read, until it is removed", () => {
   expect(readAll()).toEqual({ states: [], damages: [] });
   const { version, ...state } = STATE;
   files.write(state);
-  files.write({ ...state, name: "other", failure: null, next: null });
-  expect(readAll().states).toEqual([STATE, { ...STATE, name: "other", failure: null, next: null }]);
+  const other = { name: "other", failure: { reason: "it died", hint: null, console: [], time: null }, next: null };
+  files.write({ ...state, ...other });
+  expect(readAll().states).toEqual([STATE, { ...STATE, ...other }]);
   expect(version).toBe(1);
   files.remove("m");
   files.remove("m");
@@ -67,6 +68,7 @@ describe("a file that can't be used", () => {
     "with an unknown next": JSON.stringify({ ...STATE, next: "run" }),
     "without a failure": JSON.stringify({ ...STATE, failure: undefined }),
     "with an odd failure": JSON.stringify({ ...STATE, failure: { reason: "x" } }),
+    "with an odd time": JSON.stringify({ ...STATE, failure: { ...STATE.failure, time: 1e300 } }),
     "with an odd console": JSON.stringify({ ...STATE, failure: { ...STATE.failure, console: [1] } }),
     "with a prototype": '{"__proto__":{"version":1,"name":"m","next":null,"restarts":0,"failure":null,"bootId":"b"}}',
     deep: "[".repeat(100_000),
