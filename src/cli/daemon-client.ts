@@ -53,7 +53,7 @@ export class DaemonClient {
       directory = openSync(paths.run, constants.O_DIRECTORY);
     } catch (error) {
       if (errorCode(error) === "ENOENT") return null;
-      throw error;
+      throw unreachable(`${paths.run}: ${errorCode(error)}`, error);
     }
     try {
       // Through the directory's fd: a socket's path may have 107 bytes only.
@@ -67,8 +67,9 @@ export class DaemonClient {
       return new Promise((resolve, reject) => {
         socket.once("error", (error) => {
           const code = errorCode(error);
-          if (code === "ENOENT" || code === "ECONNREFUSED") resolve(null);
-          else reject(new BerthError(`${join(paths.run, SOCKET)}: ${error.message}`, { cause: error }));
+          // Reset: by one that has just ended.
+          if (code === "ENOENT" || code === "ECONNREFUSED" || code === "ECONNRESET") resolve(null);
+          else reject(unreachable(`${join(paths.run, SOCKET)}: ${code ?? error.message}`, error));
         });
         socket.connect(path, () => {
           socket.removeAllListeners("error");
@@ -150,6 +151,11 @@ export class DaemonClient {
     for (const { reject } of this.#waiting.values()) reject(this.#error);
     this.#waiting.clear();
   }
+}
+
+function unreachable(what: string, cause: unknown): BerthError {
+  const hint = errorCode(cause) === "EACCES" ? "run this as root" : undefined;
+  return new BerthError(`berthd can't be reached: ${what}`, { hint, cause });
 }
 
 /** It ended, or was killed, before it had answered. */

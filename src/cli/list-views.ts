@@ -1,10 +1,9 @@
 import { listTrees } from "../host/list-trees.ts";
 import type { Paths } from "../host/paths.ts";
 import { treeOf } from "../host/tree-place.ts";
-import { isFrozen } from "../machine/freeze.ts";
 import { listMachines } from "../machine/record.ts";
-import { type MachineView, viewOfRecord, viewOfStopped, viewOfUnknown } from "../manager/machine-view.ts";
-import { listUnattended, restartsOf } from "../manager/unattended.ts";
+import { type MachineView, viewOfStopped } from "../manager/machine-view.ts";
+import { listUnattended, viewOfOrphan } from "../manager/unattended.ts";
 import { DaemonClient } from "./daemon-client.ts";
 import { sayUnattended } from "./say-unattended.ts";
 import type { Context } from "./verb.ts";
@@ -25,11 +24,7 @@ export async function listViews({ paths }: Context, all: boolean): Promise<reado
 }
 
 function fromRecords(paths: Paths, all: boolean): readonly MachineView[] {
-  const running = listMachines(paths).map((machine) =>
-    machine.state === "unknown"
-      ? viewOfUnknown(machine)
-      : viewOfRecord(machine, isFrozen(machine), restartsOf(machine, paths)),
-  );
+  const running = listMachines(paths).map((machine) => viewOfOrphan(machine, paths));
   const views = new Map(running.map((view) => [view.name, view]));
   for (const { view } of listUnattended(paths)) views.set(view.name, view);
   if (all)

@@ -15,8 +15,7 @@ export async function openSession({ paths, env }: Context, name: string, request
   if (typed && request.kind === "login")
     throw new UsageError(`${request.kind} needs a terminal`, `berth exec ${name} -- COMMAND does not`);
   const machine = findMachine(name, paths);
-  const { argv, user, environment, bySystemd } = await sessionCommand(machine, request, paths);
-  // systemd-run makes a terminal of its own, and what is typed is for that one.
-  const more = typed ? { raw: bySystemd, env: { ...env, TERM: "dumb" } } : { env };
+  const { argv, user, environment, begins } = await sessionCommand(machine, { ...request, typed }, paths);
+  const more = typed ? { begins, env: { ...env, TERM: "dumb" } } : { env };
   return execIn(machine, { argv, user, environment, terminal: true, caller: new ProcessCaller(), ...more }, paths);
 }

@@ -72,6 +72,9 @@ export class TreeCopy {
 
   /** `from` is open with O_PATH; it becomes `name`, or with a name of null the directory itself. */
   copy(from: Entry, name: Buffer | null): void {
+    const kernel = from.stat.isDirectory() ? kernelFileSystem(from.fd) : undefined;
+    if (kernel !== undefined)
+      throw new BerthError(`it is ${kernel}, the kernel's own`, { hint: "single files of it can be copied" });
     try {
       if (name === null) this.#merge(from);
       else this.#begin(from, this.#root, name);

@@ -23,8 +23,8 @@ export interface ExecRequest {
   readonly directory?: string | undefined;
   /** On a terminal of the machine's own; otherwise the caller's stdio is passed on. */
   readonly terminal: boolean;
-  /** That is raw from the beginning, for a program that makes another one inside. */
-  readonly raw?: boolean;
+  /** That is raw, for a program that makes another one inside; what that shows when it takes what is typed. */
+  readonly begins?: Buffer | undefined;
   readonly caller: ProcessCaller;
   readonly env: NodeJS.ProcessEnv;
 }
@@ -51,7 +51,7 @@ class JoinedCommand {
   readonly #caller: ProcessCaller;
   readonly #launch: Launch;
   readonly #stdio: CallerStdio | undefined;
-  readonly #raw: boolean;
+  readonly #begins: Buffer | undefined;
   #link: ConsoleLink | undefined;
   #state: "launching" | "running" | "ended" | "gone" = "launching";
   #signalled = false;
@@ -60,7 +60,7 @@ class JoinedCommand {
   constructor(machine: MachineRecord, request: ExecRequest, paths: Paths) {
     const { argv, user, terminal, caller, env, environment = [], directory } = request;
     this.#caller = caller;
-    this.#raw = request.raw === true;
+    this.#begins = request.begins;
     this.#stdio = terminal ? undefined : new CallerStdio(caller);
     const fds = this.#stdio?.fds ?? new Map<string, number>();
     const term = terminal ? (env["TERM"] ?? "xterm") : undefined;
@@ -109,13 +109,14 @@ class JoinedCommand {
       return this.#stdio;
     }
     const master = this.#launch.fds.get("terminal");
-    if (this.#raw) makeRaw(master);
+    if (this.#begins !== undefined) makeRaw(master);
     const reader = new FdReader(master, false);
     const link = new ConsoleLink({
       caller: this.#caller,
       output: reader,
       input: true,
       typesEnd: true,
+      begins: this.#begins,
       onEscape: () => {
         this.#hangUp();
         this.#killer = setTimeout(() => pidfdSendSignal(this.#launch.fds.get("leader"), SIGKILL), HANGUP_MS);

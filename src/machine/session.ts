@@ -13,6 +13,8 @@ export interface SessionRequest {
   readonly argv?: readonly string[];
   /** `NAME=VALUE`, on top of what a login has. */
   readonly environment?: readonly string[];
+  /** Of a shell: not by somebody at a terminal, all of it may come at once. */
+  readonly typed?: boolean;
 }
 
 /** What is joined to a machine, on a terminal of its own, for a session: see JoinOptions. */
@@ -20,8 +22,11 @@ export interface SessionCommand {
   readonly argv: readonly string[];
   readonly user: string | undefined;
   readonly environment: readonly string[];
-  /** By the machine's systemd: it is a session of logind's, in a cgroup of its own, with XDG_RUNTIME_DIR. */
-  readonly bySystemd: boolean;
+  /**
+   * Of one that is typed, and is the machine's systemd's: what comes on its terminal when there is somebody to read it. systemd-run makes a
+   * terminal for it, and what is typed on that while its service is still set up has been lost on a busy host.
+   */
+  readonly begins?: Buffer;
 }
 
 /**
@@ -33,14 +38,14 @@ export async function sessionCommand(
   request: SessionRequest,
   paths: Paths,
 ): Promise<SessionCommand> {
-  const { kind, user, argv = [], environment = [] } = request;
+  const { kind, user, argv = [], environment = [], typed = false } = request;
   // Said by us in a sentence: systemd's own answer is exit status 217.
   const { name = "root" } = userIn(machine, readPlan(machine.name, paths), user) ?? {};
-  if (!(await canOpenSessions(machine, paths)))
-    return { argv: kind === "login" ? ["login"] : argv, user, environment, bySystemd: false };
-  const unit = kind === "login" ? LOGIN : shellUnit(name, argv);
+  if (!(await canOpenSessions(machine, paths))) return { argv: kind === "login" ? ["login"] : argv, user, environment };
+  const unit = kind === "login" ? LOGIN : shellUnit(name, argv, typed ? SAYS_BEGINS : "");
   const variables = environment.map((each) => `--setenv=${each}`);
-  return { argv: [...SYSTEMD_RUN, ...variables, ...unit], user: undefined, environment: PLAIN, bySystemd: true };
+  const begins = typed ? { begins: BEGINS } : {};
+  return { argv: [...SYSTEMD_RUN, ...variables, ...unit], user: undefined, environment: PLAIN, ...begins };
 }
 
 /** As machined's own shells and getties: hung up when their terminal is. */
@@ -63,12 +68,17 @@ const LOGIN = ["--description=Login", "--", ...unitWords(["sh", "-c", GETTY])];
 const USERS_SHELL =
   'shell=$(getent passwd "$1" 2>/dev/null | { IFS=: read -r _ _ _ _ _ _ x; echo "$x"; })\n[ -n "$shell" ] || shell=/bin/sh\nexec "$shell" -l';
 
-/** So that what can't be run has the exit status of that, 126 or 127: systemd-run's own is 1. */
-const BY_SHELL = ["/bin/sh", "-c", 'exec "$@"', "sh"];
+/** A control string that terminals pass over (ECMA-48, APC), and what prints it. */
+const BEGINS = Buffer.from("\x1b_berth\x1b\\");
+const SAYS_BEGINS = "printf '\\033_berth\\033\\\\'\n";
 
 /** A command of a session's unit, or the user's shell. */
 export function sessionWords(user: string, argv: readonly string[]): readonly string[] {
-  return unitWords(argv.length > 0 ? argv : ["/bin/sh", "-c", USERS_SHELL, "sh", user]);
+  return unitWords(argv.length > 0 ? argv : byShell(USERS_SHELL, user));
+}
+
+function byShell(script: string, ...words: readonly string[]): readonly string[] {
+  return ["/bin/sh", "-c", script, "sh", ...words];
 }
 
 /** The manager puts variables of its own in place of $NAME. */
@@ -76,13 +86,15 @@ function unitWords(words: readonly string[]): readonly string[] {
   return words.map((word) => word.replaceAll("$", "$$$$"));
 }
 
-function shellUnit(user: string, argv: readonly string[]): readonly string[] {
+/** By a shell so that what can't be run has the exit status of that, 126 or 127: systemd-run's own is 1. `first`: what that does first. */
+function shellUnit(user: string, argv: readonly string[], first: string): readonly string[] {
+  const words = argv.length > 0 ? byShell(`${first}exec "$@"`, ...argv) : byShell(first + USERS_SHELL, user);
   return [
     `--description=Shell of ${user}`,
     `--uid=${user}`,
     ...LOGGED_IN.map((property) => `--property=${property}`),
     "--",
-    ...sessionWords(user, argv.length > 0 ? [...BY_SHELL, ...argv] : []),
+    ...unitWords(words),
   ];
 }
 

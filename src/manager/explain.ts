@@ -6,7 +6,7 @@ import { consoleTail } from "../supervise/console-log.ts";
 import { Launcher } from "./launcher.ts";
 import type { MachineDetails } from "./machine-details.ts";
 import type { ShownState } from "./machine-view.ts";
-import { failureOf } from "./restart.ts";
+import { failureOf, NOT_READY } from "./restart.ts";
 import { inSeconds } from "./timers.ts";
 
 /** Why a machine does not run, for people and for programs. */
@@ -40,14 +40,17 @@ export async function explain(details: MachineDetails, paths: Paths): Promise<Ex
   const isNews = obstacle !== undefined && obstacle.message !== failure?.reason;
   const sentences = [
     ...(runs ? running(details) : notRunning(details, last)),
-    ...(last === null ? [] : lastBoot(last, runs)),
+    ...(last === null ? [] : lastBoot(last, runs, isLate(failure))),
     ...(runs || last !== null || failure !== null ? [] : [`${name} has not run since the host's boot.`]),
     ...(isNews ? [`It could not be started now: ${obstacle.message}`] : []),
   ];
   return {
     ...{ name, state, sentences },
-    lines: blamedLines([failure?.reason ?? "", obstacle?.message ?? ""].join("\n")),
-    hint: failure?.hint ?? obstacle?.hint ?? replayHint(name, failure),
+    lines: [
+      ...blamedLines([failure?.reason ?? "", obstacle?.message ?? ""].join("\n")),
+      ...(isLate(failure) ? linesOf(details, "TimeoutStartSec") : []),
+    ],
+    hint: failure?.hint ?? obstacle?.hint ?? hintOf(name, failure),
     console:
       runs && details.startsAgain === null
         ? []
@@ -58,11 +61,17 @@ export async function explain(details: MachineDetails, paths: Paths): Promise<Ex
   };
 }
 
-/** Of a start that failed at a step there is something to look at. */
-function replayHint(name: string, failure: MachineDetails["failure"]): string | null {
+function hintOf(name: string, failure: MachineDetails["failure"]): string | null {
+  if (isLate(failure)) return "TimeoutStartSec= of its settings, or --timeout= of berth start, gives it longer";
+  // Of a start that failed at a step there is something to look at.
   return failure?.step === undefined
     ? null
     : `berth replay ${name} opens a shell in it, as far as it was built by then`;
+}
+
+/** It took longer than its settings, or who started it, allowed. */
+function isLate(failure: MachineDetails["failure"]): boolean {
+  return failure?.reason.startsWith(NOT_READY) === true;
 }
 
 function isRoot(): boolean {
@@ -77,6 +86,7 @@ function running(details: MachineDetails): readonly string[] {
       `${name} is started again ${inSeconds(Date.parse(startsAgain))}: ${reason}.`,
       ...(restarts === 0 ? [] : [`It was started again ${times(restarts)} before.`]),
     ];
+  if (state === "starting" && reason !== null) return [`${name} is starting since ${since}: ${reason}.`];
   const waits = status === null ? "" : `, which says: ${status}`;
   const paused = state === "paused" ? `paused: berth resume ${name} lets it go on. It runs` : state;
   return [
@@ -102,7 +112,7 @@ function times(count: number): string {
   return count === 1 ? "once" : `${count} times`;
 }
 
-function lastBoot({ record, ended, outcome }: EndedBoot, runs: boolean): readonly string[] {
+function lastBoot({ record, ended, outcome }: EndedBoot, runs: boolean, late: boolean): readonly string[] {
   const began = record?.times.began ?? null;
   const span =
     began === null || ended === null
@@ -111,7 +121,7 @@ function lastBoot({ record, ended, outcome }: EndedBoot, runs: boolean): readonl
   const ready = record !== null && !record.ready ? " It had not been ready by then." : "";
   return [
     `Its ${runs ? "boot before" : "last boot"}${span} ended so: ${howEnded(outcome)}.${ready}`,
-    ...cause(outcome),
+    ...(late ? ["berthd killed it for that."] : cause(outcome)),
   ];
 }
 
@@ -163,6 +173,15 @@ function blamedLines(text: string): readonly SettingsLine[] {
     seen.add(`${file}:${line}`);
     const found = textLine(file, Number(line));
     return found === undefined ? [] : [{ file, line: Number(line), text: found }];
+  });
+}
+
+/** Where a setting is that holds, `file:line`. */
+function linesOf({ settings }: MachineDetails, wanted: string): readonly SettingsLine[] {
+  return settings.flatMap(({ key, source }) => {
+    const [, file = "", line = ""] = key === wanted ? (/^(.*):(\d+)$/.exec(source) ?? []) : [];
+    const text = file === "" ? undefined : textLine(file, Number(line));
+    return text === undefined ? [] : [{ file, line: Number(line), text }];
   });
 }
 

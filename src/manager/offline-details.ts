@@ -2,26 +2,21 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Paths } from "../host/paths.ts";
 import { treeOf } from "../host/tree-place.ts";
-import { isFrozen } from "../machine/freeze.ts";
 import { noSuchMachine } from "../machine/known-machines.ts";
 import { recordsDirectory } from "../machine/places.ts";
 import { lookUp } from "../machine/record.ts";
 import { requireName } from "../spec/name.ts";
 import { consoleTail } from "../supervise/console-log.ts";
 import { detailsOf, type MachineDetails } from "./machine-details.ts";
-import { viewOfRecord, viewOfStopped, viewOfUnknown } from "./machine-view.ts";
+import { viewOfStopped } from "./machine-view.ts";
 import type { Failure } from "./state-file.ts";
-import { restartsOf, unattended } from "./unattended.ts";
+import { unattended, viewOfOrphan } from "./unattended.ts";
 
 /** What can be told of a machine where no daemon runs. @throws BerthError of kind NoSuchMachine */
 export function offlineDetails(name: string, paths: Paths): MachineDetails {
   requireName(name);
   const found = lookUp(name, paths);
-  if (found !== null) {
-    const view =
-      found.state === "unknown" ? viewOfUnknown(found) : viewOfRecord(found, isFrozen(found), restartsOf(found, paths));
-    return detailsOf(view, null, "root", paths);
-  }
+  if (found !== null) return detailsOf(viewOfOrphan(found, paths), null, "root", paths);
   const known = unattended(name, paths);
   const tree = treeOf(paths.machines, name);
   if (known === null && !existsSync(tree)) throw noSuchMachine(name, paths);

@@ -17,6 +17,9 @@ type HowEnded =
   /** It was about to be started again when an earlier daemon ended. */
   | { readonly kind: "interrupted" };
 
+/** How the reason begins of one that took too long. */
+export const NOT_READY = "was not ready within";
+
 export type Next =
   | { readonly kind: "restart"; readonly delay: number; readonly why: string }
   | { readonly kind: "stopped" }
@@ -76,7 +79,7 @@ export function failureOf(end: End): string | undefined {
     case "killed":
       return `its PID 1 was killed by ${signalName(end.signal)}${end.outOfMemory === true ? ": out of memory" : ""}`;
     case "not ready":
-      return `was not ready within ${end.seconds} s`;
+      return `${NOT_READY} ${end.seconds} s`;
     case "not started":
       return end.error;
   }

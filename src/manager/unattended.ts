@@ -7,11 +7,12 @@ import { bootId } from "../host/boot-id.ts";
 import type { Paths } from "../host/paths.ts";
 import { treeOf } from "../host/tree-place.ts";
 import { outcomeOf } from "../machine/exit-status.ts";
+import { isFrozen } from "../machine/freeze.ts";
 import { recordsDirectory } from "../machine/places.ts";
-import { lookUp, type MachineRecord, readSavedRecord, recordNames } from "../machine/record.ts";
+import { lookUp, type MachineRecord, readSavedRecord, recordNames, type UnknownMachine } from "../machine/record.ts";
 import { monotonic } from "../sys/clock.ts";
 import { endOfBoot } from "./end-of-boot.ts";
-import { type MachineView, viewOfStopped } from "./machine-view.ts";
+import { type MachineView, viewOfRecord, viewOfStopped, viewOfUnknown } from "./machine-view.ts";
 import { asPolicy } from "./policy.ts";
 import { afterEnd, type End, failureOf } from "./restart.ts";
 import { asFailure, type Failure, type SavedState, StateFiles } from "./state-file.ts";
@@ -32,9 +33,15 @@ export function isDaemons(name: string, paths: Paths): boolean {
   return endedUnseen(name, paths) !== null || isToBoot(new StateFiles(paths).read(name));
 }
 
-/** Of one that runs: the last berthd has written them down. */
-export function restartsOf({ name, managed }: MachineRecord, paths: Paths): number {
-  return managed ? (new StateFiles(paths).read(name)?.restarts ?? 0) : 0;
+/** Of one that runs, or of which nothing more is known. */
+export function viewOfOrphan(found: MachineRecord | UnknownMachine, paths: Paths): MachineView {
+  if (found.state === "unknown") return viewOfUnknown(found);
+  const view = viewOfRecord(
+    found,
+    isFrozen(found),
+    found.managed ? new StateFiles(paths).read(found.name)?.restarts : 0,
+  );
+  return view.managed && view.state === "starting" ? { ...view, reason: NOT_HEARD } : view;
 }
 
 /** By name. Their last words are not among what is told of the failed. */
@@ -60,6 +67,9 @@ export function endOf(record: MachineRecord, paths: Paths): End {
   if (record.state === "rebooting") return { kind: "reboot", time };
   return { ...endOfBoot(outcomeOf(exit), record.cgroup), time };
 }
+
+/** Of one that boots: the keeper hears its init, and tells a berthd. */
+const NOT_HEARD = "it was not ready when berthd ended; the next one knows whether it is now";
 
 interface Fate {
   readonly failure: Failure | null;

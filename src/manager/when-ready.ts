@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError } from "../errors.ts";
 import type { MachineRecord } from "../machine/record.ts";
-import type { End } from "./restart.ts";
+import { type End, NOT_READY } from "./restart.ts";
 import type { Failure } from "./state-file.ts";
 import { lateSignal, TIMER_MAX } from "./timers.ts";
 
@@ -51,7 +51,7 @@ export async function whenReady(machine: Starting, caller: StartCaller, timeout:
   try {
     await untilReady(machine, caller, AbortSignal.any([caller.signal, late]));
   } catch (error) {
-    const reason = error === late.reason ? `was not ready within ${(timeout ?? 0) / 1000} s` : undefined;
+    const reason = error === late.reason ? `${NOT_READY} ${(timeout ?? 0) / 1000} s` : undefined;
     const verdict = reason === undefined ? undefined : new BerthError(reason);
     if (machine.alive && !(error instanceof DaemonEnds)) await machine.terminate(verdict);
     if (reason === undefined) throw error;

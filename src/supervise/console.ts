@@ -7,6 +7,7 @@ import { setWindowSize } from "../sys/terminal.ts";
 import type { Caller } from "./caller.ts";
 import { EscapeDetector } from "./escape.ts";
 import { type ConsoleOutput, pump } from "./fd-reader.ts";
+import { Herald } from "./herald.ts";
 
 /** Bytes typed ahead of a machine that reads none. Up to here it can still be left by ^]. */
 const TYPED_AHEAD = 1 << 20;
@@ -21,6 +22,8 @@ export interface ConsoleOptions {
   readonly input: boolean;
   /** The end of a stdin that is no terminal is typed too, as ^D. */
   readonly typesEnd?: boolean;
+  /** What is shown, and kept from the caller, when what is typed is not lost any more: nothing is typed before. */
+  readonly begins?: Buffer | undefined;
   /** ^] three times. */
   readonly onEscape: () => void;
   /** The caller is gone: a closed pipe, a terminal that was hung up. */
@@ -53,7 +56,8 @@ export class ConsoleLink {
 
   constructor(options: ConsoleOptions) {
     this.#options = options;
-    this.#output = options.output;
+    const { output, begins } = options;
+    this.#output = begins === undefined ? output : new Herald(output, begins, () => this.#listen());
   }
 
   /** `master` is the fd of the machine's terminal, which stays the caller's. */
@@ -61,18 +65,22 @@ export class ConsoleLink {
     // One that reads it watches it, and libuv aborts the process when an fd is watched twice.
     this.#master = duplicate(master);
     this.#connected = true;
-    const { caller, input, typesEnd = false } = this.#options;
+    const { caller, input, begins } = this.#options;
     this.#resize();
     caller.terminal.lend(input, () => this.#resize());
-    if (input) {
-      // Of a terminal, which has no key for it while it is raw, the end is a hang-up.
-      if (caller.stdin.isTTY === true) caller.stdin.on("end", this.#onLost);
-      else if (typesEnd) caller.stdin.on("end", this.#onEnd);
-      caller.stdin.on("error", this.#onLost).on("data", this.#onData).resume();
-    }
+    if (input && begins === undefined) this.#listen();
     // Of a caller that is gone all is read on, or the keeper would wait for us, and the machine's console for the keeper.
     pump(this.#output, caller.stdout);
     this.#forget = caller.stdout.onLost(this.#onLost);
+  }
+
+  #listen(): void {
+    if (!this.#connected) return;
+    const { stdin } = this.#options.caller;
+    // Of a terminal, which has no key for it while it is raw, the end is a hang-up.
+    if (stdin.isTTY === true) stdin.on("end", this.#onLost);
+    else if (this.#options.typesEnd === true) stdin.on("end", this.#onEnd);
+    stdin.on("error", this.#onLost).on("data", this.#onData).resume();
   }
 
   /** Resolves when the caller has taken the last of the output. */

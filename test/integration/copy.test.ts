@@ -262,6 +262,12 @@ describe.each(USERS)("%s", (_, users) => {
     await using live = await liveMachine(users);
     const back = join(live.root.path, "status");
     succeeded(await live.berth("copy-from", "m", "/proc/version", back));
+    const kernels = await live.berth("copy-from", "m", "/proc", `${back}-proc`);
+    expect(kernels).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(/it is proc\S*, the kernel's own\nhint: /),
+    });
+    expect(existsSync(`${back}-proc`)).toBe(false);
     expect(readFileSync(back, "utf8")).toBe(readFileSync("/proc/version", "utf8"));
   });
 

@@ -306,6 +306,11 @@ describe("TimeoutStartSec=", () => {
     expect(end.status).toBe(1);
     expect(end.stderr).toMatch(/^berth: machine m was not ready within 0\.5 s$/m);
     expect(await views(root)).toMatchObject([{ state: "failed", reason: "was not ready within 0.5 s", leader: null }]);
+    const why = (await root.berth("why", "m")).stdout;
+    expect(why).toContain("berthd killed it for that.\n");
+    expect(why).not.toContain("SIGKILL comes from");
+    expect(why).toMatch(/^ {2}\S+\/m\.nspawn:\d+: TimeoutStartSec=500ms$/m);
+    expect(why).toMatch(/^hint: TimeoutStartSec= /m);
     appendFileSync(join(root.path, "etc/machines/m.nspawn"), "TimeoutStartSec=infinity\n");
     const typed = await root.berth("start", "m", "--timeout=0.3");
     expect(typed.stderr).toMatch(/^berth: machine m was not ready within 0\.3 s$/m);

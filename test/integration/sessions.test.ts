@@ -153,6 +153,16 @@ describe("without a terminal", () => {
     expect(await end).toMatchObject({ status, stdout, stderr: "" });
   });
 
+  test("what is typed before there is a shell is done, too, on a host that is busy", async () => {
+    const shells = Array.from(
+      { length: 12 },
+      (_, at) => root.spawn([BERTH, "shell", "deb"], { input: `exit ${at + 1}\n` }).end,
+    );
+    const ends = await Promise.all(shells);
+    expect(ends.map(({ status }) => status)).toEqual(ends.map((_, at) => at + 1));
+    for (const { stdout } of ends) expect(stdout).not.toContain("_berth");
+  });
+
   test("a shell does what is typed, and ends with it; its exit status is berth's", async () => {
     const script = (end: string): string => `echo run=$XDG_RUNTIME_DIR.\n${end}`;
     for (const [end, wanted] of [

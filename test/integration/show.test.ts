@@ -137,6 +137,12 @@ test("other users see by the daemon what is no secret", async (ctx) => {
   // It is all tests', who would be told that users of the host can come to their trees.
   ctx.onTestFinished(() => chmodSync(above, 0o700));
   const asNobody = (...words: string[]) => root.spawn([...LIKE_A_USER, BERTH, ...words]).end;
+  chmodSync(join(root.path, "run"), 0o700);
+  expect(await asNobody("list")).toMatchObject({
+    status: 1,
+    stderr: `berth: berthd can't be reached: ${join(root.path, "run")}: EACCES\nhint: run this as root\n`,
+  });
+  chmodSync(join(root.path, "run"), 0o755);
   const shown = JSON.parse((await asNobody("show", "m", "--json")).stdout);
   expect(shown).toMatchObject({ state: "failed", failure: null, reason: null, image: null });
   expect(JSON.stringify(shown.settings)).toContain("PASSWORD");

@@ -150,6 +150,51 @@ test("one whose end was half archived is not taken for one that was killed", asy
   expect((await root.berth("list")).stdout).toBe("");
 });
 
+test("events tell what has changed meanwhile, and wait goes on, by the next berthd", async () => {
+  await using root = berthRoot();
+  const first = await orphan(root, "");
+  await startDaemon(root);
+  await using events = root.start("events", "--json");
+  await using wait = root.start("wait", "m", "failed", "--timeout=60");
+  await sleep(1000); // until they have asked
+  await killDaemon(root);
+  await events.until(/waiting for the next one/);
+  await end(first);
+  await startDaemon(root);
+  await events.until(/"failed"/);
+  const told = events.stdout
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+  const reason = "its PID 1 was killed by SIGKILL";
+  expect(told.at(-1)).toMatchObject({ type: "changed", machine: "m", view: { state: "failed", reason } });
+  expect((await wait.end).status).toBe(0);
+  // One that is there no more has gone.
+  await killDaemon(root);
+  rmSync(file(root, "state/m.json"));
+  await startDaemon(root);
+  await events.until(/"removed"/);
+});
+
+test("one that is ready meanwhile is not said to be waited for", async () => {
+  await using root = berthRoot();
+  const slow = "trap 'exit 0' TERM; while [ ! -e /go ]; do sleep 0.05; done; exec /probe init --ready --term";
+  await shellMachine(root, "m", slow, "[Exec]\nNotifyReady=yes\n");
+  await using start = root.start("start", "m");
+  await root.recordWhen("m");
+  await killDaemon(root);
+  expect((await start.end).status).toBe(1);
+  writeFileSync(join(root.machines, "m/go"), "");
+  const reason = "it was not ready when berthd ended; the next one knows whether it is now";
+  expect(await details(root)).toMatchObject({ state: "starting", reason });
+  expect((await root.berth("why", "m")).stdout).toMatch(
+    /^m is starting since \S+: it was not ready when berthd ended;/,
+  );
+  expect(await root.berth("wait", "m", "--timeout=60")).toMatchObject({ status: 0 });
+  expect(await details(root)).toMatchObject({ state: "running", reason: null });
+  expect((await root.berth("terminate", "m")).status).toBe(0);
+});
+
 describe("damage", () => {
   test.each([
     ["none", undefined],

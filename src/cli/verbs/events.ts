@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
 import { BerthError } from "../../errors.ts";
+import type { MachineView } from "../../manager/machine-view.ts";
 import type { MachineEvent } from "../../manager/manager.ts";
 import { printable, visibleJson } from "../../spec/quote.ts";
 import { DaemonClient } from "../daemon-client.ts";
@@ -13,7 +14,8 @@ export function define(program: Command, run: Runner): void {
     .command("events")
     .summary("show what happens to machines, as it happens")
     .description(
-      "Prints a line whenever a machine starts, becomes ready, changes its state or ends, until ^C. When berthd ends, the next one is waited for.",
+      "Prints a line whenever a machine starts, becomes ready, changes its state or ends, until ^C. When berthd ends, the next one is waited for; " +
+        "what has changed meanwhile is told then.",
     )
     .option("--json", "one JSON document a line")
     .action(run(events));
@@ -21,10 +23,12 @@ export function define(program: Command, run: Runner): void {
 
 async function events(context: Context, { json }: { json?: boolean }): Promise<number> {
   const { paths, env, signal } = context;
-  const onEvent = (event: MachineEvent): void => print(json === true ? `${visibleJson(event)}\n` : line(event));
+  const follower = new Follower((event) => print(json === true ? `${visibleJson(event)}\n` : line(event)));
   for (let client = await needDaemon(paths, env); ; client = await nextDaemon(context)) {
     try {
-      await client.call("events", {}, { signal, onEvent });
+      const end = client.call("events", {}, { signal, onEvent: (event) => follower.hear(event) });
+      const caughtUp = client.call("list", { all: false }).then((views) => follower.catchUp(views));
+      await Promise.all([end, caughtUp]);
     } catch (error) {
       if (signal.aborted || !(error instanceof BerthError) || error.kind !== undefined) throw error;
     } finally {
@@ -32,6 +36,37 @@ async function events(context: Context, { json }: { json?: boolean }): Promise<n
     }
     signal.throwIfAborted();
     say("berth: berthd has ended: waiting for the next one\n");
+  }
+}
+
+/** Who follows events over the lives of daemons, and misses nothing but what came and went. */
+export class Follower {
+  readonly #tell: (event: MachineEvent) => void;
+  /** As they were told of last, as JSON; undefined: there is no first daemon yet. */
+  #known: Map<string, string> | undefined;
+
+  constructor(tell: (event: MachineEvent) => void) {
+    this.#tell = tell;
+  }
+
+  hear(event: MachineEvent): void {
+    if (event.view === null) this.#known?.delete(event.machine);
+    else this.#known?.set(event.machine, JSON.stringify(event.view));
+    this.#tell(event);
+  }
+
+  /** All that there are, by a daemon whose events come, too. Of the first one nothing is news. */
+  catchUp(views: readonly MachineView[]): void {
+    const now = new Map(views.map((view) => [view.name, view]));
+    const before = this.#known;
+    if (before !== undefined) {
+      for (const machine of before.keys()) if (!now.has(machine)) this.hear({ type: "removed", machine, view: null });
+      for (const [machine, view] of now) {
+        const known = before.get(machine);
+        if (known !== JSON.stringify(view)) this.hear({ type: known === undefined ? "new" : "changed", machine, view });
+      }
+    }
+    this.#known = new Map([...now].map(([machine, view]) => [machine, JSON.stringify(view)]));
   }
 }
 

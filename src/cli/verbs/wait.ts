@@ -10,7 +10,7 @@ import { isDaemons } from "../../manager/unattended.ts";
 import { requireName } from "../../spec/name.ts";
 import { suggest } from "../../spec/nearest.ts";
 import { printable } from "../../spec/quote.ts";
-import { DaemonClient } from "../daemon-client.ts";
+import { DaemonClient, DaemonGone } from "../daemon-client.ts";
 import { needDaemon } from "../daemon-start.ts";
 import { say } from "../output.ts";
 import { timeoutMs } from "../seconds.ts";
@@ -46,7 +46,7 @@ async function wait(
   const late = timeout === undefined ? undefined : AbortSignal.timeout(timeoutMs(timeout));
   const signal = late === undefined ? context.signal : AbortSignal.any([context.signal, late]);
   try {
-    await waitFor(name, state, context, signal);
+    await waitOn(name, state, context, signal);
   } catch (error) {
     if (late?.aborted !== true) throw error;
     throw new BerthError(`machine ${name} is not ${state} after ${timeout} s`, { kind: "Timeout" });
@@ -59,6 +59,17 @@ function warnOfTypo(name: string, paths: Context["paths"]): void {
   const known = knownMachines(paths);
   const near = known.includes(name) ? undefined : suggest(name, known);
   if (near !== undefined) say(`berth: there is no machine ${name} yet: ${near}\n`);
+}
+
+/** By the next berthd where one is killed. */
+async function waitOn(name: string, state: WaitState, context: Context, signal: AbortSignal): Promise<void> {
+  for (;;) {
+    try {
+      return await waitFor(name, state, context, signal);
+    } catch (error) {
+      if (signal.aborted || !(error instanceof DaemonGone)) throw error;
+    }
+  }
 }
 
 /** A daemon's machine needs one. Without a daemon only a berth run can start or end anything: there is nobody who tells. */
