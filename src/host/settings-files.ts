@@ -8,6 +8,7 @@ import { suggest } from "../spec/nearest.ts";
 import type { Problem } from "../spec/problem.ts";
 import { DEFAULT } from "../spec/source.ts";
 import type { Paths } from "./paths.ts";
+import { findTree } from "./tree-place.ts";
 
 /** One settings file, read. */
 export interface SettingsFile {
@@ -69,6 +70,8 @@ export function readSettings(
 export function readMachineSettings(name: string, paths: Paths, installation: string): FoundSettings {
   const found = readSettings(name, paths, installation);
   if (found.files.length > 0) return found;
+  if (findTree(paths.machines, name) !== null)
+    throw new BerthError(`machine ${name} has no settings file`, { hint: `berth edit ${name} makes one` });
   const { files } = listSettingsFiles(paths, installation);
   const near = suggest(
     name,

@@ -1,8 +1,17 @@
+/** Letters of a word that may be the beginning of the one that is meant. */
+const BEGUN_MIN = 3;
+
 /**
- * The candidate a mistyped word most likely stands for, or undefined when none is close: at most a third of the
- * word's letters may differ, case does not count. Work is bounded by the candidates' lengths, not the word's.
+ * The candidate a mistyped word most likely stands for, or undefined when none is close: the only one that begins so, or else at most a
+ * third of the word's letters may differ. Case does not count. Work is bounded by the candidates' lengths, not the word's.
  */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {
+  const all = [...candidates];
+  const [begun, other] = all.filter((each) => each.toLowerCase().startsWith(word.toLowerCase()));
+  return word.length >= BEGUN_MIN && other === undefined && begun !== undefined ? begun : closest(word, all);
+}
+
+function closest(word: string, candidates: readonly string[]): string | undefined {
   let best: string | undefined;
   let limit = Math.max(1, Math.floor(word.length / 3)) + 1;
   for (const candidate of candidates) {

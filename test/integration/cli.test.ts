@@ -394,6 +394,12 @@ Environment=B=2
       1,
       new RegExp(`^berth: machine m has no settings file\nhint: .*m.nspawn .*${root.etc}/machines, `),
     );
+    mkdirSync(join(root.machines, "m"));
+    expectFailure(
+      await root.berth("cat", "m"),
+      1,
+      /^berth: machine m has no settings file\nhint: berth edit m makes one\n/,
+    );
     expectFailure(await root.berth("cat", "no/such.conf"), 1, /no such file/);
   });
 });
