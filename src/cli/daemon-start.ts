@@ -20,7 +20,7 @@ const LOG_MAX = 1 << 20;
 /** What a service manager tells the process that it starts, which is not berthd. */
 const OF_A_SERVICE = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "JOURNAL_STREAM"];
 
-/** The daemon of this root, started if there is none: where systemd runs the host that is for its unit. */
+/** The daemon of this root, started if there is none. */
 export async function needDaemon(paths: Paths, env: NodeJS.ProcessEnv, signal?: AbortSignal): Promise<DaemonClient> {
   const client = await DaemonClient.connect(paths);
   if (client !== null) return client;

@@ -9,8 +9,8 @@ export async function forgetMachine(name: string, paths: Paths): Promise<void> {
   const client = await DaemonClient.connect(paths);
   if (client === null) {
     new StateFiles(paths).remove(name);
-    sweepMachine(name, paths); // what ended, and nobody has seen to
     forgetHistory(name, paths);
+    sweepMachine(name, paths); // what ended, and nobody has seen to
     return;
   }
   try {

@@ -26,7 +26,7 @@ say so. They know of a machine that has failed meanwhile, and since when, and of
 *reboot*, *terminate*, *pause*, *resume* and *wait* start a berthd for a machine of it; what works in a machine, *berth exec* and *shell* say, needs none.
 
 There is one berthd a root; a second one waits until the first has ended, or says which process that is. It needs root. Where
-systemd runs the host, _berthd.service_ starts it; elsewhere *berth* starts it in the background when a command needs it, and
+systemd runs the host, _berthd.service_ starts it; where none runs *berth* starts it in the background when a command needs it, and
 says so.
 
 When it is started for the first time after the host's boot it starts the machines that *berth enable* names, four at a time.

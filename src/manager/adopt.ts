@@ -23,7 +23,7 @@ import type { ManagedMachine } from "./managed-machine.ts";
 import { asPolicy } from "./policy.ts";
 import type { SavedState } from "./state-file.ts";
 import type { Surroundings } from "./surroundings.ts";
-import { endOf } from "./unattended.ts";
+import { endOf, isDaemons } from "./unattended.ts";
 
 type Make = (name: string, state?: SavedState) => ManagedMachine;
 
@@ -60,9 +60,9 @@ function savedStates({ files, bootId, log }: Surroundings): Map<string, SavedSta
 
 /** It was about to boot when the daemon ended; what has failed stays so, and what was to end has. */
 function goOn(state: SavedState, { files, paths }: Surroundings, make: Make): void {
-  // A `berth run` has it by now.
   if (state.failure === null && lookUp(state.name, paths) !== null) {
-    files.remove(state.name);
+    // A `berth run` has it by now; or it could not be taken over, and what it is to do is for a later daemon.
+    if (!isDaemons(state.name, paths)) files.remove(state.name);
     return;
   }
   const machine = make(state.name, state);

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { timeout } from "../config/values-time.ts";
 import { BerthError } from "../errors.ts";
 import type { Paths } from "../host/paths.ts";
 import { type EndedBoot, lastEndedBoot } from "../machine/ended-boot.ts";
@@ -40,16 +41,13 @@ export async function explain(details: MachineDetails, paths: Paths): Promise<Ex
   const isNews = obstacle !== undefined && obstacle.message !== failure?.reason;
   const sentences = [
     ...(runs ? running(details) : notRunning(details, last)),
-    ...(last === null ? [] : lastBoot(last, runs, isLate(failure))),
+    ...(last === null ? [] : lastBoot(last, runs, wasKilledLate(details, last))),
     ...(runs || last !== null || failure !== null ? [] : [`${name} has not run since the host's boot.`]),
     ...(isNews ? [`It could not be started now: ${obstacle.message}`] : []),
   ];
   return {
     ...{ name, state, sentences },
-    lines: [
-      ...blamedLines([failure?.reason ?? "", obstacle?.message ?? ""].join("\n")),
-      ...(isLate(failure) ? linesOf(details, "TimeoutStartSec") : []),
-    ],
+    lines: [...blamedLines([failure?.reason ?? "", obstacle?.message ?? ""].join("\n")), ...lateLines(details)],
     hint: failure?.hint ?? obstacle?.hint ?? hintOf(name, failure),
     console:
       runs && details.startsAgain === null
@@ -62,16 +60,18 @@ export async function explain(details: MachineDetails, paths: Paths): Promise<Ex
 }
 
 function hintOf(name: string, failure: MachineDetails["failure"]): string | null {
-  if (isLate(failure)) return "TimeoutStartSec= of its settings, or --timeout= of berth start, gives it longer";
+  if (failure?.reason.startsWith(NOT_READY))
+    return "TimeoutStartSec= of its settings, or --timeout= of berth start, gives it longer";
   // Of a start that failed at a step there is something to look at.
   return failure?.step === undefined
     ? null
     : `berth replay ${name} opens a shell in it, as far as it was built by then`;
 }
 
-/** It took longer than its settings, or who started it, allowed. */
-function isLate(failure: MachineDetails["failure"]): boolean {
-  return failure?.reason.startsWith(NOT_READY) === true;
+/** Its last boot took longer to be ready than its settings, or who started it, allowed. */
+function wasKilledLate({ failure, reason }: MachineDetails, { outcome, ended }: EndedBoot): boolean {
+  const isSince = failure !== null && (ended ?? 0) > (failure.time ?? 0);
+  return outcome?.kind === "killed" && !isSince && (failure?.reason ?? reason ?? "").startsWith(NOT_READY);
 }
 
 function isRoot(): boolean {
@@ -176,10 +176,12 @@ function blamedLines(text: string): readonly SettingsLine[] {
   });
 }
 
-/** Where a setting is that holds, `file:line`. */
-function linesOf({ settings }: MachineDetails, wanted: string): readonly SettingsLine[] {
-  return settings.flatMap(({ key, source }) => {
-    const [, file = "", line = ""] = key === wanted ? (/^(.*):(\d+)$/.exec(source) ?? []) : [];
+/** Of a failure to be ready in time: the line that says what that is, unless it was who started it. */
+function lateLines({ failure, settings }: MachineDetails): readonly SettingsLine[] {
+  return settings.flatMap(({ key, value, source }) => {
+    const seconds = key === "TimeoutStartSec" ? (timeout(value, () => undefined) ?? 0) / 1000 : 0;
+    if (seconds === 0 || !`${failure?.reason};`.startsWith(`${NOT_READY} ${seconds} s;`)) return [];
+    const [, file = "", line = ""] = /^(.*):(\d+)$/.exec(source) ?? [];
     const text = file === "" ? undefined : textLine(file, Number(line));
     return text === undefined ? [] : [{ file, line: Number(line), text }];
   });

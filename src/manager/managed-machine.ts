@@ -221,7 +221,7 @@ export class ManagedMachine {
       }
     };
     const life = Promise.withResolvers<void>();
-    this.#life = life.promise; // from before anything of it is told to anybody
+    [this.#life, this.#failure] = [life.promise, null]; // from before anything of it is told to anybody
     void all()
       .catch((error: Error) => this.#with.log("error", this.name, `supervising it failed: ${error.message}`))
       .finally(() => {

@@ -155,7 +155,7 @@ export class Manager extends EventEmitter<Events> {
     requireName(name);
     const machine = this.#machines.get(name);
     const tree = treeOf(this.paths.machines, name);
-    const isIdle = machine === undefined && lookUp(name, this.paths) === null;
+    const isIdle = !machine?.alive && !machine?.failure && lookUp(name, this.paths) === null;
     if (isIdle && !existsSync(tree)) throw noSuchMachine(name, this.paths);
     const view = isIdle ? viewOfStopped(name, tree, null) : this.view(name);
     return detailsOf(view, machine?.failure ?? null, reader, this.paths);

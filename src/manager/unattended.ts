@@ -44,7 +44,7 @@ export function viewOfOrphan(found: MachineRecord | UnknownMachine, paths: Paths
   return view.managed && view.state === "starting" ? { ...view, reason: NOT_HEARD } : view;
 }
 
-/** By name. Their last words are not among what is told of the failed. */
+/** All of them. A failure that no berthd has seen is without its last words. */
 export function listUnattended(paths: Paths): readonly Unattended[] {
   const names = new Set([...recordNames(paths), ...new StateFiles(paths).names()]);
   return [...names].flatMap((name) => (lookUp(name, paths) === null ? (unattended(name, paths) ?? []) : []));

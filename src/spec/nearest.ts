@@ -7,7 +7,9 @@ const BEGUN_MIN = 3;
  */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {
   const all = [...candidates];
-  const [begun, other] = all.filter((each) => each.toLowerCase().startsWith(word.toLowerCase()));
+  const [begun, other] = all.filter(
+    (each) => each.length >= word.length && each.toLowerCase().startsWith(word.toLowerCase()),
+  );
   return word.length >= BEGUN_MIN && other === undefined && begun !== undefined ? begun : closest(word, all);
 }
 

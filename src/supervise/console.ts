@@ -12,6 +12,8 @@ import { Herald } from "./herald.ts";
 /** Bytes typed ahead of a machine that reads none. Up to here it can still be left by ^]. */
 const TYPED_AHEAD = 1 << 20;
 const [EOT, NEWLINE] = [4, 10] as const;
+/** What is to say that it begins may not be able to. */
+const BEGINS_MAX_MS = 10_000;
 const [END_AGAIN_MS, END_AGAIN_MAX_MS] = [50, 1600] as const;
 
 export interface ConsoleOptions {
@@ -22,7 +24,7 @@ export interface ConsoleOptions {
   readonly input: boolean;
   /** The end of a stdin that is no terminal is typed too, as ^D. */
   readonly typesEnd?: boolean;
-  /** What is shown, and kept from the caller, when what is typed is not lost any more: nothing is typed before. */
+  /** What is shown, and kept from the caller, when what is typed is not lost any more: nothing is typed before, for 10 s. */
   readonly begins?: Buffer | undefined;
   /** ^] three times. */
   readonly onEscape: () => void;
@@ -43,6 +45,8 @@ export class ConsoleLink {
   #connected = false;
   #midLine = false;
   #endAgain: NodeJS.Timeout | undefined;
+  #listens = false;
+  #listenAnyway: NodeJS.Timeout | undefined;
   #master = -1;
   #unwatch: Unwatch | undefined;
   #forget: () => void = () => undefined;
@@ -69,13 +73,16 @@ export class ConsoleLink {
     this.#resize();
     caller.terminal.lend(input, () => this.#resize());
     if (input && begins === undefined) this.#listen();
+    else if (input) this.#listenAnyway = setTimeout(() => this.#listen(), BEGINS_MAX_MS);
     // Of a caller that is gone all is read on, or the keeper would wait for us, and the machine's console for the keeper.
     pump(this.#output, caller.stdout);
     this.#forget = caller.stdout.onLost(this.#onLost);
   }
 
   #listen(): void {
-    if (!this.#connected) return;
+    clearTimeout(this.#listenAnyway);
+    if (!this.#connected || this.#listens) return;
+    this.#listens = true;
     const { stdin } = this.#options.caller;
     // Of a terminal, which has no key for it while it is raw, the end is a hang-up.
     if (stdin.isTTY === true) stdin.on("end", this.#onLost);
@@ -94,6 +101,7 @@ export class ConsoleLink {
     if (!this.#connected) return;
     this.#connected = false;
     clearTimeout(this.#endAgain);
+    clearTimeout(this.#listenAnyway);
     const { caller, input } = this.#options;
     this.#forget();
     if (input) caller.stdin.off("error", this.#onLost).off("data", this.#onData).off("end", this.#onLost).pause();

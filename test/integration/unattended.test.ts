@@ -156,7 +156,11 @@ test("events tell what has changed meanwhile, and wait goes on, by the next bert
   await startDaemon(root);
   await using events = root.start("events", "--json");
   await using wait = root.start("wait", "m", "failed", "--timeout=60");
-  await sleep(1000); // until they have asked
+  for (let state = ""; state === ""; await sleep(200)) {
+    expect((await root.berth("pause", "m")).status).toBe(0);
+    expect((await root.berth("resume", "m")).status).toBe(0);
+    state = events.stdout; // when it has asked
+  }
   await killDaemon(root);
   await events.until(/waiting for the next one/);
   await end(first);

@@ -39,7 +39,7 @@ async function events(context: Context, { json }: { json?: boolean }): Promise<n
   }
 }
 
-/** Who follows events over the lives of daemons, and misses nothing but what came and went. */
+/** Who follows events over the lives of daemons: what has changed from what one told of to what the next one does is told, too. */
 export class Follower {
   readonly #tell: (event: MachineEvent) => void;
   /** As they were told of last, as JSON; undefined: there is no first daemon yet. */
@@ -61,13 +61,20 @@ export class Follower {
     const before = this.#known;
     if (before !== undefined) {
       for (const machine of before.keys()) if (!now.has(machine)) this.hear({ type: "removed", machine, view: null });
-      for (const [machine, view] of now) {
-        const known = before.get(machine);
-        if (known !== JSON.stringify(view)) this.hear({ type: known === undefined ? "new" : "changed", machine, view });
-      }
     }
-    this.#known = new Map([...now].map(([machine, view]) => [machine, JSON.stringify(view)]));
+    this.#known ??= new Map();
+    for (const [machine, view] of now) {
+      const known = this.#known.get(machine);
+      if (known === JSON.stringify(view) || isLaunched(view)) continue;
+      if (before === undefined) this.#known.set(machine, JSON.stringify(view));
+      else this.hear({ type: known === undefined ? "new" : "changed", machine, view });
+    }
   }
+}
+
+/** Nothing is told of that before its init runs. */
+function isLaunched({ state, leader, startsAgain }: MachineView): boolean {
+  return state === "starting" && leader === null && startsAgain === null;
 }
 
 const LOOK_MS = 100;
@@ -75,12 +82,11 @@ const LOOK_MS = 100;
 /** Not started by us: who looks on changes nothing. */
 async function nextDaemon({ paths, signal }: Context): Promise<DaemonClient> {
   for (;;) {
-    const client = await DaemonClient.connect(paths);
-    if (client !== null) {
-      say("berth: berthd runs again\n");
-      return client;
-    }
     await sleep(LOOK_MS, undefined, { signal });
+    const client = await DaemonClient.connect(paths);
+    if (client === null) continue;
+    say("berth: berthd runs again\n");
+    return client;
   }
 }
 

@@ -17,6 +17,8 @@ import { timeoutMs } from "../seconds.ts";
 import type { Context, Runner } from "../verb.ts";
 
 const LOOK_MS = 50;
+/** For whoever has started berthd to start it again, as systemd does after a second (units/berthd.service). */
+const NEXT_MS = 3000;
 
 export function define(program: Command, run: Runner): void {
   program
@@ -68,14 +70,26 @@ async function waitOn(name: string, state: WaitState, context: Context, signal: 
       return await waitFor(name, state, context, signal);
     } catch (error) {
       if (signal.aborted || !(error instanceof DaemonGone)) throw error;
+      await nextDaemon(context, signal);
     }
+  }
+}
+
+/** Resolves when there is one, or has not been for some time. */
+async function nextDaemon({ paths }: Context, signal: AbortSignal): Promise<void> {
+  for (let left = NEXT_MS; left > 0; left -= LOOK_MS) {
+    await sleep(LOOK_MS, undefined, { signal });
+    const client = await DaemonClient.connect(paths);
+    client?.close();
+    if (client !== null) return;
   }
 }
 
 /** A daemon's machine needs one. Without a daemon only a berth run can start or end anything: there is nobody who tells. */
 async function waitFor(name: string, state: WaitState, { paths, env }: Context, signal: AbortSignal): Promise<void> {
   const client =
-    (await DaemonClient.connect(paths)) ?? (isDaemons(name, paths) ? await needDaemon(paths, env, signal) : null);
+    (await DaemonClient.connect(paths)) ??
+    (process.geteuid?.() === 0 && isDaemons(name, paths) ? await needDaemon(paths, env, signal) : null);
   if (client === null) {
     while (!isNow(name, state, paths)) await sleep(LOOK_MS, undefined, { signal });
     return;
