@@ -6,114 +6,29 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { Connection } from "../../src/bus/connection.ts";
 import { method } from "../../src/bus/interface.ts";
 import { ObjectServer } from "../../src/bus/object-server.ts";
+import { openNull } from "../../src/sys/files.ts";
 import { BERTH, type BerthRoot, berthRoot, buildBerth } from "../lib/berth.ts";
+import { ASKED, OBJECTS, OPEN, REGISTERING, ROOTS, SIGNED, type SignedRow, TELLING } from "../lib/bus-access-rows.ts";
 import { checkLeaks } from "../lib/leaks.ts";
 import { probeTree } from "../lib/probe.ts";
 import { needs } from "../lib/requires.ts";
 import { startTestBus, type TestBus } from "../lib/test-bus.ts";
 
-const ready = needs("root", "userns", "cgroup2", "cc", "tool:dbus-daemon", "tool:gdbus", "tool:setpriv", "no-systemd");
+const ready = needs(
+  "root",
+  "userns",
+  "cgroup2",
+  "cc",
+  "tool:dbus-daemon",
+  "tool:gdbus",
+  "tool:busctl",
+  "tool:setpriv",
+  "no-systemd",
+);
 checkLeaks();
 beforeAll(() => {
   if (ready) buildBerth();
 });
-
-const MACHINE1 = "org.freedesktop.machine1";
-const OBJECTS: Readonly<Record<string, readonly [name: string, path: string]>> = {
-  machine1: [MACHINE1, "/org/freedesktop/machine1"],
-  machine: [MACHINE1, "/org/freedesktop/machine1/machine/m"],
-  image: [MACHINE1, "/org/freedesktop/machine1/image/m"],
-  import1: ["org.freedesktop.import1", "/org/freedesktop/import1"],
-  systemd1: ["org.freedesktop.systemd1", "/org/freedesktop/systemd1"],
-  berth: ["org.berth.Manager1", "/org/berth/Manager1"],
-};
-
-/** What is called by whom has no rights, and what polkit is to be asked. */
-type Row = readonly [
-  object: string,
-  call: string,
-  args: readonly string[],
-  action: string,
-  details: Record<string, string>,
-];
-const manage = (verb: string, more: Record<string, string> = {}) => ({ machine: "m", verb, ...more });
-const image = (verb: string, more: Record<string, string> = {}) => ({ image: "m", verb, ...more });
-const ASKED: readonly Row[] = [
-  ["machine1", "Manager.TerminateMachine", ["m"], `${MACHINE1}.manage-machines`, manage("terminate")],
-  ["machine1", "Manager.KillMachine", ["m", "leader", "9"], `${MACHINE1}.manage-machines`, manage("kill")],
-  [
-    "machine1",
-    "Manager.CopyToMachine",
-    ["m", "/a", "/b"],
-    `${MACHINE1}.manage-machines`,
-    manage("copy", { src: "/a", dest: "/b" }),
-  ],
-  [
-    "machine1",
-    "Manager.CopyFromMachine",
-    ["m", "/a", ""],
-    `${MACHINE1}.manage-machines`,
-    manage("copy", { src: "/a", dest: "/a" }),
-  ],
-  [
-    "machine1",
-    "Manager.BindMountMachine",
-    ["m", "/a", "/b", "false", "false"],
-    `${MACHINE1}.manage-machines`,
-    manage("bind", { src: "/a", dest: "/b" }),
-  ],
-  ["machine1", "Manager.OpenMachineRootDirectory", ["m"], `${MACHINE1}.manage-machines`, manage("open_root_directory")],
-  ["machine1", "Manager.OpenMachineLogin", ["m"], `${MACHINE1}.login`, manage("login")],
-  [
-    "machine1",
-    "Manager.OpenMachineShell",
-    ["m", "", "", "[]", "[]"],
-    `${MACHINE1}.shell`,
-    { machine: "m", user: "root", program: "shell" },
-  ],
-  ["machine1", "Manager.OpenMachineLogin", [".host"], `${MACHINE1}.host-login`, { machine: ".host", verb: "login" }],
-  ["machine1", "Manager.SetPoolLimit", ["1"], `${MACHINE1}.manage-machines`, { verb: "set_pool_limit" }],
-  ["machine1", "Manager.CleanPool", ["all"], `${MACHINE1}.manage-machines`, { verb: "clean_pool", mode: "all" }],
-  ["machine1", "Manager.RemoveImage", ["m"], `${MACHINE1}.manage-images`, image("remove")],
-  ["machine1", "Manager.RenameImage", ["m", "n"], `${MACHINE1}.manage-images`, image("rename", { new_name: "n" })],
-  [
-    "machine1",
-    "Manager.CloneImage",
-    ["m", "n", "true"],
-    `${MACHINE1}.manage-images`,
-    image("clone", { new_name: "n" }),
-  ],
-  ["image", "Image.SetLimit", ["1"], `${MACHINE1}.manage-images`, image("set_limit")],
-  ["machine", "Machine.Terminate", [], `${MACHINE1}.manage-machines`, manage("terminate")],
-  ["machine", "Machine.OpenPTY", [], `${MACHINE1}.open-pty`, { machine: "m" }],
-  ["import1", "Manager.PullTar", ["http://h/x", "x", "no", "false"], "org.freedesktop.import1.pull", {}],
-  ["import1", "Manager.CancelTransfer", ["1"], "org.freedesktop.import1.pull", {}],
-  [
-    "systemd1",
-    "Manager.StartUnit",
-    ["berth@m.service", "fail"],
-    "org.freedesktop.systemd1.manage-units",
-    { unit: "berth@m.service", verb: "start" },
-  ],
-  ["berth", "Pause", ["m"], "org.berth.manage", manage("pause")],
-  ["berth", "Start", ["m", "0"], "org.berth.manage", manage("start")],
-  ["berth", "Why", ["m"], "org.berth.manage", manage("why")],
-  ["berth", "Plan", ["m"], "org.berth.manage", manage("plan")],
-  ["berth", "SetProperties", ["m", "['MemoryMax=1G']"], "org.berth.manage", manage("set-property")],
-];
-
-/** For root alone, whatever polkit says; and what everybody may see. */
-const ROOTS: readonly (readonly [string, string, readonly string[]])[] = [
-  ["machine1", "Manager.OpenMachinePTY", ["m"]],
-  ["machine1", "Manager.RegisterMachine", ["x", "[]", "", "container", "1", "/"]],
-];
-const OPEN: readonly (readonly [string, string, readonly string[]])[] = [
-  ["machine1", "Manager.ListMachines", []],
-  ["machine1", "Manager.GetMachineOSRelease", ["m"]],
-  ["machine1", "Manager.ListImages", []],
-  ["import1", "Manager.ListTransfers", []],
-  ["berth", "GetMachine", ["m"]],
-];
 
 async function asNobody(bus: TestBus, object: string, member: string, args: readonly string[]): Promise<string> {
   const [name = "", path = ""] = OBJECTS[object] ?? [];
@@ -124,6 +39,59 @@ async function asNobody(bus: TestBus, object: string, member: string, args: read
   } catch (error) {
     return String((error as { stderr?: string }).stderr).trim();
   }
+}
+
+/** Of the words that busctl would be given; an fd is one of /dev/null. */
+function valuesOf(signature: string, words: readonly string[]): readonly unknown[] {
+  const left = [...words];
+  const next = (): string => left.shift() ?? "";
+  const types = signature.match(/as|./g) ?? [];
+  return types.map((type) => {
+    if (type === "as") return Array.from({ length: Number(next()) }, next);
+    const word = next();
+    if (type === "b") return word === "true";
+    if (type === "t") return BigInt(word);
+    return type === "h" ? openNull() : type === "s" ? word : Number(word);
+  });
+}
+
+/** What `nobody` is told. */
+async function refusal(client: Connection, [object, member, signature, args]: SignedRow): Promise<string> {
+  const [name = "", path = ""] = OBJECTS[object] ?? [];
+  const full = `${name}.${member}`;
+  const at = full.lastIndexOf(".");
+  const call = { destination: name, path, interface: full.slice(0, at), member: full.slice(at + 1), out: "" as const };
+  try {
+    await client.call({ ...call, in: signature as "", args: valuesOf(signature, args) as [] });
+    return "was done";
+  } catch (error) {
+    return String(error);
+  }
+}
+
+/** Its uid is what the kernel says when it connects. */
+async function connectAsNobody(bus: TestBus): Promise<Connection> {
+  process.seteuid?.(65534);
+  try {
+    return await Connection.open(bus.publicAddress);
+  } finally {
+    process.seteuid?.(0);
+  }
+}
+
+/** By introspection, `object member`. */
+async function methodsOf(bus: TestBus): Promise<readonly string[]> {
+  const found = Object.entries(OBJECTS).map(async ([object, [name, path]]) => {
+    const words = ["introspect", "--address", bus.publicAddress, "-d", name, "-o", path, "--xml"];
+    const { stdout } = await promisify(execFile)("gdbus", words, { timeout: 15_000 });
+    const own = [...stdout.matchAll(/<interface name="([^"]+)">(.*?)<\/interface>/gs)];
+    return own
+      .filter(([, each]) => each?.startsWith("org.freedesktop.DBus.") === false)
+      .flatMap(([, , text = ""]) =>
+        [...text.matchAll(/<method name="([^"]+)"/g)].map(([, member]) => `${object} ${member}`),
+      );
+  });
+  return (await Promise.all(found)).flat();
 }
 
 /** One that says no, and what it was asked. */
@@ -174,10 +142,29 @@ describe("an unprivileged caller", () => {
         expect([member, answer]).toEqual([member, expect.stringContaining(`polkit does not grant ${action}.`)]);
         expect([member, asked.splice(0)]).toEqual([member, [[action, details]]]);
       }
+      const client = await connectAsNobody(bus);
+      for (const row of SIGNED) {
+        const [, member, , , action, details] = row;
+        expect([member, await refusal(client, row)]).toEqual([
+          member,
+          expect.stringContaining(`polkit does not grant ${action}.`),
+        ]);
+        expect([member, asked.splice(0)]).toEqual([member, [[action, details]]]);
+      }
+      client.close();
       for (const [object, member, args] of ROOTS) {
         const answer = await asNobody(bus, object, member, args);
         expect([member, answer]).toEqual([member, expect.stringContaining("AccessDenied: Access to")]);
       }
+      // None that is new is without a row.
+      const rows = [...ASKED, ...SIGNED, ...ROOTS, ...OPEN].map(
+        ([object, member]) => `${object} ${member.split(".").at(-1)}`,
+      );
+      const telling = Object.entries(TELLING).flatMap(([object, members]) =>
+        members.map((each) => `${object} ${each}`),
+      );
+      const known = [...rows, ...telling, ...REGISTERING.map((member) => `machine1 ${member}`)];
+      expect([...(await methodsOf(bus))].sort()).toEqual([...new Set(known)].sort());
       // The object comes first, as in machined.
       const nobody = await asNobody(bus, "machine1", "Manager.TerminateMachine", ["nobody"]);
       expect(nobody).toContain("org.freedesktop.machine1.NoSuchMachine: No machine 'nobody' known");

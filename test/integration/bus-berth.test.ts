@@ -220,6 +220,9 @@ test("a bus that is killed comes again, and so does a daemon; machines notice ne
   const leader = root.record("m")?.leader.pid ?? 0;
   const first = await busPid();
   process.kill(first, "SIGKILL");
+  // Who needs no bus notices neither.
+  expect(await root.berth("exec", "m", "--", "/probe", "cwd")).toMatchObject({ status: 0 });
+  expect(JSON.parse((await root.berth("list", "--json")).stdout)).toMatchObject([{ name: "m", state: "running" }]);
   for (let round = 0; !(await works()); round++) if (round > 100) throw new Error("the bus did not come again");
   const second = await busPid();
   expect(second).not.toBe(first);

@@ -1,5 +1,5 @@
 /** `berth exec` and `berth shell` towards their caller: one who does not look, one who leaves, the way out by ^]. */
-import { readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -53,6 +53,35 @@ function commands(): string[] {
 
 const gone = () => poll("the end of the command", () => (commands().length === 0 ? true : undefined));
 const raw = (terminal: Terminal) => poll("a raw terminal", () => (terminal.flags().canonical ? undefined : true));
+
+test.each([
+  ["by berthd", []],
+  ["by berthd, with an option", ["--cwd=/"]],
+  ["without berthd", []],
+])("it has the caller's own stdin, stdout and stderr, and nothing is read ahead: %s", async (how, options) => {
+  if (how.startsWith("by")) expect((await root.berth("daemon", "start")).status).toBe(0);
+  const [input, output, errors] = ["in", "out", "err"].map((name) => join(root.path, name));
+  writeFileSync(input ?? "", "12345the rest");
+  const inodes = "stat -Lc %i /proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2";
+  const words = [
+    "exec",
+    ...options,
+    "m",
+    "--",
+    "/bin/sh",
+    "-c",
+    `${inodes}; dd bs=5 count=1 status=none; echo wrong >&2`,
+  ];
+  const rest = 'exec 3<"$IN"; "$@" <&3 >"$OUT" 2>"$ERR"; status=$?; cat <&3; exit $status';
+  const { status, stdout } = await root.spawn(["sh", "-c", rest, "sh", BERTH, ...words], {
+    env: { IN: input, OUT: output, ERR: errors },
+  }).end;
+  expect({ status, stdout }).toEqual({ status: 0, stdout: "the rest" });
+  const own = [input, output, errors].map((path) => String(statSync(path ?? "").ino));
+  expect(readFileSync(output ?? "", "utf8")).toBe(`${own.join("\n")}\n12345`);
+  expect(readFileSync(errors ?? "", "utf8")).toBe("wrong\n");
+  if (how.startsWith("by")) expect((await root.berth("daemon", "stop")).status).toBe(0);
+});
 
 const ESCAPE = "\x1d".repeat(3);
 

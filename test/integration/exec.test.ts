@@ -180,8 +180,23 @@ describe("what a command is given", () => {
     expect(answers.line("umask")["umask"]).toBe(0o022);
     expect(answers.line("signals")).toMatchObject({ blocked: "0", ignored: "0", caught: "0" });
     expect(answers.line("tty")).toMatchObject({ isatty: [false, false, false], controlling: false });
-    const { pid, sid, ppid, dumpable, nice } = answers.line("process");
-    expect({ ppid, dumpable, nice, leads: pid === sid }).toEqual({ ppid: 0, dumpable: 1, nice: 0, leads: true });
+    const { pid, sid, ppid, dumpable, nice, oomScoreAdj } = answers.line("process");
+    const usual = { ppid: 0, dumpable: 1, nice: 0, oomScoreAdj: "0", leads: true };
+    expect({ ppid, dumpable, nice, oomScoreAdj, leads: pid === sid }).toEqual(usual);
+  });
+
+  test("who watches all that appears inside gets hold of nothing that enters (CVE-2016-9962, CVE-2019-5736)", async () => {
+    const watch = [
+      "while :; do for p in /proc/[0-9]*; do [ $p = /proc/$$ ] ||",
+      'for l in $p/exe $p/root $p/cwd $p/fd/*; do t=$(readlink $l) && echo "$t"; done; done; done 2>/dev/null',
+    ].join(" ");
+    await using thief = root.start("exec", "m", "--", "/bin/sh", "-c", watch);
+    await thief.until(/\/probe|sh\n/);
+    for (let round = 0; round < 25; round++) await Promise.all(Array.from({ length: 4 }, () => exec(...probe("cwd"))));
+    const seen = new Set(thief.stdout.trim().split("\n"));
+    const known = /^(\/|(\/usr)?\/bin\/\S*|\/probe|\/dev\/null|\/dev\/console|pipe:\[\d+\]|\/dev\/pts\/\d+)$/;
+    expect([...seen].filter((link) => !known.test(link))).toEqual([]);
+    expect(seen.size).toBeGreaterThan(2);
   });
 
   test("its executable is the machine's program: the way in leaves nothing of the host to get hold of", async () => {

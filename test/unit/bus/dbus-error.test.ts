@@ -17,6 +17,7 @@ const STANDARD = "org.freedesktop.DBus.Error";
 
 test.each([
   ["a kind", new BerthError("no", { kind: "NoSuchImage" }), "org.freedesktop.machine1.NoSuchImage"],
+  ["busy", new BerthError("no", { kind: "Busy" }), "System.Error.EBUSY"],
   ["no kind", new BerthError("no"), `${STANDARD}.Failed`],
   ["wrong usage", new UsageError("no"), `${STANDARD}.InvalidArgs`],
   ["an errno as a kind", new BerthError("no", { kind: "EROFS" }), "System.Error.EROFS"],

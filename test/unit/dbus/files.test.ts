@@ -14,6 +14,7 @@ import { ImageSnapshots } from "../../../src/manager/image-snapshots.ts";
 import { Manager } from "../../../src/manager/manager.ts";
 import { ThrowAways } from "../../../src/manager/throw-aways.ts";
 import { Transfers } from "../../../src/transfer/transfers.ts";
+import { ASKED, SIGNED } from "../../lib/bus-access-rows.ts";
 import { testPaths } from "../../lib/trees.ts";
 
 const UNITS = fileURLToPath(new URL("../../../units", import.meta.url));
@@ -61,4 +62,14 @@ test.each([BERTH1, ...all.map(({ name }) => name).filter((name) => name !== BERT
 test("polkit's actions of berth are those that are asked for", () => {
   const actions = [...read("polkit/org.berth.policy").matchAll(/<action id="([^"]+)">/g)].map(([, id]) => id);
   expect(actions).toEqual(["org.berth.manage", "org.berth.exec"]);
+});
+
+test("polkit's actions of machine1 and import1 are those that are asked for, for hosts without systemd-container", () => {
+  const text = read("polkit/org.berth.machined.policy");
+  const actions = [...text.matchAll(/<action id="([^"]+)">/g)].map(([, id]) => id);
+  const asked = [...ASKED.map((row) => row[3]), ...SIGNED.map((row) => row[4])].filter((id) =>
+    /^org\.freedesktop\.(machine1|import1)\./.test(id),
+  );
+  const ofTheHost = ["host-shell", "host-open-pty"].map((action) => `org.freedesktop.machine1.${action}`);
+  expect([...new Set([...asked, ...ofTheHost])].sort()).toEqual([...actions].sort());
 });
