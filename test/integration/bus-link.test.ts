@@ -1,6 +1,7 @@
 /** Objects that stay on a bus which comes and goes, who may call them, and a bus of berth's own. */
 import { execFile, spawnSync } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -385,4 +386,32 @@ describe("berth's own bus", () => {
   test("what these tests start is gone", () => {
     expect(spawnSync("pgrep", ["-f", root], { encoding: "utf8" }).stdout).toBe("");
   });
+});
+
+test("what comes to be no bus is asked less and less often", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "no-bus-"));
+  const socket = join(directory, "socket");
+  const times: number[] = [];
+  const listener = createServer((client) => {
+    times.push(performance.now());
+    client.destroy();
+  });
+  await new Promise<void>((resolve) => listener.listen(socket, resolve));
+  const link = new BusLink({
+    address: `unix:path=${socket}`,
+    server: newServer(),
+    names: [NAME],
+    log: () => undefined,
+  });
+  try {
+    await link.start();
+    await until(() => times.length >= 5, "the fifth attempt");
+    const gaps = times.slice(1).map((time, at) => time - (times[at] ?? 0));
+    // A timer may be a ms early; what is late is late.
+    for (const [at, least] of [200, 400, 800, 1600].entries()) expect(gaps[at]).toBeGreaterThanOrEqual(least - 2);
+  } finally {
+    await link.stop();
+    await new Promise((resolve) => listener.close(resolve));
+    rmSync(directory, { recursive: true });
+  }
 });
