@@ -396,7 +396,7 @@ function processesIn(cgroup: string): number {
 
 describe("clients that are killed", () => {
   /** In a loop, with fds counted before and after: what each leaves would add up. */
-  test("while they start, exec, wait and listen leave nothing in the daemon", { timeout: 180_000 }, async () => {
+  test("while they start, exec, wait and listen leave nothing in the daemon", { timeout: 300_000 }, async () => {
     await using root = berthRoot();
     await shellMachine(root, "m");
     await shellMachine(root, "n");
@@ -428,7 +428,7 @@ describe("clients that are killed", () => {
     await cycle(rounds.length * 2);
     await sleep(200);
     const before = openFds(pid);
-    await cycle(300);
+    await cycle(1000);
     // Stages that are spawned ahead come and go.
     await poll("the fds", () => (openFds(pid).length <= before.length + 8 ? true : undefined));
     await expectAlive(root, pid);
