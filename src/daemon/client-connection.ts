@@ -3,6 +3,7 @@ import { BerthError, errorCode, firstError, isSystemError } from "../errors.ts";
 import { OneATurn } from "../manager/one-a-turn.ts";
 import type { Hint, Places, Reply, Request, WireError } from "../manager/protocol.ts";
 import { DaemonEnds } from "../manager/when-ready.ts";
+import { isObject } from "../spec/is-object.ts";
 import { printable } from "../spec/quote.ts";
 import { monotonic } from "../sys/clock.ts";
 import { closeQuietly } from "../sys/files.ts";
@@ -290,10 +291,6 @@ function placesIn(value: unknown): Places | undefined {
   if (!isObject(value)) return undefined;
   const { etc, machines } = value;
   return typeof etc === "string" && typeof machines === "string" ? { etc, machines } : undefined;
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function machineOf({ name }: Request["params"]): { readonly machine?: string } {

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { BerthError, errorCode } from "../errors.ts";
+import { isObject } from "../spec/is-object.ts";
 import { isLocked } from "../sys/file-lock.ts";
 import { hash32 } from "./hash.ts";
 import { type IdRange, PICK_WINDOW, parseSubordinateIds, RANGE_SIZE } from "./id-ranges.ts";
@@ -124,8 +125,4 @@ function parse(json: string): unknown {
   } catch {
     return undefined;
   }
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

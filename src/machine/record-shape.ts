@@ -1,5 +1,6 @@
 import type { ProcessId } from "../host/process-id.ts";
 import { type InitName, type InitRequest, isInitName } from "../plan/init-requests.ts";
+import { isObject } from "../spec/is-object.ts";
 import { printable } from "../spec/quote.ts";
 
 /** Goes up when a record, or the plan beside it, changes so that an older or newer berth would misread it. */
@@ -64,8 +65,6 @@ const isTexts: Check = (value) => Array.isArray(value) && value.every(isText);
 const orNull = (check: Check): Check => {
   return (value) => value === null || check(value);
 };
-const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
 const matches = (shape: Readonly<Record<string, Check>>): Check => {
   return (value) => isObject(value) && misfits(value, shape).length === 0;
 };

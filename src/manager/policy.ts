@@ -1,5 +1,6 @@
 import { tableDefault } from "../config/assigned.ts";
 import { MACHINE } from "../config/settings-machine.ts";
+import { isObject } from "../spec/is-object.ts";
 import { type MachineSpec, RESTART_MODES, type RestartMode } from "../spec/machine-spec.ts";
 
 /** When a machine that has ended is booted again, as systemd.service(5) has it: Restart=, RestartSec=, StartLimit*=. */
@@ -58,10 +59,6 @@ export function asPolicy(value: unknown): MachinePolicy | undefined {
     [startTimeout, stopTimeout].every(isTimeOrNone) &&
     (limit === null || (isObject(limit) && Number.isInteger(limit["starts"]) && isTimeOrNone(limit["interval"])));
   return sound ? (value as unknown as MachinePolicy) : undefined;
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function isTime(value: unknown): boolean {

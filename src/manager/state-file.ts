@@ -6,6 +6,7 @@ import { bootId } from "../host/boot-id.ts";
 import type { Paths } from "../host/paths.ts";
 import { writeText } from "../host/write-text.ts";
 import { describe } from "../plan/describe.ts";
+import { isObject } from "../spec/is-object.ts";
 import { checkName } from "../spec/name.ts";
 
 /** What the manager knows of a machine beyond one boot of it: a JSON file a machine, for the daemon's next life. */
@@ -173,8 +174,4 @@ function isFailedStep(value: unknown): value is FailedStep {
   if (!isObject(value)) return false;
   const { index, phase, describe: text } = value;
   return Number.isInteger(index) && typeof phase === "string" && typeof text === "string";
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -205,13 +205,18 @@ describe("the wait", () => {
 describe("a daemon that is killed", () => {
   const SETTINGS = "[Exec]\nParameters=--on-stop never\n[Machine]\nRestart=always\nRestartSec=20ms";
 
+  /** It dies while there is no daemon. */
+  async function dieAlone(root: BerthRoot, { leader }: MachineRecord): Promise<void> {
+    await killDaemon(root);
+    process.kill(leader.pid, "SIGKILL");
+    while (isRunning(leader.pid)) await sleep(5);
+  }
+
   test("Restart=always: it is started again if it ends while there is none", async () => {
     await using root = berthRoot();
     await makeMachine(root, SETTINGS);
     const first = await start(root);
-    await killDaemon(root);
-    process.kill(first.leader.pid, "SIGKILL");
-    while (isRunning(first.leader.pid)) await sleep(5);
+    await dieAlone(root, first);
     await root.berth("daemon", "start");
     await nextBoot(root, first);
     expect((await root.berth("terminate", "m")).status).toBe(0);
@@ -221,9 +226,7 @@ describe("a daemon that is killed", () => {
     await using root = berthRoot();
     await makeMachine(root, SETTINGS);
     const first = await start(root);
-    await killDaemon(root);
-    process.kill(first.leader.pid, "SIGKILL");
-    while (isRunning(first.leader.pid)) await sleep(5);
+    await dieAlone(root, first);
     const reason = "its PID 1 was killed by SIGKILL; berthd boots it again when it runs";
     const listed = await root.berth("list", "--json");
     expect(listed.stderr).toMatch(
@@ -235,9 +238,7 @@ describe("a daemon that is killed", () => {
     expect(await root.berth("wait", "m", "--timeout=60")).toMatchObject({ status: 0 });
     const second = await nextBoot(root, first);
     // One that ends now is to boot again, too, and terminate keeps it from that.
-    await killDaemon(root);
-    process.kill(second.leader.pid, "SIGKILL");
-    while (isRunning(second.leader.pid)) await sleep(5);
+    await dieAlone(root, second);
     expect(await root.berth("terminate", "m")).toMatchObject({ status: 0 });
     await staysStopped(root);
   });

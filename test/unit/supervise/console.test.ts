@@ -1,6 +1,6 @@
 import { closeSync, constants, openSync, readSync, writeSync } from "node:fs";
 import { PassThrough } from "node:stream";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import type { Caller } from "../../../src/supervise/caller.ts";
 import { ConsoleLink } from "../../../src/supervise/console.ts";
 import { FdReader } from "../../../src/supervise/fd-reader.ts";
@@ -33,7 +33,7 @@ interface Scene {
 const NO_TERMINAL = { size: undefined, lend: () => undefined, takeBack: () => undefined };
 
 /** A caller of pipes, which is no terminal. */
-function scene(input = true): Scene {
+function scene(input = true, begins?: Buffer): Scene {
   const stdin = new PassThrough();
   const [shown, shows] = pipe();
   const [seen, given] = pipe();
@@ -44,6 +44,7 @@ function scene(input = true): Scene {
     caller: { stdin, stdout, terminal: NO_TERMINAL } as unknown as Caller,
     output,
     input,
+    begins,
     onEscape: () => happened.push("escape"),
     onLost: () => happened.push("lost"),
   });
@@ -67,6 +68,37 @@ describe("a console's link", () => {
     await new Promise((resolve) => setTimeout(resolve, 20));
     for (const fd of [master, side, shows, seen]) closeSync(fd);
     expect(output.closed).toBe(true);
+  });
+
+  test("types nothing before what is to come first has come, and shows all but that", async () => {
+    const [master, side] = pseudoTerminal();
+    makeRaw(side);
+    const { stdin, shows, seen, link } = scene(true, Buffer.from("<now>"));
+    stdin.write("typed");
+    link.connect(master);
+    writeSync(shows, "setting up ");
+    await expect.poll(() => readable(seen, Buffer.alloc(32))).toBe("setting up ");
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(readable(side, Buffer.alloc(16))).toBe("");
+    writeSync(shows, "<now>here");
+    await expect.poll(() => readable(side, Buffer.alloc(16))).toBe("typed");
+    await expect.poll(() => readable(seen, Buffer.alloc(32))).toBe("here");
+    link.close();
+    for (const fd of [master, side, shows, seen]) closeSync(fd);
+  });
+
+  test("types all the same where that never comes", async () => {
+    const [master, side] = pseudoTerminal();
+    makeRaw(side);
+    const { stdin, shows, seen, link } = scene(true, Buffer.from("<now>"));
+    stdin.write("typed");
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    link.connect(master);
+    vi.advanceTimersByTime(10_000);
+    vi.useRealTimers();
+    await expect.poll(() => readable(side, Buffer.alloc(16))).toBe("typed");
+    link.close();
+    for (const fd of [master, side, shows, seen]) closeSync(fd);
   });
 
   test("holds input back while the console takes none, and then hands on all of it", async () => {
